@@ -1,0 +1,21 @@
+"""The six labels of the task, their one order, and their weight in the metric.
+
+Source: RSNA Intracranial Hemorrhage Detection (2019), whose score is
+``(2 * LL_any + sum of the five subtypes' LL) / 7``, each LL a mean over slices.
+"""
+
+from typing import Final
+
+import numpy as np
+
+SUBTYPES: Final = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
+ANY: Final = "any"
+LABELS: Final = (*SUBTYPES, ANY)
+WEIGHTS: Final = {**dict.fromkeys(SUBTYPES, 1.0), ANY: 2.0}
+STAGES: Final = ("encoder", "context", "stack")
+
+
+def weight_vector() -> np.ndarray:
+    """Metric weights (K,) in the order of `LABELS`; they sum to one."""
+    weights = np.array([WEIGHTS[label] for label in LABELS])
+    return weights / weights.sum()

@@ -1,0 +1,1 @@
+"""DICOM files to ordered series to HU volumes, and back to files."""
