@@ -37,10 +37,21 @@ class Code(StrEnum):
     HU_CLIPPED = "hu_clipped"
     WRAP_MENDED = "wrap_mended"
     SINGLE_SLICE = "single_slice"
+    SEVERAL_VOLUMES = "several_volumes"
+    NO_SERIES_UID = "no_series_uid"
 
 
 LEFT_OUT = frozenset({Code.NOT_DICOM, Code.NOT_CT, Code.LOCALIZER, Code.NO_IMAGE, Code.DUPLICATE})
-WARNINGS = frozenset({Code.IRREGULAR_SPACING, Code.HU_CLIPPED, Code.WRAP_MENDED, Code.SINGLE_SLICE})
+WARNINGS = frozenset(
+    {
+        Code.IRREGULAR_SPACING,
+        Code.HU_CLIPPED,
+        Code.WRAP_MENDED,
+        Code.SINGLE_SLICE,
+        Code.SEVERAL_VOLUMES,
+        Code.NO_SERIES_UID,
+    }
+)
 
 
 def join(codes: "set[Code] | frozenset[Code] | list[Code] | tuple[Code, ...]") -> str:

@@ -1,11 +1,11 @@
 """What can go wrong, as a tree. A user's mistake prints one sentence; a bug keeps its traceback.
 
-    Ich3dError
-      UserError         the command cannot start: exit code 2
-        ConfigError     an unknown key, a value out of range
-        DataError       a path, label table or store that does not fit
-        ModelError      a model folder that is refused
-      LeakageError      a later stage was offered rows that its maker has seen
+Ich3dError
+  UserError         the command cannot start: exit code 2
+    ConfigError     an unknown key, a value out of range
+    DataError       a path, label table or store that does not fit
+    ModelError      a model folder that is refused
+  LeakageError      a later stage was offered rows that its maker has seen
 """
 
 from collections.abc import Iterable

@@ -18,4 +18,4 @@ STAGES: Final = ("encoder", "context", "stack")
 def weight_vector() -> np.ndarray:
     """Metric weights (K,) in the order of `LABELS`; they sum to one."""
     weights = np.array([WEIGHTS[label] for label in LABELS])
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())

@@ -215,4 +215,4 @@ class SliceScores:
     @property
     def series_prob(self) -> np.ndarray:
         """Probability (K,) of the series: the maximum over its slices."""
-        return self.prob.max(axis=0)
+        return np.asarray(self.prob.max(axis=0))

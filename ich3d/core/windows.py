@@ -30,7 +30,7 @@ class Window:
     def apply(self, hu: np.ndarray) -> np.ndarray:
         """Grey values float32 in 0..1, the shape of `hu`."""
         scaled = (hu.astype(np.float32) - self.low) / self.width
-        return np.clip(scaled, 0.0, 1.0)
+        return np.asarray(np.clip(scaled, 0.0, 1.0))
 
 
 WINDOWS: Final = {

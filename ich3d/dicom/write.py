@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from ich3d.core.types import Vector3
 
@@ -52,7 +52,12 @@ class SeriesToWrite:
         n = len(self.hu)
         if self.hu.dtype != np.int16 or self.hu.ndim != 3:
             raise ValueError(f"hu must be int16 (Z, Y, X), got {self.hu.dtype} {self.hu.shape}")
-        lengths = {len(self.position_mm), len(self.sop_uids), len(self.file_names), len(self.instance_numbers)}
+        lengths = {
+            len(self.position_mm),
+            len(self.sop_uids),
+            len(self.file_names),
+            len(self.instance_numbers),
+        }
         if lengths != {n}:
             raise ValueError(f"{n} slices of pixels, but positions, UIDs, names and numbers count {lengths}")
 
@@ -71,9 +76,9 @@ def write_series(series: SeriesToWrite, folder: Path) -> list[Path]:
 def _slice_dataset(series: SeriesToWrite, index: int) -> Dataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = series.sop_uids[index]
+    meta.MediaStorageSOPInstanceUID = UID(series.sop_uids[index])
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = IMPLEMENTATION_UID
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
 
     ds = Dataset()
     ds.file_meta = meta

@@ -1,0 +1,1 @@
+"""The context model: a bidirectional GRU over the embeddings of a whole series."""

@@ -1,0 +1,77 @@
+"""Series of embeddings as what the GRU reads: a row a slice, padded to the longest of a batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ich3d.core.types import SliceEmbeddings
+
+GEOMETRY = 5
+_GAP_MM = 5.0  # the common step of head CT; gaps and positions are given in units of about one
+_POSITION_MM = 100.0
+
+
+@dataclass(frozen=True)
+class ContextInput:
+    """One series: `vectors` (Z, D), `logits` (Z, K), `geometry` (Z, GEOMETRY), all float32."""
+
+    vectors: np.ndarray
+    logits: np.ndarray
+    geometry: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+@dataclass(frozen=True)
+class ContextBatch:
+    """Padded to (B, T, ...); `lengths` (B,) on the CPU as packing wants them; `target` is NaN beyond them."""
+
+    vectors: torch.Tensor
+    logits: torch.Tensor
+    geometry: torch.Tensor
+    lengths: torch.Tensor
+    target: torch.Tensor
+
+    def to(self, device: torch.device) -> "ContextBatch":
+        return ContextBatch(
+            self.vectors.to(device), self.logits.to(device), self.geometry.to(device), self.lengths,
+            self.target.to(device),
+        )  # fmt: skip
+
+
+def geometry(z_mm: np.ndarray) -> np.ndarray:
+    """Where each slice lies (Z, GEOMETRY): gap to the slice below and above in units of 5 mm (zero at
+    the ends), distance from the top slice and from the bottom one in units of 100 mm, relative index."""
+    count = len(z_mm)
+    gaps = np.diff(z_mm) / _GAP_MM
+    below, above = np.concatenate([[0.0], gaps]), np.concatenate([gaps, [0.0]])
+    from_top, from_bottom = (z_mm[-1] - z_mm) / _POSITION_MM, (z_mm - z_mm[0]) / _POSITION_MM
+    index = np.arange(count) / max(1, count - 1)
+    return np.stack([below, above, from_top, from_bottom, index], axis=1).astype(np.float32)
+
+
+def context_input(embedded: SliceEmbeddings, z_mm: np.ndarray) -> ContextInput:
+    """What the GRU reads of one series whose slices lie at `z_mm` (Z,)."""
+    return ContextInput(embedded.vectors, embedded.logits, geometry(z_mm))
+
+
+def collate(series: Sequence[ContextInput], targets: Sequence[np.ndarray]) -> ContextBatch:
+    """Some series as one padded batch; `targets` are (Z, K) each."""
+    longest = max(map(len, series))
+
+    def padded(arrays: Sequence[np.ndarray], fill: float) -> torch.Tensor:
+        out = np.full((len(arrays), longest, arrays[0].shape[1]), fill, dtype=np.float32)
+        for row, array in zip(out, arrays, strict=True):
+            row[: len(array)] = array
+        return torch.from_numpy(out)
+
+    return ContextBatch(
+        vectors=padded([s.vectors for s in series], 0.0),
+        logits=padded([s.logits for s in series], 0.0),
+        geometry=padded([s.geometry for s in series], 0.0),
+        lengths=torch.tensor([len(s) for s in series]),
+        target=padded(targets, np.nan),
+    )

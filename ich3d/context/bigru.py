@@ -1,0 +1,53 @@
+"""A bidirectional GRU that reads a whole series and corrects the encoder's logits."""
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from ich3d.context.batch import GEOMETRY, ContextBatch
+from ich3d.core.config import ContextConfig
+from ich3d.core.labels import LABELS
+
+
+class ContextModel(nn.Module):
+    """A padded batch of series to logits (B, T, K).
+
+    Each slice enters as its embedding and logits, their differences to the slice below and to the one
+    above (zero at the ends), and its geometry. Sequences are packed, so padding is never read. The
+    output starts as the encoder's own logits and learns a correction to them.
+    """
+
+    def __init__(self, config: ContextConfig, embedding_width: int) -> None:
+        super().__init__()
+        hidden, labels = config.hidden, len(LABELS)
+        self.normalise = nn.LayerNorm(embedding_width)
+        self.reduce = nn.Linear(embedding_width, hidden)
+        self.enter = nn.Linear(3 * (hidden + labels) + GEOMETRY, 2 * hidden)
+        self.gru = nn.GRU(
+            2 * hidden, hidden, config.layers, batch_first=True, bidirectional=True,
+            dropout=config.dropout if config.layers > 1 else 0.0,
+        )  # fmt: skip
+        self.dropout = nn.Dropout(config.dropout)
+        self.correct = nn.Linear(2 * hidden, labels)
+        nn.init.zeros_(self.correct.weight)
+        nn.init.zeros_(self.correct.bias)
+
+    def forward(self, batch: ContextBatch) -> torch.Tensor:
+        inside = torch.arange(batch.vectors.shape[1]) < batch.lengths[:, None]
+        inside = inside.to(batch.vectors.device)[..., None]
+        reduced = self.reduce(self.dropout(self.normalise(batch.vectors)))
+        own = torch.cat([reduced, batch.logits], dim=2)  # (B, T, hidden + K)
+        below, above = _differences(own, inside)
+        rows = self.enter(torch.cat([own, below, above, batch.geometry], dim=2))
+        rows = self.dropout(nn.functional.gelu(rows))
+        packed = pack_padded_sequence(rows, batch.lengths, batch_first=True, enforce_sorted=False)
+        read, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=rows.shape[1])
+        correction: torch.Tensor = self.correct(self.dropout(read))
+        return batch.logits + correction
+
+
+def _differences(own: torch.Tensor, inside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each row less the one below, and less the one above; zero where that neighbour does not exist."""
+    step = (own[:, 1:] - own[:, :-1]) * inside[:, 1:]
+    edge = torch.zeros_like(own[:, :1])
+    return torch.cat([edge, step], dim=1), torch.cat([-step, edge], dim=1)

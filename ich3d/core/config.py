@@ -1,0 +1,259 @@
+"""The configuration: one frozen dataclass a section, YAML files over it, and `a.b=c` overrides.
+
+A file may name a `base` beside it and hold only what differs. Unknown keys fail with a suggestion;
+values are checked at birth. `${oc.env:NAME}` is the one way an environment variable gets in.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ich3d.core.errors import ConfigError
+from ich3d.core.windows import window
+
+SOURCES = ("phantom", "folder", "rsna", "ct_ich")
+ENCODERS = ("resnet18", "densenet121", "seresnext50", "efficientnet-b0")
+
+
+PRECISIONS = ("auto", "fp32")
+
+
+def _require(ok: bool, key: str, rule: str, value: object) -> None:
+    if not ok:
+        raise ConfigError(f"{key} must be {rule}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """Where studies and labels come from.
+
+    kind: one of `SOURCES`.
+    path: the folder in that source's layout; unused for phantoms.
+    labels: the label CSV of a plain folder; the other layouts know theirs.
+    max_slices: stop adding patients once this many slices are in; None takes all.
+    """
+
+    kind: str = "phantom"
+    path: str | None = None
+    labels: str | None = None
+    max_slices: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.kind in SOURCES, "source.kind", f"one of {', '.join(SOURCES)}", self.kind)
+        _require(
+            self.max_slices is None or self.max_slices > 0, "source.max_slices", "positive", self.max_slices
+        )
+
+
+@dataclass(frozen=True)
+class PhantomConfig:
+    """Synthetic studies, one patient and one series each.
+
+    studies: how many.
+    matrix: rows and columns.
+    fov_mm: smallest and largest field of view.
+    thickness_mm: slice thicknesses to draw from.
+    max_tilt_deg: gantry tilts are drawn from -max to max; zero for none.
+    noise_hu: smallest and largest noise SD in brain at 5 mm.
+    lookalikes: chance of each kind of look-alike a study.
+    prevalence: chance a study of each subtype; empty for RSNA's own.
+    """
+
+    studies: int = 40
+    matrix: int = 256
+    fov_mm: tuple[float, float] = (220.0, 250.0)
+    thickness_mm: tuple[float, ...] = (5.0,)
+    max_tilt_deg: float = 15.0
+    noise_hu: tuple[float, float] = (2.5, 5.0)
+    lookalikes: float = 0.35
+    prevalence: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _require(self.studies > 0, "phantom.studies", "positive", self.studies)
+        _require(self.matrix >= 32, "phantom.matrix", "at least 32", self.matrix)
+        _require(0 <= self.lookalikes <= 1, "phantom.lookalikes", "within 0..1", self.lookalikes)
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """From volume to store.
+
+    pixel_mm, matrix: the in-plane grid that every slice is resampled to.
+    folds: how many outer folds of patient groups.
+    """
+
+    pixel_mm: float = 1.2
+    matrix: int = 192
+    folds: int = 5
+
+    def __post_init__(self) -> None:
+        _require(self.pixel_mm > 0, "prepare.pixel_mm", "positive", self.pixel_mm)
+        _require(self.matrix >= 32, "prepare.matrix", "at least 32", self.matrix)
+        _require(self.folds >= 3, "prepare.folds", "at least 3", self.folds)
+
+
+@dataclass(frozen=True)
+class SlicesConfig:
+    """The slice encoder.
+
+    encoder: one of `ENCODERS` (MONAI's networks).
+    weights, weights_sha256: a file of pretrained weights and its hash; nothing is ever downloaded.
+    neighbours: slices on each side that join as channels.
+    windows: names from `core.windows`, each a channel a slice.
+    patience: epochs without a better inner loss before training stops.
+    inner_share: share of the training groups that is held back to choose the epoch.
+    """
+
+    encoder: str = "resnet18"
+    weights: str | None = None
+    weights_sha256: str | None = None
+    neighbours: int = 1
+    windows: tuple[str, ...] = ("brain", "subdural", "bone")
+    epochs: int = 12
+    batch_size: int = 32
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    dropout: float = 0.2
+    patience: int = 4
+    inner_share: float = 0.15
+
+    def __post_init__(self) -> None:
+        _require(self.encoder in ENCODERS, "slices.encoder", f"one of {', '.join(ENCODERS)}", self.encoder)
+        _require(self.neighbours >= 0, "slices.neighbours", "zero or more", self.neighbours)
+        _require(len(self.windows) > 0, "slices.windows", "at least one window", self.windows)
+        for name in self.windows:
+            window(name)
+        _require(
+            self.weights is None or self.weights_sha256 is not None,
+            "slices.weights_sha256", "given with slices.weights", self.weights_sha256,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ContextConfig:
+    """The bidirectional GRU over a series.
+
+    hidden: units a direction.
+    series_per_batch: how many series one step sees.
+    """
+
+    hidden: int = 64
+    layers: int = 1
+    dropout: float = 0.4
+    epochs: int = 60
+    series_per_batch: int = 8
+    lr: float = 2e-3
+    weight_decay: float = 1e-2
+    patience: int = 12
+    inner_share: float = 0.2
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """The LightGBM stacker: one booster a label on top of the context score.
+
+    reach_mm: how far on each side neighbours are read.
+    """
+
+    trees: int = 200
+    learning_rate: float = 0.05
+    leaves: int = 7
+    min_slices_in_leaf: int = 20
+    reach_mm: float = 15.0
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """resamples: draws of patient groups behind each 95 % interval."""
+
+    resamples: int = 1000
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a run depends on.
+
+    workspace: the run's folder.
+    seed: the root of every random stream.
+    precision: `auto` computes in bf16 where the device does so natively, `fp32` never.
+    """
+
+    workspace: str = "runs/demo"
+    seed: int = 0
+    precision: str = "auto"
+    source: SourceConfig = field(default_factory=SourceConfig)
+    phantom: PhantomConfig = field(default_factory=PhantomConfig)
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    slices: SlicesConfig = field(default_factory=SlicesConfig)
+    context: ContextConfig = field(default_factory=ContextConfig)
+    stack: StackConfig = field(default_factory=StackConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+
+    def __post_init__(self) -> None:
+        _require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", self.precision)
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """The config in `path`, over its bases, under `overrides` (each `section.key=value`).
+
+    Raises ConfigError with one sentence for a missing file, an unknown key or a value that is not allowed.
+    """
+    from omegaconf import OmegaConf
+
+    for item in overrides:
+        if "=" not in item:
+            raise ConfigError(f"an override reads section.key=value, got {item!r}")
+    layers = [*_with_bases(path), OmegaConf.from_dotlist(list(overrides))]
+    return _merge(layers, str(path))
+
+
+def as_dict(section: Any) -> dict[str, Any]:
+    """A config or section as plain JSON-ready data."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(section)))
+    return plain
+
+
+def from_dict(tree: dict[str, Any], origin: str) -> Config:
+    """The config that `as_dict` wrote; `origin` names the file in errors."""
+    from omegaconf import OmegaConf
+
+    return _merge([OmegaConf.create(tree)], origin)
+
+
+def _merge(layers: Sequence[Any], origin: str) -> Config:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), *layers))
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {error}") from None
+    except OmegaConfBaseException as error:
+        key = f" ({error.full_key})" if error.full_key else ""
+        raise ConfigError(f"{origin}: {_first_line(error)}{key}") from None
+    assert isinstance(config, Config)
+    return config
+
+
+def _with_bases(path: Path) -> list[Any]:
+    """The file's own layer after those of its bases, farthest base first."""
+    import yaml
+    from omegaconf import DictConfig, OmegaConf
+
+    if not path.is_file():
+        raise ConfigError(f"there is no config file {path}")
+    try:
+        own = OmegaConf.load(path)
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no YAML: {_first_line(error)}") from None
+    if not isinstance(own, DictConfig):
+        raise ConfigError(f"{path} holds no keys")
+    base = own.pop("base", None)
+    return [*([] if base is None else _with_bases(path.parent / base)), own]
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0]

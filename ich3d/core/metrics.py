@@ -1,0 +1,158 @@
+"""The metric of the task, its parts, and intervals by resampling patient groups.
+
+Rows are slices. `prob` and `target` are (N, K) in the order of `LABELS`; a NaN target is a slice
+without that label and counts nowhere.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ich3d.core.labels import LABELS, weight_vector
+
+CLIP = 1e-6  # probabilities are kept this far from 0 and 1, so that one slice cannot own the mean
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} ({self.low:.4f} to {self.high:.4f})"
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+def logit(prob: np.ndarray) -> np.ndarray:
+    """log(p / (1 - p)) of clipped probabilities."""
+    clipped = np.clip(prob.astype(np.float64), CLIP, 1 - CLIP)
+    return np.asarray(np.log(clipped) - np.log1p(-clipped))
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)), without overflow."""
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64))))
+
+
+def log_losses(prob: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Log loss (N, K) of each slice and label; NaN where unlabelled."""
+    p = np.clip(prob.astype(np.float64), CLIP, 1 - CLIP)
+    return np.asarray(-(target * np.log(p) + (1 - target) * np.log1p(-p)))
+
+
+def label_log_loss(prob: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Mean log loss (K,) of each label."""
+    return np.asarray(np.nanmean(log_losses(prob, target), axis=0))
+
+
+def weighted_log_loss(prob: np.ndarray, target: np.ndarray) -> float:
+    """RSNA 2019's score: the labels' mean log losses, `any` counted twice."""
+    return float(label_log_loss(prob, target) @ weight_vector())
+
+
+def auc(prob: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> float:
+    """Area under the ROC curve of one label (N,), rows counted `weight` times, ties by half;
+    NaN where one class is absent. Mann-Whitney form (Hanley and McNeil, Radiology 1982)."""
+    keep = ~np.isnan(target)
+    score, truth = prob[keep], target[keep] > 0.5
+    w = np.ones(len(score)) if weight is None else weight[keep]
+    order = np.argsort(score, kind="stable")
+    score, positive, negative = score[order], (w * truth)[order], (w * ~truth)[order]
+    starts = np.flatnonzero(np.diff(score, prepend=-np.inf) > 0)
+    if len(starts) == 0 or positive.sum() == 0 or negative.sum() == 0:
+        return float("nan")
+    pos, neg = np.add.reduceat(positive, starts), np.add.reduceat(negative, starts)
+    below = np.cumsum(neg) - neg
+    return float((pos * (below + neg / 2)).sum() / (positive.sum() * negative.sum()))
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """Draws of patient groups with replacement, within strata, the same for every row compared.
+
+    `counts` (R, G) says how often each draw holds each group; `row_group` (N,) which group a slice is of.
+    """
+
+    counts: np.ndarray
+    row_group: np.ndarray
+
+    @classmethod
+    def of(
+        cls, groups: Sequence[str] | np.ndarray, bleeds: np.ndarray, draws: int, rng: np.random.Generator
+    ) -> "Resampling":
+        """Draws for slices of these groups (N,); groups with and without a bleeding slice are strata."""
+        names, row_group = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+        stratum = np.zeros(len(names), dtype=bool)
+        np.logical_or.at(stratum, row_group, np.nan_to_num(bleeds) > 0.5)
+        counts = np.zeros((draws, len(names)))
+        for value in (False, True):
+            members = np.flatnonzero(stratum == value)
+            if len(members):
+                share = np.full(len(members), 1 / len(members))
+                counts[:, members] = rng.multinomial(len(members), share, size=draws)
+        return cls(counts, row_group)
+
+    def label_log_loss(self, prob: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Mean log loss (R, K) of each draw."""
+        losses = log_losses(prob, target)
+        present = ~np.isnan(losses)
+        n_groups = self.counts.shape[1]
+        total = np.zeros((n_groups, losses.shape[1]))
+        rows = np.zeros_like(total)
+        np.add.at(total, self.row_group, np.where(present, losses, 0.0))
+        np.add.at(rows, self.row_group, present)
+        return np.asarray((self.counts @ total) / (self.counts @ rows))
+
+    def weighted_log_loss(self, prob: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """RSNA's score (R,) of each draw."""
+        return np.asarray(self.label_log_loss(prob, target) @ weight_vector())
+
+    def auc(self, prob: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """AUC (R,) of one label for each draw."""
+        return np.array([auc(prob, target, draw[self.row_group]) for draw in self.counts])
+
+
+def interval(value: float, draws: np.ndarray) -> Interval:
+    """`value` with the 2.5th and 97.5th percentile of the draws that are defined."""
+    known = draws[~np.isnan(draws)]
+    low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
+    return Interval(float(value), float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One row of a result table over pooled slices: weighted log loss, and by label log loss and AUC."""
+
+    name: str
+    weighted_log_loss: Interval
+    log_loss: dict[str, Interval]
+    auc: dict[str, Interval]
+
+
+def evaluate(name: str, prob: np.ndarray, target: np.ndarray, resampling: Resampling) -> Evaluation:
+    """Every figure of one row (N, K), with intervals from `resampling`."""
+    loss_draws = resampling.label_log_loss(prob, target)
+    losses = label_log_loss(prob, target)
+    return Evaluation(
+        name=name,
+        weighted_log_loss=interval(weighted_log_loss(prob, target), loss_draws @ weight_vector()),
+        log_loss={label: interval(losses[k], loss_draws[:, k]) for k, label in enumerate(LABELS)},
+        auc={
+            label: interval(auc(prob[:, k], target[:, k]), resampling.auc(prob[:, k], target[:, k]))
+            for k, label in enumerate(LABELS)
+        },
+    )
+
+
+def difference(prob: np.ndarray, other: np.ndarray, target: np.ndarray, resampling: Resampling) -> Interval:
+    """Weighted log loss of `prob` less that of `other` on the same slices and draws: paired."""
+    value = weighted_log_loss(prob, target) - weighted_log_loss(other, target)
+    draws = resampling.weighted_log_loss(prob, target) - resampling.weighted_log_loss(other, target)
+    return interval(value, draws)

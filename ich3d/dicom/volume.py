@@ -1,0 +1,78 @@
+"""An ordered series to its HU volume."""
+
+import logging
+
+import numpy as np
+
+from ich3d.core.codes import Code
+from ich3d.core.types import Reason, Rejected, Series, SliceHeader, Volume
+from ich3d.dicom import pixels
+from ich3d.dicom.series import affine_mm
+
+log = logging.getLogger(__name__)
+
+
+def load_volume(series: Series) -> Volume | Rejected:
+    """The HU of `series`, int16 (Z, Y, X), slices ascending along the normal.
+
+    `reasons` are those of the series and what reading the pixels adds: HU_CLIPPED, WRAP_MENDED.
+    Rejected names the first file whose pixels cannot be decoded.
+    """
+    mended = _wrapped_slices(series)
+    if isinstance(mended, Reason):
+        return _rejected(series, mended)
+    first = series.headers[0]
+    hu = np.empty((len(series), first.rows, first.columns), dtype=np.int16)
+    clipped: dict[str, int] = {}
+    for index, header in enumerate(series.headers):
+        stored = pixels.read_stored(header)
+        if isinstance(stored, Reason):
+            return _rejected(series, stored)
+        if header in mended:
+            hu[index], count = pixels.to_hu(pixels.unwrapped(stored), 1.0, 0.0)
+        else:
+            hu[index], count = pixels.to_hu(stored, header.slope, header.intercept)
+        if count:
+            clipped[header.path.name] = count
+    reasons = (*series.reasons, *_pixel_reasons(len(mended), clipped))
+    return Volume(series=series, hu=hu, affine_mm=affine_mm(series), reasons=reasons)
+
+
+def _wrapped_slices(series: Series) -> list[SliceHeader] | Reason:
+    """The slices whose 12-bit values are wrapped; the whole series gives the evidence, for one writer
+    made it."""
+    suspects = [header for header in series.headers if pixels.may_be_wrapped(header)]
+    stored = []
+    for header in suspects:
+        match pixels.read_stored(header):
+            case Reason() as reason:
+                return reason
+            case pixels.Stored(values, _):
+                stored.append(values.astype(np.uint16))
+    return suspects if suspects and pixels.looks_wrapped(stored) else []
+
+
+def _pixel_reasons(n_mended: int, clipped: dict[str, int]) -> list[Reason]:
+    reasons = []
+    if n_mended:
+        reasons.append(
+            Reason(
+                Code.WRAP_MENDED,
+                f"{n_mended} slices held signed 12-bit values as unsigned and were unwrapped",
+            )
+        )
+    if clipped:
+        worst = max(sorted(clipped), key=clipped.__getitem__)
+        reasons.append(
+            Reason(
+                Code.HU_CLIPPED,
+                f"{len(clipped)} slices leave 16-bit HU and were clipped, {worst} in {clipped[worst]} pixels",
+            )
+        )
+    return reasons
+
+
+def _rejected(series: Series, reason: Reason) -> Rejected:
+    paths = tuple(header.path.as_posix() for header in series.headers)
+    log.warning("%s", reason.detail)
+    return Rejected(series.volume_id, reason.code, reason.detail, paths)

@@ -1,0 +1,211 @@
+"""Device, precision, checkpoints and the one training loop of the two networks."""
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ich3d.core.console import Progress, quiet
+from ich3d.core.errors import ModelError
+from ich3d.core.labels import weight_vector
+from ich3d.core.seeds import derive
+from ich3d.core.workspace import replacing
+
+log = logging.getLogger(__name__)
+Batch = TypeVar("Batch")
+WARMUP_SHARE = 0.1
+EMA_DECAY = 0.99
+
+
+def device() -> torch.device:
+    """The accelerator where there is one, else the CPU."""
+    return torch.accelerator.current_accelerator() or torch.device("cpu")
+
+
+def bf16_is_native(where: torch.device) -> bool:
+    """Whether bfloat16 is done in hardware here: on a GPU that has it, on a CPU with AMX or AVX512-BF16."""
+    if where.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return where.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def autocast(where: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Mixed precision on `where`: bf16 for `auto` where it is native, else and for `fp32` none."""
+    return torch.autocast(
+        where.type, dtype=torch.bfloat16, enabled=precision == "auto" and bf16_is_native(where)
+    )
+
+
+def masked_log_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """The metric's weighted log loss of logits (N, K) on targets (N, K), whose NaN count nowhere."""
+    known = ~torch.isnan(target)
+    losses = nn.functional.binary_cross_entropy_with_logits(
+        logits.float(), torch.nan_to_num(target), reduction="none"
+    )
+    mean = (losses * known).sum(dim=0) / known.sum(dim=0).clamp(min=1)
+    weights = torch.as_tensor(weight_vector(), dtype=mean.dtype, device=mean.device)
+    return (mean * weights).sum()
+
+
+def save_weights(path: Path, model: nn.Module) -> None:
+    """The model's tensors as safetensors, written whole."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with replacing(path) as partial:
+        save_file(tensors, partial)
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Put the tensors of `path` into `model`; ModelError where they do not fit."""
+    try:
+        model.load_state_dict(load_file(path))
+    except (RuntimeError, OSError, ValueError) as error:
+        raise ModelError(f"{path} does not fit the model: {str(error).splitlines()[0]}") from None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast: AdamW under a warm-up and a cosine, stopped once `patience` epochs pass
+    without a better inner loss."""
+
+    epochs: int
+    steps_per_epoch: int
+    lr: float
+    weight_decay: float
+    patience: int
+
+    def factor(self, step: int) -> float:
+        """The learning rate's factor at a step: linear up, cosine down."""
+        total = self.epochs * self.steps_per_epoch
+        warmup = max(1.0, WARMUP_SHARE * total)
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1.0, total - warmup))))
+
+
+@dataclass(frozen=True)
+class Task(Generic[Batch]):
+    """What is fitted: the model, an epoch's batches, the loss of one, the inner loss, the streams' seed."""
+
+    model: nn.Module
+    batches: Callable[[int], Iterable[Batch]]
+    loss: Callable[[nn.Module, Batch], torch.Tensor]
+    inner_loss: Callable[[nn.Module], float]
+    seed: int
+
+
+@dataclass
+class _State:
+    """All that one epoch hands to the next; saved after each, so that a resumed run ends the same."""
+
+    model: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    best: dict[str, torch.Tensor]
+    best_epoch: int = -1
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        with replacing(path) as partial:
+            torch.save(
+                {
+                    "model": self.model.state_dict(),
+                    "average": self.average.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "best": self.best,
+                    "best_epoch": self.best_epoch,
+                    "history": self.history,
+                },
+                partial,
+            )
+
+    def load(self, path: Path) -> None:
+        kept = torch.load(path, weights_only=True)
+        self.model.load_state_dict(kept["model"])
+        self.average.load_state_dict(kept["average"])
+        self.optimizer.load_state_dict(kept["optimizer"])
+        self.best, self.best_epoch, self.history = kept["best"], kept["best_epoch"], kept["history"]
+
+
+def fit(
+    task: Task[Batch], schedule: Schedule, folder: Path, label: str, progress: Progress = quiet
+) -> nn.Module:
+    """Train `task.model` and return it with the averaged weights of its best inner epoch.
+
+    Every epoch ends in `folder/state.pt`, from which an interrupted run goes on; `folder/history.json`
+    keeps the losses. The streams of an epoch depend on the task's seed and the epoch alone.
+    """
+    optimizer = torch.optim.AdamW(_decayed(task.model, schedule.weight_decay), lr=schedule.lr, fused=True)
+    state = _State(task.model, deepcopy(task.model), optimizer, best={})
+    checkpoint = folder / "state.pt"
+    if checkpoint.exists():
+        state.load(checkpoint)
+    for epoch in range(len(state.history), schedule.epochs):
+        if state.history and epoch - state.best_epoch > schedule.patience:
+            break
+        torch.manual_seed(derive(task.seed, "epoch", epoch))
+        batches = progress(
+            task.batches(epoch), f"{label} {epoch + 1}/{schedule.epochs}", schedule.steps_per_epoch
+        )
+        train_loss = _epoch(task, schedule, state, batches, epoch)
+        inner = task.inner_loss(state.average.eval())
+        state.history.append({"epoch": epoch, "loss": train_loss, "inner_loss": inner})
+        if inner < min((row["inner_loss"] for row in state.history[:-1]), default=math.inf):
+            state.best, state.best_epoch = deepcopy(state.average.state_dict()), epoch
+        log.debug("%s epoch %d: loss %.4f, inner %.4f", label, epoch + 1, train_loss, inner)
+        state.save(checkpoint)
+    task.model.load_state_dict(state.best)
+    with replacing(folder / "history.json") as partial:
+        partial.write_text(json.dumps(state.history, indent=1) + "\n")
+    return task.model.eval()
+
+
+def _epoch(
+    task: Task[Batch], schedule: Schedule, state: _State, batches: Iterable[Batch], epoch: int
+) -> float:
+    task.model.train()
+    losses = []
+    for index, batch in enumerate(batches):
+        step = epoch * schedule.steps_per_epoch + index
+        for group in state.optimizer.param_groups:
+            group["lr"] = schedule.lr * schedule.factor(step)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss = task.loss(task.model, batch)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss became {loss.item()} in epoch {epoch + 1}; lower the learning rate"
+            )
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(task.model.parameters(), 1.0)
+        state.optimizer.step()
+        _average(state.average, task.model, step)
+        losses.append(loss.detach())
+    return float(torch.stack(losses).mean())
+
+
+@torch.no_grad()
+def _average(average: nn.Module, model: nn.Module, step: int) -> None:
+    """Exponential moving average of the weights, warmed up so that early epochs are not stale."""
+    decay = min(EMA_DECAY, (step + 1) / (step + 10))
+    for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if kept.dtype.is_floating_point:
+            kept.lerp_(new, 1 - decay)
+        else:
+            kept.copy_(new)
+
+
+def _decayed(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices and kernels decay; biases and normalisation do not."""
+    named = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in named if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in named if p.ndim <= 1], "weight_decay": 0.0},
+    ]

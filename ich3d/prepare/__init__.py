@@ -1,0 +1,1 @@
+"""Volumes to the store that models read: head crop, patient groups, folds."""

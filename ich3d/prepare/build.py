@@ -1,0 +1,247 @@
+"""From a source to a whole store: index, volumes, head crops, groups, folds, labels.
+
+What could not be used is written beside it: `rejected.csv`, `unmatched.csv`. Preparation goes on
+where it stopped: a series whose file is there, made the same way from the same slices, is kept.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ich3d.core import codes
+from ich3d.core.codes import Code
+from ich3d.core.config import Config, PrepareConfig
+from ich3d.core.console import Progress, quiet
+from ich3d.core.errors import DataError
+from ich3d.core.labels import LABELS
+from ich3d.core.seeds import derive, stream
+from ich3d.core.types import Rejected, Series, SliceKey
+from ich3d.core.workspace import Workspace, write_csv
+from ich3d.dicom.index import index
+from ich3d.dicom.volume import load_volume
+from ich3d.phantom import write_phantoms
+from ich3d.prepare import folds, head
+from ich3d.prepare.store import Store, StoredSeries, preprocessing_sha256, read_stored, write_series
+from ich3d.sources import Source, folder_source, import_ct_ich, read_labels, rsna_source
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A whole store and what was refused on the way to it."""
+
+    store: Store
+    rejected: tuple[Rejected, ...]
+
+
+def prepare(config: Config, progress: Progress = quiet) -> Prepared:
+    """Prepare the source that `config` names into its workspace.
+
+    Raises DataError where the source cannot be read or holds too few patients for the folds.
+    """
+    workspace = Workspace(Path(config.workspace))
+    source = open_source(config, workspace, progress)
+    found = index(source.images, lambda files: progress(files, "headers"))
+    kept = _subset(found.series, config)
+    stored, rejected = _store_all(kept, found.root, workspace.store, config.prepare, progress)
+    refused = (*found.rejected, *rejected)
+    if not stored:
+        raise DataError(f"{source.images} holds no head CT volume ({len(refused)} rejected)")
+    table = pd.concat([item.rows() for item in stored], ignore_index=True)
+    labels = read_labels(source.labels) if source.labels else pd.DataFrame(columns=list(LABELS), dtype=float)
+    table = table.join(labels.astype(np.float32), on="sop_uid")
+    table, fold_table = _assign_folds(table, config)
+    subset = config.source.max_slices is not None
+    write_csv(workspace.unmatched, _unmatched(table, labels, source, subset))
+    write_csv(workspace.rejected, rejected_table(refused))
+    write_csv(workspace.inspect, _inspect_table(stored))
+    write_csv(workspace.folds, fold_table)
+    meta = {
+        "pixel_mm": config.prepare.pixel_mm,
+        "matrix": config.prepare.matrix,
+        "preprocessing_sha256": preprocessing_sha256(config.prepare),
+        "fingerprint": fingerprint(stored, table),
+    }
+    store = Store.finish(workspace.store, table, meta)
+    log.info("%d series, %d slices, %d rejected", len(stored), len(table), len(refused))
+    return Prepared(store, refused)
+
+
+def open_source(config: Config, workspace: Workspace, progress: Progress = quiet) -> Source:
+    """Studies and labels of the config's source; phantoms and CT-ICH are first written to the workspace."""
+    kind, path = config.source.kind, config.source.path
+    if kind == "phantom":
+        done = write_phantoms(config.phantom, config.seed, workspace.sources)
+        for _ in progress(done, "phantoms", total=config.phantom.studies):
+            pass
+        return Source(images=workspace.sources, labels=workspace.sources / "labels.csv")
+    if path is None:
+        raise DataError(f"source.path is not set, and source.kind {kind} needs it")
+    if kind == "rsna":
+        return rsna_source(Path(path))
+    if kind == "ct_ich":
+        return import_ct_ich(Path(path), workspace.sources, lambda items: progress(items, "import"))
+    return folder_source(Path(path), Path(config.source.labels) if config.source.labels else None)
+
+
+def prepare_series(
+    series: Series, root: Path, config: PrepareConfig
+) -> tuple[StoredSeries, np.ndarray] | Rejected:
+    """One series on the model's grid: its facts and HU int16 (Z, H, W), or why it is refused.
+    Paths in the keys are relative to `root`."""
+    volume = load_volume(series)
+    if isinstance(volume, Rejected):
+        return volume
+    turned = head.turn(volume)
+    if isinstance(turned, Rejected):
+        return turned
+    hu = head.crop(turned, config)
+    if hu is None:
+        return Rejected(series.volume_id, Code.NO_HEAD, "no body of tissue as large as a head was found")
+    stored = StoredSeries(
+        volume_id=series.volume_id,
+        series_uid=series.series_uid,
+        study_uid=series.study_uid,
+        patient_id=folds.pseudonym(series.patient_id),
+        preprocessing=preprocessing_sha256(config),
+        z_mm=turned.z_mm.tolist(),
+        keys=[key._replace(path=relative(key.path, root)) for key in turned.keys],
+        hashes=folds.slice_hashes(turned.hu, head.brain_cm2(turned)),
+        codes=codes.join([reason.code for reason in (*series.reasons, *volume.reasons)]),
+        facts={
+            "n_slices": len(series),
+            "spacing_mm": series.spacing_mm,
+            "tilt_deg": series.tilt_deg,
+            "is_regular": series.is_regular,
+            "rows": series.headers[0].rows,
+            "columns": series.headers[0].columns,
+            "pixel_mm": series.headers[0].pixel_spacing_mm[0],
+        },
+    )
+    return stored, hu
+
+
+def relative(path: str, root: Path) -> str:
+    """`path` below `root`, with `/` between folders."""
+    below = Path(path)
+    return (below.relative_to(root) if below.is_relative_to(root) and below != root else below).as_posix()
+
+
+def rejected_table(rejected: Iterable[Rejected]) -> pd.DataFrame:
+    """One row a rejected subject, in the form of `rejected.csv` and `failures.csv`."""
+    rows = [
+        {
+            "subject": item.subject,
+            "path": "|".join(item.paths),
+            "code": item.code.value,
+            "detail": item.detail,
+        }
+        for item in rejected
+    ]
+    return pd.DataFrame(rows, columns=["subject", "path", "code", "detail"])
+
+
+def fingerprint(stored: list[StoredSeries], table: pd.DataFrame) -> dict[str, object]:
+    """What the training set is like: ranges of its geometry, and how often each label occurs."""
+    facts = pd.DataFrame([item.facts for item in stored])
+    numbers = ["n_slices", "spacing_mm", "tilt_deg", "rows", "columns", "pixel_mm"]
+    ranges = {name: [float(v) for v in facts[name].astype(float).quantile([0, 0.5, 1])] for name in numbers}
+    prevalence = {label: float(table[label].mean()) for label in LABELS}
+    counts = {"series": len(stored), "slices": len(table), "irregular": int((~facts["is_regular"]).sum())}
+    return {"counts": counts, "ranges": ranges, "prevalence": prevalence}
+
+
+def _subset(series: tuple[Series, ...], config: Config) -> list[Series]:
+    """All series, or those of the first patients in a seeded order until `source.max_slices` are in."""
+    limit = config.source.max_slices
+    if limit is None:
+        return list(series)
+    order = sorted({s.patient_id for s in series}, key=lambda name: derive(config.seed, "subset", name))
+    kept: list[Series] = []
+    count = 0
+    for patient in order:
+        if count >= limit:
+            break
+        own = [s for s in series if s.patient_id == patient]
+        kept += own
+        count += sum(map(len, own))
+    return kept
+
+
+def _store_all(
+    series: list[Series], root: Path, folder: Path, config: PrepareConfig, progress: Progress
+) -> tuple[list[StoredSeries], list[Rejected]]:
+    stored, rejected = [], []
+    for one in progress(series, "volumes", total=len(series)):
+        ready = read_stored(folder, one.volume_id)
+        if ready is None or not _is_current(ready, one, root, config):
+            made = prepare_series(one, root, config)
+            if isinstance(made, Rejected):
+                rejected.append(made)
+                continue
+            ready, hu = made
+            write_series(folder, ready, hu)
+        stored.append(ready)
+    return stored, rejected
+
+
+def _is_current(stored: StoredSeries, series: Series, root: Path, config: PrepareConfig) -> bool:
+    keys = {SliceKey(h.sop_uid, h.frame, relative(str(h.path), root)) for h in series.headers}
+    return stored.preprocessing == preprocessing_sha256(config) and set(stored.keys) == keys
+
+
+def _assign_folds(table: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`table` with group_id and fold a slice, and the table of folds, one row a patient."""
+    group_of = folds.link(table["patient_id"].tolist(), table["hash"].tolist())
+    group = table["patient_id"].map(group_of)
+    bleeds = {
+        str(name): np.nan_to_num(rows.max().to_numpy(float))
+        for name, rows in table[list(LABELS)].groupby(group, sort=True)
+    }
+    if len(bleeds) < config.prepare.folds:
+        raise DataError(
+            f"{len(bleeds)} patient groups are too few for prepare.folds={config.prepare.folds}; "
+            "every fold needs one"
+        )
+    fold_of = folds.deal(bleeds, config.prepare.folds, stream(config.seed, "folds"))
+    table = table.assign(group_id=group, fold=group.map(fold_of))
+    fold_table = (
+        table[["patient_id", "group_id", "fold"]].drop_duplicates().sort_values(["fold", "patient_id"])
+    )
+    return table, fold_table
+
+
+def _unmatched(table: pd.DataFrame, labels: pd.DataFrame, source: Source, subset: bool) -> pd.DataFrame:
+    """Slices without a label, labels without a slice (not asked of a subset), and an importer's leftovers."""
+    columns = ["sop_uid", "lacks", "detail"]
+    imported = (
+        pd.read_csv(source.unmatched, dtype=str)
+        if source.unmatched
+        else pd.DataFrame(columns=columns, dtype=str)
+    )
+    unlabelled = table.loc[table[list(LABELS)].isna().all(axis=1), ["sop_uid", "path"]]
+    unlabelled = unlabelled.rename(columns={"path": "detail"}).assign(lacks="label")
+    no_image = [] if subset else sorted(set(labels.index) - set(table["sop_uid"]))
+    lost = pd.DataFrame({"sop_uid": no_image, "lacks": "image", "detail": ""}, columns=columns, dtype=str)
+    joined = pd.concat([imported, unlabelled[columns], lost], ignore_index=True)
+    return joined.drop_duplicates("sop_uid")
+
+
+def _inspect_table(stored: list[StoredSeries]) -> pd.DataFrame:
+    """One row a stored series, with its geometry and reasons."""
+    rows = [
+        {
+            "volume_id": s.volume_id,
+            "series_uid": s.series_uid,
+            "study_uid": s.study_uid,
+            **s.facts,
+            "codes": s.codes,
+        }
+        for s in stored
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,137 @@
+"""A MONAI network between HU and an embedding, with the windows inside it.
+
+The windows are part of the model, so what was trained is what is served; the store keeps HU.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.networks import nets
+from safetensors.torch import load_file
+from torch import nn
+
+from ich3d.core.config import SlicesConfig
+from ich3d.core.errors import ConfigError
+from ich3d.core.labels import LABELS
+from ich3d.core.windows import window
+
+
+class SliceEncoder(nn.Module):
+    """HU (B, S, H, W) of S = 2 * neighbours + 1 slices, and which of them are edge copies (B, S),
+    to an embedding (B, D) and logits (B, K).
+
+    Channels are neighbours x windows, then a constant plane a neighbour that says whether it is a copy
+    of the series' edge slice.
+    """
+
+    low: torch.Tensor
+    width: torch.Tensor
+
+    def __init__(self, config: SlicesConfig) -> None:
+        super().__init__()
+        windows = [window(name) for name in config.windows]
+        self.register_buffer("low", torch.tensor([w.low for w in windows]))
+        self.register_buffer("width", torch.tensor([w.width for w in windows]))
+        self.slices = 2 * config.neighbours + 1
+        channels = self.slices * len(windows) + (self.slices if config.neighbours else 0)
+        self.backbone, self.embedding_width = _backbone(config.encoder, channels)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(self.embedding_width, len(LABELS))
+
+    def forward(self, hu: torch.Tensor, is_copy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        planes = (hu.float().unsqueeze(2) - self.low[:, None, None]) / self.width[:, None, None]
+        planes = planes.clamp(0, 1).flatten(1, 2) - 0.5  # (B, S * windows, H, W)
+        if self.slices > 1:
+            flags = is_copy.to(planes.dtype)[..., None, None].expand(-1, -1, *planes.shape[2:])
+            planes = torch.cat([planes, flags], dim=1)
+        planes = planes.contiguous(memory_format=torch.channels_last)
+        vectors = self.backbone(planes).flatten(1).float()
+        return vectors, self.head(self.dropout(vectors)).float()
+
+
+def build_encoder(config: SlicesConfig) -> SliceEncoder:
+    """The encoder that `config` describes, with pretrained weights where it names a file of them."""
+    encoder = SliceEncoder(config)
+    if config.weights is not None:
+        assert config.weights_sha256 is not None
+        _load_pretrained(encoder.backbone, Path(config.weights), config.weights_sha256)
+    return encoder
+
+
+def _resnet18(channels: int) -> tuple[nn.Module, int]:
+    net = nets.resnet18(
+        spatial_dims=2, n_input_channels=channels, conv1_t_stride=2, shortcut_type="B", bias_downsample=False
+    )
+    return _without(net, "fc")
+
+
+def _densenet121(channels: int) -> tuple[nn.Module, int]:
+    net = nets.DenseNet121(spatial_dims=2, in_channels=channels, out_channels=len(LABELS))
+    _, width = _without(net.class_layers, "out")
+    return net, width
+
+
+def _seresnext50(channels: int) -> tuple[nn.Module, int]:
+    return _without(
+        nets.SEResNext50(spatial_dims=2, in_channels=channels, num_classes=len(LABELS)), "last_linear"
+    )
+
+
+def _efficientnet_b0(channels: int) -> tuple[nn.Module, int]:
+    net = nets.EfficientNetBN("efficientnet-b0", pretrained=False, spatial_dims=2, in_channels=channels)
+    return _without(net, "_fc")
+
+
+_BACKBONES: dict[str, Callable[[int], tuple[nn.Module, int]]] = {
+    "resnet18": _resnet18,
+    "densenet121": _densenet121,
+    "seresnext50": _seresnext50,
+    "efficientnet-b0": _efficientnet_b0,
+}
+
+
+def _backbone(name: str, channels: int) -> tuple[nn.Module, int]:
+    """MONAI's network `name` without its classifier, and the width of what it then gives."""
+    return _BACKBONES[name](channels)
+
+
+def _without(net: Any, classifier: str) -> tuple[nn.Module, int]:
+    width = getattr(net, classifier).in_features
+    setattr(net, classifier, nn.Identity())
+    return net, width
+
+
+def _load_pretrained(backbone: nn.Module, path: Path, sha256: str) -> None:
+    """Put pretrained tensors into `backbone`; nothing is fetched, the file's hash is checked first.
+
+    The first convolution is fitted to the channel count by repeating its mean over the input channels,
+    scaled so that activations keep their size. Classifier tensors in the file are left over.
+    """
+    if not path.is_file():
+        raise ConfigError(f"slices.weights names {path}, which is not there")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise ConfigError(f"{path} does not have the hash that slices.weights_sha256 gives")
+    tensors = (
+        load_file(path)
+        if path.suffix == ".safetensors"
+        else torch.load(path, weights_only=True, map_location="cpu")
+    )
+    own = backbone.state_dict()
+    missing = sorted(name for name in own if name not in tensors and not name.endswith("num_batches_tracked"))
+    if missing:
+        raise ConfigError(f"{path} lacks {len(missing)} tensors of this encoder, {missing[0]} first")
+    for name, tensor in own.items():
+        if name in tensors:
+            tensor.copy_(_fit_channels(tensors[name], tensor, f"{path}: {name}"))
+
+
+def _fit_channels(given: torch.Tensor, wanted: torch.Tensor, subject: str) -> torch.Tensor:
+    if given.shape == wanted.shape:
+        return given
+    if given.ndim == 4 and given.shape[0] == wanted.shape[0] and given.shape[2:] == wanted.shape[2:]:
+        scale = given.shape[1] / wanted.shape[1]
+        return given.mean(dim=1, keepdim=True).expand_as(wanted) * scale
+    raise ConfigError(f"{subject} has shape {tuple(given.shape)}, the encoder needs {tuple(wanted.shape)}")

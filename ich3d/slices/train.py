@@ -1,0 +1,109 @@
+"""Training one fold's encoder, and embedding the patients that it has not seen."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ich3d.core.config import Config
+from ich3d.core.console import Progress, quiet
+from ich3d.core.errors import DataError
+from ich3d.core.seeds import derive, stream
+from ich3d.core.types import FitPatients, SliceEmbeddings
+from ich3d.learn import Schedule, Task, autocast, device, fit, masked_log_loss
+from ich3d.prepare.folds import inner_split
+from ich3d.prepare.store import Store
+from ich3d.slices.augment import augment
+from ich3d.slices.dataset import SliceBatch, Slices
+from ich3d.slices.embed import embed
+from ich3d.slices.encoder import SliceEncoder, build_encoder
+
+log = logging.getLogger(__name__)
+
+
+def train_encoder(
+    store: Store, config: Config, fold: int, folder: Path, progress: Progress = quiet
+) -> tuple[SliceEncoder, FitPatients]:
+    """An encoder fitted on every fold but `fold`, and the patient groups behind it.
+
+    An inner part of those groups chooses the epoch; it counts as seen.
+    """
+    seed = derive(config.seed, "encoder", fold)
+    groups = store.groups
+    outside = [name for name, own in store.folds.items() if own != fold]
+    fitted_on, chosen_by = inner_split(
+        store.bleeds(outside), config.slices.inner_share, stream(config.seed, "encoder inner", fold)
+    )
+    training = _slices(store, config, [name for name in outside if groups[name] in fitted_on])
+    inner = _slices(store, config, [name for name in outside if groups[name] in chosen_by])
+    torch.manual_seed(derive(seed, "init"))
+    encoder = build_encoder(config.slices)
+    _start_at_base_rates(encoder, training)
+    encoder = encoder.to(device())
+    where, settings = device(), config.slices
+
+    def batches(epoch: int) -> Iterator[SliceBatch]:
+        order = stream(seed, "order", epoch).permutation(len(training))
+        return training.batches(order, settings.batch_size)
+
+    def loss(model: torch.nn.Module, batch: SliceBatch) -> torch.Tensor:
+        batch = batch.to(where)
+        hu = augment(batch.hu, torch.default_generator)
+        with autocast(where, config.precision):
+            _, logits = model(hu, batch.is_copy)
+        return masked_log_loss(logits, batch.target)
+
+    task = Task(encoder, batches, loss, lambda model: _mean_loss(model, inner, config), seed)
+    steps = -(-len(training) // settings.batch_size)
+    schedule = Schedule(settings.epochs, steps, settings.lr, settings.weight_decay, settings.patience)
+    fit(task, schedule, folder, f"encoder {fold}", progress)
+    return encoder, FitPatients.of(groups[name] for name in outside)
+
+
+def embed_volumes(
+    encoder: SliceEncoder,
+    encoder_id: str,
+    fit_patients: FitPatients,
+    store: Store,
+    volume_ids: Sequence[str],
+    config: Config,
+) -> list[SliceEmbeddings]:
+    """Embeddings of some series of the store, with the groups that the encoder has seen."""
+    embedded = []
+    for name in volume_ids:
+        vectors, logits = embed(encoder, store.hu(name), config.slices.batch_size, config.precision)
+        embedded.append(SliceEmbeddings(name, vectors, logits, encoder_id, fit_patients))
+    return embedded
+
+
+def _slices(store: Store, config: Config, volume_ids: list[str]) -> Slices:
+    slices = Slices(store, volume_ids, config.slices.neighbours)
+    if len(slices) == 0:
+        raise DataError("no labelled slice is left to train on: check that the label CSV fits the images")
+    return slices
+
+
+@torch.no_grad()
+def _mean_loss(model: torch.nn.Module, slices: Slices, config: Config) -> float:
+    """The metric on the inner slices, unaugmented."""
+    where = device()
+    logits, targets = [], []
+    for batch in slices.batches(np.arange(len(slices)), config.slices.batch_size):
+        moved = batch.to(where)
+        with autocast(where, config.precision):
+            logits.append(model(moved.hu, moved.is_copy)[1])
+        targets.append(moved.target)
+    return float(masked_log_loss(torch.cat(logits), torch.cat(targets)))
+
+
+def _start_at_base_rates(encoder: SliceEncoder, training: Slices) -> None:
+    """The head's bias starts at each label's rate, so that the first steps do not go into finding it."""
+    targets = training.targets()
+    positive = np.nansum(targets, axis=0)
+    known = (~np.isnan(targets)).sum(axis=0)
+    rate = torch.as_tensor((positive + 0.5) / (known + 1.0), dtype=torch.float32)
+    with torch.no_grad():
+        encoder.head.bias.copy_(torch.logit(rate))
+        encoder.head.weight.mul_(0.1)

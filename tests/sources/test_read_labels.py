@@ -1,0 +1,95 @@
+"""The label table: what it accepts, and the sentence it fails with."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ich3d.core.errors import DataError
+from ich3d.core.labels import LABELS
+from ich3d.sources.labels import read_labels
+
+
+def table(path: Path, *rows: str, header: str = "ID,Label") -> Path:
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def whole(sop_uid: str, positive: str) -> list[str]:
+    return [f"{sop_uid}_{label},{int(label == positive)}" for label in LABELS]
+
+
+def test_reads_slices_named_by_uid_or_by_rsna(tmp_path: Path) -> None:
+    path = table(tmp_path / "l.csv", *whole("1.2.840.1", "subdural"), *whole("ID_00a", "epidural"))
+    labels = read_labels(path)
+    assert list(labels.columns) == list(LABELS)
+    assert labels.index.name == "sop_uid"
+    assert set(labels.dtypes) == {np.dtype("float32")}
+    assert labels.loc["1.2.840.1", "subdural"] == 1
+    assert labels.loc["ID_00a", "epidural"] == 1
+    assert labels.to_numpy().sum() == 2
+
+
+def test_a_missing_row_is_nan_and_only_it(tmp_path: Path) -> None:
+    labels = read_labels(table(tmp_path / "l.csv", *whole("a", "any")[1:]))
+    assert labels.isna().to_numpy().tolist() == [[True, False, False, False, False, False]]
+
+
+def test_repeated_rows_count_once(tmp_path: Path) -> None:
+    labels = read_labels(table(tmp_path / "l.csv", *whole("a", "any"), "a_any,1", "a_epidural,0"))
+    assert labels.shape == (1, len(LABELS))
+
+
+def test_further_columns_are_ignored(tmp_path: Path) -> None:
+    labels = read_labels(table(tmp_path / "l.csv", "x,a_any,1.0", header="site,ID,Label"))
+    assert labels.loc["a", "any"] == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "names"),
+    [
+        (["a_any,1"], "id,Label", "no column ID"),
+        (["a_any,1"], "ID,label", "no column Label"),
+        (["a_subdurall,1"], "ID,Label", "did you mean 'subdural'"),
+        (["a_any,1", ",0"], "ID,Label", "ends in no label"),
+        (["_any,1"], "ID,Label", "no slice"),
+        (["a_any,0.5"], "ID,Label", "a_any must be 0 or 1"),
+        (["a_any,yes"], "ID,Label", "a_any must be 0 or 1"),
+        (["a_any,"], "ID,Label", "a_any must be 0 or 1"),
+        (["a_any,1", "a_epidural,0", "a_any,0"], "ID,Label", "a_any is labelled both"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_its_file(
+    tmp_path: Path, rows: list[str], header: str, names: str
+) -> None:
+    with pytest.raises(DataError, match=names) as caught:
+        read_labels(table(tmp_path / "l.csv", *rows, header=header))
+    assert "l.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00\x81,\x9d", b'ID,Label\n"a_any,1\n'])
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "l.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"l\.csv"):
+        read_labels(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no label table"):
+        read_labels(tmp_path / "l.csv")
+
+
+@given(order=st.permutations(range(3 * len(LABELS))), twice=st.lists(st.integers(0, 17)))
+def test_row_order_and_repeats_change_nothing(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int], twice: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("laws")
+    rows = [row for uid, label in zip("abc", LABELS, strict=False) for row in whole(uid, label)]
+    straight = read_labels(table(folder / "straight.csv", *rows))
+    shuffled = read_labels(table(folder / "shuffled.csv", *(rows[i] for i in [*order, *twice])))
+    pd.testing.assert_frame_equal(shuffled.sort_index(), straight)
