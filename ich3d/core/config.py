@@ -67,7 +67,7 @@ class PhantomConfig:
     fov_mm: tuple[float, float] = (220.0, 250.0)
     thickness_mm: tuple[float, ...] = (5.0,)
     max_tilt_deg: float = 15.0
-    noise_hu: tuple[float, float] = (2.5, 5.0)
+    noise_hu: tuple[float, float] = (2.5, 6.0)
     lookalikes: float = 0.35
     prevalence: dict[str, float] = field(default_factory=dict)
 

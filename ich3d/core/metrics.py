@@ -23,7 +23,11 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.4f} ({self.low:.4f} to {self.high:.4f})"
+        return f"{self}"
+
+    def __format__(self, sign: str) -> str:
+        """`value (low to high)`, each with a sign where `sign` is `+`."""
+        return f"{self.value:{sign}.4f} ({self.low:{sign}.4f} to {self.high:{sign}.4f})"
 
     @property
     def excludes_zero(self) -> bool:

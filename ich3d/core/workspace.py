@@ -66,6 +66,11 @@ class Workspace:
         return self.root / "run.json"
 
     @property
+    def ablation(self) -> Path:
+        """The ablation table, as .csv and .md."""
+        return self.root / "ablation"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.html"
 

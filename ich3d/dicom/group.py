@@ -168,12 +168,12 @@ def _same_slice(a: SliceHeader, b: SliceHeader) -> bool | Reason:
         return False
     if (a.slope, a.intercept) != (b.slope, b.intercept):
         return False
-    stored = [read_stored(header) for header in (a, b)]
-    for item in stored:
-        if isinstance(item, Reason):
-            return item
-    values = [item.values for item in stored if not isinstance(item, Reason)]
-    return bool(np.array_equal(values[0], values[1]))
+    one, other = read_stored(a), read_stored(b)
+    if isinstance(one, Reason):
+        return one
+    if isinstance(other, Reason):
+        return other
+    return np.array_equal(one.values, other.values)
 
 
 def _two_patients(headers: list[SliceHeader], root: Path) -> str:

@@ -29,7 +29,7 @@ def index(path: Path, progress: Progress | None = None) -> Index:
     """Every CT series in `path`: a folder, searched with its sub-folders, or one file.
 
     Names and extensions mean nothing. `progress` wraps the files as they are read. Raises DataError
-    where there is no such path.
+    where there is no such path, or a folder cannot be looked into.
     """
     if not path.exists():
         raise DataError(f"no file or folder {path}")
@@ -54,4 +54,9 @@ def index(path: Path, progress: Progress | None = None) -> Index:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(Path(place) / name for place, _, names in os.walk(folder) for name in names)
+    places = os.walk(folder, onerror=_refuse)
+    return sorted(Path(place) / name for place, _, names in places for name in names)
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"cannot look into {error.filename}: {error.strerror}") from None

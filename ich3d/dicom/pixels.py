@@ -43,7 +43,7 @@ _PADDING_KEYWORDS: Final = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 
 @dataclass(frozen=True)
 class Stored:
-    """Stored values int32 (Y, X); `padding` bool (Y, X) marks the pixels that the file declares to be
+    """Stored values int64 (Y, X); `padding` bool (Y, X) marks the pixels that the file declares to be
     padding, None where it declares none."""
 
     values: np.ndarray
@@ -52,22 +52,22 @@ class Stored:
 
 def read_stored(header: SliceHeader) -> Stored | Reason:
     """The stored values of the slice, or why its pixels cannot be had."""
-    path = header.path
+    subject = f"{header.path.name}: PixelData (7FE0,0010)"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on values that do not touch the pixels
-            ds = pydicom.dcmread(path, force=True, specific_tags=[*_PIXEL_KEYWORDS, *_PADDING_KEYWORDS])
+            ds = pydicom.dcmread(
+                header.path, force=True, specific_tags=[*_PIXEL_KEYWORDS, *_PADDING_KEYWORDS]
+            )
             _name_syntax(ds)
             container = _decode(ds)
             padding = [int(ds[key].value) for key in _PADDING_KEYWORDS if ds.get(key) not in (None, "")]
-            high_bit = int(ds.get("HighBit", header.bits_stored - 1))
+            shift = _unused_low_bits(ds, header.bits_stored)
     except Exception as error:  # two decoders on foreign bytes: whatever they raise, there are no pixels
-        return Reason(
-            Code.UNDECODABLE, f"{path.name}: PixelData (7FE0,0010) cannot be decoded ({type(error).__name__})"
-        )
+        return Reason(Code.UNDECODABLE, f"{subject} cannot be decoded ({type(error).__name__})")
     if container.shape != (header.rows, header.columns):
-        return Reason(Code.UNDECODABLE, f"{path.name}: PixelData (7FE0,0010) decodes to {container.shape}")
-    values = _stored_bits(container, header, high_bit)
+        return Reason(Code.UNDECODABLE, f"{subject} decodes to the shape {container.shape}")
+    values = _stored_bits(container, header, shift)
     return Stored(values, _is_padding(container, values, padding))
 
 
@@ -167,13 +167,22 @@ def _decode_with_itk(path: Path) -> np.ndarray:
     return pixels.reshape(pixels.shape[-2:])
 
 
-def _stored_bits(container: np.ndarray, header: SliceHeader, high_bit: int) -> np.ndarray:
-    """Stored values int32 (Y, X) out of their containers: masked to BitsStored, sign-extended."""
+def _unused_low_bits(ds: Dataset, bits_stored: int) -> int:
+    """How many bits lie below the stored ones. HighBit is BitsStored - 1 by the standard (PS3.5 8.1.1);
+    older files used it to store at the top of the container."""
+    shift = int(ds.get("HighBit", bits_stored - 1)) + 1 - bits_stored
+    if not 0 <= shift <= ds.BitsAllocated - bits_stored:
+        raise ValueError("HighBit (0028,0102) does not fit BitsStored (0028,0101)")
+    return shift
+
+
+def _stored_bits(container: np.ndarray, header: SliceHeader, shift: int) -> np.ndarray:
+    """Stored values int64 (Y, X) out of their containers: masked to BitsStored, sign-extended."""
     bits = header.bits_stored
-    values = (container.astype(np.int64) >> (high_bit + 1 - bits)) & ((1 << bits) - 1)
+    values = (container.astype(np.int64) >> shift) & ((1 << bits) - 1)
     if header.signed:
         values -= (values >> (bits - 1)) << bits
-    return values.astype(np.int32) if bits < 32 else values
+    return values
 
 
 def _is_padding(container: np.ndarray, values: np.ndarray, padding: list[int]) -> np.ndarray | None:
@@ -187,6 +196,6 @@ def _is_padding(container: np.ndarray, values: np.ndarray, padding: list[int]) -
     span = 1 << (8 * container.dtype.itemsize)
     found = np.zeros(values.shape, dtype=bool)
     low, high = min(padding), max(padding)
-    for pixels in (container.astype(np.int64), values.astype(np.int64)):
+    for pixels in (container.astype(np.int64), values):
         found |= (pixels - low) % span <= (high - low) % span
     return found

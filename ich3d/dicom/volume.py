@@ -1,7 +1,5 @@
 """An ordered series to its HU volume."""
 
-import logging
-
 import numpy as np
 
 from ich3d.core.codes import Code
@@ -9,21 +7,19 @@ from ich3d.core.types import Reason, Rejected, Series, SliceHeader, Volume
 from ich3d.dicom import pixels
 from ich3d.dicom.series import affine_mm
 
-log = logging.getLogger(__name__)
-
 
 def load_volume(series: Series) -> Volume | Rejected:
     """The HU of `series`, int16 (Z, Y, X), slices ascending along the normal.
 
     `reasons` are those of the series and what reading the pixels adds: HU_CLIPPED, WRAP_MENDED.
-    Rejected names the first file whose pixels cannot be decoded.
+    Rejected names the first file whose pixels cannot be decoded; its paths are those of the headers.
     """
     mended = _wrapped_slices(series)
     if isinstance(mended, Reason):
         return _rejected(series, mended)
     first = series.headers[0]
     hu = np.empty((len(series), first.rows, first.columns), dtype=np.int16)
-    clipped: dict[str, int] = {}
+    clipped: list[tuple[int, str]] = []
     for index, header in enumerate(series.headers):
         stored = pixels.read_stored(header)
         if isinstance(stored, Reason):
@@ -33,12 +29,12 @@ def load_volume(series: Series) -> Volume | Rejected:
         else:
             hu[index], count = pixels.to_hu(stored, header.slope, header.intercept)
         if count:
-            clipped[header.path.name] = count
+            clipped.append((count, header.path.name))
     reasons = (*series.reasons, *_pixel_reasons(len(mended), clipped))
     return Volume(series=series, hu=hu, affine_mm=affine_mm(series), reasons=reasons)
 
 
-def _wrapped_slices(series: Series) -> list[SliceHeader] | Reason:
+def _wrapped_slices(series: Series) -> frozenset[SliceHeader] | Reason:
     """The slices whose 12-bit values are wrapped; the whole series gives the evidence, for one writer
     made it."""
     suspects = [header for header in series.headers if pixels.may_be_wrapped(header)]
@@ -49,30 +45,21 @@ def _wrapped_slices(series: Series) -> list[SliceHeader] | Reason:
                 return reason
             case pixels.Stored(values, _):
                 stored.append(values.astype(np.uint16))
-    return suspects if suspects and pixels.looks_wrapped(stored) else []
+    return frozenset(suspects if suspects and pixels.looks_wrapped(stored) else ())
 
 
-def _pixel_reasons(n_mended: int, clipped: dict[str, int]) -> list[Reason]:
+def _pixel_reasons(n_mended: int, clipped: list[tuple[int, str]]) -> list[Reason]:
     reasons = []
     if n_mended:
-        reasons.append(
-            Reason(
-                Code.WRAP_MENDED,
-                f"{n_mended} slices held signed 12-bit values as unsigned and were unwrapped",
-            )
-        )
+        detail = f"{n_mended} slices held signed 12-bit values as unsigned and were unwrapped"
+        reasons.append(Reason(Code.WRAP_MENDED, detail))
     if clipped:
-        worst = max(sorted(clipped), key=clipped.__getitem__)
-        reasons.append(
-            Reason(
-                Code.HU_CLIPPED,
-                f"{len(clipped)} slices leave 16-bit HU and were clipped, {worst} in {clipped[worst]} pixels",
-            )
-        )
+        count, name = max(clipped)
+        detail = f"{len(clipped)} slices leave 16-bit HU and were clipped, {name} in {count} pixels"
+        reasons.append(Reason(Code.HU_CLIPPED, detail))
     return reasons
 
 
 def _rejected(series: Series, reason: Reason) -> Rejected:
     paths = tuple(header.path.as_posix() for header in series.headers)
-    log.warning("%s", reason.detail)
     return Rejected(series.volume_id, reason.code, reason.detail, paths)

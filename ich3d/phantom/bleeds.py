@@ -16,7 +16,7 @@ from ich3d.phantom.fields import Points, Triple, capsule, soft
 from ich3d.phantom.head import CAVITY_MM, Head, scalp_distance, shell
 from ich3d.phantom.tissues import BLEEDS, VOLUMES_ML, VolumeRange
 
-_LATTICE_MM: Final = 2.5
+_LATTICE_MM: Final = 3.0
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _subdural(coarse: Brain, rng: np.random.Generator) -> Drawn:
     if rng.random() < 0.2:
         return VOLUMES_ML["subdural"], falcine_shape(side, float(rng.uniform(-30, 50)))
     return VOLUMES_ML["subdural"], subdural_shape(
-        _convexity_site(rng, (-40, 40), (5, 45)), float(rng.uniform(48, 75))
+        _convexity_site(rng, (-40, 40), (5, 45)), float(rng.uniform(32, 72))
     )
 
 
@@ -151,7 +151,11 @@ def _intraparenchymal(coarse: Brain, rng: np.random.Generator) -> Drawn:
     kind = rng.choice(("deep", "lobar", "below"), p=(0.5, 0.4, 0.1))
     if kind == "lobar":
         lobes = np.flatnonzero(
-            (np.abs(coarse.p.x) > 18) & (coarse.above > 12) & (coarse.depth > 9) & (coarse.depth < 26) & (coarse.parenchyma > 0.9)
+            (np.abs(coarse.p.x) > 18)
+            & (coarse.above > 12)
+            & (coarse.depth > 9)
+            & (coarse.depth < 26)
+            & (coarse.parenchyma > 0.9)
         )
         pick = int(rng.choice(lobes))
         site = (float(coarse.p.x[pick]), float(coarse.p.y[pick]), float(coarse.p.z[pick]))

@@ -55,8 +55,6 @@ def brain_at(head: Head, p: Points, depth: np.ndarray) -> Brain:
     image += (head.hu["dura"] - image) * np.maximum(_falx(p, depth, above), _tentorium(p, above, stem))
     image += (head.hu["sinus"] - image) * soft(np.maximum(sagittal, transverse))
     image += (head.hu["calcium"] - image) * soft(_calcium(head, p))
-    # Beam hardening leaves a bright rim under the skull.
-    image += 5 * np.exp(-depth / 4)
     return Brain(p, image, depth, csf, ventricle, parenchyma, above, sagittal, transverse, texture, gap_mm)
 
 

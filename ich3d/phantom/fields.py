@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 Triple = tuple[float, float, float]
 
-_CELLS = 96
+_CELLS = 80
 _CELL_MM = 2.0
 _EPSILON = np.float32(1e-6)
 
@@ -74,7 +74,7 @@ def capsule(p: Points, start: Triple, end: Triple, radii: tuple[float, float]) -
 
 @dataclass(frozen=True)
 class Noise:
-    """A smooth periodic random field of mean 0 and SD 1; `grid` float32 (96, 96, 96) at 2 mm."""
+    """A smooth periodic random field of mean 0 and SD 1; `grid` float32 (80, 80, 80) at 2 mm."""
 
     grid: np.ndarray
 

@@ -1,0 +1,85 @@
+"""What each stage is worth, from the cached out-of-fold scores of a finished run.
+
+Rows: base rate, position only, then encoder and context, each without and with a stacker on it. The
+stacker on the encoder alone never sees a context score.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ich3d.core.config import Config
+from ich3d.core.console import Progress, quiet
+from ich3d.core.seeds import derive
+from ich3d.core.workspace import Workspace, replacing, write_csv
+from ich3d.results import OutOfFold, Row, compare, markdown, out_of_fold, tidy
+from ich3d.stack.booster import StackRows, fit_stack, score_stack
+from ich3d.stack.features import build_features
+
+PAIRS = {
+    "position only": "base rate",
+    "encoder": "position only",
+    "encoder + stacker": "encoder",
+    "context": "encoder",
+    "context + stacker": "context",
+}
+
+
+def ablate(config: Config, progress: Progress = quiet) -> list[Row]:
+    """The ablation of the run in the config's workspace, also written there as CSV and markdown.
+
+    DataError where the run is not finished.
+    """
+    workspace = Workspace(Path(config.workspace))
+    result = out_of_fold(workspace)
+    rows = {
+        "base rate": result.rows["base rate"],
+        "position only": result.rows["position only"],
+        "encoder": result.rows["encoder"],
+        "encoder + stacker": stacked_encoder(result, config, progress),
+        "context": result.rows["context"],
+        "context + stacker": result.rows["stack"],
+    }
+    lines = compare(result, rows, PAIRS, result.resampling(config.report.resamples, config.seed))
+    write_csv(workspace.ablation.with_suffix(".csv"), tidy(lines))
+    with replacing(workspace.ablation.with_suffix(".md")) as partial:
+        partial.write_text(markdown(lines) + "\n")
+    return lines
+
+
+def stacked_encoder(result: OutOfFold, config: Config, progress: Progress = quiet) -> np.ndarray:
+    """Out-of-fold probabilities (N, K) of a stacker that reads encoder scores alone."""
+    encoder = result.rows["encoder"].astype(np.float32)
+    z_mm, series = result.table["z_mm"].to_numpy(), result.table.groupby("volume_id", sort=False).indices
+    blocks = [
+        build_features({"encoder": encoder[index]}, z_mm[index], config.stack.reach_mm).set_index(index)
+        for index in series.values()
+    ]
+    rows = StackRows(
+        features=pd.concat(blocks).sort_index(),
+        start=encoder,
+        target=result.target,
+        group=result.table["group_id"].to_numpy(),
+        fold=result.fold,
+    )
+    prob = np.empty_like(encoder)
+    for fold in progress(list(np.unique(result.fold)), "stacker on encoder"):
+        test = result.fold == fold
+        stack = fit_stack(
+            _subset(rows, ~test), config.stack, derive(config.seed, "stack on encoder", int(fold))
+        )
+        prob[test] = score_stack(stack, rows.features[test], encoder[test])
+    return prob
+
+
+def _subset(rows: StackRows, keep: np.ndarray) -> StackRows:
+    return replace(
+        rows,
+        features=rows.features[keep].reset_index(drop=True),
+        start=rows.start[keep],
+        target=rows.target[keep],
+        group=rows.group[keep],
+        fold=rows.fold[keep],
+    )

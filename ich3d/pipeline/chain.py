@@ -1,0 +1,54 @@
+"""One fold's chain of three makers, and what it says of a series. Training, serving and reports share it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ich3d.context.batch import context_input
+from ich3d.context.bigru import ContextModel
+from ich3d.context.train import score_context
+from ich3d.core.config import Config
+from ich3d.core.labels import STAGES
+from ich3d.core.metrics import sigmoid
+from ich3d.core.types import FitPatients, SliceEmbeddings
+from ich3d.slices.embed import embed
+from ich3d.slices.encoder import SliceEncoder
+from ich3d.stack.booster import LabelStack, score_stack
+from ich3d.stack.features import build_features
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Encoder, context model and stack of one fold, and the patient groups that each was fitted on."""
+
+    fold: int
+    encoder: SliceEncoder
+    context: ContextModel
+    stack: Mapping[str, LabelStack]
+    fit_patients: FitPatients
+
+    def score(self, hu: np.ndarray, z_mm: np.ndarray, config: Config) -> dict[str, np.ndarray]:
+        """Probabilities float32 (Z, K) by stage of one series, HU int16 (Z, H, W), slices at `z_mm`."""
+        vectors, logits = embed(self.encoder, hu, config.slices.batch_size, config.precision)
+        embedded = SliceEmbeddings("", vectors, logits, f"encoder fold {self.fold}", self.fit_patients)
+        encoder = sigmoid(logits).astype(np.float32)
+        context = score_context(self.context, context_input(embedded, z_mm))
+        features = stack_features(encoder, context, z_mm, config)
+        return dict(zip(STAGES, (encoder, context, score_stack(self.stack, features, context)), strict=True))
+
+
+def stack_features(
+    encoder: np.ndarray, context: np.ndarray, z_mm: np.ndarray, config: Config
+) -> pd.DataFrame:
+    """What the stacker reads of one series, from the two earlier stages' probabilities (Z, K)."""
+    return build_features({"encoder": encoder, "context": context}, z_mm, config.stack.reach_mm)
+
+
+def mean_score(
+    chains: list[Chain], hu: np.ndarray, z_mm: np.ndarray, config: Config
+) -> dict[str, np.ndarray]:
+    """Each stage's score: the mean of its folds' probabilities."""
+    scores = [chain.score(hu, z_mm, config) for chain in chains]
+    return {stage: np.mean([score[stage] for score in scores], axis=0) for stage in STAGES}

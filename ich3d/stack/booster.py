@@ -1,0 +1,179 @@
+"""One LightGBM a label that corrects the context logit; boosted, calibrated, kept only where it helps.
+
+The context logit is the booster's starting score, so no tree means no change. How many trees, the
+calibration, and whether the result is kept at all are decided on inner folds of the training groups.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize
+
+from ich3d.core.config import StackConfig
+from ich3d.core.labels import ANY, LABELS, SUBTYPES
+from ich3d.core.metrics import log_losses, logit, sigmoid
+from ich3d.stack.features import columns_of
+
+MIN_GROUPS_TO_CALIBRATE = 8  # positive groups below which two parameters cannot be told from noise
+
+
+@dataclass(frozen=True)
+class LabelStack:
+    """What is kept for one label: trees over `columns`, then logit -> scale * logit + shift.
+
+    `is_kept` False means the score of the stage before stands. The losses are those that decided: the
+    stacker's and that stage's mean log loss on inner patients, with the standard error of their difference.
+    """
+
+    label: str
+    is_kept: bool
+    columns: tuple[str, ...]
+    trees: str
+    scale: float
+    shift: float
+    inner_loss: float
+    inner_start_loss: float
+    inner_se: float
+
+    def score(self, features: pd.DataFrame, start: np.ndarray) -> np.ndarray:
+        """Probability (N,) of this label, from the logits (N,) that boosting starts at."""
+        if not self.is_kept:
+            return sigmoid(start)
+        booster = lgb.Booster(model_str=self.trees)
+        raw = start + _raw(booster, features[list(self.columns)])
+        return sigmoid(self.scale * raw + self.shift)
+
+
+def score_stack(stack: Mapping[str, LabelStack], features: pd.DataFrame, start: np.ndarray) -> np.ndarray:
+    """Probabilities float32 (N, K) over the stage before, `start` (N, K); `any` at least the largest subtype."""
+    logits = np.round(logit(start), 3)
+    columns = {label: stack[label].score(features, logits[:, k]) for k, label in enumerate(LABELS)}
+    columns[ANY] = np.maximum(columns[ANY], np.max([columns[label] for label in SUBTYPES], axis=0))
+    return np.stack([columns[label] for label in LABELS], axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class StackRows:
+    """Rows that a stacker is fitted on: features (N, F), the probabilities (N, K) of the stage
+    before, targets (N, K), the patient group and the outer fold of each."""
+
+    features: pd.DataFrame
+    start: np.ndarray
+    target: np.ndarray
+    group: np.ndarray
+    fold: np.ndarray
+
+
+def fit_stack(rows: StackRows, config: StackConfig, seed: int) -> dict[str, LabelStack]:
+    """The stack of every label."""
+    return {label: _fit_label(label, rows, config, seed) for label in LABELS}
+
+
+def _fit_label(label: str, rows: StackRows, config: StackConfig, seed: int) -> LabelStack:
+    k = LABELS.index(label)
+    known = ~np.isnan(rows.target[:, k])
+    columns = columns_of(label, list(rows.features.columns))
+    x, y = rows.features.loc[known, columns], rows.target[known, k]
+    start = np.round(logit(rows.start[known, k]), 3)
+    group, fold = rows.group[known], rows.fold[known]
+    positive_groups = len(np.unique(group[y > 0.5]))
+
+    def grow(train: np.ndarray, trees: int) -> lgb.Booster:
+        data = lgb.Dataset(x[train], y[train], init_score=start[train], free_raw_data=False)
+        return lgb.train(_parameters(config, seed), data, num_boost_round=trees)
+
+    counts = _tree_counts(config.trees)
+    held_out = np.zeros((len(counts), len(y)))
+    for inner in np.unique(fold):
+        train, test = fold != inner, fold == inner
+        if len(np.unique(y[train])) < 2:
+            continue
+        booster = grow(train, counts[-1])
+        for row, count in zip(held_out, counts, strict=True):
+            row[test] = _raw(booster, x[test], count)
+    losses = [_loss(start + raw, y).mean() for raw in held_out]
+    best = int(np.argmin(losses))
+    raw = start + held_out[best]
+    can_calibrate = positive_groups >= MIN_GROUPS_TO_CALIBRATE
+    calibrated = _cross_calibrated(raw, y, fold) if can_calibrate else raw
+    gain = _loss(start, y) - _loss(calibrated, y)
+    se = _paired_se(gain, group)
+    scale, shift = _platt(raw, y) if can_calibrate else (1.0, 0.0)
+    is_kept = bool(gain.mean() > se and positive_groups > 1)
+    return LabelStack(
+        label=label,
+        is_kept=is_kept,
+        columns=tuple(columns),
+        trees=grow(np.ones(len(y), dtype=bool), counts[best]).model_to_string() if is_kept else "",
+        scale=scale,
+        shift=shift,
+        inner_loss=float(_loss(calibrated, y).mean()),
+        inner_start_loss=float(_loss(start, y).mean()),
+        inner_se=se,
+    )
+
+
+def _parameters(config: StackConfig, seed: int) -> dict[str, object]:
+    return {
+        "objective": "binary",
+        "learning_rate": config.learning_rate,
+        "num_leaves": config.leaves,
+        "min_data_in_leaf": config.min_slices_in_leaf,
+        "lambda_l2": 10.0,
+        "feature_fraction": 0.5,
+        "bagging_fraction": 0.7,
+        "bagging_freq": 1,
+        "boost_from_average": False,
+        "deterministic": True,
+        "force_row_wise": True,
+        "seed": seed % 2**31,
+        "verbosity": -1,
+    }
+
+
+def _tree_counts(most: int) -> list[int]:
+    """Numbers of trees that are tried: `most`, and halves of it down to about five."""
+    counts = [most]
+    while counts[0] >= 10:
+        counts.insert(0, counts[0] // 2)
+    return counts
+
+
+def _raw(booster: lgb.Booster, features: pd.DataFrame, trees: int | None = None) -> np.ndarray:
+    return np.asarray(booster.predict(features, raw_score=True, num_iteration=trees))
+
+
+def _loss(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return log_losses(sigmoid(logits), y)
+
+
+def _platt(logits: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Scale and shift of the logit that fit best, held near (1, 0) by a weak prior (Platt 1999)."""
+
+    def cost(ab: np.ndarray) -> float:
+        prior = (ab[0] - 1) ** 2 + ab[1] ** 2
+        return float(_loss(ab[0] * logits + ab[1], y).sum() + prior)
+
+    scale, shift = minimize(cost, np.array([1.0, 0.0]), method="Nelder-Mead").x
+    return float(scale), float(shift)
+
+
+def _cross_calibrated(logits: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Each fold's logits calibrated on the other folds."""
+    result = np.empty_like(logits)
+    for inner in np.unique(fold):
+        test = fold == inner
+        scale, shift = _platt(logits[~test], y[~test])
+        result[test] = scale * logits[test] + shift
+    return result
+
+
+def _paired_se(gain: np.ndarray, group: np.ndarray) -> float:
+    """Standard error of the mean of `gain` (N,), patients being the units."""
+    _, index = np.unique(group, return_inverse=True)
+    residual = np.bincount(index, gain - gain.mean())
+    count = len(residual)
+    return float(np.sqrt((residual**2).sum() * count / max(1, count - 1)) / len(gain))

@@ -1,0 +1,170 @@
+"""Which slices make one volume, which are copies, and which may not stand together."""
+
+import shutil
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.encaps import encapsulate
+
+from ich3d.core.codes import Code
+from ich3d.core.types import Volume
+from ich3d.dicom.index import index
+from ich3d.dicom.volume import load_volume
+from ich3d.dicom.write import uid
+
+
+def test_series_of_one_folder_are_kept_apart(tmp_path, write_stack):
+    write_stack(name="one", n=4)
+    write_stack(name="three", n=6)
+    found = index(tmp_path)
+    assert {series.volume_id: len(series) for series in found.series} == {
+        uid("series", "one"): 4,
+        uid("series", "three"): 6,
+    }
+    assert [series.volume_id for series in found.series] == sorted(s.volume_id for s in found.series)
+
+
+def test_one_series_in_several_folders_is_one_volume(tmp_path, write_stack):
+    paths = write_stack(n=6)
+    (tmp_path / "rest").mkdir()
+    for path in paths[3:]:
+        path.rename(tmp_path / "rest" / path.name)
+    (series,) = index(tmp_path).series
+    assert len(series) == 6
+    assert series.is_regular
+
+
+@pytest.mark.parametrize(
+    ("changes", "keyword"),
+    [
+        ({"pixel_spacing_mm": (0.6, 0.4)}, "PixelSpacing (0028,0030)"),
+        ({"col_dir": (0.0, np.cos(0.2), np.sin(0.2))}, "ImageOrientationPatient (0020,0037)"),
+        ({"hu": np.zeros((4, 20, 16), np.int16)}, "Rows (0028,0010)"),
+        ({"hu": np.zeros((4, 16, 20), np.int16)}, "Columns (0028,0011)"),
+        ({"study_uid": "2.25.77"}, "StudyInstanceUID (0020,000D)"),
+    ],
+)
+class TestSeveralGeometries:
+    def other(self, write_stack, changes, n):
+        """`n` slices of another geometry, above those of the series of four, under its UID."""
+        changes = {**changes, "hu": changes["hu"][:n]} if "hu" in changes else changes
+        position_mm = np.array([(-100.0, -120.0, 200.0 + 5.0 * i) for i in range(n)])
+        same = {"series_uid": uid("series", "a"), "study_uid": uid("study", "a"), "position_mm": position_mm}
+        return write_stack(**{"name": "b", "n": n, **same, **changes})
+
+    def test_clean_stacks_are_a_volume_each(self, tmp_path, write_stack, changes, keyword):
+        write_stack()
+        self.other(write_stack, changes, n=3)
+        found = index(tmp_path)
+        first, second = found.series
+        assert (first.volume_id, len(first)) == (uid("series", "a") + "-1", 4)
+        assert (second.volume_id, len(second)) == (uid("series", "a") + "-2", 3)
+        assert {series.series_uid for series in found.series} == {uid("series", "a")}
+        for series in found.series:
+            assert [reason.code for reason in series.reasons] == [Code.SEVERAL_VOLUMES]
+
+    @pytest.mark.parametrize("n", [1, 2])
+    def test_a_lone_odd_slice_or_two_reject_the_series(self, tmp_path, write_stack, changes, keyword, n):
+        write_stack()
+        odd = self.other(write_stack, changes, n=n)
+        found = index(tmp_path)
+        assert not found.series
+        (rejected,) = found.rejected
+        assert rejected.code is Code.MIXED_GEOMETRY
+        assert len(rejected.paths) == 4 + n
+        assert keyword in rejected.detail
+        for path in odd:
+            assert path.name in rejected.detail
+
+
+def test_odd_slices_scattered_over_a_series_reject_it(tmp_path, write_stack, edit_file):
+    paths = write_stack(n=12)
+    for i in (2, 3, 9):
+        edit_file(paths[i], PixelSpacing=[0.7, 0.7])
+    assert [item.code for item in index(tmp_path).rejected] == [Code.MIXED_GEOMETRY]
+
+
+def test_a_rounding_of_the_geometry_is_no_difference(tmp_path, write_stack, edit_file):
+    paths = write_stack()
+    edit_file(paths[1], PixelSpacing=[0.5001, 0.4001], ImageOrientationPatient=[1, 0, 0, 0, 1, 0.0005])
+    (series,) = index(tmp_path).series
+    assert len(series) == 4
+
+
+def test_two_patients_under_one_series_uid_are_rejected(tmp_path, write_stack, edit_file):
+    paths = write_stack()
+    edit_file(paths[3], PatientID="Somebody-Else")
+    (rejected,) = index(tmp_path).rejected
+    assert rejected.code is Code.MIXED_PATIENTS
+    assert "PatientID (0010,0020)" in rejected.detail
+    assert "Somebody" not in rejected.detail
+    assert len(rejected.paths) == 4
+
+
+def test_files_without_a_series_uid_are_one_series_a_folder(tmp_path, write_stack, edit_file):
+    for folder in ("p", "q"):
+        for path in write_stack(folder, name=folder):
+            edit_file(path, SeriesInstanceUID=None)
+    found = index(tmp_path)
+    assert [len(series) for series in found.series] == [4, 4]
+    assert len({series.volume_id for series in found.series}) == 2
+    for series in found.series:
+        assert [reason.code for reason in series.reasons] == [Code.NO_SERIES_UID]
+        assert isinstance(load_volume(series), Volume)
+
+
+def test_a_made_up_series_uid_does_not_depend_on_the_folder(tmp_path, write_stack, edit_file):
+    for path in write_stack("here"):
+        edit_file(path, SeriesInstanceUID=None)
+    before = index(tmp_path).series[0].volume_id
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert index(tmp_path).series[0].volume_id == before
+
+
+def test_copies_are_left_out_and_named(tmp_path, write_stack):
+    paths = write_stack()
+    shutil.copy(paths[2], tmp_path / "zz-copy")
+    shutil.copy(paths[2], tmp_path / "zz-more")
+    found = index(tmp_path)
+    assert [len(series) for series in found.series] == [4]
+    assert {item.paths for item in found.left_out} == {("zz-copy",), ("zz-more",)}
+    assert {item.code for item in found.left_out} == {Code.DUPLICATE}
+    assert paths[2].name in found.left_out[0].detail
+
+
+def test_a_copy_in_another_transfer_syntax_is_a_copy(tmp_path, write_stack):
+    path = write_stack()[1]
+    ds = pydicom.dcmread(path)
+    ds.compress(pydicom.uid.RLELossless, generate_instance_uid=False)
+    ds.save_as(tmp_path / "rle")
+    assert [item.code for item in index(tmp_path).left_out] == [Code.DUPLICATE]
+
+
+@pytest.mark.parametrize("change", ["pixels", "rescale", "place"])
+def test_different_slices_at_one_height_reject_the_series(tmp_path, write_stack, edit_file, change):
+    paths = write_stack()
+    twin = tmp_path / "twin.dcm"
+    shutil.copy(paths[1], twin)
+    edit_file(twin, **{
+        "pixels": {"PixelData": bytes(512)},
+        "rescale": {"RescaleIntercept": "-24"},
+        "place": {"ImagePositionPatient": [-90, -120, 5]},
+    }[change])  # fmt: skip
+    found = index(tmp_path)
+    (rejected,) = found.rejected
+    assert rejected.code is Code.SAME_POSITION
+    assert paths[1].name in rejected.detail
+    assert "twin.dcm" in rejected.detail
+    assert len(rejected.paths) == 5
+
+
+def test_a_copy_that_cannot_be_decoded_rejects_the_series(tmp_path, write_stack):
+    ds = pydicom.dcmread(write_stack()[1])
+    ds.compress(pydicom.uid.RLELossless, generate_instance_uid=False)
+    ds.PixelData = encapsulate([b"\xff" * 64])
+    ds.save_as(tmp_path / "twin")
+    (rejected,) = index(tmp_path).rejected
+    assert rejected.code is Code.UNDECODABLE
+    assert "twin" in rejected.detail
+    assert len(rejected.paths) == 5
