@@ -178,7 +178,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     from ich3d.core.config import load_config
     from ich3d.demo import demo
 
-    return _after(demo(load_config(arguments.config, arguments.overrides), bars))
+    return _after(demo(load_config(arguments.config, arguments.overrides), print, bars))
 
 
 def _predict(arguments: argparse.Namespace) -> int:

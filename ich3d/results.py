@@ -103,7 +103,7 @@ def markdown(rows: list[Row]) -> str:
         loss = row.evaluation.weighted_log_loss
         paired = "" if row.difference is None else f"{row.difference:+} vs {row.against}"
         cells = [row.evaluation.name, str(loss), paired]
-        cells += [_short(row.evaluation.auc[label]) for label in LABELS]
+        cells += [short(row.evaluation.auc[label]) for label in LABELS]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -114,5 +114,6 @@ def stage_rows(folder: Path, draws: int, seed: int) -> tuple[OutOfFold, list[Row
     return result, compare(result, result.rows, STAGE_PAIRS, result.resampling(draws, seed))
 
 
-def _short(found: Interval) -> str:
+def short(found: Interval) -> str:
+    """`value (low to high)` in a table cell; a dash where it is not defined."""
     return "-" if np.isnan(found.value) else f"{found.value:.3f} ({found.low:.2f} to {found.high:.2f})"

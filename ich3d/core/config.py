@@ -59,7 +59,7 @@ class PhantomConfig:
     max_tilt_deg: gantry tilts are drawn from -max to max; zero for none.
     noise_hu: smallest and largest noise SD in brain at 5 mm.
     lookalikes: chance of each kind of look-alike a study.
-    prevalence: chance a study of each subtype; empty for RSNA's own.
+    prevalence: chance a study of a subtype, in place of its own in RSNA's training set; empty for RSNA's all.
     """
 
     studies: int = 40
@@ -75,6 +75,9 @@ class PhantomConfig:
         _require(self.studies > 0, "phantom.studies", "positive", self.studies)
         _require(self.matrix >= 32, "phantom.matrix", "at least 32", self.matrix)
         _require(0 <= self.lookalikes <= 1, "phantom.lookalikes", "within 0..1", self.lookalikes)
+        positive = len(self.thickness_mm) > 0 and min(self.thickness_mm) > 0
+        _require(positive, "phantom.thickness_mm", "one or more positive numbers", self.thickness_mm)
+        _require(0 <= self.max_tilt_deg <= 30, "phantom.max_tilt_deg", "within 0..30", self.max_tilt_deg)
 
 
 @dataclass(frozen=True)

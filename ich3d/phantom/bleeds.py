@@ -32,7 +32,7 @@ Drawn = tuple[VolumeRange, Shape]
 
 @dataclass(frozen=True)
 class Bleed:
-    """A grown bleed: its shape up to `size_mm`, at `hu`, with a rim of oedema at `oedema_hu` where it has one."""
+    """A grown bleed: its shape up to `size_mm`, at `hu`, perhaps with a rim of oedema."""
 
     subtype: str
     shape: Shape
@@ -98,9 +98,8 @@ def grow(head: Head, coarse: Brain, shape: Shape, volume_ml: float) -> tuple[flo
 
 
 def _epidural(coarse: Brain, rng: np.random.Generator) -> Drawn:
-    return VOLUMES_ML["epidural"], epidural_shape(
-        _convexity_site(rng, (-35, 45), (-10, 40)), rng.uniform(0.013, 0.02)
-    )
+    site = _convexity_site(rng, (-35, 45), (-10, 40))
+    return VOLUMES_ML["epidural"], epidural_shape(site, float(rng.uniform(0.013, 0.02)))
 
 
 def epidural_shape(site: Triple, bowl: float) -> Shape:
@@ -113,12 +112,12 @@ def epidural_shape(site: Triple, bowl: float) -> Shape:
 
 
 def _subdural(coarse: Brain, rng: np.random.Generator) -> Drawn:
-    side = float(rng.choice((-1, 1)))
+    """Four in five along the convexity, the others along the falx."""
     if rng.random() < 0.2:
-        return VOLUMES_ML["subdural"], falcine_shape(side, float(rng.uniform(-30, 50)))
-    return VOLUMES_ML["subdural"], subdural_shape(
-        _convexity_site(rng, (-40, 40), (5, 45)), float(rng.uniform(32, 72))
-    )
+        shape = falcine_shape(float(rng.choice((-1, 1))), float(rng.uniform(-30, 50)))
+    else:
+        shape = subdural_shape(_convexity_site(rng, (-40, 40), (5, 45)), float(rng.uniform(32, 72)))
+    return VOLUMES_ML["subdural"], shape
 
 
 def subdural_shape(site: Triple, reach_mm: float) -> Shape:
@@ -137,7 +136,8 @@ def falcine_shape(side: float, y_mm: float) -> Shape:
         p = brain.p
         deep = np.maximum(brain.depth - 34, 0)
         bowl = ((p.y - np.float32(y_mm)) / np.float32(48)) ** 4
-        return np.abs(p.x) + 4 * bowl + deep
+        filled: np.ndarray = np.abs(p.x) + 4 * bowl + deep
+        return filled
 
     return Shape(lambda brain: _one_side(brain, side) * soft(brain.above) * (brain.p.z > 12), growth)
 
@@ -150,22 +150,20 @@ def _intraparenchymal(coarse: Brain, rng: np.random.Generator) -> Drawn:
     """Half of them deep, four in ten lobar, the rest under the tentorium."""
     kind = rng.choice(("deep", "lobar", "below"), p=(0.5, 0.4, 0.1))
     if kind == "lobar":
-        lobes = np.flatnonzero(
-            (np.abs(coarse.p.x) > 18)
-            & (coarse.above > 12)
-            & (coarse.depth > 9)
-            & (coarse.depth < 26)
-            & (coarse.parenchyma > 0.9)
-        )
-        pick = int(rng.choice(lobes))
-        site = (float(coarse.p.x[pick]), float(coarse.p.y[pick]), float(coarse.p.z[pick]))
+        site = _lobar_site(coarse, rng)
     else:
         sites = _DEEP if kind == "deep" else _STEM_AND_CEREBELLUM
         x, y, z = sites[int(rng.integers(len(sites)))]
         site = (x * float(rng.choice((-1, 1))), y + float(rng.normal(0, 3)), z + float(rng.normal(0, 2)))
-    return VOLUMES_ML["lobar" if kind == "lobar" else "deep"], blob_shape(
-        site, _axes(rng), float(rng.uniform(0.3, 1.6))
-    )
+    shape = blob_shape(site, _axes(rng), float(rng.uniform(0.3, 1.6)))
+    return VOLUMES_ML["lobar" if kind == "lobar" else "deep"], shape
+
+
+def _lobar_site(coarse: Brain, rng: np.random.Generator) -> Triple:
+    """A point of brain some way under the surface, off the midline, over the tentorium."""
+    under = (coarse.depth > 9) & (coarse.depth < 26) & (coarse.parenchyma > 0.9)
+    pick = int(rng.choice(np.flatnonzero(under & (np.abs(coarse.p.x) > 18) & (coarse.above > 12))))
+    return float(coarse.p.x[pick]), float(coarse.p.y[pick]), float(coarse.p.z[pick])
 
 
 def _axes(rng: np.random.Generator) -> Triple:
@@ -176,27 +174,30 @@ def _axes(rng: np.random.Generator) -> Triple:
 
 
 def blob_shape(site: Triple, axes: Triple, ragged_mm: float) -> Shape:
-    """A blob in the brain around `site`, its outline moved in and out by about `ragged_mm`."""
+    """A blob in the brain around `site`, its outline moved in and out by about `ragged_mm`. It presses
+    sulci shut, and is slow to cross the midline."""
 
     def growth(brain: Brain) -> np.ndarray:
         u, v, w = ((c - np.float32(m)) / np.float32(a) for c, m, a in zip(brain.p, site, axes, strict=True))
         across = np.maximum(-np.float32(np.sign(site[0])) * brain.p.x, 0)
-        return np.sqrt(u * u + v * v + w * w) + np.float32(ragged_mm) * brain.texture + 1.5 * across
+        ragged = np.float32(ragged_mm) * brain.texture
+        filled: np.ndarray = np.sqrt(u * u + v * v + w * w) + ragged + np.float32(1.5) * across
+        return filled
 
     def host(brain: Brain) -> np.ndarray:
         same_floor = soft(brain.above) if site[2] > -15 else soft(-brain.above)
-        return brain.parenchyma * same_floor * soft(brain.depth - brain.gap_mm)
+        within: np.ndarray = (1 - brain.ventricle) * same_floor * soft(brain.depth - brain.gap_mm - 1.5)
+        return within
 
     return Shape(host, growth)
 
 
 def _intraventricular(coarse: Brain, rng: np.random.Generator) -> Drawn:
-    tilt = float(rng.choice((0.0, 0.6, -0.6)))
-    return VOLUMES_ML["intraventricular"], level_shape(tilt)
+    return VOLUMES_ML["intraventricular"], level_shape(float(rng.choice((0.0, 0.6, -0.6))))
 
 
 def level_shape(lean: float) -> Shape:
-    """Blood that has sunk to the back of the ventricles of a patient on the back; `lean` fills one side first."""
+    """Blood that has sunk to the back of a supine patient's ventricles; `lean` fills one side first."""
 
     def growth(brain: Brain) -> np.ndarray:
         return -brain.p.y + np.float32(lean) * brain.p.x
@@ -217,7 +218,8 @@ def fluid_shape(source: Triple) -> Shape:
     """Blood in the fluid of cisterns and sulci around `source`, not in the gap under the skull."""
 
     def host(brain: Brain) -> np.ndarray:
-        return brain.csf * soft(brain.depth - brain.gap_mm)
+        deep: np.ndarray = brain.csf * soft(brain.depth - brain.gap_mm)
+        return deep
 
     return Shape(host, lambda brain: _apart(brain.p, source) * np.float32(0.5))
 

@@ -91,7 +91,8 @@ def _brainstem(p: Points) -> np.ndarray:
     midbrain = capsule(p, (0, 12, -6), (0, 12, -20), (12, 13))
     pons = capsule(p, (0, 15, -26), (0, 18, -38), (14, 13))
     medulla = capsule(p, (0, 22, -44), (0, 32, -75), (9, 7))
-    return np.maximum(np.maximum(midbrain, pons), medulla)
+    stem: np.ndarray = np.maximum(np.maximum(midbrain, pons), medulla)
+    return stem
 
 
 def _ventricles(head: Head, p: Points) -> np.ndarray:
@@ -104,12 +105,14 @@ def _ventricles(head: Head, p: Points) -> np.ndarray:
     temporal = capsule(half, (25, 34, 6), (33, 4, -20), (4.2 * v, 1.4 * v))
     third = blob(p, (0, 2, -1), (2.2 * v, 16, 11))
     fourth = ellipsoid(p, (0, 34, -37), (6.5 * v, 6 * v, 9))
-    return np.maximum.reduce([frontal, body, atrium, occipital, temporal, third, fourth])
+    parts = [frontal, body, atrium, occipital, temporal, third, fourth]
+    distance: np.ndarray = np.maximum.reduce(parts)
+    return distance
 
 
 def _cisterns(head: Head, p: Points, stem: np.ndarray, texture: np.ndarray) -> np.ndarray:
     """Suprasellar, ambient, prepontine, quadrigeminal cistern, great cistern and Sylvian fissures."""
-    half, wide = p.folded(), np.float32(0.7 + 0.6 * head.atrophy)
+    half, wide = p.folded(), 0.7 + 0.6 * head.atrophy
     suprasellar = blob(p, (0, -11, -19), (10 * wide, 9 * wide, 7))
     crural = capsule(half, (4, -6, -18), (17, 4, -17), (3 * wide, 2 * wide))
     around = np.minimum(2.4 * wide + texture + stem, -stem)
@@ -120,35 +123,37 @@ def _cisterns(head: Head, p: Points, stem: np.ndarray, texture: np.ndarray) -> n
     insula = np.minimum(1.2 * wide - np.abs(half.x - 38 - 2 * texture), blob(half, (38, -3, 1), (9, 21, 14)))
     climb = (half.z - 1 - half.y * np.float32(0.75)) * np.float32(0.8) + 2 * texture
     lips = np.minimum(1.3 * wide - np.abs(climb), np.minimum(half.x - 38, 22 - np.abs(half.y + 2)))
-    return np.maximum.reduce([suprasellar, crural, around, quadrigeminal, magna, stalk, insula, lips])
+    parts = [suprasellar, crural, around, quadrigeminal, magna, stalk, insula, lips]
+    distance: np.ndarray = np.maximum.reduce(parts)
+    return distance
 
 
 def _callosum(p: Points) -> np.ndarray:
     """Distance outside the region that holds the corpus callosum and all below it, in mm."""
-    return -blob(Points(p.x * 0, p.y, p.z), (0, 4, 0), (1e6, 46, 30))
+    return -blob(p, (0, 4, 0), (1e6, 46, 30))
 
 
 def _fissures(head: Head, p: Points, above: np.ndarray) -> np.ndarray:
     """Share of fluid between the hemispheres; the falx hangs in it."""
     width = (0.9 + 1.8 * head.atrophy) * np.where(p.y < -20, np.float32(1), np.float32(0.7))
-    share: np.ndarray = soft(width - np.abs(p.x)) * soft(_callosum(p)) * (above > 0)
-    return share * (p.z > -22)
+    share: np.ndarray = soft(width - np.abs(p.x)) * soft(_callosum(p)) * ((above > 0) & (p.z > -22))
+    return share
 
 
 def _falx(p: Points, depth: np.ndarray, above: np.ndarray) -> np.ndarray:
     """Share of falx: shallow in front, deep behind."""
     reach = 26 + np.float32(0.25) * p.y
-    share: np.ndarray = (
-        np.clip(1.0 - np.abs(p.x), 0, 1) * soft(reach - depth) * soft(_callosum(p) - 2) * (above > 0)
-    )
-    return share * (p.z > -18)
+    where = soft(reach - depth) * soft(_callosum(p) - 2) * ((above > 0) & (p.z > -18))
+    share: np.ndarray = np.clip(1 - np.abs(p.x), 0, 1) * where
+    return share
 
 
 def _tentorium(p: Points, above: np.ndarray, stem: np.ndarray) -> np.ndarray:
     """Share of tentorium: outside its notch, behind the petrous ridges."""
     notch = 1 - np.sqrt((p.x / 17) ** 2 + ((p.y - 10) / 24) ** 2)
-    share: np.ndarray = np.clip(1.1 - np.abs(above) * np.float32(0.9), 0, 1) * soft(-20 * notch)
-    return share * soft(-stem - 2)
+    sheet = np.clip(1.1 - np.abs(above) * np.float32(0.9), 0, 1)
+    share: np.ndarray = sheet * soft(-20 * notch) * soft(-stem - 2)
+    return share
 
 
 def _sinuses(head: Head, p: Points, depth: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -170,7 +175,8 @@ def _nuclei(head: Head, p: Points) -> np.ndarray:
     thalamus = blob(half, (10, 9, 3), (7.5, 14, 9))
     lentiform = blob(half, (24, -6, 1), (7, 17, 10))
     caudate = capsule(half, (14, -27, 6), (16, 0, 20), (5.5, 2.5))
-    return np.maximum(np.maximum(thalamus, lentiform), caudate)
+    distance: np.ndarray = np.maximum(np.maximum(thalamus, lentiform), caudate)
+    return distance
 
 
 def _calcium(head: Head, p: Points) -> np.ndarray:

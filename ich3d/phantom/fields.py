@@ -45,7 +45,8 @@ def step(value: np.ndarray) -> np.ndarray:
 
 def bell(value: np.ndarray) -> np.ndarray:
     """A bump of height 1 at zero and unit width."""
-    return np.exp(-value * value)
+    bump: np.ndarray = np.exp(-value * value)
+    return bump
 
 
 def ellipsoid(p: Points, centre: Triple, radii: Triple) -> np.ndarray:
@@ -54,13 +55,15 @@ def ellipsoid(p: Points, centre: Triple, radii: Triple) -> np.ndarray:
     level = np.sqrt(u * u + v * v + w * w)
     a, b, c = (np.float32(r) for r in radii)
     slope = np.sqrt((u / a) ** 2 + (v / b) ** 2 + (w / c) ** 2)
-    return (1 - level) * (level + _EPSILON) / (slope + _EPSILON / a)
+    distance: np.ndarray = (1 - level) * (level + _EPSILON) / (slope + _EPSILON / a)
+    return distance
 
 
 def blob(p: Points, centre: Triple, radii: Triple) -> np.ndarray:
     """A cheaper ellipsoid for small structures: exact on the shortest axis."""
     u, v, w = ((c - np.float32(m)) / np.float32(r) for c, m, r in zip(p, centre, radii, strict=True))
-    return np.float32(min(radii)) * (1 - np.sqrt(u * u + v * v + w * w))
+    distance: np.ndarray = np.float32(min(radii)) * (1 - np.sqrt(u * u + v * v + w * w))
+    return distance
 
 
 def capsule(p: Points, start: Triple, end: Triple, radii: tuple[float, float]) -> np.ndarray:
@@ -69,7 +72,9 @@ def capsule(p: Points, start: Triple, end: Triple, radii: tuple[float, float]) -
     u, v, w = (c - np.float32(m) for c, m in zip(p, start, strict=True))
     along = np.clip((u * axis[0] + v * axis[1] + w * axis[2]) / (axis @ axis), 0, 1)
     u, v, w = u - along * axis[0], v - along * axis[1], w - along * axis[2]
-    return radii[0] + along * np.float32(radii[1] - radii[0]) - np.sqrt(u * u + v * v + w * w)
+    radius = radii[0] + along * np.float32(radii[1] - radii[0])
+    distance: np.ndarray = radius - np.sqrt(u * u + v * v + w * w)
+    return distance
 
 
 @dataclass(frozen=True)

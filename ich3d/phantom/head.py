@@ -196,7 +196,7 @@ def _paint_base(head: Head, p: Points, s: Shell, grain: np.ndarray, image: np.nd
     pyramid = np.minimum(
         11 - np.abs(across_petrous(p)), np.minimum(side - 9, np.minimum(-s.base, 22 + s.base))
     )
-    _over(image, soft(pyramid) * inside, head.hu["petrous"] * (1 + 0.25 * grain))
+    _over(image, soft(pyramid) * inside, head.hu["petrous"] * (1 + 0.25 * np.tanh(grain)))
     body = blob(p, (0, -10, -44), (17, 20, 19))
     _over(image, soft(np.minimum(body, -s.base)), head.hu["diploe"])
 

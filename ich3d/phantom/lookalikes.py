@@ -1,8 +1,9 @@
 """What looks like blood in one slice and is none: its neighbours tell.
 
-calcification       a bleed's very cross-section, in its place and at its HU, that lies in one 5 mm slice.
-partial_volume      bone of the skull base that reaches into a slice's lower part; the next lower slice shows it.
-streak              bright and dark bands between the petrous bones, in one or two slices.
+calcification       a bleed's very cross-section, in its place and at its HU, in one 5 mm slice only.
+partial_volume      bone of the skull base that reaches into a slice's lower part; the next lower slice
+                    shows it.
+streak              bright and dark bands between the petrous bones, in one or two 5 mm slices.
 hyperdense_sinus    a dense sinus: a tube through many slices, where a bleed beside it would end.
 """
 
@@ -30,7 +31,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Slab:
-    """The part of space between two planes: head coordinates times `normal` lie `half_mm` around `offset_mm`."""
+    """The space between two planes: where head coordinates times `normal` are within `half_mm` of
+    `offset_mm`."""
 
     normal: np.ndarray
     offset_mm: float
@@ -45,7 +47,8 @@ class Slab:
 
     def share(self, brain: Brain) -> np.ndarray:
         """1 inside, 0 outside, with a sharp edge: nothing leaks into the next slice."""
-        return (np.abs(self.above(brain)) <= self.half_mm).astype(np.float32)
+        inside: np.ndarray = (np.abs(self.above(brain)) <= self.half_mm).astype(np.float32)
+        return inside
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Calcification:
         """Draw onto `image` (N,) in place; the share 0..1 that was covered."""
         within = self.slab.share(brain)
         with_it = image.copy()
-        share = self.like.paint(brain, with_it) * within
+        share: np.ndarray = self.like.paint(brain, with_it) * within
         image += (with_it - image) * within
         return share
 
@@ -81,7 +84,7 @@ class PartialVolume:
         (x, y), (a, b) = self.site, self.radii_mm
         column = min(a, b) * (1 - np.hypot((brain.p.x - x) / np.float32(a), (brain.p.y - y) / np.float32(b)))
         near_base = soft(30 - brain.depth)
-        top = soft(column + brain.texture) * self.slab.share(brain) * near_base
+        top: np.ndarray = soft(column + brain.texture) * self.slab.share(brain) * near_base
         image += (np.float32(self.hu) - image) * top
         below = self.slab.above(brain) < -self.slab.half_mm
         image += (np.float32(self.bone_hu) - image) * soft(column + 2 + brain.texture) * below * near_base
@@ -104,7 +107,7 @@ class Streak:
         p = brain.p
         along = p.y - np.float32(self.y_mm) - np.float32(self.slope) * p.x
         window = bell(p.x / np.float32(32)) * self.slab.share(brain)
-        bright = bell(along / np.float32(self.width_mm)) * window
+        bright: np.ndarray = bell(along / np.float32(self.width_mm)) * window
         dark = bell((along - np.float32(2.4 * self.width_mm)) / np.float32(1.5 * self.width_mm)) * window
         image += np.float32(self.high_hu) * (bright - np.float32(0.6) * dark)
         return bright
@@ -146,7 +149,7 @@ _BUMPS: Final = ((27.0, -50.0), (20.0, -46.0), (38.0, -14.0), (30.0, -6.0), (24.
 def draw_lookalikes(
     head: Head, coarse: Brain, slabs: tuple[Slab, ...], chance: float, rng: np.random.Generator
 ) -> tuple[Lookalike, ...]:
-    """Each kind with `chance`; `slabs` are the slices in head coordinates, `coarse` the brain on a lattice."""
+    """Each kind with `chance`; `slabs` are the slices, `coarse` is the brain on a lattice."""
     kinds = [kind for kind in Kind if rng.random() < chance]
     drawn: list[Lookalike] = []
     for kind in kinds:
@@ -175,8 +178,8 @@ def _calcification(
 def _partial_volume(head: Head, slabs: tuple[Slab, ...], rng: np.random.Generator) -> PartialVolume:
     x, y = _BUMPS[int(rng.integers(len(_BUMPS)))]
     x *= float(rng.choice((-1, 1)))
-    at = np.float32([x]), np.float32([y])
-    height = float(base_height(Points(*at, np.float32([0])))[0]) + float(rng.uniform(2, 6))
+    site = Points(*(np.array([c], np.float32) for c in (x, y, 0)))
+    height = float(base_height(site)[0]) + float(rng.uniform(2, 6))
     radii = float(rng.uniform(3.5, 9)), float(rng.uniform(3.5, 9))
     slab = _slab_at((x, y, height), slabs)
     slab = replace(slab, half_mm=max(slab.half_mm, _SLAB_HALF_MM))
@@ -184,9 +187,12 @@ def _partial_volume(head: Head, slabs: tuple[Slab, ...], rng: np.random.Generato
 
 
 def _streak(slabs: tuple[Slab, ...], rng: np.random.Generator) -> Streak:
-    y = float(rng.uniform(8, 24))
+    y = float(rng.uniform(12, 30))
     slab = _slab_at((0, y, float(rng.uniform(-42, -32))), slabs)
-    slab = replace(slab, half_mm=float(rng.choice((2.4, 5.0))))
+    if rng.random() < 0.5:
+        slab = replace(slab, half_mm=_SLAB_HALF_MM)
+    else:
+        slab = replace(slab, offset_mm=slab.offset_mm + 2.5, half_mm=2.5 + _SLAB_HALF_MM)
     slope, width = float(rng.normal(0, 0.08)), float(rng.uniform(1.8, 3.5))
     return Streak(y, slope, width, float(rng.uniform(24, 42)), slab)
 

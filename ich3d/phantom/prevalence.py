@@ -3,10 +3,11 @@
 RSNA 2019, stage 2 train, counts slices: any 14.4 %, subdural 6.3, intraparenchymal 4.8, subarachnoid 4.8,
 intraventricular 3.5, epidural 0.41 %; and 40.8 % of its studies bleed. A subtype's chance a study is its
 share of slices over the share of slices that it covers in a study which has it. Coverage is what the
-phantom's own bleeds, with volumes from the literature, cover.
+phantom's own bleeds, with volumes from the literature, cover in 5 mm slices (means of 66 to 78 bleeds).
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -23,11 +24,11 @@ SLICE_PREVALENCE: Final = {
     "subdural": 0.063,
 }
 COVERAGE: Final = {
-    "epidural": 0.27,
-    "intraparenchymal": 0.22,
-    "intraventricular": 0.22,
+    "epidural": 0.33,
+    "intraparenchymal": 0.24,
+    "intraventricular": 0.24,
     "subarachnoid": 0.30,
-    "subdural": 0.40,
+    "subdural": 0.48,
 }
 STUDY_PREVALENCE: Final = {name: SLICE_PREVALENCE[name] / COVERAGE[name] for name in SUBTYPES}
 
@@ -57,6 +58,7 @@ def _each(chances: Mapping[str, float], rng: np.random.Generator) -> tuple[str, 
     return tuple(name for name, draw in zip(SUBTYPES, draws, strict=True) if draw < chances[name])
 
 
+@cache
 def _given_bleeding() -> dict[str, float]:
     """Chances q that give each subtype its share of bleeding studies when empty draws are repeated:
     the fixed point of q = share * (1 - product(1 - q))."""

@@ -36,7 +36,7 @@ class Finding(Protocol):
 @dataclass(frozen=True)
 class Geometry:
     """A tilted stack of square slices, inferior to superior. `position_mm` (Z, 3) is the centre of each
-    slice's first pixel in LPS; the table moves along z, so x and y are the same for all (PS3.3 C.7.6.2.1.1)."""
+    slice's first pixel in LPS; the table moves along z, so all have one x and y (PS3.3 C.7.6.2.1.1)."""
 
     position_mm: np.ndarray
     tilt_deg: float
@@ -85,17 +85,13 @@ def draw_geometry(config: PhantomConfig, head: Head, rng: np.random.Generator) -
     pixel = fov / config.matrix
     bottom, top = _BOTTOM_MM + float(rng.uniform(-8, 6)), _TOP_MM + float(rng.uniform(0, 6))
     step = thickness / np.cos(np.radians(tilt))
-    z = (
-        head.centre_mm[2]
-        + head.scale[2] * bottom
-        + step * np.arange(int(head.scale[2] * (top - bottom) / step) + 1)
-    )
+    count = int(head.scale[2] * (top - bottom) / step) + 1
+    z = head.centre_mm[2] + head.scale[2] * bottom + step * np.arange(count)
     corner = -pixel * (config.matrix - 1) / 2
     y, rise = corner * np.cos(np.radians(tilt)), corner * np.sin(np.radians(tilt))
     centre = head.centre_mm + rng.normal(0, (3, 4, 0))
-    position = np.stack(
-        [np.full_like(z, centre[0] + corner), np.full_like(z, centre[1] + y), z + rise], axis=1
-    )
+    position = np.zeros((count, 3)) + (centre[0] + corner, centre[1] + y, rise)
+    position[:, 2] += z
     return Geometry(position.round(4), tilt, thickness, pixel, config.matrix)
 
 
@@ -112,8 +108,8 @@ def draw_optics(config: PhantomConfig, rng: np.random.Generator) -> Optics:
 
 @dataclass(frozen=True)
 class Exposure:
-    """HU float32 (Z, Y, X) without noise, and for each finding its share 0..1 of each voxel, as area:
-    `area_mm2` (findings, Z) counts the pixels that a finding fills to at least a half."""
+    """`hu` float32 (Z, Y, X) without noise; `area_mm2` (findings, Z), the area of the pixels that each
+    finding fills to at least a half over the slice's thickness, before blur."""
 
     hu: np.ndarray
     area_mm2: np.ndarray
@@ -138,7 +134,8 @@ def add_noise(image: np.ndarray, geometry: Geometry, optics: Optics, rng: np.ran
     water_mm = ((image - AIR_HU) / 1000).sum(axis=(1, 2)) * geometry.pixel_mm**2 / _HEAD_WIDTH_MM
     by_slice = (sd * np.exp(_NOISE_PER_MM * (water_mm - _HEAD_PATH_MM))).astype(np.float32)
     noisy = image + grain * by_slice[:, None, None] * np.where(image > -900, np.float32(1), np.float32(0.4))
-    return np.clip(np.rint(noisy), -1024, 3071).astype(np.int16)
+    rounded: np.ndarray = np.clip(np.rint(noisy), -1024, 3071).astype(np.int16)
+    return rounded
 
 
 def _slice(
@@ -148,7 +145,7 @@ def _slice(
     p = head.to_head(x, y, z)
     scalp = scalp_distance(p)
     head_here = scalp > -1.5
-    image = _surroundings(x, y, head, optics)
+    image = np.repeat(_surroundings(x, y[:1], head, optics), len(y), axis=0)
     shares = np.zeros((len(findings), p.x.size), np.float32)
     if head_here.any():
         image[head_here] = _head_values(head, optics, findings, p, scalp, head_here, shares)

@@ -1,17 +1,18 @@
 """What each tissue and bleed measures in Hounsfield units, and how large bleeds are, with sources.
 
 Cala 1981          Cala et al., AJNR 2:41: white matter 30 +- 3.4, deep grey 33 +- 3 HU in volunteers.
-Neurosurgical Atlas  Neuroradiology reference table (2018): oedema 10 to 14, CSF 5, fat -60 to -120,
+Neurosurgical Atlas, neuroradiology reference table (2018): oedema 10 to 14, CSF 5, fat -60 to -120,
                    cranial bone 600, compact bone 1000, clot 75 to 80 HU.
 Geeky Medics       CT head interpretation: CSF 15, white 20 to 30, grey 37 to 45, coagulated blood 50 to 75,
                    bone 200 to 3000 HU.
+The Common Vein    CT principles: soft tissue 50 HU.
 Lee 2013           Lee et al., Yonsei Med J 54:28: dural sinus 25 to 54 HU by haematocrit.
 PMC8051442         AJNR, attenuation and H:H ratio: sinus 52.8 +- 6.7 HU, thrombosed 73.9 +- 9.2 HU.
 RRP 2015           Radiol Res Pract 2015:581437: thrombosed sinus 67 HU and above.
 Lee 1997           Lee et al., J Korean Med Sci 12:353: 98.6 % of acute subdurals are hyperdense.
 Robinson 2022      Int J Stroke: median intracerebral volume 14.0 mL; lobar 28.8, deep 9.8.
 Son 2013           J Korean Neurosurg Soc 54:211: three in four acute subdurals need no operation.
-32,401 CTs         six years' head CTs, 262 acute subdurals: 72 of 232 at most 3 mm thick, 8.5 mm asks for surgery.
+32,401 CTs         six years' head CTs with 262 acute subdurals: 72 of 232 are at most 3 mm thick.
 Sullivan 1999      AJNR 20:107: 160 of 252 epidurals were small enough to be watched.
 Bullock 2006       Neurosurgery 58(3 Suppl):S7: epidurals are operated from 30 mL or 15 mm on.
 Neurosurgery 2010  67:1044: mean intraventricular volume 3.8 mL (good outcome), 11.8 (poor).
@@ -60,14 +61,14 @@ TISSUES: Final = {
     "deep_grey": HuRange(33, 38, "Cala 1981"),
     "csf": HuRange(4, 12, "Neurosurgical Atlas; Geeky Medics"),
     "oedema": HuRange(12, 22, "Neurosurgical Atlas"),
-    "dura": HuRange(48, 62, "no finer than a voxel: blood of the sinuses and collagen, as PMC8051442"),
+    "dura": HuRange(48, 62, "as the sinuses that it holds, PMC8051442"),
     "sinus": HuRange(44, 62, "PMC8051442; Lee 2013"),
     "calcium": HuRange(90, 220, "Geeky Medics: above 100, less where a voxel is part filled"),
     "table": HuRange(1000, 1500, "Neurosurgical Atlas: compact bone from 1000"),
     "diploe": HuRange(350, 700, "Neurosurgical Atlas: cranial bone 600 over all layers"),
     "petrous": HuRange(1300, 1800, "Geeky Medics: bone 200 to 3000"),
-    "muscle": HuRange(45, 60, "soft tissue, +50"),
-    "skin": HuRange(20, 50, "soft tissue, +50, part filled with fat"),
+    "muscle": HuRange(45, 60, "The Common Vein"),
+    "skin": HuRange(20, 50, "The Common Vein, part filled with fat"),
     "fat": HuRange(-110, -70, "Neurosurgical Atlas"),
     "vitreous": HuRange(5, 15, "as CSF"),
 }  # fmt: skip

@@ -6,7 +6,7 @@ where it stopped: a series whose file is there, made the same way from the same 
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from ich3d.core.seeds import derive, stream
 from ich3d.core.types import Rejected, Series, SliceKey
 from ich3d.core.workspace import Workspace, write_csv
 from ich3d.dicom.index import index
+from ich3d.dicom.series import relative
 from ich3d.dicom.volume import load_volume
 from ich3d.phantom import write_phantoms
 from ich3d.prepare import folds, head
@@ -94,15 +95,17 @@ def prepare_series(
 ) -> tuple[StoredSeries, np.ndarray] | Rejected:
     """One series on the model's grid: its facts and HU int16 (Z, H, W), or why it is refused.
     Paths in the keys are relative to `root`."""
+    paths = tuple(relative(header.path, root) for header in series.headers)
     volume = load_volume(series)
     if isinstance(volume, Rejected):
-        return volume
+        return replace(volume, paths=paths)
     turned = head.turn(volume)
     if isinstance(turned, Rejected):
-        return turned
+        return replace(turned, paths=paths)
     hu = head.crop(turned, config)
     if hu is None:
-        return Rejected(series.volume_id, Code.NO_HEAD, "no body of tissue as large as a head was found")
+        detail = "no body of tissue as large as a head was found"
+        return Rejected(series.volume_id, Code.NO_HEAD, detail, paths)
     stored = StoredSeries(
         volume_id=series.volume_id,
         series_uid=series.series_uid,
@@ -110,9 +113,9 @@ def prepare_series(
         patient_id=folds.pseudonym(series.patient_id),
         preprocessing=preprocessing_sha256(config),
         z_mm=turned.z_mm.tolist(),
-        keys=[key._replace(path=relative(key.path, root)) for key in turned.keys],
+        keys=[key._replace(path=relative(Path(key.path), root)) for key in turned.keys],
         hashes=folds.slice_hashes(turned.hu, head.brain_cm2(turned)),
-        codes=codes.join([reason.code for reason in (*series.reasons, *volume.reasons)]),
+        codes=codes.join([reason.code for reason in volume.reasons]),
         facts={
             "n_slices": len(series),
             "spacing_mm": series.spacing_mm,
@@ -124,12 +127,6 @@ def prepare_series(
         },
     )
     return stored, hu
-
-
-def relative(path: str, root: Path) -> str:
-    """`path` below `root`, with `/` between folders."""
-    below = Path(path)
-    return (below.relative_to(root) if below.is_relative_to(root) and below != root else below).as_posix()
 
 
 def rejected_table(rejected: Iterable[Rejected]) -> pd.DataFrame:
@@ -191,7 +188,7 @@ def _store_all(
 
 
 def _is_current(stored: StoredSeries, series: Series, root: Path, config: PrepareConfig) -> bool:
-    keys = {SliceKey(h.sop_uid, h.frame, relative(str(h.path), root)) for h in series.headers}
+    keys = {SliceKey(h.sop_uid, h.frame, relative(h.path, root)) for h in series.headers}
     return stored.preprocessing == preprocessing_sha256(config) and set(stored.keys) == keys
 
 

@@ -48,7 +48,7 @@ class LabelStack:
 
 
 def score_stack(stack: Mapping[str, LabelStack], features: pd.DataFrame, start: np.ndarray) -> np.ndarray:
-    """Probabilities float32 (N, K) over the stage before, `start` (N, K); `any` at least the largest subtype."""
+    """Probabilities float32 (N, K) over those of the stage before; `any` is at least the largest subtype."""
     logits = np.round(logit(start), 3)
     columns = {label: stack[label].score(features, logits[:, k]) for k, label in enumerate(LABELS)}
     columns[ANY] = np.maximum(columns[ANY], np.max([columns[label] for label in SUBTYPES], axis=0))

@@ -114,6 +114,17 @@ def test_files_without_a_series_uid_are_one_series_a_folder(tmp_path, write_stac
         assert isinstance(load_volume(series), Volume)
 
 
+def test_a_flawed_file_takes_the_folder_that_is_its_series_with_it(tmp_path, write_stack, edit_file):
+    for folder in ("p", "q"):
+        for path in write_stack(folder, name=folder):
+            edit_file(path, SeriesInstanceUID=None)
+    edit_file(path, PixelSpacing=None)
+    found = index(tmp_path)
+    assert [len(series) for series in found.series] == [4]
+    (rejected,) = found.rejected
+    assert (rejected.subject, rejected.code, len(rejected.paths)) == ("q", Code.NO_PIXEL_SPACING, 4)
+
+
 def test_a_made_up_series_uid_does_not_depend_on_the_folder(tmp_path, write_stack, edit_file):
     for path in write_stack("here"):
         edit_file(path, SeriesInstanceUID=None)

@@ -210,6 +210,7 @@ def test_a_file_cut_before_its_uids_is_rejected_alone(tmp_path, write_stack):
     found = index(tmp_path)
     assert [len(series) for series in found.series] == [4]
     assert {item.paths for item in found.rejected} == {(paths[4].name,), ("empty",)}
+    assert {item.subject for item in found.rejected} == {paths[4].name, "empty"}
     assert Code.EMPTY_FILE in {item.code for item in found.rejected}
 
 

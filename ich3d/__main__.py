@@ -1,0 +1,8 @@
+"""`python -m ich3d`: the same as the `ich3d` command."""
+
+import sys
+
+from ich3d.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

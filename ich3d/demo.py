@@ -1,0 +1,26 @@
+"""The whole way on phantoms: write, prepare, train, report, then predict a series no fold has seen."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ich3d.core.config import Config, PhantomConfig
+from ich3d.core.console import Progress, quiet
+from ich3d.core.seeds import derive
+from ich3d.phantom import write_phantoms
+from ich3d.pipeline import load_model, predict, train
+from ich3d.report import write_report
+from ich3d.results import markdown
+
+
+def demo(config: Config, say: Callable[[str], None], progress: Progress = quiet) -> int:
+    """Run everything, `say` the stage table and where to look; how many subjects were rejected."""
+    workspace = train(config, progress)
+    held_out = workspace.root / "held_out"
+    unseen: PhantomConfig = replace(config.phantom, studies=1)
+    for _ in write_phantoms(unseen, derive(config.seed, "held out"), held_out):
+        pass
+    prediction = predict(load_model(workspace.model), [held_out], workspace.root / "prediction", progress)
+    say(markdown(write_report(config)))
+    say(f"a held-out series, slice by slice: {workspace.root / 'prediction' / 'slices.csv'}")
+    say(f"report with pictures: {workspace.report}")
+    return len(prediction.rejected)

@@ -1,0 +1,94 @@
+"""The page itself: figures and facts of a run put into the template."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ich3d.core.config import Config
+from ich3d.core.labels import LABELS
+from ich3d.core.windows import window
+from ich3d.core.workspace import Workspace, replacing
+from ich3d.prepare.store import Store
+from ich3d.report import facts
+from ich3d.report.pictures import Picture, curves, forest, grey_picture, traces
+from ich3d.report.trace import RULE, Trace, typical_trace
+from ich3d.report.words import headline, verdict
+from ich3d.results import OutOfFold, Row, short, stage_rows
+
+LISTED = 300  # longest list shown; the CSV holds the rest, and the page stays small
+
+
+@dataclass(frozen=True)
+class StripSlice:
+    """One picture of the strip."""
+
+    number: int
+    picture: Picture
+    z_mm: float
+    truth: str
+
+
+def write_report(config: Config) -> list[Row]:
+    """Write `report.html` of the finished run in the config's workspace; the rows of its stage table.
+
+    DataError names the missing file where the run is not finished.
+    """
+    workspace = Workspace(Path(config.workspace))
+    result, rows = stage_rows(workspace.root, config.report.resamples, config.seed)
+    html = _template().render(_content(workspace, result, rows, config.report.resamples))
+    with replacing(workspace.report) as partial:
+        partial.write_text(html, encoding="utf-8")
+    return rows
+
+
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("ich3d"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("report.html.j2")
+
+
+def _content(workspace: Workspace, result: OutOfFold, rows: list[Row], draws: int) -> dict[str, Any]:
+    """All that the template names."""
+    folds = [int(fold) for fold in np.unique(result.fold)]
+    trace = typical_trace(result)
+    return {
+        "headline": headline(rows),
+        "facts": facts.run_facts(workspace, result),
+        "config": facts.run_config(workspace),
+        "labels": LABELS,
+        "positive": facts.positive_groups(result),
+        "few": facts.FEW_PATIENTS,
+        "rows": rows,
+        "verdict": verdict,
+        "auc": short,
+        "draws": draws,
+        "forest": forest(rows),
+        "rule": RULE,
+        "trace": trace,
+        "traces": None if trace is None else traces(trace),
+        "strip": [] if trace is None else _strip(trace, Store(workspace.store)),
+        "curves": [
+            curves(stage, facts.histories(workspace, stage, folds)) for stage in ("encoder", "context")
+        ],
+        "folds": folds,
+        "decisions": facts.decisions(workspace, folds),
+        "quality": facts.quality(workspace),
+        "listed": LISTED,
+    }
+
+
+def _strip(trace: Trace, store: Store) -> list[StripSlice]:
+    """The strip's slices in the brain window."""
+    hu = store.hu(trace.volume_id)
+    slices = []
+    for number, index in enumerate(trace.strip, start=1):
+        z_mm, truth = float(trace.z_mm[index]), ", ".join(trace.labels_of(index)) or "no bleed"
+        alt = f"Slice {index + 1} of {len(hu)} at z {z_mm:.0f} mm, brain window; truth: {truth}."
+        picture = grey_picture(window("brain").apply(hu[index]), alt)
+        slices.append(StripSlice(number, picture, z_mm, truth))
+    return slices

@@ -1,0 +1,83 @@
+"""Where slices lie and what the scanner makes of the head."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ich3d.core.config import PhantomConfig
+from ich3d.core.seeds import stream
+from ich3d.phantom.head import Head, draw_head
+from ich3d.phantom.scanner import Geometry, Optics, add_noise, draw_geometry, draw_optics, expose
+
+HEAD = draw_head(stream(5, "test scanner"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([1.0, 2.5, 5.0]), st.floats(0, 25))
+def test_a_tilted_stack_is_sheared_and_evenly_spaced(seed: int, thickness: float, tilt: float) -> None:
+    config = PhantomConfig(thickness_mm=(thickness,), max_tilt_deg=tilt, matrix=64)
+    geometry = draw_geometry(config, HEAD, stream(seed, "geometry"))
+    assert np.ptp(geometry.position_mm[:, :2], axis=0) == pytest.approx([0, 0])
+    along = geometry.position_mm @ geometry.normal
+    assert np.diff(along) == pytest.approx(thickness, abs=1e-3)
+    steps = np.diff(geometry.position_mm[:, 2])
+    assert steps == pytest.approx(thickness / np.cos(np.radians(geometry.tilt_deg)), abs=1e-3)
+    assert abs(geometry.tilt_deg) <= tilt
+    row, col = np.array(geometry.row_dir), np.array(geometry.col_dir)
+    assert row @ col == 0
+    assert np.linalg.norm(col) == pytest.approx(1)
+    assert geometry.normal[2] > 0
+    assert 200 <= geometry.pixel_mm * 64 <= 260
+
+
+def calcified(head: Head) -> Head:
+    return replace(head, calcified_mm=(4.5, 0.0, 0.0), hu={**head.hu, "calcium": 600.0})
+
+
+@pytest.mark.parametrize("tilt", [-15.0, 0.0, 15.0])
+def test_anatomy_appears_where_the_header_says(tilt: float) -> None:
+    """The calcified pineal is found at the patient coordinates that its own pixel's position gives."""
+    head = calcified(HEAD)
+    flat = draw_geometry(PhantomConfig(matrix=96, max_tilt_deg=0), head, stream(1, "geometry"))
+    turn = np.radians(tilt)
+    corner = flat.pixel_mm * (flat.matrix - 1) / 2
+    shift = np.array([0, corner * (1 - np.cos(turn)), -corner * np.sin(turn)])
+    position = np.repeat(flat.position_mm[:1], len(flat.position_mm), axis=0) + shift
+    position[:, 2] += np.arange(len(position)) * flat.thickness_mm / np.cos(turn)
+    geometry = Geometry(position, tilt, flat.thickness_mm, flat.pixel_mm, flat.matrix)
+    optics = Optics(noise_hu=3, blur_mm=0.6, offset_hu=0, rim_hu=3, headrest_mm=105)
+    without = replace(head, calcified_mm=(0.0, 0.0, 0.0))
+    added = expose(head, (), geometry, optics).hu - expose(without, (), geometry, optics).hu
+    k, r, c = np.unravel_index(int(added.argmax()), added.shape)
+    along_row, down = c * geometry.pixel_mm, r * geometry.pixel_mm
+    found = (
+        geometry.position_mm[k] + along_row * np.array(geometry.row_dir) + down * np.array(geometry.col_dir)
+    )
+    assert found == pytest.approx(head.to_patient((0, 27, 2)), abs=5)
+
+
+def test_the_image_is_a_head_in_air() -> None:
+    geometry = draw_geometry(PhantomConfig(matrix=96), HEAD, stream(2, "geometry"))
+    optics = draw_optics(PhantomConfig(), stream(2, "optics"))
+    hu = expose(HEAD, (), geometry, optics).hu
+    middle = hu[len(hu) // 2]
+    assert middle[0].max() == -1000
+    assert middle.max() > 400
+    head_mm2 = (middle > -300).sum() * geometry.pixel_mm**2
+    assert 15_000 < head_mm2 < 32_000
+    assert (hu[-1] > -300).sum() < (middle > -300).sum() / 3
+
+
+@pytest.mark.parametrize("thickness", [1.25, 5.0])
+def test_noise_grows_with_one_over_the_root_of_thickness(thickness: float) -> None:
+    flat = np.full((6, 64, 64), 30, np.float32)
+    geometry = Geometry(np.zeros((6, 3)), 0.0, thickness, 2.43, 64)
+    optics = Optics(noise_hu=4, blur_mm=0.6, offset_hu=0, rim_hu=3, headrest_mm=105)
+    noise = add_noise(flat, geometry, optics, stream(0, "noise")) - flat
+    # 64 x 64 pixels of 2.43 mm at 30 HU hold about the reference path of water.
+    assert noise.std() == pytest.approx(4 * np.sqrt(5 / thickness), rel=0.15)
+    neighbours = np.corrcoef(noise[:, :, :-1].ravel(), noise[:, :, 1:].ravel())[0, 1]
+    assert 0.2 < neighbours < 0.8

@@ -1,0 +1,192 @@
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from ich3d.core.config import Config, load_config
+from ich3d.core.errors import DataError
+from ich3d.core.labels import LABELS
+from ich3d.core.workspace import Workspace, read_csv, read_json
+from ich3d.report import write_report
+from ich3d.results import Row, out_of_fold, stage_rows
+
+VOID = {"meta", "img", "br"}
+
+
+@dataclass
+class Element:
+    tag: str
+    attributes: dict[str, str | None]
+    children: list["Element | str"] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return " ".join(child if isinstance(child, str) else child.text for child in self.children)
+
+    def walk(self) -> Iterator["Element"]:
+        yield self
+        for child in self.children:
+            if isinstance(child, Element):
+                yield from child.walk()
+
+    def all(self, *tags: str) -> list["Element"]:
+        return [element for element in self.walk() if element.tag in tags]
+
+    def by_id(self, name: str) -> "Element":
+        return next(element for element in self.walk() if element.attributes.get("id") == name)
+
+    def table(self) -> dict[str, list[str]]:
+        """Cells of each body row, whitespace made single, by the row's heading."""
+        rows = [[" ".join(cell.text.split()) for cell in row.all("th", "td")] for row in self.all("tr")[1:]]
+        return {row[0]: row[1:] for row in rows}
+
+
+class Tree(HTMLParser):
+    """A page as a tree; fails on a tag that is closed out of order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.root = Element("root", {})
+        self.open = [self.root]
+        self.feed(html)
+        self.close()
+        assert self.open == [self.root]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        element = Element(tag, dict(attrs))
+        self.open[-1].children.append(element)
+        if tag not in VOID:
+            self.open.append(element)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop().tag == tag
+
+    def handle_data(self, data: str) -> None:
+        self.open[-1].children.append(data)
+
+
+@dataclass(frozen=True)
+class Written:
+    workspace: Workspace
+    rows: list[Row]
+    html: str
+    page: Element
+
+
+@pytest.fixture(scope="module")
+def written(finished_run: Config) -> Written:
+    rows = write_report(finished_run)
+    workspace = Workspace(Path(finished_run.workspace))
+    html = workspace.report.read_text(encoding="utf-8")
+    return Written(workspace, rows, html, Tree(html).root)
+
+
+def test_the_rows_are_those_of_the_results(written: Written, finished_run: Config) -> None:
+    _, rows = stage_rows(Path(finished_run.workspace), finished_run.report.resamples, finished_run.seed)
+    assert written.rows == rows
+
+
+def test_the_stage_table_shows_every_row_with_intervals(written: Written) -> None:
+    table = written.page.by_id("stages").table()
+    assert list(table) == ["base rate", "position only", "encoder", "context", "stack"]
+    for row in written.rows:
+        loss, difference, *aucs = table[row.evaluation.name]
+        assert loss == str(row.evaluation.weighted_log_loss)
+        assert len(aucs) == len(LABELS)
+        if row.difference is None:
+            assert difference == "-"
+        else:
+            assert difference.startswith(f"{row.difference:+} against {row.against}: ")
+
+
+def test_each_label_says_how_many_patients_stand_behind_it(written: Written, finished_run: Config) -> None:
+    table = out_of_fold(written.workspace).table
+    heads = [" ".join(head.text.split()) for head in written.page.by_id("stages").all("th")]
+    for label in LABELS:
+        positive = table.loc[table[label] > 0.5, "group_id"].nunique()
+        few = ": too few to judge" if positive < 8 else ""
+        assert f"AUC {label} {positive} positive{few}" in heads
+
+
+def test_every_figure_is_inside_the_page_and_in_words(written: Written) -> None:
+    images = written.page.all("img")
+    kinds = [str(image.attributes["src"]).partition(";")[0] for image in images]
+    assert kinds.count("data:image/svg+xml") == 4
+    assert kinds.count("data:image/png") == 12
+    assert len(kinds) == 16
+    for image in images:
+        assert len(str(image.attributes["alt"])) > 20
+        assert base64.b64decode(str(image.attributes["src"]).partition(",")[2], validate=True)
+    alts = "\n".join(str(image.attributes["alt"]) for image in images)
+    for words in ("Weighted log loss of each row", "brain window", "Probability along z", "Losses of the"):
+        assert words in alts
+
+
+def test_the_page_needs_nothing_outside_itself(written: Written) -> None:
+    assert not written.page.all("script", "link", "iframe", "object", "a")
+    for element in written.page.walk():
+        assert str(element.attributes.get("src", "data:")).startswith("data:")
+        assert not {"href", "srcset", "style"} & set(element.attributes)
+    (style,) = written.page.all("style")
+    assert "url(" not in style.text
+    assert "@import" not in style.text
+    assert len(written.html) < 2_000_000
+
+
+def test_what_scrolls_can_be_reached_by_keyboard(written: Written) -> None:
+    scrolling = [e for e in written.page.walk() if e.attributes.get("class") == "scroll"]
+    assert scrolling
+    assert all(e.attributes.get("tabindex") == "0" and e.attributes.get("aria-label") for e in scrolling)
+
+
+def test_no_patient_is_named(written: Written) -> None:
+    table = out_of_fold(written.workspace).table
+    for secret in ("Secret-Patient", "19010101", "phantom-0-", "phantom-1-", *table["group_id"].unique()):
+        assert secret not in written.html
+
+
+def test_the_stackers_decision_is_told_for_every_fold_and_label(written: Written) -> None:
+    table = written.page.by_id("decisions").table()
+    assert list(table) == list(LABELS)
+    for fold in range(3):
+        saved = read_json(written.workspace.model / "stack" / f"fold{fold}.json")
+        for label in LABELS:
+            words = "kept" if saved[label]["is_kept"] else "context stands"
+            losses = (
+                f"stacker {saved[label]['inner_loss']:.4f}, context {saved[label]['inner_start_loss']:.4f}"
+            )
+            assert table[label][fold].startswith(f"{words} {losses}")
+
+
+def test_what_could_not_be_used_is_listed_with_its_reason(written: Written) -> None:
+    rejected = read_csv(written.workspace.rejected, text=("subject", "code", "detail"))
+    assert rejected["code"].tolist() == ["no_head"]
+    items = [" ".join(item.text.split()) for item in written.page.all("li")]
+    assert f"{rejected['subject'][0]} : {rejected['detail'][0]}" in items
+    assert "irregular_spacing : 1 series" in items
+    unmatched = read_csv(written.workspace.unmatched, text=("sop_uid", "lacks", "detail"))
+    summaries = [" ".join(item.text.split()) for item in written.page.all("summary")]
+    assert f"lacks label: {len(unmatched)}" in summaries
+    for sop_uid in unmatched["sop_uid"]:
+        assert any(item.startswith(sop_uid) for item in items)
+
+
+def test_the_config_on_the_page_makes_the_same_run(
+    written: Written, finished_run: Config, tmp_path: Path
+) -> None:
+    (tmp_path / "run.yaml").write_text(written.page.by_id("config").text, encoding="utf-8")
+    assert load_config(tmp_path / "run.yaml") == finished_run
+
+
+def test_the_same_run_gives_the_same_page(written: Written, finished_run: Config) -> None:
+    write_report(finished_run)
+    assert written.workspace.report.read_text(encoding="utf-8") == written.html
+
+
+def test_an_unfinished_run_has_no_report(finished_run: Config, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"encoder\.csv is missing"):
+        write_report(replace(finished_run, workspace=str(tmp_path)))
+    assert not Workspace(tmp_path).report.exists()
