@@ -16,7 +16,6 @@ from ich3d.core.config import (
 )
 from ich3d.dicom.write import SeriesToWrite, uid, write_series
 from ich3d.phantom import write_phantoms
-from ich3d.pipeline import train
 
 PATIENT_ID = "Secret-Patient"
 CHANCES = {
@@ -32,6 +31,8 @@ CHANCES = {
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """Six labelled phantoms, all stages trained. Beside them lie an unlabelled study with a slice missing,
     and a series of `PATIENT_ID` that shows no head."""
+    from ich3d.pipeline import train  # torch and monai load only for tests that ask for a run
+
     config = Config(
         workspace=str(tmp_path_factory.mktemp("run")),
         precision="fp32",

@@ -5,6 +5,7 @@ where it stopped: a series whose file is there, made the same way from the same 
 """
 
 import logging
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +15,13 @@ import pandas as pd
 
 from ich3d.core import codes
 from ich3d.core.codes import Code
-from ich3d.core.config import Config, PrepareConfig
+from ich3d.core.config import Config, PrepareConfig, as_dict
 from ich3d.core.console import Progress, quiet
 from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
 from ich3d.core.seeds import derive, stream
 from ich3d.core.types import Rejected, Series, SliceKey
-from ich3d.core.workspace import Workspace, write_csv
+from ich3d.core.workspace import Workspace, read_json, write_csv, write_json
 from ich3d.dicom.index import index
 from ich3d.dicom.series import relative
 from ich3d.dicom.volume import load_volume
@@ -77,10 +78,7 @@ def open_source(config: Config, workspace: Workspace, progress: Progress = quiet
     """Studies and labels of the config's source; phantoms and CT-ICH are first written to the workspace."""
     kind, path = config.source.kind, config.source.path
     if kind == "phantom":
-        done = write_phantoms(config.phantom, config.seed, workspace.sources)
-        for _ in progress(done, "phantoms", total=config.phantom.studies):
-            pass
-        return Source(images=workspace.sources, labels=workspace.sources / "labels.csv")
+        return _phantoms(config, workspace.sources, progress)
     if path is None:
         raise DataError(f"source.path is not set, and source.kind {kind} needs it")
     if kind == "rsna":
@@ -88,6 +86,19 @@ def open_source(config: Config, workspace: Workspace, progress: Progress = quiet
     if kind == "ct_ich":
         return import_ct_ich(Path(path), workspace.sources, lambda items: progress(items, "import"))
     return folder_source(Path(path), Path(config.source.labels) if config.source.labels else None)
+
+
+def _phantoms(config: Config, folder: Path, progress: Progress) -> Source:
+    """The config's phantoms, written unless they are there already."""
+    mark = folder / "phantom.json"
+    wanted = {"seed": config.seed, "phantom": as_dict(config.phantom)}
+    if not mark.exists() or read_json(mark) != wanted:
+        shutil.rmtree(folder, ignore_errors=True)
+        done = write_phantoms(config.phantom, config.seed, folder)
+        for _ in progress(done, "phantoms", total=config.phantom.studies):
+            pass
+        write_json(mark, wanted)
+    return Source(images=folder, labels=folder / "labels.csv")
 
 
 def prepare_series(
