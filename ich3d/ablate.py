@@ -13,8 +13,8 @@ import pandas as pd
 from ich3d.core.config import Config
 from ich3d.core.console import Progress, quiet
 from ich3d.core.seeds import derive
-from ich3d.core.workspace import Workspace, replacing, write_csv
-from ich3d.results import OutOfFold, Row, compare, markdown, out_of_fold, tidy
+from ich3d.core.workspace import Workspace, read_csv, replacing, write_csv
+from ich3d.results import OutOfFold, Row, compare, markdown, on_lookalikes, out_of_fold, tidy
 from ich3d.stack.booster import StackRows, fit_stack, score_stack
 from ich3d.stack.features import build_features
 
@@ -29,6 +29,7 @@ PAIRS = {
 
 def ablate(config: Config, progress: Progress = quiet) -> list[Row]:
     """The ablation of the run in the config's workspace, also written there as CSV and markdown.
+    Of phantoms, how each stage does on look-alikes is written too.
 
     DataError where the run is not finished.
     """
@@ -46,6 +47,8 @@ def ablate(config: Config, progress: Progress = quiet) -> list[Row]:
     write_csv(workspace.ablation.with_suffix(".csv"), tidy(lines))
     with replacing(workspace.ablation.with_suffix(".md")) as partial:
         partial.write_text(markdown(lines) + "\n")
+    if config.source.kind == "phantom":
+        write_csv(workspace.lookalikes, on_lookalikes(result, read_csv(workspace.sources / "truth.csv")))
     return lines
 
 

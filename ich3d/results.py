@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ich3d.core.labels import ANY, LABELS, STAGES
-from ich3d.core.metrics import Evaluation, Interval, Resampling, difference, evaluate
+from ich3d.core.labels import ANY, LABELS, STAGES, weight_vector
+from ich3d.core.metrics import Evaluation, Interval, Resampling, difference, evaluate, log_losses
 from ich3d.core.seeds import stream
 from ich3d.core.workspace import Workspace
 from ich3d.nulls import base_rate, place, position_only
@@ -117,3 +117,19 @@ def stage_rows(folder: Path, draws: int, seed: int) -> tuple[OutOfFold, list[Row
 def short(found: Interval) -> str:
     """`value (low to high)` in a table cell; a dash where it is not defined."""
     return "-" if np.isnan(found.value) else f"{found.value:.3f} ({found.low:.2f} to {found.high:.2f})"
+
+
+def on_lookalikes(result: OutOfFold, truth: pd.DataFrame) -> pd.DataFrame:
+    """Mean weighted log loss of each stage on phantom slices without a bleed, with and without a look-alike.
+
+    `truth` is the phantoms' own table (`sop_uid, lookalike, ...`). Bleeding slices are left out: they are
+    harder for reasons of their own.
+    """
+    kind = result.table["sop_uid"].map(truth.set_index("sop_uid")["lookalike"].fillna(""))
+    calm = result.target[:, LABELS.index(ANY)] == 0
+    losses = {stage: log_losses(result.rows[stage], result.target) @ weight_vector() for stage in STAGES}
+    rows = []
+    for name, chosen in (("look-alike", calm & (kind != "")), ("none", calm & (kind == ""))):
+        means = {stage: float(loss[chosen].mean()) for stage, loss in losses.items()}
+        rows.append({"slices without a bleed": name, "count": int(chosen.sum()), **means})
+    return pd.DataFrame(rows)

@@ -71,6 +71,11 @@ class Workspace:
         return self.root / "ablation"
 
     @property
+    def lookalikes(self) -> Path:
+        """How each stage does on phantoms' look-alikes."""
+        return self.root / "lookalikes.csv"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.html"
 

@@ -103,13 +103,15 @@ def brain_cm2(volume: TurnedVolume) -> np.ndarray:
 
 
 def _weights(n: int, spacing: float, size: int, pixel: float, start_mm: float) -> np.ndarray:
-    """Resampling matrix float32 (size, n) of one axis: linear interpolation, widened to the output pixel
-    where that is larger, so that nothing aliases. Weights that fall outside the image are air."""
+    """Resampling matrix float32 (size, n) of one axis: each output is the mean of the image over a box as
+    wide as the larger of both pixels, so nothing aliases and weights inside the image sum to one. For
+    pixels finer than the image's that is linear interpolation. What falls outside the image is air.
+    """
     reach = max(spacing, pixel)
-    centers = start_mm + (np.arange(size) + 0.5) * pixel
-    sources = (np.arange(n) + 0.5) * spacing
-    weights = np.clip(1 - np.abs(centers[:, None] - sources[None]) / reach, 0, None)
-    return np.asarray(weights * (spacing / reach), dtype=np.float32)
+    centers = start_mm + (np.arange(size)[:, None] + 0.5) * pixel
+    left = np.arange(n) * spacing
+    overlap = np.minimum(centers + reach / 2, left + spacing) - np.maximum(centers - reach / 2, left)
+    return np.asarray(overlap.clip(min=0) / reach, dtype=np.float32)
 
 
 def _resample(hu: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

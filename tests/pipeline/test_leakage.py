@@ -1,0 +1,148 @@
+"""No score may come from a maker that saw its patient, and a later stage must refuse one that did."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from ich3d.ablate import stacked_encoder
+from ich3d.context.train import train_context
+from ich3d.core.config import Config
+from ich3d.core.errors import LeakageError
+from ich3d.core.labels import LABELS
+from ich3d.core.types import FitPatients
+from ich3d.core.workspace import Workspace, read_csv, read_json, write_csv, write_json
+from ich3d.nulls import base_rate, place, position_only
+from ich3d.pipeline import load_model, train
+from ich3d.prepare.store import Store
+from ich3d.results import out_of_fold
+from ich3d.slices.embed import load_embeddings, save_embeddings
+from ich3d.slices.train import train_encoder
+
+FOLD = 0
+
+
+@pytest.fixture
+def copied(finished_run: Config, tmp_path: Path) -> tuple[Config, Workspace]:
+    """The finished run in another folder, free to be spoiled."""
+    shutil.copytree(finished_run.workspace, tmp_path / "run")
+    config = replace(finished_run, workspace=str(tmp_path / "run"))
+    return config, Workspace(tmp_path / "run")
+
+
+@pytest.fixture
+def inverted(finished_run: Config, tmp_path: Path) -> Store:
+    """The finished run's store with every label of `FOLD` inverted."""
+    folder = tmp_path / "store"
+    shutil.copytree(Workspace(Path(finished_run.workspace)).store, folder)
+    table = read_csv(folder / "slices.csv")
+    table.loc[table["fold"] == FOLD, list(LABELS)] = 1 - table.loc[table["fold"] == FOLD, list(LABELS)]
+    write_csv(folder / "slices.csv", table)
+    return Store(folder)
+
+
+def tamper_embeddings(workspace: Workspace, fold: int) -> None:
+    """Make the embeddings of `fold` say that their encoder was fitted on everyone."""
+    path = workspace.stage("encoder", fold) / "embeddings.safetensors"
+    everyone = FitPatients.of(Store(workspace.store).groups.values())
+    items = [replace(item, fit_patients=everyone) for item in load_embeddings(path)]
+    save_embeddings(path, items)
+
+
+def undo(workspace: Workspace, stage: str, fold: int) -> None:
+    shutil.rmtree(workspace.stage(stage, fold))
+
+
+@pytest.mark.parametrize("stage", ["encoder", "context", "stack"])
+def test_every_maker_of_a_fold_saw_all_other_groups_and_none_of_its_own(
+    finished_run: Config, stage: str
+) -> None:
+    workspace = Workspace(Path(finished_run.workspace))
+    store = Store(workspace.store)
+    for fold in range(finished_run.prepare.folds):
+        seen = set(read_json(workspace.stage(stage, fold) / "done.json")["fit_patients"])
+        assert seen == {store.groups[name] for name, own in store.folds.items() if own != fold}
+        assert not seen & {store.groups[name] for name, own in store.folds.items() if own == fold}
+
+
+def test_embeddings_and_the_saved_model_carry_who_their_makers_saw(finished_run: Config) -> None:
+    workspace = Workspace(Path(finished_run.workspace))
+    store = Store(workspace.store)
+    for chain in load_model(workspace.model).chains:
+        path = workspace.stage("encoder", chain.fold) / "embeddings.safetensors"
+        held_out = [name for name, own in store.folds.items() if own == chain.fold]
+        items = list(load_embeddings(path))
+        assert [item.volume_id for item in items] == held_out
+        for item in items:
+            assert item.fit_patients == chain.fit_patients
+            assert store.groups[item.volume_id] not in item.fit_patients
+
+
+@pytest.mark.parametrize("fold", [FOLD, FOLD + 1])
+def test_the_context_stage_refuses_embeddings_whose_encoder_saw_them(
+    copied: tuple[Config, Workspace], fold: int
+) -> None:
+    """Both where the fold is to be scored and where it is to be trained on."""
+    config, workspace = copied
+    tamper_embeddings(workspace, FOLD)
+    undo(workspace, "context", fold)
+    with pytest.raises(LeakageError, match=f"encoder fold {FOLD} was fitted on group"):
+        train(config)
+
+
+def test_the_stack_stage_refuses_scores_whose_context_model_saw_them(
+    copied: tuple[Config, Workspace],
+) -> None:
+    config, workspace = copied
+    done = workspace.stage("context", FOLD) / "done.json"
+    write_json(done, {"fit_patients": sorted(set(Store(workspace.store).groups.values()))})
+    undo(workspace, "stack", FOLD + 1)
+    with pytest.raises(LeakageError, match="the context model was fitted on group"):
+        train(config)
+
+
+def test_labels_of_a_fold_do_not_touch_its_encoder(
+    finished_run: Config, inverted: Store, tmp_path: Path
+) -> None:
+    encoder, _ = train_encoder(inverted, finished_run, FOLD, tmp_path / "encoder")
+    saved = load_file(Workspace(Path(finished_run.workspace)).stage("encoder", FOLD) / "weights.safetensors")
+    for name, tensor in encoder.state_dict().items():
+        np.testing.assert_array_equal(tensor.numpy(), saved[name].numpy())
+
+
+def test_labels_of_a_fold_do_not_touch_its_context_model(
+    finished_run: Config, inverted: Store, tmp_path: Path
+) -> None:
+    workspace = Workspace(Path(finished_run.workspace))
+    embedded = {
+        item.volume_id: item
+        for fold in range(finished_run.prepare.folds)
+        for item in load_embeddings(workspace.stage("encoder", fold) / "embeddings.safetensors")
+    }
+    model, _ = train_context(inverted, embedded, finished_run, FOLD, tmp_path / "context")
+    saved = load_file(workspace.stage("context", FOLD) / "weights.safetensors")
+    for name, tensor in model.state_dict().items():
+        np.testing.assert_array_equal(tensor.numpy(), saved[name].numpy())
+
+
+def test_labels_of_a_fold_do_not_touch_its_null_rows(finished_run: Config) -> None:
+    result = out_of_fold(Workspace(Path(finished_run.workspace)))
+    own = result.fold == FOLD
+    other = np.where(own[:, None], 1 - result.target, result.target)
+    z_mm = [z.to_numpy() for _, z in result.table.groupby("volume_id", sort=False)["z_mm"]]
+    places = np.concatenate([place(z) for z in z_mm])
+    for rows in (base_rate, lambda target, fold: position_only(places, target, fold)):
+        before, after = rows(result.target, result.fold), rows(other, result.fold)
+        np.testing.assert_array_equal(before[own], after[own])
+        assert not np.array_equal(before[~own], after[~own])
+
+
+def test_labels_of_a_fold_do_not_touch_the_ablations_stacker(finished_run: Config) -> None:
+    result = out_of_fold(Workspace(Path(finished_run.workspace)))
+    own = result.fold == FOLD
+    other = replace(result, target=np.where(own[:, None], 1 - result.target, result.target))
+    before, after = stacked_encoder(result, finished_run), stacked_encoder(other, finished_run)
+    np.testing.assert_array_equal(before[own], after[own])

@@ -1,0 +1,230 @@
+"""What was saved is what is loaded is what is served, and what users are promised to find in the tables."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ich3d.core.config import Config
+from ich3d.core.errors import DataError
+from ich3d.core.labels import LABELS, STAGES
+from ich3d.core.workspace import Workspace, read_csv, read_json
+from ich3d.dicom.write import SeriesToWrite, write_series
+from ich3d.pipeline import Model, load_model, predict
+from ich3d.pipeline.predict import Prediction, predict_paths, submission
+from ich3d.pipeline.train import probabilities, read_oof
+from ich3d.prepare.store import Store
+
+SLICE_COLUMNS = (
+    "study_uid series_uid volume_id sop_uid frame slice_index z_mm gap_mm codes "
+    "encoder_epidural encoder_intraparenchymal encoder_intraventricular encoder_subarachnoid "
+    "encoder_subdural encoder_any "
+    "context_epidural context_intraparenchymal context_intraventricular context_subarachnoid "
+    "context_subdural context_any "
+    "stack_epidural stack_intraparenchymal stack_intraventricular stack_subarachnoid "
+    "stack_subdural stack_any"
+).split()
+SERIES_COLUMNS = (
+    "study_uid series_uid volume_id n_slices codes out_of_range "
+    "prob_epidural prob_intraparenchymal prob_intraventricular prob_subarachnoid prob_subdural prob_any "
+    "top_slices"
+).split()
+
+
+@pytest.fixture(scope="module")
+def model(finished_run: Config) -> Model:
+    return load_model(Workspace(Path(finished_run.workspace)).model)
+
+
+@dataclass(frozen=True)
+class Written:
+    prediction: Prediction
+    out: Path
+    slices: pd.DataFrame
+    series: pd.DataFrame
+
+
+@pytest.fixture(scope="module")
+def written(finished_run: Config, model: Model, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """All that the run was trained on, predicted: six phantoms, one with a slice missing, one without a head."""
+    out = tmp_path_factory.mktemp("out")
+    prediction = predict(model, [Workspace(Path(finished_run.workspace)).sources], out)
+    text = ("study_uid", "series_uid", "volume_id", "sop_uid", "codes", "out_of_range", "top_slices")
+    slices, series = (read_csv(out / f"{name}.csv") for name in ("slices", "series"))
+    for table in (slices, series):
+        for name in set(text) & set(table):
+            table[name] = table[name].fillna("").astype(str)
+    return Written(prediction, out, slices, series)
+
+
+def by_slice(prediction: Prediction, stage: str) -> pd.DataFrame:
+    """Probabilities of a stage, indexed by SOPInstanceUID in one order."""
+    blocks = [
+        pd.DataFrame(item.prob[stage], index=[key.sop_uid for key in item.stored.keys], columns=list(LABELS))
+        for item in prediction.series
+    ]
+    return pd.concat(blocks).sort_index()
+
+
+@pytest.mark.parametrize("fold", [0, 1, 2])
+def test_a_loaded_chain_serves_its_folds_out_of_fold_scores(
+    finished_run: Config, model: Model, fold: int
+) -> None:
+    workspace = Workspace(Path(finished_run.workspace))
+    table = Store(workspace.store).table
+    own = table[table["fold"] == fold]
+    folders = sorted({workspace.sources / Path(path).parent for path in own["path"]})
+    alone = replace(model, chains=[model.chains[fold]])
+    prediction = predict_paths(alone, folders)
+    for stage, tolerance in zip(STAGES, (1e-5, 1e-5, 1e-6), strict=True):
+        oof = read_oof(workspace, stage)
+        oof = oof[oof["fold"] == fold].set_index("sop_uid").sort_index()
+        served = by_slice(prediction, stage)
+        assert list(served.index) == list(oof.index)
+        np.testing.assert_allclose(served.to_numpy(), probabilities(oof), rtol=0, atol=tolerance)
+
+
+def test_a_models_score_is_the_mean_over_its_folds(written: Written, model: Model) -> None:
+    item = written.prediction.series[0]
+    z_mm = np.array(item.stored.z_mm)
+    scores = [chain.score(item.hu, z_mm, model.config) for chain in model.chains]
+    for stage in STAGES:
+        np.testing.assert_allclose(item.prob[stage], sum(score[stage] for score in scores) / 3, atol=1e-7)
+
+
+def test_the_tables_have_the_columns_that_are_promised(written: Written) -> None:
+    columns = {path.name: list(pd.read_csv(path, nrows=0)) for path in written.out.glob("*.csv")}
+    assert columns == {
+        "slices.csv": SLICE_COLUMNS,
+        "series.csv": SERIES_COLUMNS,
+        "submission.csv": ["ID", "Label"],
+        "failures.csv": ["subject", "path", "code", "detail"],
+    }
+
+
+def test_slices_run_from_inferior_to_superior_with_their_gaps(written: Written) -> None:
+    for _, rows in written.slices.groupby("volume_id"):
+        assert rows["slice_index"].tolist() == list(range(len(rows)))
+        assert np.all(np.diff(rows["z_mm"]) > 0)
+        assert np.isnan(rows["gap_mm"].iloc[0])
+        np.testing.assert_allclose(rows["gap_mm"].iloc[1:], np.diff(rows["z_mm"]), atol=2e-4)
+
+
+def test_a_missing_slice_shows_in_codes_and_gap(written: Written) -> None:
+    odd = written.slices[written.slices["codes"] != ""]
+    assert odd["codes"].unique().tolist() == ["irregular_spacing"]
+    assert odd["series_uid"].nunique() == 1
+    assert odd["gap_mm"].max() == pytest.approx(20.0)
+
+
+def test_a_series_score_is_the_maximum_over_its_slices(written: Written) -> None:
+    assert len(written.series) == 7
+    for _, row in written.series.iterrows():
+        own = written.slices[written.slices["volume_id"] == row["volume_id"]]
+        assert row["n_slices"] == len(own)
+        for label in LABELS:
+            assert row[f"prob_{label}"] == pytest.approx(own[f"stack_{label}"].max(), abs=1e-7)
+        top = row["top_slices"].split("|")
+        assert len(top) == 3
+        assert own.set_index("sop_uid").loc[top[0], "stack_any"] == own["stack_any"].max()
+
+
+def test_any_is_never_below_a_subtype_in_the_stack(written: Written) -> None:
+    subtypes = written.slices[[f"stack_{label}" for label in LABELS[:-1]]].max(axis=1)
+    assert (written.slices["stack_any"] >= subtypes - 1e-7).all()
+
+
+def test_the_submission_has_six_rows_a_slice(written: Written) -> None:
+    table = pd.read_csv(written.out / "submission.csv")
+    sop_uids = written.slices["sop_uid"].tolist()
+    assert table["ID"].tolist() == [f"{sop}_{label}" for sop in sop_uids for label in LABELS]
+    stack = written.slices[[f"stack_{label}" for label in LABELS]].to_numpy().ravel()
+    np.testing.assert_array_equal(table["Label"], stack)
+
+
+def test_the_frames_of_one_slice_submit_their_maximum(written: Written) -> None:
+    frames = written.slices.iloc[:2].assign(sop_uid="1.2")
+    expected = frames[[f"stack_{label}" for label in LABELS]].max()
+    assert submission(frames)["Label"].tolist() == expected.tolist()
+
+
+def test_a_bad_series_stops_no_other_and_is_listed(written: Written) -> None:
+    failures = read_csv(written.out / "failures.csv")
+    assert failures["code"].tolist() == ["no_head"]
+    assert failures["path"].tolist() == ["headless/0.dcm|headless/1.dcm|headless/2.dcm"]
+
+
+def test_every_file_is_accounted_for(written: Written, finished_run: Config) -> None:
+    facts = read_json(written.out / "run.json")
+    rejected = sum(len(item.paths) for item in written.prediction.rejected)
+    present = [p for p in Workspace(Path(finished_run.workspace)).sources.rglob("*") if p.is_file()]
+    assert facts["files"] == len(present)
+    assert facts["files"] == facts["files_in_volumes"] + facts["files_left_out"] + rejected
+
+
+def test_no_patient_is_named_in_any_output(written: Written) -> None:
+    text = "".join(path.read_text() for path in written.out.iterdir())
+    for secret in ("Secret-Patient", "19010101", "phantom-0-", "phantom-1-"):
+        assert secret not in text
+
+
+def test_file_order_table_direction_and_company_change_no_score(
+    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    plain = make_head("a", n=7)
+    write_series(plain, tmp_path / "plain")
+    other_way = replace(
+        plain,
+        hu=plain.hu[:, :, ::-1],
+        position_mm=plain.position_mm + [63 * 4.0, 0, 0],
+        row_dir=(-1.0, 0.0, 0.0),
+        instance_numbers=list(range(7, 0, -1)),
+        file_names=[f"{name}.dcm" for name in "fbdagce"],
+    )
+    write_series(other_way, tmp_path / "company" / "m")
+    write_series(make_head("b", n=3), tmp_path / "company" / "a")
+    write_series(make_head("c", n=20), tmp_path / "company" / "z")
+    alone = predict_paths(model, [tmp_path / "plain"])
+    company = predict_paths(model, [tmp_path / "company"])
+    assert len(company.series) == 3
+    for stage in STAGES:
+        one = by_slice(alone, stage)
+        two = by_slice(company, stage).loc[one.index]
+        np.testing.assert_allclose(one, two, rtol=0, atol=1e-5)
+        assert one.to_numpy().std(axis=0).max() > 1e-4  # slices differ, so that order matters
+
+
+def test_a_single_slice_is_scored(
+    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    write_series(make_head("one", n=1), tmp_path)
+    (item,) = predict_paths(model, [tmp_path]).series
+    assert item.stored.codes == "single_slice"
+    for stage in STAGES:
+        assert item.prob[stage].shape == (1, 6)
+        assert np.all((item.prob[stage] > 0) & (item.prob[stage] < 1))
+
+
+def test_a_series_unlike_the_training_set_says_so(
+    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    write_series(make_head("thin", n=6), tmp_path)
+    (item,) = predict_paths(model, [tmp_path]).series
+    assert "spacing_mm" in item.out_of_range
+    assert "rows" not in item.out_of_range
+
+
+def test_nothing_to_score_still_gives_whole_tables(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    prediction = predict(model, [tmp_path / "in"], tmp_path / "out")
+    assert prediction.series == ()
+    assert list(pd.read_csv(tmp_path / "out" / "slices.csv")) == SLICE_COLUMNS
+    assert pd.read_csv(tmp_path / "out" / "submission.csv").empty
+
+
+def test_a_path_that_is_not_there_is_named(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere"):
+        predict(model, [tmp_path / "nowhere"], tmp_path / "out")
