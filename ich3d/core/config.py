@@ -15,7 +15,7 @@ from ich3d.core.errors import ConfigError
 from ich3d.core.windows import window
 
 SOURCES = ("phantom", "folder", "rsna", "ct_ich")
-ENCODERS = ("resnet18", "densenet121", "seresnext50", "efficientnet-b0")
+ENCODERS = ("resnet10", "resnet18", "densenet121", "seresnext50", "efficientnet-b0")
 
 
 PRECISIONS = ("auto", "fp32")
@@ -106,6 +106,7 @@ class SlicesConfig:
     weights, weights_sha256: a file of pretrained weights and its hash; nothing is ever downloaded.
     neighbours: slices on each side that join as channels.
     windows: names from `core.windows`, each a channel a slice.
+    mirror_at_test: embed the mean of each slice and its left-right mirror image.
     patience: epochs without a better inner loss before training stops.
     inner_share: share of the training groups that is held back to choose the epoch.
     """
@@ -120,6 +121,7 @@ class SlicesConfig:
     lr: float = 1e-3
     weight_decay: float = 1e-2
     dropout: float = 0.2
+    mirror_at_test: bool = True
     patience: int = 4
     inner_share: float = 0.15
 

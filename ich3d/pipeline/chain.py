@@ -31,7 +31,7 @@ class Chain:
 
     def score(self, hu: np.ndarray, z_mm: np.ndarray, config: Config) -> dict[str, np.ndarray]:
         """Probabilities float32 (Z, K) by stage of one series, HU int16 (Z, H, W), slices at `z_mm`."""
-        vectors, logits = embed(self.encoder, hu, config.slices.batch_size, config.precision)
+        vectors, logits = embed(self.encoder, hu, config)
         embedded = SliceEmbeddings("", vectors, logits, f"encoder fold {self.fold}", self.fit_patients)
         encoder = sigmoid(logits).astype(np.float32)
         context = score_context(self.context, context_input(embedded, z_mm))

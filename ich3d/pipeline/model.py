@@ -26,6 +26,7 @@ from ich3d.stack.booster import LabelStack
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+_NEEDED = ("config", "preprocessing_sha256", "fingerprint", "folds", "files")
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,12 @@ def _checked_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = read_json(path)
     except DataError as error:
         raise ModelError(f"{folder} is no model folder: {error}") from None
-    found = manifest.get("format_version")
+    found = manifest.get("format_version") if isinstance(manifest, dict) else None
     if found != FORMAT_VERSION:
         raise ModelError(f"{path} has format_version {found}; this version of ich3d reads {FORMAT_VERSION}")
+    for key in _NEEDED:
+        if key not in manifest:
+            raise ModelError(f"{path} has no key {key}")
     for name, expected in manifest["files"].items():
         file = folder / name
         if not file.is_file():

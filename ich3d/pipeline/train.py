@@ -12,6 +12,7 @@ import platform
 import shutil
 import time
 from dataclasses import asdict
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,7 @@ def _run_facts(config: Config, workspace: Workspace, seconds: float) -> dict[str
         "python": platform.python_version(),
         "device": str(device()),
         "threads": torch.get_num_threads(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds_of_last_call": round(seconds, 1),
         "config": as_dict(config),
         "weighted_log_loss": {stage: _score(read_oof(workspace, stage)) for stage in STAGES},

@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from ich3d.core.config import Config
 from ich3d.core.types import FitPatients, SliceEmbeddings
 from ich3d.core.workspace import replacing
 from ich3d.learn import autocast
@@ -17,24 +18,26 @@ from ich3d.slices.encoder import SliceEncoder
 
 
 @torch.no_grad()
-def embed(
-    encoder: SliceEncoder, hu: np.ndarray, batch_size: int, precision: str
-) -> tuple[np.ndarray, np.ndarray]:
+def embed(encoder: SliceEncoder, hu: np.ndarray, config: Config) -> tuple[np.ndarray, np.ndarray]:
     """Vectors float32 (Z, D) and logits float32 (Z, K) of one series, HU int16 (Z, H, W).
 
     Batches have one fixed shape, the last one filled up, so that a slice's score does not depend on
     how many slices keep it company.
     """
+    batch_size = config.slices.batch_size
     where = encoder.head.weight.device
     neighbours = encoder.slices // 2
     vectors, logits = [], []
-    with autocast(where, precision):
+    with autocast(where, config.precision):
         for start in range(0, len(hu), batch_size):
             places = np.arange(start, start + batch_size).clip(max=len(hu) - 1)
             drawn = [stack(hu, int(i), neighbours) for i in places]
             slices = torch.from_numpy(np.stack([s for s, _ in drawn])).to(where)
             copies = torch.from_numpy(np.stack([c for _, c in drawn])).to(where)
             vector, logit = encoder(slices, copies)
+            if config.slices.mirror_at_test:
+                mirrored = encoder(slices.flip(-1), copies)
+                vector, logit = (vector + mirrored[0]) / 2, (logit + mirrored[1]) / 2
             real = min(batch_size, len(hu) - start)
             vectors.append(vector[:real].cpu().numpy())
             logits.append(logit[:real].cpu().numpy())

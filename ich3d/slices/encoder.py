@@ -5,6 +5,7 @@ The windows are part of the model, so what was trained is what is served; the st
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,8 @@ def build_encoder(config: SlicesConfig) -> SliceEncoder:
     return encoder
 
 
-def _resnet18(channels: int) -> tuple[nn.Module, int]:
-    net = nets.resnet18(
+def _resnet(make: Callable[..., nn.Module], channels: int) -> tuple[nn.Module, int]:
+    net = make(
         spatial_dims=2, n_input_channels=channels, conv1_t_stride=2, shortcut_type="B", bias_downsample=False
     )
     return _without(net, "fc")
@@ -86,7 +87,8 @@ def _efficientnet_b0(channels: int) -> tuple[nn.Module, int]:
 
 
 _BACKBONES: dict[str, Callable[[int], tuple[nn.Module, int]]] = {
-    "resnet18": _resnet18,
+    "resnet10": partial(_resnet, nets.resnet10),
+    "resnet18": partial(_resnet, nets.resnet18),
     "densenet121": _densenet121,
     "seresnext50": _seresnext50,
     "efficientnet-b0": _efficientnet_b0,

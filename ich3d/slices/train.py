@@ -73,7 +73,7 @@ def embed_volumes(
     """Embeddings of some series of the store, with the groups that the encoder has seen."""
     embedded = []
     for name in volume_ids:
-        vectors, logits = embed(encoder, store.hu(name), config.slices.batch_size, config.precision)
+        vectors, logits = embed(encoder, store.hu(name), config)
         embedded.append(SliceEmbeddings(name, vectors, logits, encoder_id, fit_patients))
     return embedded
 

@@ -1,0 +1,248 @@
+"""The `ich3d` command: exit codes, and one sentence for a user's mistake."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ich3d.cli import main
+from ich3d.core.config import Config, as_dict
+from ich3d.core.workspace import Workspace
+from ich3d.dicom.write import SeriesToWrite, write_series
+
+HEAVY = ("torch", "monai", "lightgbm", "sklearn", "pandas", "scipy", "pydicom", "SimpleITK", "matplotlib")
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process: exit code, stdout, stderr."""
+
+    def call(*argv: object) -> tuple[int, str, str]:
+        try:
+            code = main([str(word) for word in argv])
+        except SystemExit as stop:  # argparse
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def model(finished_run: Config) -> Path:
+    return Workspace(Path(finished_run.workspace)).model
+
+
+@pytest.fixture
+def good(make_head: Callable[..., SeriesToWrite], tmp_path: Path) -> Path:
+    """A folder with one good series."""
+    write_series(make_head("good"), tmp_path / "good")
+    return tmp_path / "good"
+
+
+def sentence(err: str) -> str:
+    """The one line that a user's mistake prints."""
+    lines = [line for line in err.splitlines() if line.startswith("ich3d: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in err
+    return lines[0]
+
+
+def write_config(path: Path, config: Config | dict[str, object]) -> Path:
+    path.write_text(json.dumps(as_dict(config) if isinstance(config, Config) else config))
+    return path
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["--version"]])
+def test_help_answers_without_the_heavy_rooms(words: list[str]) -> None:
+    script = (
+        "import sys\nfrom ich3d.cli import main\n"
+        f"try:\n    main({words!r})\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
+        f"print('LOADED', sorted(set({HEAVY!r}) & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "LOADED []" in done.stdout
+    assert "ich3d" in done.stdout
+
+
+def test_every_verb_has_an_example(run: Run) -> None:
+    _, out, _ = run("--help")
+    verbs = ["phantom", "import", "inspect", "prepare", "train", "ablate", "report", "demo", "predict"]
+    for verb in verbs:
+        assert verb in out
+        code, text, _ = run(verb, "--help")
+        assert code == 0
+        assert f"example: ich3d {verb}" in text
+
+
+@pytest.mark.parametrize("words", [[], ["trian"], ["inspect"], ["inspect", ".", "--jsn"], ["predict", "."]])
+def test_a_wrong_word_is_usage(run: Run, words: list[str]) -> None:
+    code, _, err = run(*words)
+    assert code == 2
+    assert "usage: ich3d" in err
+
+
+def test_inspect_shows_a_good_series(run: Run, good: Path) -> None:
+    code, out, _ = run("inspect", good)
+    assert code == 0
+    assert "6 files" in out
+    code, out, _ = run("inspect", good, "--json")
+    assert code == 0
+    assert json.loads(out)["series"][0]["n_slices"] == 6
+
+
+def test_inspect_of_an_empty_folder_finds_no_volume(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("inspect", tmp_path)
+    assert code == 3
+    assert "Traceback" not in err
+
+
+def test_predict_of_an_empty_folder_finds_no_volume(run: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    code, out, err = run("predict", tmp_path / "in", "--model", model, "-o", tmp_path / "out")
+    assert code == 3
+    assert out == ""
+    assert "no head CT volume was found" in err
+    assert (tmp_path / "out" / "slices.csv").is_file()
+
+
+def test_a_text_file_alone_is_no_volume(run: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "note.dcm").write_text("not an image\n" * 50)
+    assert run("inspect", tmp_path / "in")[0] == 3
+    code, _, err = run("predict", tmp_path / "in", "--model", model, "-o", tmp_path / "out")
+    assert code == 3
+    assert "no head CT volume was found" in err
+
+
+def test_a_text_file_beside_a_good_series_is_left_out(
+    run: Run, model: Path, good: Path, tmp_path: Path
+) -> None:
+    (good / "note.dcm").write_text("not an image\n" * 50)
+    code, out, _ = run("inspect", good)
+    assert code == 0
+    assert "not_dicom: note.dcm" in out
+    code, out, _ = run("predict", good, "--model", model, "-o", tmp_path / "out")
+    assert code == 0
+    assert out.strip() == str(tmp_path / "out" / "slices.csv")
+
+
+def test_a_truncated_file_is_named_and_rejected(
+    run: Run, make_head: Callable[..., SeriesToWrite], model: Path, good: Path, tmp_path: Path
+) -> None:
+    broken, *_ = write_series(make_head("broken"), good / "broken")
+    broken.write_bytes(broken.read_bytes()[:-1000])
+    code, out, _ = run("inspect", good)
+    assert code == 3
+    assert "truncated_pixels: broken/0.dcm" in out
+    code, out, err = run("predict", good, "--model", model, "-o", tmp_path / "out")
+    assert code == 3
+    assert "broken/0.dcm" in err
+    assert "good" not in (tmp_path / "out" / "failures.csv").read_text()
+    assert len((tmp_path / "out" / "slices.csv").read_text().splitlines()) == 1 + 6
+
+
+@pytest.mark.parametrize("verb", ["inspect", "predict"])
+def test_a_path_that_is_not_there_is_named(run: Run, model: Path, tmp_path: Path, verb: str) -> None:
+    rest = [] if verb == "inspect" else ["--model", model, "-o", tmp_path / "out"]
+    code, out, err = run(verb, tmp_path / "nowhere", *rest)
+    assert (code, out) == (2, "")
+    assert str(tmp_path / "nowhere") in sentence(err)
+
+
+def test_an_unknown_config_key_is_named(run: Run, tmp_path: Path) -> None:
+    path = write_config(tmp_path / "run.yaml", {"slices": {"encodr": "resnet18"}})
+    code, _, err = run("train", "--config", path)
+    assert code == 2
+    assert "slices.encodr" in sentence(err)
+    assert str(path) in sentence(err)
+
+
+def test_an_unknown_override_is_named(run: Run, tmp_path: Path) -> None:
+    path = write_config(tmp_path / "run.yaml", Config())
+    code, _, err = run("prepare", "--config", path, "--set", "prepare.matrx=64")
+    assert code == 2
+    assert "prepare.matrx" in sentence(err)
+
+
+def test_a_missing_config_is_named(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("train", "--config", tmp_path / "none.yaml")
+    assert code == 2
+    assert str(tmp_path / "none.yaml") in sentence(err)
+
+
+def test_a_label_table_without_its_column_is_named(run: Run, good: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("ID,Lable\n")
+    source = {"kind": "folder", "path": str(good), "labels": str(tmp_path / "labels.csv")}
+    path = write_config(tmp_path / "run.yaml", {"workspace": str(tmp_path / "run"), "source": source})
+    code, _, err = run("prepare", "--config", path)
+    assert code == 2
+    assert "labels.csv has no column Label" in sentence(err)
+
+
+def test_too_few_patients_for_the_folds_is_said(run: Run, good: Path, tmp_path: Path) -> None:
+    source = {"kind": "folder", "path": str(good)}
+    path = write_config(tmp_path / "run.yaml", {"workspace": str(tmp_path / "run"), "source": source})
+    code, _, err = run("prepare", "--config", path)
+    assert code == 2
+    assert "prepare.folds=5" in sentence(err)
+
+
+def test_a_changed_model_is_named(run: Run, model: Path, good: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(model, tmp_path / "model"))
+    with (copy / "encoder" / "fold1.safetensors").open("ab") as file:
+        file.write(b" ")
+    code, _, err = run("predict", good, "--model", copy, "-o", tmp_path / "out")
+    assert code == 2
+    assert str(copy / "encoder" / "fold1.safetensors") in sentence(err)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("verb", ["ablate", "report"])
+def test_an_unfinished_run_is_said(run: Run, tmp_path: Path, verb: str) -> None:
+    path = write_config(tmp_path / "run.yaml", {"workspace": str(tmp_path / "run")})
+    code, _, err = run(verb, "--config", path)
+    assert code == 2
+    assert str(tmp_path / "run") in sentence(err)
+
+
+def test_ablate_prints_its_table(run: Run, finished_run: Config, tmp_path: Path) -> None:
+    path = write_config(tmp_path / "run.yaml", finished_run)
+    code, out, _ = run("ablate", "--config", path)
+    assert code == 0
+    names = [line.split("|")[1].strip() for line in out.splitlines()[2:]]
+    assert names == [
+        "base rate", "position only", "encoder", "encoder + stacker", "context", "context + stacker",
+    ]  # fmt: skip
+    written = Workspace(Path(finished_run.workspace)).ablation
+    assert written.with_suffix(".md").read_text() == out
+
+
+def test_prepare_says_where_the_store_is_and_that_a_head_was_missing(
+    run: Run, finished_run: Config, tmp_path: Path
+) -> None:
+    """The finished run holds a series without a head, so its verbs end with 3."""
+    path = write_config(tmp_path / "run.yaml", finished_run)
+    code, out, _ = run("prepare", "--config", path)
+    assert code == 3
+    assert out.strip() == str(Workspace(Path(finished_run.workspace)).store)
+
+
+def test_phantom_writes_studies_and_labels(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("phantom", "-o", tmp_path / "made", "--studies", 1)
+    assert code == 0
+    assert Path(out.strip()).is_file()
+    assert list((tmp_path / "made").rglob("*.dcm"))
+
+
+def test_the_module_is_the_command(good: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ich3d", "inspect", str(good)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "6 files" in done.stdout
