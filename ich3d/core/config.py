@@ -106,6 +106,8 @@ class SlicesConfig:
     weights, weights_sha256: a file of pretrained weights and its hash; nothing is ever downloaded.
     neighbours: slices on each side that join as channels.
     windows: names from `core.windows`, each a channel a slice.
+    symmetry: add, a window, what the slice differs by from its own left-right mirror image.
+    mixup: Beta parameter of mixing pairs of training slices and their labels; zero for none.
     mirror_at_test: embed the mean of each slice and its left-right mirror image.
     patience: epochs without a better inner loss before training stops.
     inner_share: share of the training groups that is held back to choose the epoch.
@@ -116,6 +118,8 @@ class SlicesConfig:
     weights_sha256: str | None = None
     neighbours: int = 1
     windows: tuple[str, ...] = ("brain", "subdural", "bone")
+    symmetry: bool = True
+    mixup: float = 0.4
     epochs: int = 12
     batch_size: int = 32
     lr: float = 1e-3
@@ -128,6 +132,7 @@ class SlicesConfig:
     def __post_init__(self) -> None:
         _require(self.encoder in ENCODERS, "slices.encoder", f"one of {', '.join(ENCODERS)}", self.encoder)
         _require(self.neighbours >= 0, "slices.neighbours", "zero or more", self.neighbours)
+        _require(self.mixup >= 0, "slices.mixup", "zero or more", self.mixup)
         _require(len(self.windows) > 0, "slices.windows", "at least one window", self.windows)
         for name in self.windows:
             window(name)
@@ -243,11 +248,14 @@ def _merge(layers: Sequence[Any], origin: str) -> Config:
     return config
 
 
-def _with_bases(path: Path) -> list[Any]:
-    """The file's own layer after those of its bases, farthest base first."""
+def _with_bases(path: Path, above: tuple[Path, ...] = ()) -> list[Any]:
+    """The file's own layer after those of its bases, farthest base first. `above` are the files that
+    led here."""
     import yaml
     from omegaconf import DictConfig, OmegaConf
 
+    if path.resolve() in above:
+        raise ConfigError(f"{path} is its own base")
     if not path.is_file():
         raise ConfigError(f"there is no config file {path}")
     try:
@@ -257,7 +265,11 @@ def _with_bases(path: Path) -> list[Any]:
     if not isinstance(own, DictConfig):
         raise ConfigError(f"{path} holds no keys")
     base = own.pop("base", None)
-    return [*([] if base is None else _with_bases(path.parent / base)), own]
+    if base is None:
+        return [own]
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: base must be a file name, got {base!r}")
+    return [*_with_bases(path.parent / base, (*above, path.resolve())), own]
 
 
 def _first_line(error: BaseException) -> str:

@@ -81,6 +81,7 @@ def write_series(folder: Path, stored: StoredSeries, hu: np.ndarray) -> None:
     with replacing(series_file(folder, stored.volume_id)) as partial:
         array = blosc2.asarray(hu, chunks=(1, *hu.shape[1:]), urlpath=str(partial), mode="w", cparams=cparams)
         array.schunk.vlmeta["ich3d"] = json.dumps(stored.__dict__)
+    _open.cache_clear()  # a file of this name may have been open
 
 
 def read_stored(folder: Path, volume_id: str) -> StoredSeries | None:
@@ -130,12 +131,12 @@ class Store:
         return {name: int(rows["fold"].iloc[0]) for name, rows in self._rows.items()}
 
     def bleeds(self, volume_ids: Iterable[str]) -> dict[str, np.ndarray]:
-        """Labels (K,) that occur in each group of these volumes, 0 or 1."""
+        """Labels (K,) that occur in each labelled group of these volumes, 0 or 1."""
         found: dict[str, np.ndarray] = {}
         for name in volume_ids:
-            own = np.nan_to_num(self.targets(name)).max(axis=0)
-            group = self.groups[name]
-            found[group] = np.maximum(found.get(group, 0), own)
+            targets, group = self.targets(name), self.groups[name]
+            if not np.isnan(targets).all():
+                found[group] = np.maximum(found.get(group, 0), np.nan_to_num(targets).max(axis=0))
         return found
 
     def hu(self, volume_id: str, start: int = 0, stop: int | None = None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Augmentation of a batch on its device: geometry, then HU. Every slice of one stack moves together."""
+"""Augmentation of a batch on its device: geometry, then HU, then mixing. A stack's slices move together."""
 
 import torch
 
@@ -9,6 +9,7 @@ MAX_SCALE = 0.12
 MAX_OFFSET_HU = 4.0  # calibration of scanners is held to a few HU in water (IEC 61223-3-5: 4 HU)
 MAX_GAIN = 0.04
 MAX_NOISE_HU = 4.0
+MIXED_HU = (-200.0, 1500.0)
 
 
 def augment(hu: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -36,3 +37,14 @@ def augment(hu: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     sd = torch.rand(count, 1, 1, 1, generator=generator).to(device) * MAX_NOISE_HU
     noise = torch.randn(moved.shape, generator=generator).to(device) * sd
     return moved * gain + offset + noise
+
+
+def mix(hu: torch.Tensor, target: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Stacks (B, S, H, W) and targets (B, K) mixed with a shuffled partner each, one weight a batch
+    (mixup, Zhang et al., ICLR 2018). HU are first held to `MIXED_HU`, so that a bone does not outshine
+    what it is mixed with. A target that either partner lacks is NaN. Draws from torch's global stream,
+    which training seeds anew each epoch."""
+    order = torch.randperm(len(hu)).to(hu.device)
+    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    held = hu.clamp(*MIXED_HU)
+    return share * held + (1 - share) * held[order], share * target + (1 - share) * target[order]

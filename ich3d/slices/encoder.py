@@ -24,8 +24,9 @@ class SliceEncoder(nn.Module):
     """HU (B, S, H, W) of S = 2 * neighbours + 1 slices, and which of them are edge copies (B, S),
     to an embedding (B, D) and logits (B, K).
 
-    Channels are neighbours x windows, then a constant plane a neighbour that says whether it is a copy
-    of the series' edge slice.
+    Channels are slices x windows, then a constant plane a slice that says whether it is a copy of the
+    series' edge slice, then (`symmetry`) the centre slice less its mirror image a window: a head is nearly
+    symmetric, and most bleeds are not.
     """
 
     low: torch.Tensor
@@ -37,19 +38,24 @@ class SliceEncoder(nn.Module):
         self.register_buffer("low", torch.tensor([w.low for w in windows]))
         self.register_buffer("width", torch.tensor([w.width for w in windows]))
         self.slices = 2 * config.neighbours + 1
+        self.symmetry = config.symmetry
         channels = self.slices * len(windows) + (self.slices if config.neighbours else 0)
+        channels += len(windows) if config.symmetry else 0
         self.backbone, self.embedding_width = _backbone(config.encoder, channels)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(self.embedding_width, len(LABELS))
 
     def forward(self, hu: torch.Tensor, is_copy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         planes = (hu.float().unsqueeze(2) - self.low[:, None, None]) / self.width[:, None, None]
-        planes = planes.clamp(0, 1).flatten(1, 2) - 0.5  # (B, S * windows, H, W)
+        planes = planes.clamp(0, 1)  # (B, S, windows, H, W)
+        channels = [planes.flatten(1, 2) - 0.5]
         if self.slices > 1:
-            flags = is_copy.to(planes.dtype)[..., None, None].expand(-1, -1, *planes.shape[2:])
-            planes = torch.cat([planes, flags], dim=1)
-        planes = planes.contiguous(memory_format=torch.channels_last)
-        vectors = self.backbone(planes).flatten(1).float()
+            channels.append(is_copy.to(planes.dtype)[..., None, None].expand(-1, -1, *planes.shape[3:]))
+        if self.symmetry:
+            center = planes[:, self.slices // 2]
+            channels.append(center - center.flip(-1))
+        image = torch.cat(channels, dim=1).contiguous(memory_format=torch.channels_last)
+        vectors = self.backbone(image).flatten(1).float()
         return vectors, self.head(self.dropout(vectors)).float()
 
 

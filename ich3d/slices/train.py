@@ -15,7 +15,7 @@ from ich3d.core.types import FitPatients, SliceEmbeddings
 from ich3d.learn import Schedule, Task, autocast, device, fit, masked_log_loss
 from ich3d.prepare.folds import inner_split
 from ich3d.prepare.store import Store
-from ich3d.slices.augment import augment
+from ich3d.slices.augment import augment, mix
 from ich3d.slices.dataset import SliceBatch, Slices
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import SliceEncoder, build_encoder
@@ -50,10 +50,12 @@ def train_encoder(
 
     def loss(model: torch.nn.Module, batch: SliceBatch) -> torch.Tensor:
         batch = batch.to(where)
-        hu = augment(batch.hu, torch.default_generator)
+        hu, target = augment(batch.hu, torch.default_generator), batch.target
+        if settings.mixup:
+            hu, target = mix(hu, target, settings.mixup)
         with autocast(where, config.precision):
             _, logits = model(hu, batch.is_copy)
-        return masked_log_loss(logits, batch.target)
+        return masked_log_loss(logits, target)
 
     task = Task(encoder, batches, loss, lambda model: _mean_loss(model, inner, config), seed)
     steps = -(-len(training) // settings.batch_size)

@@ -25,7 +25,8 @@ class LabelStack:
     """What is kept for one label: trees over `columns`, then logit -> scale * logit + shift.
 
     `is_kept` False means the score of the stage before stands. The losses are those that decided: the
-    stacker's and that stage's mean log loss on inner patients, with the standard error of their difference.
+    stacker's and that stage's mean log loss on inner patients, with the standard error of their difference;
+    zero where the label has one class and there was nothing to decide.
     """
 
     label: str
@@ -80,6 +81,8 @@ def _fit_label(label: str, rows: StackRows, config: StackConfig, seed: int) -> L
     start = np.round(logit(rows.start[known, k]), 3)
     group, fold = rows.group[known], rows.fold[known]
     positive_groups = len(np.unique(group[y > 0.5]))
+    if len(np.unique(y)) < 2:
+        return LabelStack(label, False, tuple(columns), "", 1.0, 0.0, 0.0, 0.0, 0.0)
 
     def grow(train: np.ndarray, trees: int) -> lgb.Booster:
         data = lgb.Dataset(x[train], y[train], init_score=start[train], free_raw_data=False)

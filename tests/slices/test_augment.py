@@ -1,0 +1,70 @@
+"""Augmentation moves a stack as one, keeps air as air, and depends on its generator alone."""
+
+import pytest
+import torch
+
+from ich3d.slices.augment import AIR_HU, MAX_GAIN, MAX_NOISE_HU, MAX_OFFSET_HU, augment
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def head(count: int = 4, slices: int = 3, size: int = 48) -> torch.Tensor:
+    """A disc of 40 HU with one bright spot, the same in every slice of a stack."""
+    side = torch.arange(size) - (size - 1) / 2
+    radius = torch.hypot(side[:, None], side[None])
+    image = torch.where(radius < size / 3, 40.0, AIR_HU)
+    image[size // 3 : size // 3 + 4, size // 2 : size // 2 + 4] = 400.0
+    return image.expand(count, slices, size, size).to(torch.int16)
+
+
+def test_equal_generators_give_equal_batches() -> None:
+    one, two = augment(head(), generator(1)), augment(head(), generator(1))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, augment(head(), generator(2)))
+
+
+@pytest.mark.parametrize("dtype", [torch.int16, torch.float32])
+def test_it_gives_float32_of_the_same_shape_and_leaves_its_input(dtype: torch.dtype) -> None:
+    hu = head().to(dtype)
+    before = hu.clone()
+    out = augment(hu, generator())
+    assert out.dtype == torch.float32
+    assert out.shape == hu.shape
+    assert torch.equal(hu, before)
+
+
+def test_air_stays_air_also_where_the_image_moved_in() -> None:
+    """Up to gain, offset and noise: nothing near tissue appears outside the head."""
+    air = torch.full((8, 1, 48, 48), int(AIR_HU), dtype=torch.int16)
+    out = augment(air, generator())
+    slack = abs(AIR_HU) * MAX_GAIN + MAX_OFFSET_HU + 6 * MAX_NOISE_HU
+    assert out.max() < AIR_HU + slack
+    assert out.min() > AIR_HU - slack
+
+
+def test_the_corners_of_a_head_image_are_air() -> None:
+    out = augment(head(32), generator())
+    assert out[:, :, :2, :2].max() < -900
+
+
+def test_every_slice_of_a_stack_moves_together() -> None:
+    """Equal slices stay equal but for the noise, which is drawn for each pixel."""
+    out = augment(head(16), generator())
+    assert (out[:, 0] - out[:, 2]).abs().max() < 12 * MAX_NOISE_HU
+    means = out.mean(dim=(2, 3))
+    assert (means[:, 0] - means[:, 2]).abs().max() < 1.0
+
+
+def test_stacks_move_apart_and_both_ways() -> None:
+    out = augment(head(64, 1), generator())[:, 0]
+    left, right = out[:, :, :24].mean(dim=(1, 2)), out[:, :, 24:].mean(dim=(1, 2))
+    assert (left > right).any()
+    assert (left < right).any()
+
+
+def test_the_hu_of_brain_stay_near() -> None:
+    tissue = torch.full((32, 1, 48, 48), 40, dtype=torch.int16)
+    out = augment(tissue, generator())[:, 0, 20:28, 20:28]
+    assert (out.mean(dim=(1, 2)) - 40).abs().max() < 40 * MAX_GAIN + MAX_OFFSET_HU + MAX_NOISE_HU
