@@ -42,7 +42,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Config:
         precision="fp32",
         phantom=PhantomConfig(studies=6, matrix=64, thickness_mm=(10.0,), prevalence=CHANCES),
         prepare=PrepareConfig(matrix=48, pixel_mm=4.8, folds=3),
-        slices=SlicesConfig(epochs=2, neighbours=0),
+        slices=SlicesConfig(encoder="resnet10", epochs=2, neighbours=0),
         context=ContextConfig(hidden=16, epochs=2),
         stack=StackConfig(trees=10),
         report=ReportConfig(resamples=50),

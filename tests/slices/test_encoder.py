@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,8 +35,8 @@ def series(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(-1000, 300, (count, 48, 48)).astype(np.int16)
 
 
-def in_batches(size: int, mirror: bool = False) -> Config:
-    return Config(precision="fp32", slices=replace(PLAIN, batch_size=size, mirror_at_test=mirror))
+def in_batches(size: int, **changes: Any) -> Config:
+    return Config(precision="fp32", slices=replace(PLAIN, batch_size=size, **changes))
 
 
 def weights_file(path: Path, tensors: dict[str, torch.Tensor]) -> tuple[str, str]:
@@ -156,7 +157,10 @@ def test_a_slice_scores_the_same_whatever_lies_beyond_its_neighbours(small: Slic
 def test_mirrored_embedding_does_not_know_left_from_right(small: SliceEncoder) -> None:
     hu = series(5)
     for mirror in (True, False):
-        one, two = (embed(small, image, in_batches(4, mirror))[1] for image in (hu, hu[:, :, ::-1].copy()))
+        one, two = (
+            embed(small, image, in_batches(4, mirror_at_test=mirror))[1]
+            for image in (hu, hu[:, :, ::-1].copy())
+        )
         assert np.allclose(one, two, rtol=0, atol=1e-5) is mirror
 
 
