@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -17,6 +18,7 @@ from torch import nn
 from ich3d.core.console import Progress, quiet
 from ich3d.core.errors import ModelError
 from ich3d.core.labels import weight_vector
+from ich3d.core.metrics import log_losses, sigmoid
 from ich3d.core.seeds import derive
 from ich3d.core.workspace import replacing
 
@@ -73,8 +75,8 @@ def load_weights(path: Path, model: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast: AdamW under a warm-up and a cosine, stopped once `patience` epochs pass
-    without a better inner loss."""
+    """How long and how fast: AdamW under a warm-up and a cosine, stopped once the last `patience` epochs
+    were all worse on the inner patients than the best one, beyond chance."""
 
     epochs: int
     steps_per_epoch: int
@@ -93,13 +95,23 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Task(Generic[Batch]):
-    """What is fitted: the model, an epoch's batches, the loss of one, the inner loss, the streams' seed."""
+    """What is fitted: the model, an epoch's batches, the loss of one, the streams' seed, and the inner
+    patients' loss: each group's share (G,) of it, whose mean is the metric."""
 
     model: nn.Module
     batches: Callable[[int], Iterable[Batch]]
     loss: Callable[[nn.Module, Batch], torch.Tensor]
-    inner_loss: Callable[[nn.Module], float]
+    inner_losses: Callable[[nn.Module], np.ndarray]
     seed: int
+
+
+def group_losses(logits: torch.Tensor, target: torch.Tensor, group: np.ndarray) -> np.ndarray:
+    """Each group's share (G,) of the metric over rows (N, K) of the groups `group` (N,); its mean is
+    `masked_log_loss`."""
+    losses = log_losses(sigmoid(logits.float().cpu().numpy()), target.cpu().numpy())
+    shares = np.nan_to_num(losses / (~np.isnan(losses)).sum(axis=0).clip(min=1)) @ weight_vector()
+    names, index = np.unique(group, return_inverse=True)
+    return np.asarray(np.bincount(index, shares) * len(names))
 
 
 @dataclass
@@ -109,8 +121,9 @@ class _State:
     model: nn.Module
     average: nn.Module
     optimizer: torch.optim.Optimizer
-    best: dict[str, torch.Tensor]
-    best_epoch: int = -1
+    kept: dict[str, torch.Tensor]
+    kept_epoch: int = -1
+    best_losses: list[float] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
@@ -120,8 +133,9 @@ class _State:
                     "model": self.model.state_dict(),
                     "average": self.average.state_dict(),
                     "optimizer": self.optimizer.state_dict(),
-                    "best": self.best,
-                    "best_epoch": self.best_epoch,
+                    "kept": self.kept,
+                    "kept_epoch": self.kept_epoch,
+                    "best_losses": self.best_losses,
                     "history": self.history,
                 },
                 partial,
@@ -132,39 +146,54 @@ class _State:
         self.model.load_state_dict(kept["model"])
         self.average.load_state_dict(kept["average"])
         self.optimizer.load_state_dict(kept["optimizer"])
-        self.best, self.best_epoch, self.history = kept["best"], kept["best_epoch"], kept["history"]
+        self.kept, self.kept_epoch = kept["kept"], kept["kept_epoch"]
+        self.best_losses, self.history = kept["best_losses"], kept["history"]
+
+    def keep_unless_worse(self, losses: np.ndarray, epoch: int) -> None:
+        """Keep this epoch's averaged weights unless the inner patients (G,) say, beyond chance, that the
+        best epoch's were better: by over two standard errors of the paired difference."""
+        best = np.array(self.best_losses) if self.best_losses else losses
+        worse = losses - best
+        error = worse.std(ddof=1) / math.sqrt(len(worse)) if len(worse) > 1 else 0.0
+        if worse.mean() <= 2 * error:
+            self.kept, self.kept_epoch = deepcopy(self.average.state_dict()), epoch
+        if not self.best_losses or losses.mean() < best.mean():
+            self.best_losses = losses.tolist()
 
 
 def fit(
     task: Task[Batch], schedule: Schedule, folder: Path, label: str, progress: Progress = quiet
 ) -> nn.Module:
-    """Train `task.model` and return it with the averaged weights of its best inner epoch.
+    """Train `task.model` and return it with the averaged weights of the last epoch, or of the last one
+    that the inner patients do not find worse than the best: with few of them the lowest inner loss is an
+    epoch picked by chance, so they may veto but not choose.
 
     Every epoch ends in `folder/state.pt`, from which an interrupted run goes on; `folder/history.json`
     keeps the losses. The streams of an epoch depend on the task's seed and the epoch alone.
     """
     optimizer = torch.optim.AdamW(_decayed(task.model, schedule.weight_decay), lr=schedule.lr, fused=True)
-    state = _State(task.model, deepcopy(task.model), optimizer, best={})
+    state = _State(task.model, deepcopy(task.model), optimizer, kept={})
     checkpoint = folder / "state.pt"
     if checkpoint.exists():
         state.load(checkpoint)
     for epoch in range(len(state.history), schedule.epochs):
-        if state.history and epoch - state.best_epoch > schedule.patience:
+        if state.history and epoch - state.kept_epoch > schedule.patience:
             break
         torch.manual_seed(derive(task.seed, "epoch", epoch))
         batches = progress(
             task.batches(epoch), f"{label} {epoch + 1}/{schedule.epochs}", schedule.steps_per_epoch
         )
         train_loss = _epoch(task, schedule, state, batches, epoch)
-        inner = task.inner_loss(state.average.eval())
+        losses = task.inner_losses(state.average.eval())
+        inner = float(losses.mean())
         state.history.append({"epoch": epoch, "loss": train_loss, "inner_loss": inner})
-        if inner < min((row["inner_loss"] for row in state.history[:-1]), default=math.inf):
-            state.best, state.best_epoch = deepcopy(state.average.state_dict()), epoch
+        state.keep_unless_worse(losses, epoch)
         log.debug("%s epoch %d: loss %.4f, inner %.4f", label, epoch + 1, train_loss, inner)
         state.save(checkpoint)
-    task.model.load_state_dict(state.best)
+    task.model.load_state_dict(state.kept)
     with replacing(folder / "history.json") as partial:
-        partial.write_text(json.dumps(state.history, indent=1) + "\n")
+        history = [{**row, "is_kept": row["epoch"] == state.kept_epoch} for row in state.history]
+        partial.write_text(json.dumps(history, indent=1) + "\n")
     return task.model.eval()
 
 

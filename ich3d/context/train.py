@@ -15,7 +15,7 @@ from ich3d.core.errors import LeakageError
 from ich3d.core.metrics import sigmoid
 from ich3d.core.seeds import derive, stream
 from ich3d.core.types import FitPatients, SliceEmbeddings
-from ich3d.learn import Schedule, Task, device, fit, masked_log_loss
+from ich3d.learn import Schedule, Task, device, fit, group_losses, masked_log_loss
 from ich3d.prepare.folds import inner_split
 from ich3d.prepare.store import Store
 
@@ -30,6 +30,7 @@ def require_held_out(group_id: str, maker: str, fit_patients: FitPatients) -> No
 class _Row:
     series: ContextInput
     target: np.ndarray
+    group: str
 
 
 def train_context(
@@ -57,7 +58,8 @@ def train_context(
         store.bleeds(outside), settings.inner_share, stream(config.seed, "context inner", fold)
     )
     rows = {
-        name: _Row(context_input(embedded[name], store.z_mm(name)), store.targets(name)) for name in outside
+        name: _Row(context_input(embedded[name], store.z_mm(name)), store.targets(name), groups[name])
+        for name in outside
     }
     training = [rows[name] for name in outside if groups[name] in fitted_on]
     inner = [rows[name] for name in outside if groups[name] in chosen_by]
@@ -73,11 +75,14 @@ def train_context(
         moved = batch.to(where)
         return masked_log_loss(model(moved).flatten(0, 1), moved.target.flatten(0, 1))
 
-    @torch.no_grad()
-    def inner_loss(model: torch.nn.Module) -> float:
-        return float(loss(model, _collate(inner)))
+    inner_batch = _collate(inner).to(where)
+    inner_groups = np.repeat([row.group for row in inner], inner_batch.target.shape[1])
 
-    task = Task(model, batches, loss, inner_loss, seed)
+    @torch.no_grad()
+    def inner_losses(model: torch.nn.Module) -> np.ndarray:
+        return group_losses(model(inner_batch).flatten(0, 1), inner_batch.target.flatten(0, 1), inner_groups)
+
+    task = Task(model, batches, loss, inner_losses, seed)
     steps = -(-len(training) // settings.series_per_batch)
     schedule = Schedule(settings.epochs, steps, settings.lr, settings.weight_decay, settings.patience)
     fit(task, schedule, folder, f"context {fold}", progress)

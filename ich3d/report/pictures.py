@@ -106,7 +106,7 @@ def curves(stage: str, histories: dict[int, list[dict[str, float]]]) -> Picture:
     for axes, (fold, history) in zip(panels, histories.items(), strict=True):
         epochs = [row["epoch"] + 1 for row in history]
         inner = [row["inner_loss"] for row in history]
-        best = int(np.argmin(inner))
+        best = [row["is_kept"] for row in history].index(True)
         kept.append(f"fold {fold} {inner[best]:.4f} in epoch {epochs[best]:.0f}")
         axes.plot(epochs, [row["loss"] for row in history], "--", color=FAINT, lw=1.4, label="training")
         axes.plot(epochs, inner, color=COLOR["context"], lw=1.6, label="inner patients")

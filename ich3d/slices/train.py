@@ -12,7 +12,7 @@ from ich3d.core.console import Progress, quiet
 from ich3d.core.errors import DataError
 from ich3d.core.seeds import derive, stream
 from ich3d.core.types import FitPatients, SliceEmbeddings
-from ich3d.learn import Schedule, Task, autocast, device, fit, masked_log_loss
+from ich3d.learn import Schedule, Task, autocast, device, fit, group_losses, masked_log_loss
 from ich3d.prepare.folds import inner_split
 from ich3d.prepare.store import Store
 from ich3d.slices.augment import augment, mix
@@ -57,7 +57,12 @@ def train_encoder(
             _, logits = model(hu, batch.is_copy)
         return masked_log_loss(logits, target)
 
-    task = Task(encoder, batches, loss, lambda model: _mean_loss(model, inner, config), seed)
+    inner_groups = np.array([groups[name] for name, _ in inner.places])
+
+    def inner_losses(model: torch.nn.Module) -> np.ndarray:
+        return group_losses(*_logits(model, inner, config), inner_groups)
+
+    task = Task(encoder, batches, loss, inner_losses, seed)
     steps = -(-len(training) // settings.batch_size)
     schedule = Schedule(settings.epochs, steps, settings.lr, settings.weight_decay, settings.patience)
     fit(task, schedule, folder, f"encoder {fold}", progress)
@@ -88,8 +93,8 @@ def _slices(store: Store, config: Config, volume_ids: list[str]) -> Slices:
 
 
 @torch.no_grad()
-def _mean_loss(model: torch.nn.Module, slices: Slices, config: Config) -> float:
-    """The metric on the inner slices, unaugmented."""
+def _logits(model: torch.nn.Module, slices: Slices, config: Config) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and targets (N, K) of all places, unaugmented."""
     where = device()
     logits, targets = [], []
     for batch in slices.batches(np.arange(len(slices)), config.slices.batch_size):
@@ -97,7 +102,7 @@ def _mean_loss(model: torch.nn.Module, slices: Slices, config: Config) -> float:
         with autocast(where, config.precision):
             logits.append(model(moved.hu, moved.is_copy)[1])
         targets.append(moved.target)
-    return float(masked_log_loss(torch.cat(logits), torch.cat(targets)))
+    return torch.cat(logits), torch.cat(targets)
 
 
 def _start_at_base_rates(encoder: SliceEncoder, training: Slices) -> None:

@@ -65,7 +65,7 @@ def test_help_answers_without_the_heavy_rooms(words: list[str]) -> None:
         f"try:\n    main({words!r})\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
         f"print('LOADED', sorted(set({HEAVY!r}) & set(sys.modules)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True)
     assert "LOADED []" in done.stdout
     assert "ich3d" in done.stdout
 
@@ -242,7 +242,10 @@ def test_phantom_writes_studies_and_labels(run: Run, tmp_path: Path) -> None:
 
 def test_the_module_is_the_command(good: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "ich3d", "inspect", str(good)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "ich3d", "inspect", str(good)],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "6 files" in done.stdout

@@ -111,7 +111,9 @@ def test_a_phantom_reads_back_as_it_was_labelled(tmp_path: Path) -> None:
 def test_rooms_import_only_what_lies_before_them() -> None:
     """The contracts stand in pyproject.toml."""
     linter = Path(sys.executable).with_name("lint-imports")
-    done = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [linter, "--no-cache"], cwd=ROOT, capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, done.stdout
     assert "0 broken" in done.stdout
 
@@ -121,5 +123,5 @@ def test_importing_a_light_room_loads_no_network() -> None:
         "import sys, ich3d.dicom.index, ich3d.phantom, ich3d.sources, ich3d.prepare.build\n"
         "print(sorted(set(sys.modules) & {'torch', 'monai'}))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "[]"

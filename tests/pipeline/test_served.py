@@ -1,12 +1,14 @@
 """What was saved is what is loaded is what is served, and what users are promised to find in the tables."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from ich3d.core.config import Config
 from ich3d.core.errors import DataError
@@ -76,6 +78,7 @@ def test_a_loaded_chain_serves_its_folds_out_of_fold_scores(
         oof = oof[oof["fold"] == fold].set_index("sop_uid").sort_index()
         served = by_slice(prediction, stage)
         assert list(served.index) == list(oof.index)
+        assert served.to_numpy().std(axis=0).max() > 1e-4  # far above the tolerance
         np.testing.assert_allclose(served.to_numpy(), probabilities(oof), rtol=0, atol=tolerance)
 
 
@@ -163,8 +166,19 @@ def test_no_patient_is_named_in_any_output(written: Written) -> None:
         assert secret not in text
 
 
+@pytest.fixture
+def outspoken(model: Model) -> Model:
+    """The model with its last layers amplified, so that slices differ as they do after long training."""
+    made = deepcopy(model)
+    with torch.no_grad():
+        for chain in made.chains:
+            chain.encoder.head.weight.mul_(300)
+            chain.context.correct.weight.mul_(300)
+    return made
+
+
 def test_file_order_table_direction_and_company_change_no_score(
-    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+    outspoken: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
 ) -> None:
     plain = make_head("a", n=7)
     write_series(plain, tmp_path / "plain")
@@ -179,14 +193,14 @@ def test_file_order_table_direction_and_company_change_no_score(
     write_series(other_way, tmp_path / "company" / "m")
     write_series(make_head("b", n=3), tmp_path / "company" / "a")
     write_series(make_head("c", n=20), tmp_path / "company" / "z")
-    alone = predict_paths(model, [tmp_path / "plain"])
-    company = predict_paths(model, [tmp_path / "company"])
+    alone = predict_paths(outspoken, [tmp_path / "plain"])
+    company = predict_paths(outspoken, [tmp_path / "company"])
     assert len(company.series) == 3
     for stage in STAGES:
         one = by_slice(alone, stage)
         two = by_slice(company, stage).loc[one.index]
         np.testing.assert_allclose(one, two, rtol=0, atol=1e-5)
-        assert one.to_numpy().std(axis=0).max() > 1e-4  # slices differ, so that order matters
+        assert one.to_numpy().std(axis=0).max() > 1e-3  # slices differ, so that order matters
 
 
 def test_a_single_slice_is_scored(
