@@ -9,7 +9,6 @@ MAX_SCALE = 0.12
 MAX_OFFSET_HU = 4.0  # calibration of scanners is held to a few HU in water (IEC 61223-3-5: 4 HU)
 MAX_GAIN = 0.04
 MAX_NOISE_HU = 4.0
-MIXED_HU = (-200.0, 1500.0)
 
 
 def augment(hu: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -39,12 +38,10 @@ def augment(hu: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return moved * gain + offset + noise
 
 
-def mix(hu: torch.Tensor, target: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Stacks (B, S, H, W) and targets (B, K) mixed with a shuffled partner each, one weight a batch
-    (mixup, Zhang et al., ICLR 2018). HU are first held to `MIXED_HU`, so that a bone does not outshine
-    what it is mixed with. A target that either partner lacks is NaN. Draws from torch's global stream,
-    which training seeds anew each epoch."""
-    order = torch.randperm(len(hu)).to(hu.device)
+def mix(image: torch.Tensor, target: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Network inputs (B, C, H, W) and targets (B, K), each mixed with a shuffled partner by one weight a
+    batch (mixup, Zhang et al., ICLR 2018). A target that either partner lacks is NaN. Draws from torch's
+    global stream, which training seeds anew each epoch."""
+    order = torch.randperm(len(image)).to(image.device)
     share = float(torch.distributions.Beta(alpha, alpha).sample())
-    held = hu.clamp(*MIXED_HU)
-    return share * held + (1 - share) * held[order], share * target + (1 - share) * target[order]
+    return share * image + (1 - share) * image[order], share * target + (1 - share) * target[order]

@@ -46,6 +46,10 @@ class SliceEncoder(nn.Module):
         self.head = nn.Linear(self.embedding_width, len(LABELS))
 
     def forward(self, hu: torch.Tensor, is_copy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.encode(self.image(hu, is_copy))
+
+    def image(self, hu: torch.Tensor, is_copy: torch.Tensor) -> torch.Tensor:
+        """The network's input (B, C, H, W): windowed slices, flags, asymmetry."""
         planes = (hu.float().unsqueeze(2) - self.low[:, None, None]) / self.width[:, None, None]
         planes = planes.clamp(0, 1)  # (B, S, windows, H, W)
         channels = [planes.flatten(1, 2) - 0.5]
@@ -54,7 +58,10 @@ class SliceEncoder(nn.Module):
         if self.symmetry:
             center = planes[:, self.slices // 2]
             channels.append(center - center.flip(-1))
-        image = torch.cat(channels, dim=1).contiguous(memory_format=torch.channels_last)
+        return torch.cat(channels, dim=1).contiguous(memory_format=torch.channels_last)
+
+    def encode(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embedding (B, D) and logits (B, K) of `image` (B, C, H, W)."""
         vectors = self.backbone(image).flatten(1).float()
         return vectors, self.head(self.dropout(vectors)).float()
 

@@ -50,11 +50,13 @@ def train_encoder(
 
     def loss(model: torch.nn.Module, batch: SliceBatch) -> torch.Tensor:
         batch = batch.to(where)
-        hu, target = augment(batch.hu, torch.default_generator), batch.target
+        assert isinstance(model, SliceEncoder)
+        image = model.image(augment(batch.hu, torch.default_generator), batch.is_copy)
+        target = batch.target
         if settings.mixup:
-            hu, target = mix(hu, target, settings.mixup)
+            image, target = mix(image, target, settings.mixup)
         with autocast(where, config.precision):
-            _, logits = model(hu, batch.is_copy)
+            _, logits = model.encode(image)
         return masked_log_loss(logits, target)
 
     inner_groups = np.array([groups[name] for name, _ in inner.places])

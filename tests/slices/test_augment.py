@@ -70,21 +70,27 @@ def test_the_hu_of_brain_stay_near() -> None:
     assert (out.mean(dim=(1, 2)) - 40).abs().max() < 40 * MAX_GAIN + MAX_OFFSET_HU + MAX_NOISE_HU
 
 
+def mix_seeded(hu: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    return mix(hu, target, 0.4)
+
+
 def test_mixing_gives_image_and_labels_the_same_share() -> None:
     """Stack i is all 10 i HU and its labels all i / 10, so that mixed HU are a hundred mixed labels."""
     number = torch.arange(8.0)
     hu = (10 * number)[:, None, None, None].expand(8, 3, 4, 4)
-    mixed, target = mix(hu, (number / 10)[:, None].expand(8, 6), 0.4, generator())
+    labels = (number / 10)[:, None].expand(8, 6)
+    mixed, target = mix_seeded(hu, labels)
     torch.testing.assert_close(mixed[:, 0, 0, 0], 100 * target[:, 0])
     assert not torch.equal(mixed, hu)
     assert float(mixed.mean()) == pytest.approx(35.0, abs=1e-3)
-    assert torch.equal(mixed, mix(hu, target, 0.4, generator())[0])
+    assert torch.equal(mixed, mix_seeded(hu, labels)[0])
 
 
 def test_a_label_that_one_of_a_mixed_pair_lacks_is_unknown() -> None:
     target = torch.ones(8, 6)
     target[0, 2] = torch.nan
-    _, mixed = mix(torch.zeros(8, 1, 2, 2), target, 0.4, generator())
+    _, mixed = mix_seeded(torch.zeros(8, 1, 2, 2), target)
     assert mixed[:, [0, 1, 3, 4, 5]].isnan().sum() == 0
     assert mixed[0, 2].isnan()
     assert 1 <= mixed[:, 2].isnan().sum() <= 2
@@ -92,6 +98,6 @@ def test_a_label_that_one_of_a_mixed_pair_lacks_is_unknown() -> None:
 
 def test_mixing_holds_bone_and_air_to_their_limits() -> None:
     hu = torch.tensor([-1024.0, 3000.0])[:, None, None, None].expand(2, 1, 2, 2)
-    mixed, _ = mix(hu, torch.zeros(2, 6), 0.4, generator())
+    mixed, _ = mix_seeded(hu, torch.zeros(2, 6))
     assert mixed.min() >= MIXED_HU[0]
     assert mixed.max() <= MIXED_HU[1]
