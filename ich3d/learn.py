@@ -30,7 +30,7 @@ EMA_DECAY = 0.99
 
 def device() -> torch.device:
     """The accelerator where there is one, else the CPU."""
-    return torch.accelerator.current_accelerator() or torch.device("cpu")
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def bf16_is_native(where: torch.device) -> bool:

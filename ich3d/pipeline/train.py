@@ -43,6 +43,7 @@ from ich3d.slices.train import embed_volumes, train_encoder
 from ich3d.stack.booster import LabelStack, StackRows, fit_stack, score_stack
 
 log = logging.getLogger(__name__)
+STAGE_FORMAT = 1  # raised when training changes, so that what an earlier version trained is trained again
 
 
 def train(config: Config, progress: Progress = quiet) -> Workspace:
@@ -219,7 +220,8 @@ class _Run:
         }
         tree = as_dict(self.config)
         used = {name: tree[name] for name in ("seed", "precision", *sections[stage])}
-        return hashlib.sha256(json.dumps([self._store_hash, used], sort_keys=True).encode()).hexdigest()
+        inputs = [STAGE_FORMAT, self._store_hash, self.store.meta["preprocessing_sha256"], used]
+        return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 def _run_facts(config: Config, workspace: Workspace, seconds: float) -> dict[str, Any]:

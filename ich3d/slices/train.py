@@ -21,6 +21,7 @@ from ich3d.slices.embed import embed
 from ich3d.slices.encoder import SliceEncoder, build_encoder
 
 log = logging.getLogger(__name__)
+TEMPERS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 
 
 def train_encoder(
@@ -68,6 +69,7 @@ def train_encoder(
     steps = -(-len(training) // settings.batch_size)
     schedule = Schedule(settings.epochs, steps, settings.lr, settings.weight_decay, settings.patience)
     fit(task, schedule, folder, f"encoder {fold}", progress)
+    _temper(encoder, training, *_logits(encoder, inner, config))
     return encoder, FitPatients.of(groups[name] for name in outside)
 
 
@@ -107,12 +109,29 @@ def _logits(model: torch.nn.Module, slices: Slices, config: Config) -> tuple[tor
     return torch.cat(logits), torch.cat(targets)
 
 
+@torch.no_grad()
 def _start_at_base_rates(encoder: SliceEncoder, training: Slices) -> None:
     """The head's bias starts at each label's rate, so that the first steps do not go into finding it."""
+    encoder.head.bias.copy_(_base_logits(training))
+    encoder.head.weight.mul_(0.1)
+
+
+@torch.no_grad()
+def _temper(encoder: SliceEncoder, training: Slices, logits: torch.Tensor, target: torch.Tensor) -> None:
+    """Draw all logits toward the training rates by the one factor that suits the inner patients best,
+    whose `logits` and `target` (N, K) are given; the head takes it in (temperature scaling, Guo et al.,
+    ICML 2017, about the rate instead of about one half)."""
+    anchor = _base_logits(training).to(logits.device)
+    losses = [float(masked_log_loss(anchor + scale * (logits - anchor), target)) for scale in TEMPERS]
+    scale = TEMPERS[int(np.argmin(losses))]
+    log.info("logits drawn toward the base rate by %.2f", scale)
+    encoder.head.weight.mul_(scale)
+    encoder.head.bias.copy_(anchor + scale * (encoder.head.bias - anchor))
+
+
+def _base_logits(training: Slices) -> torch.Tensor:
+    """Logit (K,) of each label's rate, kept off the ends by half a slice."""
     targets = training.targets()
     positive = np.nansum(targets, axis=0)
     known = (~np.isnan(targets)).sum(axis=0)
-    rate = torch.as_tensor((positive + 0.5) / (known + 1.0), dtype=torch.float32)
-    with torch.no_grad():
-        encoder.head.bias.copy_(torch.logit(rate))
-        encoder.head.weight.mul_(0.1)
+    return torch.logit(torch.as_tensor((positive + 0.5) / (known + 1.0), dtype=torch.float32))
