@@ -11,6 +11,7 @@ help:
 	@echo "make test-slow  notebooks and longer training"
 	@echo "make check      lint, format, types, import contracts"
 	@echo "make format     put the code in its one format"
+	@echo "make clean      remove the environment and caches; runs/ stays"
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,4 +42,4 @@ format: $(VENV)/installed-test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

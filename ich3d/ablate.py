@@ -14,7 +14,16 @@ from ich3d.core.config import Config
 from ich3d.core.console import Progress, quiet
 from ich3d.core.seeds import derive
 from ich3d.core.workspace import Workspace, read_csv, replacing, write_csv
-from ich3d.results import OutOfFold, Row, compare, markdown, on_lookalikes, out_of_fold, tidy
+from ich3d.results import (
+    OutOfFold,
+    Row,
+    compare,
+    markdown,
+    on_lookalikes,
+    out_of_fold,
+    require_same_run,
+    tidy,
+)
 from ich3d.stack.booster import StackRows, fit_stack, score_stack
 from ich3d.stack.features import build_features
 
@@ -31,9 +40,10 @@ def ablate(config: Config, progress: Progress = quiet) -> list[Row]:
     """The ablation of the run in the config's workspace, also written there as CSV and markdown.
     Of phantoms, how each stage does on look-alikes is written too.
 
-    DataError where the run is not finished.
+    DataError where the run is not finished, or was trained with another config.
     """
     workspace = Workspace(Path(config.workspace))
+    require_same_run(config, workspace)
     result = out_of_fold(workspace)
     rows = {
         "base rate": result.rows["base rate"],
@@ -48,7 +58,8 @@ def ablate(config: Config, progress: Progress = quiet) -> list[Row]:
     with replacing(workspace.ablation.with_suffix(".md")) as partial:
         partial.write_text(markdown(lines) + "\n")
     if config.source.kind == "phantom":
-        write_csv(workspace.lookalikes, on_lookalikes(result, read_csv(workspace.sources / "truth.csv")))
+        truth = read_csv(workspace.source("phantom") / "truth.csv", text=("sop_uid", "lookalike"))
+        write_csv(workspace.lookalikes, on_lookalikes(result, truth))
     return lines
 
 

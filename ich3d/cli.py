@@ -14,7 +14,7 @@ import ich3d
 from ich3d.core.console import bars, log_to_stderr
 from ich3d.core.errors import UserError
 
-OK, USAGE, REJECTED, INTERRUPTED = 0, 2, 3, 130
+OK, FAILED, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130
 Verb = Callable[[argparse.Namespace], int]
 DEMO_CONFIG = Path("configs/demo.yaml")
 
@@ -28,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"ich3d: {error}", file=sys.stderr)
         return USAGE
+    except OSError as error:
+        print(f"ich3d: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("ich3d: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return INTERRUPTED
@@ -129,6 +132,8 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
     found = index(arguments.path, lambda files: bars(files, "headers"))
     print(json.dumps(as_json(found), indent=1) if arguments.json else as_table(found))
+    if not found.series:
+        print(f"ich3d: no CT volume was found in {arguments.path}", file=sys.stderr)
     return REJECTED if found.rejected or not found.series else OK
 
 
@@ -192,7 +197,8 @@ def _predict(arguments: argparse.Namespace) -> int:
     for item in prediction.rejected:
         print(f"{item.subject}: {item.detail}", file=sys.stderr)
     if not prediction.series:
-        print("no head CT volume was found", file=sys.stderr)
+        names = ", ".join(map(str, arguments.paths))
+        print(f"ich3d: no head CT volume was found in {names}", file=sys.stderr)
         return REJECTED
     print(arguments.out / "slices.csv")
     return _after(len(prediction.rejected))

@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ich3d.core.config import Config, as_dict
+from ich3d.core.errors import DataError
 from ich3d.core.labels import ANY, LABELS, STAGES, weight_vector
 from ich3d.core.metrics import Evaluation, Interval, Resampling, difference, evaluate, log_losses
 from ich3d.core.seeds import stream
-from ich3d.core.workspace import Workspace
+from ich3d.core.workspace import Workspace, read_json
 from ich3d.nulls import base_rate, place, position_only
 from ich3d.pipeline.train import probabilities, read_oof
+
+_KEYS = ["volume_id", "sop_uid", "frame", "slice_index", "fold", *LABELS]
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,12 @@ class OutOfFold:
 
 def out_of_fold(workspace: Workspace) -> OutOfFold:
     """The null rows and the three stages of a run. DataError where the run is not finished."""
+    read_json(workspace.run)  # written last
     tables = {stage: read_oof(workspace, stage) for stage in STAGES}
     table = tables[STAGES[0]]
+    for stage in STAGES:
+        if not tables[stage][_KEYS].equals(table[_KEYS]):
+            raise DataError(f"{workspace.oof(stage)} and {workspace.oof(STAGES[0])} are of different runs")
     target, fold = table[list(LABELS)].to_numpy(float), table["fold"].to_numpy()
     places = np.concatenate([place(z.to_numpy()) for _, z in table.groupby("volume_id", sort=False)["z_mm"]])
     rows = {
@@ -46,6 +54,16 @@ def out_of_fold(workspace: Workspace) -> OutOfFold:
         **{stage: probabilities(tables[stage]) for stage in STAGES},
     }
     return OutOfFold(table, target, fold, rows)
+
+
+def require_same_run(config: Config, workspace: Workspace) -> None:
+    """DataError names the first section in which the finished run's config is another one."""
+    ran = read_json(workspace.run)["config"]
+    for section, wanted in as_dict(config).items():
+        if section not in ("workspace", "report") and ran[section] != wanted:
+            raise DataError(
+                f"the run in {workspace.root} had another {section}; train with this config first"
+            )
 
 
 @dataclass(frozen=True)
@@ -125,11 +143,12 @@ def on_lookalikes(result: OutOfFold, truth: pd.DataFrame) -> pd.DataFrame:
     `truth` is the phantoms' own table (`sop_uid, lookalike, ...`). Bleeding slices are left out: they are
     harder for reasons of their own.
     """
-    kind = result.table["sop_uid"].map(truth.set_index("sop_uid")["lookalike"].fillna(""))
+    kind = result.table["sop_uid"].map(truth.set_index("sop_uid")["lookalike"])
     calm = result.target[:, LABELS.index(ANY)] == 0
     losses = {stage: log_losses(result.rows[stage], result.target) @ weight_vector() for stage in STAGES}
     rows = []
     for name, chosen in (("look-alike", calm & (kind != "")), ("none", calm & (kind == ""))):
-        means = {stage: float(loss[chosen].mean()) for stage, loss in losses.items()}
-        rows.append({"slices without a bleed": name, "count": int(chosen.sum()), **means})
+        if chosen.any():
+            means = {stage: float(loss[chosen].mean()) for stage, loss in losses.items()}
+            rows.append({"slices without a bleed": name, "count": int(chosen.sum()), **means})
     return pd.DataFrame(rows)

@@ -41,19 +41,6 @@ class Code(StrEnum):
     NO_SERIES_UID = "no_series_uid"
 
 
-LEFT_OUT = frozenset({Code.NOT_DICOM, Code.NOT_CT, Code.LOCALIZER, Code.NO_IMAGE, Code.DUPLICATE})
-WARNINGS = frozenset(
-    {
-        Code.IRREGULAR_SPACING,
-        Code.HU_CLIPPED,
-        Code.WRAP_MENDED,
-        Code.SINGLE_SLICE,
-        Code.SEVERAL_VOLUMES,
-        Code.NO_SERIES_UID,
-    }
-)
-
-
 def join(codes: "set[Code] | frozenset[Code] | list[Code] | tuple[Code, ...]") -> str:
     """Codes sorted and joined with `|`, the form of every `codes` column."""
     return "|".join(sorted({code.value for code in codes}))

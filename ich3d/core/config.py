@@ -6,6 +6,7 @@ values are checked at birth. `${oc.env:NAME}` is the one way an environment vari
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,14 @@ ENCODERS = ("resnet10", "resnet18", "densenet121", "seresnext50", "efficientnet-
 
 
 PRECISIONS = ("auto", "fp32")
+
+
+def _require_numbers(section: str, config: object, **rules: tuple[float, float]) -> None:
+    """Each named value must lie within its bounds, both included."""
+    for name, (low, high) in rules.items():
+        value = getattr(config, name)
+        bounds = f"at least {low:g}" if high == math.inf else f"within {low:g}..{high:g}"
+        _require(low <= value <= high, f"{section}.{name}", bounds, value)
 
 
 def _require(ok: bool, key: str, rule: str, value: object) -> None:
@@ -94,7 +103,7 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         _require(self.pixel_mm > 0, "prepare.pixel_mm", "positive", self.pixel_mm)
-        _require(self.matrix >= 32, "prepare.matrix", "at least 32", self.matrix)
+        _require(self.matrix >= 48, "prepare.matrix", "at least 48", self.matrix)
         _require(self.folds >= 3, "prepare.folds", "at least 3", self.folds)
 
 
@@ -109,8 +118,8 @@ class SlicesConfig:
     symmetry: add, a window, what the slice differs by from its own left-right mirror image.
     mixup: Beta parameter of mixing pairs of training slices and their labels; zero for none.
     mirror_at_test: embed the mean of each slice and its left-right mirror image.
-    patience: epochs without a better inner loss before training stops.
-    inner_share: share of the training groups that is held back to choose the epoch.
+    patience: epochs in a row that the inner patients find worse than the best before training stops.
+    inner_share: share of the training groups that is held back to veto epochs and to temper the logits.
     """
 
     encoder: str = "resnet18"
@@ -131,8 +140,11 @@ class SlicesConfig:
 
     def __post_init__(self) -> None:
         _require(self.encoder in ENCODERS, "slices.encoder", f"one of {', '.join(ENCODERS)}", self.encoder)
-        _require(self.neighbours >= 0, "slices.neighbours", "zero or more", self.neighbours)
-        _require(self.mixup >= 0, "slices.mixup", "zero or more", self.mixup)
+        _require_numbers(
+            "slices", self, neighbours=(0, 20), epochs=(1, math.inf), batch_size=(2, math.inf), lr=(1e-9, 1),
+            weight_decay=(0, math.inf), dropout=(0, 0.99), mixup=(0, math.inf), patience=(0, math.inf),
+            inner_share=(0.01, 0.5),
+        )  # fmt: skip
         _require(len(self.windows) > 0, "slices.windows", "at least one window", self.windows)
         for name in self.windows:
             window(name)
@@ -160,6 +172,13 @@ class ContextConfig:
     patience: int = 12
     inner_share: float = 0.2
 
+    def __post_init__(self) -> None:
+        _require_numbers(
+            "context", self, hidden=(1, math.inf), layers=(1, 8), dropout=(0, 0.99), epochs=(1, math.inf),
+            series_per_batch=(1, math.inf), lr=(1e-9, 1), weight_decay=(0, math.inf), patience=(0, math.inf),
+            inner_share=(0.01, 0.5),
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class StackConfig:
@@ -174,12 +193,21 @@ class StackConfig:
     min_slices_in_leaf: int = 20
     reach_mm: float = 15.0
 
+    def __post_init__(self) -> None:
+        _require_numbers(
+            "stack", self, trees=(1, math.inf), learning_rate=(1e-6, 1), leaves=(2, 4096),
+            min_slices_in_leaf=(1, math.inf), reach_mm=(0, 1000),
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class ReportConfig:
     """resamples: draws of patient groups behind each 95 % interval."""
 
     resamples: int = 1000
+
+    def __post_init__(self) -> None:
+        _require_numbers("report", self, resamples=(1, math.inf))
 
 
 @dataclass(frozen=True)
@@ -211,13 +239,17 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises ConfigError with one sentence for a missing file, an unknown key or a value that is not allowed.
     """
+    import yaml
     from omegaconf import OmegaConf
 
     for item in overrides:
         if "=" not in item:
             raise ConfigError(f"an override reads section.key=value, got {item!r}")
-    layers = [*_with_bases(path), OmegaConf.from_dotlist(list(overrides))]
-    return _merge(layers, str(path))
+    try:
+        last = OmegaConf.from_dotlist(list(overrides))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"an override is no YAML: {_first_line(error)}") from None
+    return _merge([*_with_bases(path), last], str(path))
 
 
 def as_dict(section: Any) -> dict[str, Any]:

@@ -64,17 +64,34 @@ def weighted_log_loss(prob: np.ndarray, target: np.ndarray) -> float:
 def auc(prob: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> float:
     """Area under the ROC curve of one label (N,), rows counted `weight` times, ties by half;
     NaN where one class is absent. Mann-Whitney form (Hanley and McNeil, Radiology 1982)."""
-    keep = ~np.isnan(target)
-    score, truth = prob[keep], target[keep] > 0.5
-    w = np.ones(len(score)) if weight is None else weight[keep]
-    order = np.argsort(score, kind="stable")
-    score, positive, negative = score[order], (w * truth)[order], (w * ~truth)[order]
-    starts = np.flatnonzero(np.diff(score, prepend=-np.inf) > 0)
-    if len(starts) == 0 or positive.sum() == 0 or negative.sum() == 0:
-        return float("nan")
-    pos, neg = np.add.reduceat(positive, starts), np.add.reduceat(negative, starts)
-    below = np.cumsum(neg) - neg
-    return float((pos * (below + neg / 2)).sum() / (positive.sum() * negative.sum()))
+    ranked = _Ranked.of(prob, target)
+    return ranked.auc(np.ones(len(ranked.order)) if weight is None else weight[ranked.order])
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """Labelled rows by rising score, sorted once for any number of weightings: `order` into the original
+    rows, their truth, and where each run of equal scores starts."""
+
+    order: np.ndarray
+    truth: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def of(cls, prob: np.ndarray, target: np.ndarray) -> "_Ranked":
+        known = np.flatnonzero(~np.isnan(target))
+        order = known[np.argsort(prob[known], kind="stable")]
+        return cls(order, target[order] > 0.5, np.flatnonzero(np.diff(prob[order], prepend=-np.inf) > 0))
+
+    def auc(self, weight: np.ndarray) -> float:
+        """AUC with each row counted `weight` times, rows in `order`."""
+        positive, negative = weight * self.truth, weight * ~self.truth
+        pairs = positive.sum() * negative.sum()
+        if pairs == 0:
+            return float("nan")
+        pos, neg = np.add.reduceat(positive, self.starts), np.add.reduceat(negative, self.starts)
+        below = np.cumsum(neg) - neg
+        return float((pos * (below + neg / 2)).sum() / pairs)
 
 
 @dataclass(frozen=True)
@@ -119,8 +136,10 @@ class Resampling:
         return np.asarray(self.label_log_loss(prob, target) @ weight_vector())
 
     def auc(self, prob: np.ndarray, target: np.ndarray) -> np.ndarray:
-        """AUC (R,) of one label for each draw."""
-        return np.array([auc(prob, target, draw[self.row_group]) for draw in self.counts])
+        """AUC (R,) of one label (N,) for each draw."""
+        ranked = _Ranked.of(prob, target)
+        rows = self.row_group[ranked.order]
+        return np.array([ranked.auc(draw[rows]) for draw in self.counts])
 
 
 def interval(value: float, draws: np.ndarray) -> Interval:

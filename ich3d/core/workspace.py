@@ -24,10 +24,9 @@ class Workspace:
 
     root: Path
 
-    @property
-    def sources(self) -> Path:
+    def source(self, kind: str) -> Path:
         """DICOM that the run itself made: phantoms, imports."""
-        return self.root / "source"
+        return self.root / "source" / kind
 
     @property
     def inspect(self) -> Path:

@@ -1,7 +1,7 @@
 """A folder of anything to the CT series in it: every file ends up in a series, left out, or rejected."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +31,18 @@ def index(path: Path, progress: Progress | None = None) -> Index:
     Names and extensions mean nothing. `progress` wraps the files as they are read. Raises DataError
     where there is no such path, or a folder cannot be looked into.
     """
-    if not path.exists():
-        raise DataError(f"no file or folder {path}")
-    root = path if path.is_dir() else path.parent
-    files = _files(path) if path.is_dir() else [path]
+    return index_all([path], progress)
+
+
+def index_all(paths: Sequence[Path], progress: Progress | None = None) -> Index:
+    """Every CT series in some files and folders, taken together: a file that is named twice counts once,
+    and a series may lie scattered over them. The index's root is the folder that holds them all."""
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"no file or folder {path}")
+    root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in paths]))
+    named = [file for path in paths for file in (_files(path) if path.is_dir() else [path])]
+    files = list({file.resolve(): file for file in reversed(named)}.values())[::-1]
     left_out = []
     found = []
     for file in progress(files) if progress else files:
@@ -54,8 +62,17 @@ def index(path: Path, progress: Progress | None = None) -> Index:
 
 
 def _files(folder: Path) -> list[Path]:
-    places = os.walk(folder, onerror=_refuse)
-    return sorted(Path(place) / name for place, _, names in places for name in names)
+    """Every file below `folder`, also through linked folders, each real folder searched once."""
+    seen: set[Path] = set()
+    files: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+        real = Path(place).resolve()
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        files += [Path(place) / name for name in names]
+    return sorted(files)
 
 
 def _refuse(error: OSError) -> None:

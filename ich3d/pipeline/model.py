@@ -7,6 +7,7 @@ Nothing in it is executable, and a folder whose files do not hash to what the ma
 """
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from ich3d.stack.booster import LabelStack
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
-_NEEDED = ("config", "preprocessing_sha256", "fingerprint", "folds", "files")
+_NEEDED = ("config", "preprocessing_sha256", "fingerprint", "folds", "files", "manifest_sha256")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def save_model(folder: Path, config: Config, store_meta: dict[str, Any], chains:
             "folds": [chain.fold for chain in chains],
             "files": {path.relative_to(partial).as_posix(): _sha256(path) for path in files},
         }
-        write_json(partial / MANIFEST, manifest)
+        write_json(partial / MANIFEST, {**manifest, "manifest_sha256": _manifest_sha256(manifest)})
 
 
 def load_model(folder: Path | str) -> Model:
@@ -87,6 +88,9 @@ def _checked_manifest(folder: Path) -> dict[str, Any]:
     for key in _NEEDED:
         if key not in manifest:
             raise ModelError(f"{path} has no key {key}")
+    given = manifest.pop("manifest_sha256")
+    if _manifest_sha256(manifest) != given:
+        raise ModelError(f"{path} was changed: it does not have the hash that it gives of itself")
     for name, expected in manifest["files"].items():
         file = folder / name
         if not file.is_file():
@@ -124,6 +128,10 @@ def _save_stack(folder: Path, chain: Chain) -> None:
 def _load_label(folder: Path, fold: int, label: str, facts: dict[str, Any]) -> LabelStack:
     trees = (folder / f"fold{fold}_{label}.txt").read_text() if facts["is_kept"] else ""
     return LabelStack(**{**facts, "columns": tuple(facts["columns"]), "trees": trees})
+
+
+def _manifest_sha256(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

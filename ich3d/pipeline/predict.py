@@ -16,9 +16,9 @@ import pandas as pd
 import ich3d
 from ich3d.core.console import Progress, quiet
 from ich3d.core.labels import ANY, LABELS, STAGES
-from ich3d.core.types import LeftOut, Rejected, Series
+from ich3d.core.types import LeftOut, Rejected, Series, SliceScores
 from ich3d.core.workspace import write_csv, write_json
-from ich3d.dicom.index import index
+from ich3d.dicom.index import index_all
 from ich3d.learn import bf16_is_native, device
 from ich3d.pipeline.chain import mean_score
 from ich3d.pipeline.model import Model
@@ -57,8 +57,8 @@ def predict(model: Model, paths: Sequence[Path], out: Path, progress: Progress =
     path does not exist.
     """
     started = time.time()
-    prediction = predict_paths(model, paths, progress)
     out.mkdir(parents=True, exist_ok=True)
+    prediction = predict_paths(model, paths, progress)
     slices = _concat([_slice_rows(item) for item in prediction.series], slice_columns())
     write_csv(out / "slices.csv", slices)
     write_csv(
@@ -85,18 +85,16 @@ def predict(model: Model, paths: Sequence[Path], out: Path, progress: Progress =
 
 def predict_paths(model: Model, paths: Sequence[Path], progress: Progress = quiet) -> Prediction:
     """Score every head CT series below `paths`, writing nothing."""
-    found = [index(path, lambda files: progress(files, "headers")) for path in paths]
-    work = [(series, one.root) for one in found for series in one.series]
-    rejected = [item for one in found for item in one.rejected]
+    found = index_all([path.absolute() for path in paths], lambda files: progress(files, "headers"))
+    rejected = list(found.rejected)
     predicted = []
-    for series, root in progress(work, "series", total=len(work)):
-        item = _predict_series(model, series, root)
+    for series in progress(found.series, "series", total=len(found.series)):
+        item = _predict_series(model, series, found.root)
         if isinstance(item, Rejected):
             rejected.append(item)
         else:
             predicted.append(item)
-    left_out = [item for one in found for item in one.left_out]
-    return Prediction(tuple(predicted), tuple(rejected), tuple(left_out), sum(one.n_files for one in found))
+    return Prediction(tuple(predicted), tuple(rejected), found.left_out, found.n_files)
 
 
 def submission(slices: pd.DataFrame) -> pd.DataFrame:
@@ -129,7 +127,7 @@ def _out_of_range(stored: StoredSeries, model: Model) -> tuple[str, ...]:
     """Which facts of the series lie outside what the training set held."""
     names = []
     for name, (low, _, high) in model.fingerprint["ranges"].items():
-        value = stored.facts[name]
+        value = stored.facts.get(name)
         if value is not None and not low - 1e-6 <= value <= high + 1e-6:
             names.append(name)
     return tuple(sorted(names))
@@ -158,7 +156,8 @@ def _series_row(item: Predicted) -> pd.DataFrame:
         "out_of_range": "|".join(item.out_of_range),
         "top_slices": "|".join(stored.keys[i].sop_uid for i in top),
     }
-    row |= {f"prob_{label}": round(float(stack[:, k].max()), 7) for k, label in enumerate(LABELS)}
+    prob = SliceScores(stored.volume_id, "stack", stack).series_prob
+    row |= {f"prob_{label}": round(float(prob[k]), 7) for k, label in enumerate(LABELS)}
     return pd.DataFrame([row])[_series_columns()]
 
 

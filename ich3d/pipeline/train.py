@@ -50,6 +50,7 @@ def train(config: Config, progress: Progress = quiet) -> Workspace:
     """Prepare, train, score every fold out of fold, and save the model; the run folder."""
     started = time.time()
     workspace = Workspace(Path(config.workspace))
+    workspace.run.unlink(missing_ok=True)
     store = prepare(config, progress).store
     run = _Run(config, workspace, store)
     folds = range(config.prepare.folds)

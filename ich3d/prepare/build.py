@@ -4,6 +4,7 @@ What could not be used is written beside it: `rejected.csv`, `unmatched.csv`. Pr
 where it stopped: a series whose file is there, made the same way from the same slices, is kept.
 """
 
+import hashlib
 import logging
 import shutil
 from collections.abc import Iterable
@@ -20,7 +21,7 @@ from ich3d.core.console import Progress, quiet
 from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
 from ich3d.core.seeds import derive, stream
-from ich3d.core.types import Rejected, Series, SliceKey
+from ich3d.core.types import Rejected, Series
 from ich3d.core.workspace import Workspace, read_json, write_csv, write_json
 from ich3d.dicom.index import index
 from ich3d.dicom.series import relative
@@ -52,15 +53,17 @@ def prepare(config: Config, progress: Progress = quiet) -> Prepared:
     kept = _subset(found.series, config)
     stored, rejected = _store_all(kept, found.root, workspace.store, config.prepare, progress)
     refused = (*found.rejected, *rejected)
+    write_csv(workspace.rejected, rejected_table(refused))
     if not stored:
-        raise DataError(f"{source.images} holds no head CT volume ({len(refused)} rejected)")
+        raise DataError(
+            f"{source.images} holds no head CT volume; {len(refused)} rejected, see {workspace.rejected}"
+        )
     table = pd.concat([item.rows() for item in stored], ignore_index=True)
     labels = read_labels(source.labels) if source.labels else pd.DataFrame(columns=list(LABELS), dtype=float)
     table = table.join(labels.astype(np.float32), on="sop_uid")
     table, fold_table = _assign_folds(table, config)
     subset = config.source.max_slices is not None
     write_csv(workspace.unmatched, _unmatched(table, labels, source, subset))
-    write_csv(workspace.rejected, rejected_table(refused))
     write_csv(workspace.inspect, _inspect_table(stored))
     write_csv(workspace.folds, fold_table)
     meta = {
@@ -78,22 +81,23 @@ def open_source(config: Config, workspace: Workspace, progress: Progress = quiet
     """Studies and labels of the config's source; phantoms and CT-ICH are first written to the workspace."""
     kind, path = config.source.kind, config.source.path
     if kind == "phantom":
-        return _phantoms(config, workspace.sources, progress)
+        return _phantoms(config, workspace.source(kind), progress)
     if path is None:
         raise DataError(f"source.path is not set, and source.kind {kind} needs it")
     if kind == "rsna":
         return rsna_source(Path(path))
     if kind == "ct_ich":
-        return import_ct_ich(Path(path), workspace.sources, lambda items: progress(items, "import"))
+        return import_ct_ich(Path(path), workspace.source(kind), lambda items: progress(items, "import"))
     return folder_source(Path(path), Path(config.source.labels) if config.source.labels else None)
 
 
 def _phantoms(config: Config, folder: Path, progress: Progress) -> Source:
-    """The config's phantoms, written unless they are there already."""
+    """The config's phantoms, written unless they are there already; other phantoms make way for them."""
     mark = folder / "phantom.json"
     wanted = {"seed": config.seed, "phantom": as_dict(config.phantom)}
     if not mark.exists() or read_json(mark) != wanted:
-        shutil.rmtree(folder, ignore_errors=True)
+        if mark.exists():
+            shutil.rmtree(folder)
         done = write_phantoms(config.phantom, config.seed, folder)
         for _ in progress(done, "phantoms", total=config.phantom.studies):
             pass
@@ -123,6 +127,7 @@ def prepare_series(
         study_uid=series.study_uid,
         patient_id=folds.pseudonym(series.patient_id),
         preprocessing=preprocessing_sha256(config),
+        files=_files_digest(series, root),
         z_mm=turned.z_mm.tolist(),
         keys=[key._replace(path=relative(Path(key.path), root)) for key in turned.keys],
         hashes=folds.slice_hashes(turned.hu, head.brain_cm2(turned)),
@@ -130,6 +135,7 @@ def prepare_series(
         facts={
             "n_slices": len(series),
             "spacing_mm": series.spacing_mm,
+            "largest_gap_mm": float(np.diff(series.z_mm).max()) if len(series) > 1 else None,
             "tilt_deg": series.tilt_deg,
             "is_regular": series.is_regular,
             "rows": series.headers[0].rows,
@@ -155,10 +161,12 @@ def rejected_table(rejected: Iterable[Rejected]) -> pd.DataFrame:
 
 
 def fingerprint(stored: list[StoredSeries], table: pd.DataFrame) -> dict[str, object]:
-    """What the training set is like: ranges of its geometry, and how often each label occurs."""
+    """What the training set is like: its geometry (lowest, median, highest; what no series has is left
+    out) and how often each label occurs."""
     facts = pd.DataFrame([item.facts for item in stored])
-    numbers = ["n_slices", "spacing_mm", "tilt_deg", "rows", "columns", "pixel_mm"]
-    ranges = {name: [float(v) for v in facts[name].astype(float).quantile([0, 0.5, 1])] for name in numbers}
+    numbers = ["n_slices", "spacing_mm", "largest_gap_mm", "tilt_deg", "rows", "columns", "pixel_mm"]
+    known = {name: facts[name].astype(float).dropna() for name in numbers}
+    ranges = {name: v.quantile([0, 0.5, 1]).tolist() for name, v in known.items() if len(v)}
     prevalence = {label: float(table[label].mean()) for label in LABELS}
     counts = {"series": len(stored), "slices": len(table), "irregular": int((~facts["is_regular"]).sum())}
     return {"counts": counts, "ranges": ranges, "prevalence": prevalence}
@@ -199,8 +207,18 @@ def _store_all(
 
 
 def _is_current(stored: StoredSeries, series: Series, root: Path, config: PrepareConfig) -> bool:
-    keys = {SliceKey(h.sop_uid, h.frame, relative(h.path, root)) for h in series.headers}
-    return stored.preprocessing == preprocessing_sha256(config) and set(stored.keys) == keys
+    return stored.preprocessing == preprocessing_sha256(config) and stored.files == _files_digest(
+        series, root
+    )
+
+
+def _files_digest(series: Series, root: Path) -> str:
+    """A hash of the files of a series: their names, sizes and times of change."""
+    facts = []
+    for header in series.headers:
+        status = header.path.stat()
+        facts.append((relative(header.path, root), header.frame, status.st_size, status.st_mtime_ns))
+    return hashlib.sha256(repr(sorted(facts, key=repr)).encode()).hexdigest()
 
 
 def _assign_folds(table: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:

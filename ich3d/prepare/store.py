@@ -37,13 +37,15 @@ def preprocessing_sha256(config: PrepareConfig) -> str:
 
 @dataclass(frozen=True)
 class StoredSeries:
-    """What the file of one series tells beside its pixels; lists run over slices, inferior first."""
+    """What the file of one series tells beside its pixels; lists run over slices, inferior first.
+    `files` is a digest of the DICOM files it was made of."""
 
     volume_id: str
     series_uid: str
     study_uid: str
     patient_id: str
     preprocessing: str
+    files: str
     z_mm: list[float]
     keys: list[SliceKey]
     hashes: list[str]

@@ -66,10 +66,7 @@ class Slices:
         )
 
     def _draw(self, name: str, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Read only the slices that the stack needs."""
-        count = len(self._targets[name])
+        """Read only the slices that the stack needs: those at hand end where the series does."""
         start = max(0, index - self._neighbours)
-        hu = self._store.hu(name, start, min(count, index + self._neighbours + 1))
-        wanted = np.arange(index - self._neighbours, index + self._neighbours + 1)
-        inside = wanted.clip(0, count - 1)
-        return hu[inside - start], wanted != inside
+        hu = self._store.hu(name, start, index + self._neighbours + 1)
+        return stack(hu, index - start, self._neighbours)

@@ -6,6 +6,7 @@ patient's left (the usual radiological view; rows run to posterior, as the pictu
 Slice 1 is the most inferior.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -57,6 +58,7 @@ class Lack(NamedTuple):
 class Patient:
     """How one patient was imported; its JSON file is also the mark that the patient is complete.
 
+    pictures: a digest of the picture files' names, sizes and times of change.
     bone_center_found: median over slices of the centre at which both windows agree, HU; None without slices.
     bone_center: the known centre that was used, HU.
     bone_shift: what is added to a brain picture's number to find the bone picture of the same section.
@@ -66,6 +68,7 @@ class Patient:
     """
 
     patient: str
+    pictures: str
     bone_center_found: float | None
     bone_center: float | None
     bone_shift: int
@@ -93,7 +96,8 @@ def import_ct_ich(
     """Write the patients of `src` as DICOM series under `out`, with labels and what found no partner.
 
     Makes `dicom/<nnn>/<n>.dcm`, `patients/<nnn>.json`, `labels.csv`, `unmatched.csv` and, last,
-    `import.json`. A patient whose JSON file is there is complete and is not written again.
+    `import.json`. A patient whose JSON file is there is complete and is not written again
+    unless its pictures changed.
     Raises DataError where `src` is not in CT-ICH's layout or a patient's pictures differ in size.
     """
     diagnosis = read_diagnosis(src)
@@ -104,7 +108,7 @@ def import_ct_ich(
     (out / "dicom").mkdir(exist_ok=True)
     for folder in folders if progress is None else progress(folders):
         record = out / "patients" / f"{folder.name}.json"
-        if not record.exists():
+        if not record.exists() or _read_patient(record).pictures != _pictures_digest(folder):
             patient = _import_patient(folder, out / "dicom")
             _write_text(record, json.dumps(asdict(patient), indent=1))
     patients = [_read_patient(out / "patients" / f"{folder.name}.json") for folder in folders]
@@ -133,7 +137,7 @@ def _import_patient(folder: Path, dicom: Path) -> Patient:
     centers = [measured_center(s.brain, s.bone) for s in slices]
     measured = float(np.nanmedian(centers)) if np.isfinite(centers).any() else None
     if measured is None:
-        return Patient(folder.name, None, None, shift, None, [], lacking)
+        return Patient(folder.name, _pictures_digest(folder), None, None, shift, None, [], lacking)
     center = nearest_center(measured)
     shares = {s.number: agreement(s.brain, s.bone, center) for s in slices}
     whole = [s for s in slices if shares[s.number] >= MIN_AGREEMENT]
@@ -146,6 +150,7 @@ def _import_patient(folder: Path, dicom: Path) -> Patient:
     log.info("patient %s: %d slices, bone centre %g", folder.name, len(whole), center)
     return Patient(
         patient=folder.name,
+        pictures=_pictures_digest(folder),
         bone_center_found=round(measured, 1),
         bone_center=center,
         bone_shift=shift,
@@ -292,6 +297,12 @@ def _summary(diagnosis: pd.DataFrame, patients: list[Patient], unmatched: pd.Dat
         "contradictory_rows": list(row_names(contradictory).values()),
         "patients": [asdict(patient) for patient in patients],
     }
+
+
+def _pictures_digest(folder: Path) -> str:
+    files = [(path.relative_to(folder).as_posix(), path.stat()) for path in sorted(folder.rglob("*.jpg"))]
+    facts = [(name, status.st_size, status.st_mtime_ns) for name, status in files]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def _name(folder: Path, window: str, number: int) -> str:

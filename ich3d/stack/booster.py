@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from ich3d.core.config import StackConfig
 from ich3d.core.labels import ANY, LABELS, SUBTYPES
 from ich3d.core.metrics import log_losses, logit, sigmoid
-from ich3d.stack.features import columns_of
+from ich3d.stack.features import DECIMALS, columns_of
 
 MIN_GROUPS_TO_CALIBRATE = 8  # positive groups below which two parameters cannot be told from noise
 
@@ -40,18 +40,17 @@ class LabelStack:
     inner_se: float
 
     def score(self, features: pd.DataFrame, start: np.ndarray) -> np.ndarray:
-        """Probability (N,) of this label, from the logits (N,) that boosting starts at."""
+        """Probability (N,) of this label, from those of the stage before (N,)."""
         if not self.is_kept:
-            return sigmoid(start)
+            return start
         booster = lgb.Booster(model_str=self.trees)
-        raw = start + _raw(booster, features[list(self.columns)])
+        raw = np.round(logit(start), DECIMALS) + _raw(booster, features[list(self.columns)])
         return sigmoid(self.scale * raw + self.shift)
 
 
 def score_stack(stack: Mapping[str, LabelStack], features: pd.DataFrame, start: np.ndarray) -> np.ndarray:
     """Probabilities float32 (N, K) over those of the stage before; `any` is at least the largest subtype."""
-    logits = np.round(logit(start), 3)
-    columns = {label: stack[label].score(features, logits[:, k]) for k, label in enumerate(LABELS)}
+    columns = {label: stack[label].score(features, start[:, k]) for k, label in enumerate(LABELS)}
     columns[ANY] = np.maximum(columns[ANY], np.max([columns[label] for label in SUBTYPES], axis=0))
     return np.stack([columns[label] for label in LABELS], axis=1).astype(np.float32)
 
@@ -78,7 +77,7 @@ def _fit_label(label: str, rows: StackRows, config: StackConfig, seed: int) -> L
     known = ~np.isnan(rows.target[:, k])
     columns = columns_of(label, list(rows.features.columns))
     x, y = rows.features.loc[known, columns], rows.target[known, k]
-    start = np.round(logit(rows.start[known, k]), 3)
+    start = np.round(logit(rows.start[known, k]), DECIMALS)
     group, fold = rows.group[known], rows.fold[known]
     positive_groups = len(np.unique(group[y > 0.5]))
     if len(np.unique(y)) < 2:
