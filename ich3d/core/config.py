@@ -141,7 +141,7 @@ class SlicesConfig:
     def __post_init__(self) -> None:
         _require(self.encoder in ENCODERS, "slices.encoder", f"one of {', '.join(ENCODERS)}", self.encoder)
         _require_numbers(
-            "slices", self, neighbours=(0, 20), epochs=(1, math.inf), batch_size=(2, math.inf), lr=(1e-9, 1),
+            "slices", self, neighbours=(0, 20), epochs=(1, math.inf), batch_size=(1, math.inf), lr=(1e-9, 1),
             weight_decay=(0, math.inf), dropout=(0, 0.99), mixup=(0, math.inf), patience=(0, math.inf),
             inner_share=(0.01, 0.5),
         )  # fmt: skip

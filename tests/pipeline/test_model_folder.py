@@ -29,9 +29,12 @@ def folder(finished_run: Config, tmp_path: Path) -> Path:
 
 
 def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the manifest as another version of the package might have written it: with a right hash."""
     manifest = read_json(folder / "manifest.json")
+    del manifest["manifest_sha256"]
     change(manifest)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    own = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "manifest_sha256": own}))
 
 
 def refusal(folder: Path) -> str:
@@ -46,6 +49,7 @@ def test_the_manifest_tells_what_the_model_is(finished_run: Config, folder: Path
     manifest = read_json(folder / "manifest.json")
     assert set(manifest) == {
         "format_version", "ich3d_version", "config", "preprocessing_sha256", "fingerprint", "folds", "files",
+        "manifest_sha256",
     }  # fmt: skip
     assert manifest["folds"] == [0, 1, 2]
     files = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
@@ -91,6 +95,13 @@ def test_a_newer_format_is_refused(folder: Path) -> None:
 def test_another_preprocessing_is_refused(folder: Path) -> None:
     edit_manifest(folder, lambda manifest: manifest.update(preprocessing_sha256="0" * 64))
     assert f"{folder} was trained on data prepared in another way" in refusal(folder)
+
+
+def test_a_changed_manifest_is_refused(folder: Path) -> None:
+    manifest = read_json(folder / "manifest.json")
+    manifest["config"]["slices"]["mirror_at_test"] = not manifest["config"]["slices"]["mirror_at_test"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert f"{folder / 'manifest.json'} was changed" in refusal(folder)
 
 
 @pytest.mark.parametrize("content", [None, "", "no json", "[]", "{}", '{"format_version": 1}'])

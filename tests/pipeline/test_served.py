@@ -49,7 +49,7 @@ class Written:
 def written(finished_run: Config, model: Model, tmp_path_factory: pytest.TempPathFactory) -> Written:
     """All that lies in the run's source, predicted: six phantoms, one with a slice missing, one headless."""
     out = tmp_path_factory.mktemp("out")
-    prediction = predict(model, [Workspace(Path(finished_run.workspace)).sources], out)
+    prediction = predict(model, [Workspace(Path(finished_run.workspace)).source("phantom")], out)
     slices, series = (read_csv(out / f"{name}.csv", TEXT) for name in ("slices", "series"))
     return Written(prediction, out, slices, series)
 
@@ -70,7 +70,7 @@ def test_a_loaded_chain_serves_its_folds_out_of_fold_scores(
     workspace = Workspace(Path(finished_run.workspace))
     table = Store(workspace.store).table
     own = table[table["fold"] == fold]
-    folders = sorted({workspace.sources / Path(path).parent for path in own["path"]})
+    folders = sorted({workspace.source("phantom") / Path(path).parent for path in own["path"]})
     alone = replace(model, chains=[model.chains[fold]])
     prediction = predict_paths(alone, folders)
     for stage, tolerance in zip(STAGES, (1e-5, 1e-5, 1e-6), strict=True):
@@ -155,7 +155,7 @@ def test_a_bad_series_stops_no_other_and_is_listed(written: Written) -> None:
 def test_every_file_is_accounted_for(written: Written, finished_run: Config) -> None:
     facts = read_json(written.out / "run.json")
     rejected = sum(len(item.paths) for item in written.prediction.rejected)
-    present = [p for p in Workspace(Path(finished_run.workspace)).sources.rglob("*") if p.is_file()]
+    present = [p for p in Workspace(Path(finished_run.workspace)).source("phantom").rglob("*") if p.is_file()]
     assert facts["files"] == len(present)
     assert facts["files"] == facts["files_in_volumes"] + facts["files_left_out"] + rejected
 

@@ -40,7 +40,7 @@ def write(make_head: Callable[..., SeriesToWrite], tmp_path: Path) -> Write:
             labels=str(table) if labels is not None else None,
             max_slices=max_slices,
         )
-        grid = PrepareConfig(folds=3, matrix=32, pixel_mm=6.0)
+        grid = PrepareConfig(folds=3, matrix=48, pixel_mm=6.0)
         return Config(workspace=str(tmp_path / "run"), source=source, prepare=grid)
 
     return write
@@ -178,7 +178,7 @@ def test_a_folder_without_a_head_is_one_sentence(write: Write) -> None:
     def spoil(name: str, series: SeriesToWrite) -> SeriesToWrite:
         return replace(series, hu=np.full_like(series.hu, -1000))
 
-    with pytest.raises(DataError, match=r"holds no head CT volume \(3 rejected\)$"):
+    with pytest.raises(DataError, match=r"holds no head CT volume; 3 rejected, see .*rejected\.csv$"):
         prepare(write("abc", spoil=spoil))
 
 

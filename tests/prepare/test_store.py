@@ -33,6 +33,7 @@ def facts(n: int, volume_id: str = "1.2.3") -> StoredSeries:
         study_uid="1.2",
         patient_id="p0",
         preprocessing="x",
+        files="y",
         z_mm=[0.1 * i for i in range(n)],
         keys=[SliceKey(f"1.2.3.{i}", None, f"a/{i}.dcm") for i in range(n)],
         hashes=[""] * n,
@@ -49,7 +50,7 @@ def config(make_head: Callable[..., SeriesToWrite], tmp_path: Path) -> Config:
     return Config(
         workspace=str(tmp_path / "run"),
         source=SourceConfig(kind="folder", path=str(tmp_path / "in")),
-        prepare=PrepareConfig(folds=3, matrix=32, pixel_mm=6.0),
+        prepare=PrepareConfig(folds=3, matrix=48, pixel_mm=6.0),
     )
 
 
@@ -134,9 +135,9 @@ def test_a_lost_file_is_made_again_alone(config: Config) -> None:
 
 def test_another_grid_makes_every_file_again(config: Config) -> None:
     prepare(config)
-    finer = replace(config, prepare=replace(config.prepare, matrix=48, pixel_mm=4.0))
+    finer = replace(config, prepare=replace(config.prepare, matrix=64, pixel_mm=4.0))
     for series in prepare(finer).store:
-        assert series.hu.shape == (4, 48, 48)
+        assert series.hu.shape == (4, 64, 64)
         assert series.pixel_mm == 4.0
 
 

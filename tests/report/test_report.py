@@ -187,6 +187,6 @@ def test_the_same_run_gives_the_same_page(written: Written, finished_run: Config
 
 
 def test_an_unfinished_run_has_no_report(finished_run: Config, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"encoder\.csv is missing"):
+    with pytest.raises(DataError, match=r"run\.json is missing"):
         write_report(replace(finished_run, workspace=str(tmp_path)))
     assert not Workspace(tmp_path).report.exists()
