@@ -18,7 +18,7 @@ from ich3d.dicom.index import index
 from ich3d.dicom.volume import load_volume
 from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.phantom import write_phantoms
-from ich3d.source("phantom") import read_labels
+from ich3d.sources import read_labels
 
 ROOT = Path(__file__).parents[2]
 
@@ -120,7 +120,7 @@ def test_rooms_import_only_what_lies_before_them() -> None:
 
 def test_importing_a_light_room_loads_no_network() -> None:
     script = (
-        "import sys, ich3d.dicom.index, ich3d.phantom, ich3d.source("phantom"), ich3d.prepare.build\n"
+        "import sys, ich3d.dicom.index, ich3d.phantom, ich3d.sources, ich3d.prepare.build\n"
         "print(sorted(set(sys.modules) & {'torch', 'monai'}))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True)
