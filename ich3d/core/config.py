@@ -117,6 +117,8 @@ class SlicesConfig:
     windows: names from `core.windows`, each a channel a slice.
     symmetry: add, a window, what the slice differs by from its own left-right mirror image.
     mixup: Beta parameter of mixing pairs of training slices and their labels; zero for none.
+    members: networks that are trained side by side, each with an inner part of the patients of its own;
+        their logits are averaged, their embeddings joined.
     mirror_at_test: embed the mean of each slice and its left-right mirror image.
     patience: epochs in a row that the inner patients find worse than the best before training stops.
     inner_share: share of the training groups that is held back to veto epochs and to temper the logits.
@@ -134,6 +136,7 @@ class SlicesConfig:
     lr: float = 1e-3
     weight_decay: float = 1e-2
     dropout: float = 0.2
+    members: int = 1
     mirror_at_test: bool = True
     patience: int = 4
     inner_share: float = 0.15
@@ -141,9 +144,9 @@ class SlicesConfig:
     def __post_init__(self) -> None:
         _require(self.encoder in ENCODERS, "slices.encoder", f"one of {', '.join(ENCODERS)}", self.encoder)
         _require_numbers(
-            "slices", self, neighbours=(0, 20), epochs=(1, math.inf), batch_size=(1, math.inf), lr=(1e-9, 1),
-            weight_decay=(0, math.inf), dropout=(0, 0.99), mixup=(0, math.inf), patience=(0, math.inf),
-            inner_share=(0.01, 0.5),
+            "slices", self, neighbours=(0, 20), members=(1, 20), epochs=(1, math.inf),
+            batch_size=(1, math.inf), lr=(1e-9, 1), weight_decay=(0, math.inf), dropout=(0, 0.99),
+            mixup=(0, math.inf), patience=(0, math.inf), inner_share=(0.01, 0.5),
         )  # fmt: skip
         _require(len(self.windows) > 0, "slices.windows", "at least one window", self.windows)
         for name in self.windows:

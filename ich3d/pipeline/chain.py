@@ -14,7 +14,7 @@ from ich3d.core.labels import STAGES
 from ich3d.core.metrics import sigmoid
 from ich3d.core.types import FitPatients, SliceEmbeddings
 from ich3d.slices.embed import embed
-from ich3d.slices.encoder import SliceEncoder
+from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.stack.booster import LabelStack, score_stack
 from ich3d.stack.features import build_features
 
@@ -24,7 +24,7 @@ class Chain:
     """Encoder, context model and stack of one fold, and the patient groups that each was fitted on."""
 
     fold: int
-    encoder: SliceEncoder
+    encoder: EncoderEnsemble
     context: ContextModel
     stack: Mapping[str, LabelStack]
     fit_patients: FitPatients

@@ -22,7 +22,7 @@ from ich3d.core.workspace import read_json, replacing, write_json
 from ich3d.learn import device, load_weights, save_weights
 from ich3d.pipeline.chain import Chain
 from ich3d.prepare.store import preprocessing_sha256
-from ich3d.slices.encoder import SliceEncoder
+from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.stack.booster import LabelStack
 
 FORMAT_VERSION = 1
@@ -105,7 +105,7 @@ def _checked_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _load_chain(folder: Path, config: Config, fold: int) -> Chain:
-    encoder = SliceEncoder(config.slices)
+    encoder = EncoderEnsemble(config.slices)
     load_weights(folder / "encoder" / f"fold{fold}.safetensors", encoder)
     context = ContextModel(config.context, encoder.embedding_width)
     load_weights(folder / "context" / f"fold{fold}.safetensors", context)

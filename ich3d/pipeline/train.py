@@ -38,7 +38,7 @@ from ich3d.pipeline.model import save_model
 from ich3d.prepare.build import prepare
 from ich3d.prepare.store import Store
 from ich3d.slices.embed import load_embeddings, save_embeddings
-from ich3d.slices.encoder import SliceEncoder
+from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.slices.train import embed_volumes, train_encoder
 from ich3d.stack.booster import LabelStack, StackRows, fit_stack, score_stack
 
@@ -141,7 +141,7 @@ class _Run:
         return scores
 
     def chain(self, fold: int) -> Chain:
-        encoder = SliceEncoder(self.config.slices)
+        encoder = EncoderEnsemble(self.config.slices)
         load_weights(self.workspace.stage("encoder", fold) / "weights.safetensors", encoder)
         return Chain(
             fold=fold,
@@ -177,7 +177,7 @@ class _Run:
 
     def _load_context(self, fold: int) -> ContextModel:
         folder = self.workspace.stage("context", fold)
-        width = SliceEncoder(self.config.slices).embedding_width
+        width = EncoderEnsemble(self.config.slices).embedding_width
         model = ContextModel(self.config.context, width)
         load_weights(folder / "weights.safetensors", model)
         return model.eval()
@@ -202,7 +202,8 @@ class _Run:
 
     def _close(self, stage: str, fold: int, fit_patients: FitPatients) -> None:
         folder = self.workspace.stage(stage, fold)
-        (folder / "state.pt").unlink(missing_ok=True)
+        for state in folder.rglob("state.pt"):
+            state.unlink()
         facts = {"fit_patients": sorted(fit_patients.groups), "fit_patients_sha256": fit_patients.sha256}
         write_json(folder / "done.json", facts)
 

@@ -73,8 +73,9 @@ def _decision(fields: dict[str, Any]) -> Decision:
 
 
 def histories(workspace: Workspace, stage: str, folds: list[int]) -> dict[int, list[dict[str, float]]]:
-    """The losses by epoch of each fold's network."""
-    return {fold: read_json(workspace.stage(stage, fold) / "history.json") for fold in folds}
+    """The losses by epoch of each fold's network, of the first one where several were trained."""
+    own = "member0/history.json" if stage == "encoder" else "history.json"
+    return {fold: read_json(workspace.stage(stage, fold) / own) for fold in folds}
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,20 @@ from ich3d.core.types import FitPatients, SliceEmbeddings
 from ich3d.core.workspace import replacing
 from ich3d.learn import autocast
 from ich3d.slices.dataset import stack
-from ich3d.slices.encoder import SliceEncoder
+from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
 
 
 @torch.no_grad()
-def embed(encoder: SliceEncoder, hu: np.ndarray, config: Config) -> tuple[np.ndarray, np.ndarray]:
+def embed(
+    encoder: SliceEncoder | EncoderEnsemble, hu: np.ndarray, config: Config
+) -> tuple[np.ndarray, np.ndarray]:
     """Vectors float32 (Z, D) and logits float32 (Z, K) of one series, HU int16 (Z, H, W).
 
     Batches have one fixed shape, the last one filled up, so that a slice's score does not depend on
     how many slices keep it company.
     """
     batch_size = config.slices.batch_size
-    where = encoder.head.weight.device
+    where = next(encoder.parameters()).device
     neighbours = encoder.slices // 2
     vectors, logits = [], []
     with autocast(where, config.precision):

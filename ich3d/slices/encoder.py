@@ -66,6 +66,21 @@ class SliceEncoder(nn.Module):
         return vectors, self.head(self.dropout(vectors)).float()
 
 
+class EncoderEnsemble(nn.Module):
+    """Encoders of one config side by side: embeddings (B, members * D) joined, logits (B, K) averaged."""
+
+    def __init__(self, config: SlicesConfig) -> None:
+        super().__init__()
+        members = [SliceEncoder(config) for _ in range(config.members)]
+        self.members = nn.ModuleList(members)
+        self.slices = members[0].slices
+        self.embedding_width = sum(member.embedding_width for member in members)
+
+    def forward(self, hu: torch.Tensor, is_copy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        vectors, logits = zip(*(member(hu, is_copy) for member in self.members), strict=True)
+        return torch.cat(vectors, dim=1), torch.stack(logits).mean(dim=0)
+
+
 def build_encoder(config: SlicesConfig) -> SliceEncoder:
     """The encoder that `config` describes, with pretrained weights where it names a file of them."""
     encoder = SliceEncoder(config)

@@ -18,7 +18,7 @@ from ich3d.prepare.store import Store
 from ich3d.slices.augment import augment, mix
 from ich3d.slices.dataset import SliceBatch, Slices
 from ich3d.slices.embed import embed
-from ich3d.slices.encoder import SliceEncoder, build_encoder
+from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder, build_encoder
 
 log = logging.getLogger(__name__)
 TEMPERS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
@@ -26,19 +26,32 @@ TEMPERS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 
 def train_encoder(
     store: Store, config: Config, fold: int, folder: Path, progress: Progress = quiet
-) -> tuple[SliceEncoder, FitPatients]:
-    """An encoder fitted on every fold but `fold`, and the patient groups behind it.
+) -> tuple[EncoderEnsemble, FitPatients]:
+    """Encoders fitted on every fold but `fold`, and the patient groups behind them.
 
-    An inner part of those groups chooses the epoch; it counts as seen.
+    An inner part of those groups, another one for each member, may veto epochs and tempers the logits;
+    it counts as seen.
     """
-    seed = derive(config.seed, "encoder", fold)
-    groups = store.groups
     outside = [name for name, own in store.folds.items() if own != fold]
-    fitted_on, chosen_by = inner_split(
-        store.bleeds(outside), config.slices.inner_share, stream(config.seed, "encoder inner", fold)
+    ensemble = EncoderEnsemble(config.slices)
+    for index in range(config.slices.members):
+        member = _train_member(store, config, outside, (fold, index), folder / f"member{index}", progress)
+        ensemble.members[index].load_state_dict(member.state_dict())
+    return ensemble.to(device()).eval(), FitPatients.of(store.groups[name] for name in outside)
+
+
+def _train_member(
+    store: Store, config: Config, outside: list[str], place: tuple[int, int], folder: Path, progress: Progress
+) -> SliceEncoder:
+    """One encoder of a fold: `place` is (fold, member). The first member draws from the run's own seed."""
+    fold, index = place
+    root = config.seed if index == 0 else derive(config.seed, "member", index)
+    seed, groups = derive(root, "encoder", fold), store.groups
+    fitted_on, held_back = inner_split(
+        store.bleeds(outside), config.slices.inner_share, stream(root, "encoder inner", fold)
     )
     training = _slices(store, config, [name for name in outside if groups[name] in fitted_on])
-    inner = _slices(store, config, [name for name in outside if groups[name] in chosen_by])
+    inner = _slices(store, config, [name for name in outside if groups[name] in held_back])
     torch.manual_seed(derive(seed, "init"))
     encoder = build_encoder(config.slices)
     _start_at_base_rates(encoder, training)
@@ -68,13 +81,13 @@ def train_encoder(
     task = Task(encoder, batches, loss, inner_losses, seed)
     steps = -(-len(training) // settings.batch_size)
     schedule = Schedule(settings.epochs, steps, settings.lr, settings.weight_decay, settings.patience)
-    fit(task, schedule, folder, f"encoder {fold}", progress)
+    fit(task, schedule, folder, f"encoder {fold}.{index}", progress)
     _temper(encoder, training, *_logits(encoder, inner, config))
-    return encoder, FitPatients.of(groups[name] for name in outside)
+    return encoder
 
 
 def embed_volumes(
-    encoder: SliceEncoder,
+    encoder: EncoderEnsemble,
     encoder_id: str,
     fit_patients: FitPatients,
     store: Store,

@@ -172,7 +172,7 @@ def outspoken(model: Model) -> Model:
     made = deepcopy(model)
     with torch.no_grad():
         for chain in made.chains:
-            chain.encoder.head.weight.mul_(300)
+            chain.encoder.members[0].head.weight.mul_(300)
             chain.context.correct.weight.mul_(300)
     return made
 
