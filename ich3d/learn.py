@@ -76,13 +76,15 @@ def load_weights(path: Path, model: nn.Module) -> None:
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast: AdamW under a warm-up and a cosine, stopped once the last `patience` epochs
-    were all worse on the inner patients than the best one, beyond chance."""
+    were all worse on the inner patients than the best one by over `tolerance` standard errors of the
+    paired difference. Zero keeps the best epoch."""
 
     epochs: int
     steps_per_epoch: int
     lr: float
     weight_decay: float
     patience: int
+    tolerance: float
 
     def factor(self, step: int) -> float:
         """The learning rate's factor at a step: linear up, cosine down."""
@@ -149,13 +151,13 @@ class _State:
         self.kept, self.kept_epoch = kept["kept"], kept["kept_epoch"]
         self.best_losses, self.history = kept["best_losses"], kept["history"]
 
-    def keep_unless_worse(self, losses: np.ndarray, epoch: int) -> None:
-        """Keep this epoch's averaged weights unless the inner patients (G,) say, beyond chance, that the
-        best epoch's were better: by over two standard errors of the paired difference."""
+    def keep_unless_worse(self, losses: np.ndarray, epoch: int, tolerance: float) -> None:
+        """Keep this epoch's averaged weights unless the inner patients' losses (G,) say that the best
+        epoch's were better, by over `tolerance` standard errors."""
         best = np.array(self.best_losses) if self.best_losses else losses
         worse = losses - best
         error = worse.std(ddof=1) / math.sqrt(len(worse)) if len(worse) > 1 else 0.0
-        if worse.mean() <= 2 * error:
+        if worse.mean() <= tolerance * error:
             self.kept, self.kept_epoch = deepcopy(self.average.state_dict()), epoch
         if not self.best_losses or losses.mean() < best.mean():
             self.best_losses = losses.tolist()
@@ -164,9 +166,8 @@ class _State:
 def fit(
     task: Task[Batch], schedule: Schedule, folder: Path, label: str, progress: Progress = quiet
 ) -> nn.Module:
-    """Train `task.model` and return it with the averaged weights of the last epoch, or of the last one
-    that the inner patients do not find worse than the best: with few of them the lowest inner loss is an
-    epoch picked by chance, so they may veto but not choose.
+    """Train `task.model` and return it with the averaged weights of the last epoch that the inner
+    patients do not find worse than the best, as far as the schedule's tolerance goes.
 
     Every epoch ends in `folder/state.pt`, from which an interrupted run goes on; `folder/history.json`
     keeps the losses. The streams of an epoch depend on the task's seed and the epoch alone.
@@ -187,7 +188,7 @@ def fit(
         losses = task.inner_losses(state.average.eval())
         inner = float(losses.mean())
         state.history.append({"epoch": epoch, "loss": train_loss, "inner_loss": inner})
-        state.keep_unless_worse(losses, epoch)
+        state.keep_unless_worse(losses, epoch, schedule.tolerance)
         log.debug("%s epoch %d: loss %.4f, inner %.4f", label, epoch + 1, train_loss, inner)
         state.save(checkpoint)
     task.model.load_state_dict(state.kept)

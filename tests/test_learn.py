@@ -37,7 +37,7 @@ def line_task(inner_by_epoch: list[list[float]], seed: int = 0) -> Task[torch.Te
     return Task(nn.Linear(1, 1), batches, loss, lambda _: np.array(next(given)), seed)
 
 
-SCHEDULE = Schedule(epochs=4, steps_per_epoch=4, lr=0.1, weight_decay=0.0, patience=2)
+SCHEDULE = Schedule(epochs=4, steps_per_epoch=4, lr=0.1, weight_decay=0.0, patience=2, tolerance=2.0)
 
 
 def kept_epoch(inner: list[list[float]], folder: Path) -> int:
@@ -58,7 +58,7 @@ def test_inner_patients_veto_epochs_that_are_worse_beyond_chance(tmp_path: Path)
 
 
 def test_training_stops_once_patience_is_over(tmp_path: Path) -> None:
-    schedule = Schedule(epochs=20, steps_per_epoch=4, lr=0.1, weight_decay=0.0, patience=2)
+    schedule = Schedule(epochs=20, steps_per_epoch=4, lr=0.1, weight_decay=0.0, patience=2, tolerance=2.0)
     inner = [[0.2, 0.2, 0.2, 0.2]] + [[0.6, 0.61, 0.6, 0.6]] * 19
     fit(line_task(inner), schedule, tmp_path, "line")
     assert len(json.loads((tmp_path / "history.json").read_text())) == 3

@@ -12,17 +12,23 @@ from ich3d.core.labels import LABELS
 class ContextModel(nn.Module):
     """A padded batch of series to logits (B, T, K).
 
-    Each slice enters as its embedding and logits, their differences to the slice below and to the one
-    above (zero at the ends), and its geometry. Sequences are packed, so padding is never read. The
-    output starts as the encoder's own logits and learns a correction to them.
+    Each slice enters as its logits and, where the config says so, its embedding, their differences to the
+    slice below and to the one above (zero at the ends), and its geometry. Sequences are packed, so padding
+    is never read. The output starts as the encoder's own logits and learns a correction to them.
     """
 
     def __init__(self, config: ContextConfig, embedding_width: int) -> None:
         super().__init__()
         hidden, labels = config.hidden, len(LABELS)
-        self.normalise = nn.LayerNorm(embedding_width)
-        self.reduce = nn.Linear(embedding_width, hidden)
-        self.enter = nn.Linear(3 * (hidden + labels) + GEOMETRY, 2 * hidden)
+        self.reduce = (
+            nn.Sequential(
+                nn.LayerNorm(embedding_width), nn.Dropout(config.dropout), nn.Linear(embedding_width, hidden)
+            )
+            if config.embeddings
+            else None
+        )
+        own = labels + (hidden if config.embeddings else 0)
+        self.enter = nn.Linear(3 * own + GEOMETRY, 2 * hidden)
         self.gru = nn.GRU(
             2 * hidden, hidden, config.layers, batch_first=True, bidirectional=True,
             dropout=config.dropout if config.layers > 1 else 0.0,
@@ -35,8 +41,9 @@ class ContextModel(nn.Module):
     def forward(self, batch: ContextBatch) -> torch.Tensor:
         inside = torch.arange(batch.vectors.shape[1]) < batch.lengths[:, None]
         inside = inside.to(batch.vectors.device)[..., None]
-        reduced = self.reduce(self.dropout(self.normalise(batch.vectors)))
-        own = torch.cat([reduced, batch.logits], dim=2)  # (B, T, hidden + K)
+        own = batch.logits  # (B, T, K), and the reduced embedding behind it
+        if self.reduce is not None:
+            own = torch.cat([own, self.reduce(batch.vectors)], dim=2)
         below, above = _differences(own, inside)
         rows = self.enter(torch.cat([own, below, above, batch.geometry], dim=2))
         rows = self.dropout(nn.functional.gelu(rows))

@@ -84,7 +84,10 @@ def train_context(
 
     task = Task(model, batches, loss, inner_losses, seed)
     steps = -(-len(training) // settings.series_per_batch)
-    schedule = Schedule(settings.epochs, steps, settings.lr, settings.weight_decay, settings.patience)
+    # The model starts as the encoder, so that the best epoch is safe to choose: an early one costs nothing.
+    schedule = Schedule(
+        settings.epochs, steps, settings.lr, settings.weight_decay, settings.patience, tolerance=0.0
+    )
     fit(task, schedule, folder, f"context {fold}", progress)
     return model, FitPatients.of(groups[name] for name in outside)
 

@@ -161,16 +161,19 @@ class SlicesConfig:
 class ContextConfig:
     """The bidirectional GRU over a series.
 
+    embeddings: read the embeddings beside the logits. The encoders of the folds do not share an embedding
+        space, though their logits are comparable: leave it off unless the spaces are known to agree.
     hidden: units a direction.
     series_per_batch: how many series one step sees.
     """
 
-    hidden: int = 64
+    embeddings: bool = False
+    hidden: int = 32
     layers: int = 1
-    dropout: float = 0.4
-    epochs: int = 60
+    dropout: float = 0.5
+    epochs: int = 40
     series_per_batch: int = 8
-    lr: float = 2e-3
+    lr: float = 1e-3
     weight_decay: float = 1e-2
     patience: int = 12
     inner_share: float = 0.2

@@ -21,6 +21,8 @@ from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder, build_encoder
 
 log = logging.getLogger(__name__)
+# With few inner patients the lowest loss is an early epoch picked by chance: they may veto, not choose.
+VETO_ERRORS = 2.0
 TEMPERS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 
 
@@ -80,7 +82,9 @@ def _train_member(
 
     task = Task(encoder, batches, loss, inner_losses, seed)
     steps = -(-len(training) // settings.batch_size)
-    schedule = Schedule(settings.epochs, steps, settings.lr, settings.weight_decay, settings.patience)
+    schedule = Schedule(
+        settings.epochs, steps, settings.lr, settings.weight_decay, settings.patience, VETO_ERRORS
+    )
     fit(task, schedule, folder, f"encoder {fold}.{index}", progress)
     _temper(encoder, training, *_logits(encoder, inner, config))
     return encoder
