@@ -14,12 +14,16 @@ class ContextModel(nn.Module):
 
     Each slice enters as its logits and, where the config says so, its embedding, their differences to the
     slice below and to the one above (zero at the ends), and its geometry. Sequences are packed, so padding
-    is never read. The output starts as the encoder's own logits and learns a correction to them.
+    is never read. Standardised logits are first put back on one common level and spread, `standard` (2, K);
+    the output starts as these and learns a correction to them.
     """
+
+    standard: torch.Tensor
 
     def __init__(self, config: ContextConfig, embedding_width: int) -> None:
         super().__init__()
         hidden, labels = config.hidden, len(LABELS)
+        self.register_buffer("standard", torch.stack([torch.zeros(labels), torch.ones(labels)]))
         self.reduce = (
             nn.Sequential(
                 nn.LayerNorm(embedding_width), nn.Dropout(config.dropout), nn.Linear(embedding_width, hidden)
@@ -41,7 +45,8 @@ class ContextModel(nn.Module):
     def forward(self, batch: ContextBatch) -> torch.Tensor:
         inside = torch.arange(batch.vectors.shape[1]) < batch.lengths[:, None]
         inside = inside.to(batch.vectors.device)[..., None]
-        own = batch.logits  # (B, T, K), and the reduced embedding behind it
+        logits = self.standard[0] + self.standard[1] * batch.logits
+        own = logits  # (B, T, K), and the reduced embedding behind it
         if self.reduce is not None:
             own = torch.cat([own, self.reduce(batch.vectors)], dim=2)
         below, above = _differences(own, inside)
@@ -50,7 +55,19 @@ class ContextModel(nn.Module):
         packed = pack_padded_sequence(rows, batch.lengths, batch_first=True, enforce_sorted=False)
         read, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=rows.shape[1])
         correction: torch.Tensor = self.correct(self.dropout(read))
-        return batch.logits + correction
+        return logits + correction
+
+
+class ContextEnsemble(nn.Module):
+    """Context models of one config side by side; their logits (B, T, K) are averaged."""
+
+    def __init__(self, config: ContextConfig, embedding_width: int) -> None:
+        super().__init__()
+        members = [ContextModel(config, embedding_width) for _ in range(config.members)]
+        self.members = nn.ModuleList(members)
+
+    def forward(self, batch: ContextBatch) -> torch.Tensor:
+        return torch.stack([member(batch) for member in self.members]).mean(dim=0)
 
 
 def _differences(own: torch.Tensor, inside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ich3d.context.batch import ContextBatch, ContextInput, collate, context_input
-from ich3d.context.bigru import ContextModel
+from ich3d.context.bigru import ContextEnsemble, ContextModel
 from ich3d.core.config import Config
 from ich3d.core.console import Progress, quiet
 from ich3d.core.errors import LeakageError
@@ -40,31 +40,51 @@ def train_context(
     fold: int,
     folder: Path,
     progress: Progress = quiet,
-) -> tuple[ContextModel, FitPatients]:
-    """A context model fitted on every fold but `fold`, and the patient groups behind it.
+) -> tuple[ContextEnsemble, FitPatients]:
+    """Context models fitted on every fold but `fold`, and the patient groups behind them.
 
     `embedded` holds held-out embeddings by volume; LeakageError where an encoder saw its own rows.
     """
-    seed, settings, groups, where = (
-        derive(config.seed, "context", fold),
-        config.context,
-        store.groups,
-        device(),
-    )
+    groups = store.groups
     outside = [name for name, own in store.folds.items() if own != fold]
     for name in outside:
         require_held_out(groups[name], embedded[name].encoder_id, embedded[name].fit_patients)
-    fitted_on, chosen_by = inner_split(
-        store.bleeds(outside), settings.inner_share, stream(config.seed, "context inner", fold)
-    )
-    rows = {
-        name: _Row(context_input(embedded[name], store.z_mm(name)), store.targets(name), groups[name])
+    rows = [
+        _Row(context_input(embedded[name], store.z_mm(name)), store.targets(name), groups[name])
         for name in outside
-    }
-    training = [rows[name] for name in outside if groups[name] in fitted_on]
-    inner = [rows[name] for name in outside if groups[name] in chosen_by]
+    ]
+    bleeds = store.bleeds(outside)
+    ensemble = ContextEnsemble(config.context, rows[0].series.vectors.shape[1])
+    common = torch.from_numpy(np.mean([embedded[name].standard for name in outside], axis=0))
+    for index, model in enumerate(ensemble.members):
+        assert isinstance(model, ContextModel)
+        place = (fold, index)
+        member = _train_member(rows, bleeds, common, config, place, folder / f"member{index}", progress)
+        model.load_state_dict(member.state_dict())
+    return ensemble.to(device()).eval(), FitPatients.of(groups[name] for name in outside)
+
+
+def _train_member(
+    rows: list[_Row],
+    bleeds: Mapping[str, np.ndarray],
+    standard: torch.Tensor,
+    config: Config,
+    place: tuple[int, int],
+    folder: Path,
+    progress: Progress,
+) -> ContextModel:
+    """One context model of a fold: `place` is (fold, member), `standard` the logits' common level and
+    spread. The first member draws from the run's own seed."""
+    fold, index = place
+    root = config.seed if index == 0 else derive(config.seed, "member", index)
+    seed, settings, where = derive(root, "context", fold), config.context, device()
+    fitted_on, held_back = inner_split(bleeds, settings.inner_share, stream(root, "context inner", fold))
+    training = [row for row in rows if row.group in fitted_on]
+    inner = [row for row in rows if row.group in held_back]
     torch.manual_seed(derive(seed, "init"))
-    model = ContextModel(settings, training[0].series.vectors.shape[1]).to(where)
+    model = ContextModel(settings, training[0].series.vectors.shape[1])
+    model.standard.copy_(standard)
+    model = model.to(where)
 
     def batches(epoch: int) -> Iterator[ContextBatch]:
         order = stream(seed, "order", epoch).permutation(len(training))
@@ -88,8 +108,8 @@ def train_context(
     schedule = Schedule(
         settings.epochs, steps, settings.lr, settings.weight_decay, settings.patience, tolerance=0.0
     )
-    fit(task, schedule, folder, f"context {fold}", progress)
-    return model, FitPatients.of(groups[name] for name in outside)
+    fit(task, schedule, folder, f"context {fold}.{index}", progress)
+    return model
 
 
 def _collate(rows: list[_Row]) -> ContextBatch:
@@ -97,8 +117,8 @@ def _collate(rows: list[_Row]) -> ContextBatch:
 
 
 @torch.no_grad()
-def score_context(model: ContextModel, series: ContextInput) -> np.ndarray:
+def score_context(model: ContextModel | ContextEnsemble, series: ContextInput) -> np.ndarray:
     """Probabilities float32 (Z, K) of one series."""
     empty = np.full((len(series), series.logits.shape[1]), np.nan, dtype=np.float32)
-    batch = collate([series], [empty]).to(model.correct.weight.device)
+    batch = collate([series], [empty]).to(next(model.parameters()).device)
     return sigmoid(model(batch)[0].cpu().numpy()).astype(np.float32)

@@ -163,26 +163,29 @@ class ContextConfig:
 
     embeddings: read the embeddings beside the logits. The encoders of the folds do not share an embedding
         space, though their logits are comparable: leave it off unless the spaces are known to agree.
+    members: models that are trained side by side, each with an inner part of the patients of its own, and
+        averaged.
     hidden: units a direction.
     series_per_batch: how many series one step sees.
     """
 
     embeddings: bool = False
+    members: int = 3
     hidden: int = 32
     layers: int = 1
     dropout: float = 0.5
     epochs: int = 40
     series_per_batch: int = 8
     lr: float = 1e-3
-    weight_decay: float = 1e-2
+    weight_decay: float = 5e-2
     patience: int = 12
     inner_share: float = 0.2
 
     def __post_init__(self) -> None:
         _require_numbers(
-            "context", self, hidden=(1, math.inf), layers=(1, 8), dropout=(0, 0.99), epochs=(1, math.inf),
-            series_per_batch=(1, math.inf), lr=(1e-9, 1), weight_decay=(0, math.inf), patience=(0, math.inf),
-            inner_share=(0.01, 0.5),
+            "context", self, members=(1, 50), hidden=(1, math.inf), layers=(1, 8), dropout=(0, 0.99),
+            epochs=(1, math.inf), series_per_batch=(1, math.inf), lr=(1e-9, 1), weight_decay=(0, math.inf),
+            patience=(0, math.inf), inner_share=(0.01, 0.5),
         )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ich3d.context.batch import context_input
-from ich3d.context.bigru import ContextModel
+from ich3d.context.bigru import ContextEnsemble
 from ich3d.context.train import score_context
 from ich3d.core.config import Config
 from ich3d.core.labels import STAGES
@@ -25,14 +25,16 @@ class Chain:
 
     fold: int
     encoder: EncoderEnsemble
-    context: ContextModel
+    context: ContextEnsemble
     stack: Mapping[str, LabelStack]
     fit_patients: FitPatients
 
     def score(self, hu: np.ndarray, z_mm: np.ndarray, config: Config) -> dict[str, np.ndarray]:
         """Probabilities float32 (Z, K) by stage of one series, HU int16 (Z, H, W), slices at `z_mm`."""
         vectors, logits = embed(self.encoder, hu, config)
-        embedded = SliceEmbeddings("", vectors, logits, f"encoder fold {self.fold}", self.fit_patients)
+        standard = self.encoder.standard.cpu().numpy()
+        name = f"encoder fold {self.fold}"
+        embedded = SliceEmbeddings("", vectors, logits, standard, name, self.fit_patients)
         encoder = sigmoid(logits).astype(np.float32)
         context = score_context(self.context, context_input(embedded, z_mm))
         features = stack_features(encoder, context, z_mm, config)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ich3d
-from ich3d.context.bigru import ContextModel
+from ich3d.context.bigru import ContextEnsemble
 from ich3d.core.config import Config, as_dict, from_dict
 from ich3d.core.errors import DataError, ModelError
 from ich3d.core.labels import LABELS
@@ -107,7 +107,7 @@ def _checked_manifest(folder: Path) -> dict[str, Any]:
 def _load_chain(folder: Path, config: Config, fold: int) -> Chain:
     encoder = EncoderEnsemble(config.slices)
     load_weights(folder / "encoder" / f"fold{fold}.safetensors", encoder)
-    context = ContextModel(config.context, encoder.embedding_width)
+    context = ContextEnsemble(config.context, encoder.embedding_width)
     load_weights(folder / "context" / f"fold{fold}.safetensors", context)
     facts = read_json(folder / "stack" / f"fold{fold}.json")
     stack = {label: _load_label(folder / "stack", fold, label, facts[label]) for label in LABELS}

@@ -23,7 +23,7 @@ import torch
 
 import ich3d
 from ich3d.context.batch import context_input
-from ich3d.context.bigru import ContextModel
+from ich3d.context.bigru import ContextEnsemble
 from ich3d.context.train import require_held_out, score_context, train_context
 from ich3d.core.config import Config, as_dict
 from ich3d.core.console import Progress, quiet
@@ -43,7 +43,7 @@ from ich3d.slices.train import embed_volumes, train_encoder
 from ich3d.stack.booster import LabelStack, StackRows, fit_stack, score_stack
 
 log = logging.getLogger(__name__)
-STAGE_FORMAT = 1  # raised when training changes, so that what an earlier version trained is trained again
+STAGE_FORMAT = 2  # raised when training changes, so that what an earlier version trained is trained again
 
 
 def train(config: Config, progress: Progress = quiet) -> Workspace:
@@ -175,10 +175,10 @@ class _Run:
             fold=np.repeat([self.store.folds[name] for name in names], counts),
         )
 
-    def _load_context(self, fold: int) -> ContextModel:
+    def _load_context(self, fold: int) -> ContextEnsemble:
         folder = self.workspace.stage("context", fold)
         width = EncoderEnsemble(self.config.slices).embedding_width
-        model = ContextModel(self.config.context, width)
+        model = ContextEnsemble(self.config.context, width)
         load_weights(folder / "weights.safetensors", model)
         return model.eval()
 

@@ -74,8 +74,7 @@ def _decision(fields: dict[str, Any]) -> Decision:
 
 def histories(workspace: Workspace, stage: str, folds: list[int]) -> dict[int, list[dict[str, float]]]:
     """The losses by epoch of each fold's network, of the first one where several were trained."""
-    own = "member0/history.json" if stage == "encoder" else "history.json"
-    return {fold: read_json(workspace.stage(stage, fold) / own) for fold in folds}
+    return {fold: read_json(workspace.stage(stage, fold) / "member0" / "history.json") for fold in folds}
 
 
 @dataclass(frozen=True)

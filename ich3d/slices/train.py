@@ -23,6 +23,7 @@ from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder, build_encoder
 log = logging.getLogger(__name__)
 # With few inner patients the lowest loss is an early epoch picked by chance: they may veto, not choose.
 VETO_ERRORS = 2.0
+LEAST_SD = 0.1  # of logits, in units of one logit: a label that an encoder never tells apart has no spread
 TEMPERS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 
 
@@ -36,16 +37,21 @@ def train_encoder(
     """
     outside = [name for name, own in store.folds.items() if own != fold]
     ensemble = EncoderEnsemble(config.slices)
+    standards = []
     for index in range(config.slices.members):
-        member = _train_member(store, config, outside, (fold, index), folder / f"member{index}", progress)
+        place = (fold, index)
+        member, held_out = _train_member(store, config, outside, place, folder / f"member{index}", progress)
         ensemble.members[index].load_state_dict(member.state_dict())
+        standards.append(torch.stack([held_out.mean(dim=0), held_out.std(dim=0).clamp(min=LEAST_SD)]))
+    ensemble.standard.copy_(torch.stack(standards).mean(dim=0))
     return ensemble.to(device()).eval(), FitPatients.of(store.groups[name] for name in outside)
 
 
 def _train_member(
     store: Store, config: Config, outside: list[str], place: tuple[int, int], folder: Path, progress: Progress
-) -> SliceEncoder:
-    """One encoder of a fold: `place` is (fold, member). The first member draws from the run's own seed."""
+) -> tuple[SliceEncoder, torch.Tensor]:
+    """One encoder of a fold and its logits (N, K) on its inner slices. `place` is (fold, member); the first
+    member draws from the run's own seed."""
     fold, index = place
     root = config.seed if index == 0 else derive(config.seed, "member", index)
     seed, groups = derive(root, "encoder", fold), store.groups
@@ -87,7 +93,7 @@ def _train_member(
     )
     fit(task, schedule, folder, f"encoder {fold}.{index}", progress)
     _temper(encoder, training, *_logits(encoder, inner, config))
-    return encoder
+    return encoder, _logits(encoder, inner, config)[0].cpu().float()
 
 
 def embed_volumes(
@@ -102,7 +108,8 @@ def embed_volumes(
     embedded = []
     for name in volume_ids:
         vectors, logits = embed(encoder, store.hu(name), config)
-        embedded.append(SliceEmbeddings(name, vectors, logits, encoder_id, fit_patients))
+        standard = encoder.standard.cpu().numpy()
+        embedded.append(SliceEmbeddings(name, vectors, logits, standard, encoder_id, fit_patients))
     return embedded
 
 

@@ -17,6 +17,7 @@ from ich3d.core.metrics import sigmoid
 from ich3d.core.types import FitPatients, SliceEmbeddings
 
 WIDTH = 12
+STANDARD = np.stack([np.zeros(6), np.ones(6)]).astype(np.float32)
 POSITIONS = st.lists(st.floats(0.5, 20), min_size=1, max_size=30).map(lambda gaps: np.cumsum(gaps) - 40)
 
 
@@ -24,7 +25,7 @@ def embedded(count: int, seed: int = 0) -> SliceEmbeddings:
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(count, WIDTH)).astype(np.float32)
     logits = rng.normal(size=(count, 6)).astype(np.float32)
-    return SliceEmbeddings(str(seed), vectors, logits, "encoder fold 0", FitPatients.of(["p1"]))
+    return SliceEmbeddings(str(seed), vectors, logits, STANDARD, "encoder fold 0", FitPatients.of(["p1"]))
 
 
 def one_series(count: int, seed: int = 0) -> ContextInput:

@@ -67,7 +67,7 @@ def test_a_finished_run_is_left_as_it_is(finished_run: Config) -> None:
         ("encoder/fold0/member0/state.pt", 2),  # with one of two epochs behind it
         pytest.param(".b2nd", 3, marks=pytest.mark.slow),
         pytest.param("encoder/fold1/done.json", 1, marks=pytest.mark.slow),
-        pytest.param("context/fold1/state.pt", 2, marks=pytest.mark.slow),
+        pytest.param("context/fold1/member0/state.pt", 2, marks=pytest.mark.slow),
         pytest.param("stack/fold1/done.json", 1, marks=pytest.mark.slow),
         pytest.param("run/model", 1, marks=pytest.mark.slow),
     ],
