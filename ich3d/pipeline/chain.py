@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ich3d.context.batch import context_input
+from ich3d.context.batch import ContextInput, context_input
 from ich3d.context.bigru import ContextEnsemble
 from ich3d.context.train import score_context
 from ich3d.core.config import Config
@@ -36,16 +36,19 @@ class Chain:
         name = f"encoder fold {self.fold}"
         embedded = SliceEmbeddings("", vectors, logits, standard, name, self.fit_patients)
         encoder = sigmoid(logits).astype(np.float32)
-        context = score_context(self.context, context_input(embedded, z_mm))
-        features = stack_features(encoder, context, z_mm, config)
+        series = context_input(embedded, z_mm)
+        context = score_context(self.context, series)
+        features = stack_features(series, context, z_mm, config)
         return dict(zip(STAGES, (encoder, context, score_stack(self.stack, features, context)), strict=True))
 
 
 def stack_features(
-    encoder: np.ndarray, context: np.ndarray, z_mm: np.ndarray, config: Config
+    series: ContextInput, context: np.ndarray, z_mm: np.ndarray, config: Config
 ) -> pd.DataFrame:
-    """What the stacker reads of one series, from the two earlier stages' probabilities (Z, K)."""
-    return build_features({"encoder": encoder, "context": context}, z_mm, config.stack.reach_mm)
+    """What the stacker reads of one series: the encoder's standardised logits, and what context made of
+    them, probabilities (Z, K)."""
+    prob = {"encoder": sigmoid(series.logits), "context": context}
+    return build_features(prob, z_mm, config.stack.reach_mm)
 
 
 def mean_score(

@@ -157,8 +157,8 @@ class _Run:
     def _features(
         self, name: str, embedded: dict[str, SliceEmbeddings], context: dict[str, SliceScores]
     ) -> pd.DataFrame:
-        encoder = sigmoid(embedded[name].logits).astype(np.float32)
-        return stack_features(encoder, context[name].prob, self.store.z_mm(name), self.config)
+        z_mm = self.store.z_mm(name)
+        return stack_features(context_input(embedded[name], z_mm), context[name].prob, z_mm, self.config)
 
     def _stack_rows(
         self, names: list[str], embedded: dict[str, SliceEmbeddings], context: dict[str, SliceScores]

@@ -32,11 +32,12 @@ def one_series(count: int, seed: int = 0) -> ContextInput:
     return context_input(embedded(count, seed), 5.0 * np.arange(count))
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one layer", "two layers"])
+@pytest.fixture(scope="module", params=[(1, True), (2, False)], ids=["embeddings", "logits"])
 def model(request: pytest.FixtureRequest) -> ContextModel:
     """A model whose correction is not zero, as one that has learnt something."""
     torch.manual_seed(0)
-    made = ContextModel(ContextConfig(hidden=8, layers=request.param), WIDTH).eval()
+    layers, embeddings = request.param
+    made = ContextModel(ContextConfig(hidden=8, layers=layers, embeddings=embeddings), WIDTH).eval()
     torch.nn.init.normal_(made.correct.weight)
     return made
 
@@ -75,10 +76,19 @@ def test_what_stands_in_the_padding_is_never_read(model: ContextModel) -> None:
 def test_a_far_slice_is_part_of_the_context(model: ContextModel) -> None:
     """So that the tests above cannot pass by reading nothing."""
     plain = one_series(8)
-    changed = replace(plain, vectors=plain.vectors.copy())
+    changed = replace(plain, vectors=plain.vectors.copy(), logits=plain.logits.copy())
     changed.vectors[0] *= -1
+    changed.logits[0] *= -1
     before, after = logits_of(model, [plain])[0], logits_of(model, [changed])[0]
     assert np.abs(before[5:] - after[5:]).max() > 1e-5
+
+
+def test_encoders_that_differ_in_level_and_spread_say_the_same(model: ContextModel) -> None:
+    one = embedded(6)
+    shifted = replace(one, logits=3 * one.logits - 2, standard=np.stack([STANDARD[0] - 2, 3 * STANDARD[1]]))
+    z_mm = 5.0 * np.arange(6)
+    same = [score_context(model, context_input(item, z_mm)) for item in (one, shifted)]
+    np.testing.assert_allclose(*same, atol=1e-5)
 
 
 def test_it_starts_as_the_encoders_own_logits() -> None:

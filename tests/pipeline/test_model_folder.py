@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ich3d.context.batch import ContextInput, geometry
 from ich3d.core.config import Config, StackConfig
 from ich3d.core.errors import ModelError
 from ich3d.core.labels import LABELS
+from ich3d.core.metrics import logit
 from ich3d.core.workspace import Workspace, read_json
 from ich3d.pipeline import load_model
 from ich3d.pipeline.chain import stack_features
@@ -122,7 +124,10 @@ def test_trees_survive_saving_exactly(folder: Path, tmp_path: Path) -> None:
     start = rng.uniform(0.02, 0.98, (groups, 20, len(LABELS))).astype(np.float32)
     target = (np.roll(start, 1, axis=1) > 0.5).astype(np.float32)
     target[:, 0] = 0
-    features = [stack_features(one, one, z_mm, model.config) for one in start]
+    features = [
+        stack_features(ContextInput(one, logit(one), geometry(z_mm)), one, z_mm, model.config)
+        for one in start
+    ]
     rows = StackRows(
         features=pd.concat(features, ignore_index=True),
         start=start.reshape(-1, len(LABELS)),

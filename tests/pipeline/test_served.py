@@ -173,7 +173,8 @@ def outspoken(model: Model) -> Model:
     with torch.no_grad():
         for chain in made.chains:
             chain.encoder.members[0].head.weight.mul_(300)
-            chain.context.correct.weight.mul_(300)
+            for member in chain.context.members:
+                member.correct.weight.mul_(300)
     return made
 
 
