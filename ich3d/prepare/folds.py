@@ -73,7 +73,7 @@ def deal(bleeds: Mapping[str, np.ndarray], folds: int, rng: np.random.Generator)
 def inner_split(
     bleeds: Mapping[str, np.ndarray], share: float, rng: np.random.Generator
 ) -> tuple[list[str], list[str]]:
-    """Training groups divided in (to fit on, to choose by), the second about `share` of them and, like
+    """Training groups divided in (to fit on, to hold back), the second about `share` of them and, like
     the folds, stratified on the rare labels. Of two groups or more, each side gets at least one."""
     part = deal(bleeds, min(len(bleeds), max(2, round(1 / share))), rng)
     return [g for g in sorted(part) if part[g] != 0], [g for g in sorted(part) if part[g] == 0]
