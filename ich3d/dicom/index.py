@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ich3d.core.errors import DataError
-from ich3d.core.types import LeftOut, Rejected, Series
+from ich3d.core.types import FileRef, LeftOut, Rejected, Series
 from ich3d.dicom.group import sort_out
-from ich3d.dicom.header import read_header
+from ich3d.dicom.header import Foreign, read_file
 from ich3d.dicom.series import relative
 
 Progress = Callable[[Iterable[Path]], Iterable[Path]]
@@ -46,9 +46,9 @@ def index_all(paths: Sequence[Path], progress: Progress | None = None) -> Index:
     left_out = []
     found = []
     for file in progress(files) if progress else files:
-        item = read_header(file, relative(file, root))
-        if isinstance(item, LeftOut):
-            left_out.append(item)
+        item = read_file(FileRef(file))
+        if isinstance(item, Foreign):
+            left_out.append(_left_out(item, root))
         else:
             found.append(item)
     result = sort_out(found, root)
@@ -59,6 +59,11 @@ def index_all(paths: Sequence[Path], progress: Progress | None = None) -> Index:
         left_out=tuple(sorted((*left_out, *result.left_out), key=lambda item: item.paths)),
         rejected=tuple(sorted(result.rejected, key=lambda item: (item.subject, item.paths))),
     )
+
+
+def _left_out(item: Foreign, root: Path) -> LeftOut:
+    name = relative(item.file.name, root)
+    return LeftOut((name,), item.code, f"{name}: {item.problem}")
 
 
 def _files(folder: Path) -> list[Path]:

@@ -57,7 +57,7 @@ def read_stored(header: SliceHeader) -> Stored | Reason:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on values that do not touch the pixels
             ds = pydicom.dcmread(
-                header.path, force=True, specific_tags=[*_PIXEL_KEYWORDS, *_PADDING_KEYWORDS]
+                header.file.path, force=True, specific_tags=[*_PIXEL_KEYWORDS, *_PADDING_KEYWORDS]
             )
             _name_syntax(ds)
             container = _decode(ds)
