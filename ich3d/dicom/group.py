@@ -9,7 +9,7 @@ from typing import Final
 from ich3d.core.codes import Code
 from ich3d.core.types import FileRef, LeftOut, Reason, Rejected, Series, SliceHeader
 from ich3d.dicom.elements import tag_text
-from ich3d.dicom.header import Flawed
+from ich3d.dicom.header import Flawed, Slices
 from ich3d.dicom.series import name_of, order, project, relative
 from ich3d.dicom.stacks import CLEAN_STACK, MARKS, Compare, Stack, Twin, interleaved, same_slice, stacks
 from ich3d.dicom.write import uid
@@ -32,9 +32,7 @@ class Sorted:
     rejected: tuple[Rejected, ...] = ()
 
 
-def sort_out(
-    found: Sequence[tuple[SliceHeader, ...] | Flawed], root: Path, compare: Compare = same_slice
-) -> Sorted:
+def sort_out(found: Sequence[Slices | Flawed], root: Path, compare: Compare = same_slice) -> Sorted:
     """Every file of `found` in a series, left out as a copy, or rejected; names are relative to `root`.
 
     One SeriesInstanceUID is one series; files that name none are one series a folder.
@@ -56,7 +54,7 @@ def sort_out(
     )
 
 
-def _file(item: tuple[SliceHeader, ...] | Flawed) -> FileRef:
+def _file(item: Slices | Flawed) -> FileRef:
     return item.file if isinstance(item, Flawed) else item[0].file
 
 

@@ -2,7 +2,6 @@
 not read."""
 
 import math
-import stat
 import struct
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
@@ -13,6 +12,7 @@ from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedE
 from ich3d.core.codes import Code
 from ich3d.core.types import FileRef, SliceHeader, Vector3
 from ich3d.dicom.elements import Elements, Refusal, tag_text
+from ich3d.dicom.files import ZIP_STARTS, is_regular, opened
 from ich3d.dicom.parse import parse
 
 UNIT_TOLERANCE: Final = 1e-2
@@ -44,46 +44,54 @@ class Flawed:
     series_uid: str | None
 
 
-Found = tuple[SliceHeader, ...] | Foreign | Flawed
-"""What one file turned out to be; a multi-frame file has a header a frame."""
+@dataclass(frozen=True)
+class Zip:
+    """A zip on disk: its members are the files."""
+
+    file: FileRef
 
 
-def read_file(file: FileRef) -> Found:
+Slices = tuple[SliceHeader, ...]
+"""The headers of one file: one, or one a frame."""
+
+
+def read_file(file: FileRef) -> Slices | Foreign | Flawed | Zip:
     """The slice headers of one file, or why it has none."""
     try:
-        info = file.path.stat()
-        if not stat.S_ISREG(info.st_mode):
+        if not is_regular(file.path):
             return Foreign(file, Code.NOT_DICOM, "not a regular file")
-        if info.st_size == 0:
-            return Flawed(file, Code.EMPTY_FILE, "the file is empty", None)
-        with file.path.open("rb") as opened:
-            return _read(opened, info.st_size, file)
+        with opened(file) as (stream, size):
+            return _read(stream, size, file)
     except OSError as error:
         return Flawed(file, Code.UNREADABLE, error.strerror or "cannot be read", None)
 
 
-def _read(opened: BinaryIO, size: int, file: FileRef) -> Found:
-    if not _starts_as_dicom(opened, size):
+def _read(stream: BinaryIO, size: int, file: FileRef) -> Slices | Foreign | Flawed | Zip:
+    if size == 0:
+        return Flawed(file, Code.EMPTY_FILE, "the file is empty", None)
+    start = stream.read(132)
+    stream.seek(0)
+    if start[128:] != b"DICM" and start[:4] in ZIP_STARTS:
+        return Foreign(file, Code.NOT_DICOM, "a zip within a zip") if file.member else Zip(file)
+    if not _starts_as_dicom(start, size):
         return Foreign(file, Code.NOT_DICOM, "not a DICOM file")
     try:
-        elements = parse(opened)
+        elements = parse(stream)
     except Exception as error:  # pydicom on foreign bytes: whatever it raises, the file does not parse
         return Flawed(file, Code.UNREADABLE, f"does not parse as DICOM ({type(error).__name__})", None)
     try:
         if (other := _no_slice(elements)) is not None:
             return Foreign(file, *other)
-        return _slice_headers(elements, opened, size, file)
+        return _slice_headers(elements, stream, size, file)
     except Refusal as refusal:
         uid = elements.text("SeriesInstanceUID")
         tied = uid if uid or elements.at_pixels else None
         return Flawed(file, refusal.code, str(refusal), tied)
 
 
-def _starts_as_dicom(opened: BinaryIO, size: int) -> bool:
-    """Whether the file has the DICM prefix (PS3.10 7.1) or, without one, begins like a data set: an
-    element of group 0002 or 0008 that fits into the file."""
-    start = opened.read(132)
-    opened.seek(0)
+def _starts_as_dicom(start: bytes, size: int) -> bool:
+    """Whether a file of `size` bytes has the DICM prefix (PS3.10 7.1) or, without one, begins like a data
+    set: an element of group 0002 or 0008 that fits into the file."""
     if start[128:] == b"DICM":
         return True
     if len(start) < 132:
@@ -118,7 +126,7 @@ def _no_slice(elements: Elements) -> tuple[Code, str] | None:
     return None
 
 
-def _slice_headers(elements: Elements, opened: BinaryIO, size: int, file: FileRef) -> tuple[SliceHeader, ...]:
+def _slice_headers(elements: Elements, stream: BinaryIO, size: int, file: FileRef) -> Slices:
     if not elements.text("SOPInstanceUID"):
         raise Refusal(Code.NO_UID, f"{tag_text('SOPInstanceUID')} is missing")
     if not elements.at_pixels:
@@ -134,7 +142,7 @@ def _slice_headers(elements: Elements, opened: BinaryIO, size: int, file: FileRe
         headers = [_numbered(elements, number, file) for number in range(1, n_frames + 1)]
     first = headers[0]
     expected = first.rows * first.columns * elements.whole("BitsAllocated") // 8
-    _require_pixels(elements, opened, size, n_frames * expected)
+    _require_pixels(elements, stream, size, n_frames * expected)
     return tuple(headers)
 
 
@@ -241,24 +249,24 @@ def _slope(elements: Elements) -> float:
     return slope
 
 
-def _require_pixels(elements: Elements, opened: BinaryIO, size: int, expected: int) -> None:
+def _require_pixels(elements: Elements, stream: BinaryIO, size: int, expected: int) -> None:
     """Refuse a file whose PixelData is shorter than its frames, or that ends before it does.
 
     Native pixels have a length (PS3.5 8.1.1); encapsulated ones are items up to a delimiter (PS3.5 A.4).
     """
     if elements.pixels_at is None:  # deflated
-        opened.seek(0)
-        length = len(pydicom.dcmread(opened, specific_tags=["PixelData"]).get("PixelData") or b"")
+        stream.seek(0)
+        length = len(pydicom.dcmread(stream, specific_tags=["PixelData"]).get("PixelData") or b"")
         present = length
     else:
-        opened.seek(elements.pixels_at)
-        head = opened.read(8 if elements.implicit else 12)
+        stream.seek(elements.pixels_at)
+        head = stream.read(8 if elements.implicit else 12)
         if len(head) < 8 or not (elements.implicit or head[4:6] in (b"OB", b"OW", b"UN")):
             raise Refusal(Code.UNREADABLE, f"{tag_text('PixelData')} has no VR of pixels")
         (length,) = struct.unpack(f"{elements.order}I", head[-4:])
-        present = size - opened.tell()
+        present = size - stream.tell()
     if length == _UNDEFINED_LENGTH:
-        _require_items(opened, size)
+        _require_items(stream, size)
     elif min(length, present) < expected:
         raise Refusal(
             Code.TRUNCATED_PIXELS,
@@ -266,11 +274,11 @@ def _require_pixels(elements: Elements, opened: BinaryIO, size: int, expected: i
         )
 
 
-def _require_items(opened: BinaryIO, size: int) -> None:
-    while len(head := opened.read(8)) == 8:
+def _require_items(stream: BinaryIO, size: int) -> None:
+    while len(head := stream.read(8)) == 8:
         group, element, length = struct.unpack("<HHI", head)
         if (group, element) != _ITEM:
             return
-        if opened.seek(length, 1) > size:
+        if stream.seek(length, 1) > size:
             break
     raise Refusal(Code.TRUNCATED_PIXELS, f"{tag_text('PixelData')} ends before its last item does")

@@ -24,6 +24,7 @@ from pydicom.uid import (
 
 from ich3d.core.codes import Code
 from ich3d.core.types import Reason, SliceHeader
+from ich3d.dicom.files import whole
 
 AIR_HU: Final = -1024
 """What padding becomes, and the floor of a file that names no padding value."""
@@ -56,13 +57,14 @@ def read_stored(header: SliceHeader) -> Stored | Reason:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on values that do not touch the pixels
-            ds = pydicom.dcmread(
-                header.file.path, force=True, specific_tags=[*_PIXEL_KEYWORDS, *_PADDING_KEYWORDS]
-            )
+            with whole(header.file) as file:
+                ds = pydicom.dcmread(file, force=True, specific_tags=[*_PIXEL_KEYWORDS, *_PADDING_KEYWORDS])
             _name_syntax(ds)
             container = _decode(ds)
             padding = [int(ds[key].value) for key in _PADDING_KEYWORDS if ds.get(key) not in (None, "")]
             shift = _unused_low_bits(ds, header.bits_stored)
+    except OSError as error:
+        return Reason(Code.UNDECODABLE, f"{subject} cannot be read ({error.strerror})")
     except Exception as error:  # two decoders on foreign bytes: whatever they raise, there are no pixels
         return Reason(Code.UNDECODABLE, f"{subject} cannot be decoded ({type(error).__name__})")
     if container.shape != (header.rows, header.columns):
