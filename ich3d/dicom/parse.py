@@ -22,6 +22,7 @@ def parse(file: BinaryIO) -> Elements:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks on values that are checked where they are used
         ds = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TOP_LEVEL))
+        values = _values(ds)  # first of all, for pydicom turns what it looks at from bytes into values
         frames = _frames(ds)
         patient_id = str(ds.get("PatientID") or "").strip()
         media_class = str(ds.file_meta.get("MediaStorageSOPClassUID", ""))
@@ -29,7 +30,7 @@ def parse(file: BinaryIO) -> Elements:
     implicit, little = ds.original_encoding
     order = "<" if little else ">"
     return Elements(
-        values=_values(ds, leave_out=_PER_FRAME if frames else frozenset()),
+        values={key: value for key, value in values.items() if not (frames and key in _PER_FRAME)},
         patient_id=patient_id,
         media_class=media_class,
         transfer_syntax=transfer_syntax,
@@ -40,12 +41,9 @@ def parse(file: BinaryIO) -> Elements:
     )
 
 
-def _values(ds: Dataset, leave_out: frozenset[str] = frozenset()) -> dict[str, bytes]:
-    return {
-        keyword: value
-        for keyword in TAGS.keys() - leave_out
-        if (value := _raw(ds, TAGS[keyword])) is not None
-    }
+def _values(ds: Dataset) -> dict[str, bytes]:
+    raw = {keyword: _raw(ds, tag) for keyword, tag in TAGS.items()}
+    return {keyword: value for keyword, value in raw.items() if value is not None}
 
 
 def _raw(ds: Dataset, tag: int) -> bytes | None:
