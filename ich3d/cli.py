@@ -69,6 +69,16 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("path", type=Path, help="a folder or a file")
     one.add_argument("--json", action="store_true", help="JSON instead of a table")
 
+    one = add(
+        "convert", _convert, "write each series below a path as NIfTI, in HU", "convert study/ -o nifti"
+    )
+    one.add_argument("path", type=Path, help="a folder or a file")
+    one.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
+    one.add_argument("--series", metavar="UID", help="only this series, or volume")
+    one.add_argument(
+        "--deskew", action="store_true", help="resample to an orthogonal grid with regular steps"
+    )
+
     for name, verb, does in (
         ("prepare", _prepare, "read a source into a prepared store"),
         ("train", _train, "prepare, train all stages of all folds, save the model"),
@@ -135,6 +145,37 @@ def _inspect(arguments: argparse.Namespace) -> int:
     if not found.series:
         print(f"ich3d: no CT volume was found in {arguments.path}", file=sys.stderr)
     return REJECTED if found.rejected or not found.series else OK
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from ich3d.core.errors import DataError, suggestion
+    from ich3d.core.types import Rejected
+    from ich3d.dicom.convert import as_acquired, convert, deskewed
+    from ich3d.dicom.index import index
+
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise DataError(f"{arguments.out} is no folder")
+    found = index(arguments.path, lambda files: bars(files, "headers"))
+    chosen = [s for s in found.series if arguments.series in (None, s.series_uid, s.volume_id)]
+    rejected = [item for item in found.rejected if arguments.series in (None, item.subject)]
+    known = {s.volume_id for s in found.series}
+    if known and not chosen and not rejected:
+        raise DataError(
+            f"no series {arguments.series} in {arguments.path}{suggestion(arguments.series, known)}"
+        )
+    for series in chosen:
+        done = convert(series, arguments.out, deskewed if arguments.deskew else as_acquired)
+        if isinstance(done, Rejected):
+            rejected.append(done)
+        else:
+            slices, rows, columns = done.shape
+            told = f"{done.path}: {slices} slices of {rows} x {columns}"
+            print("; ".join((told, *(reason.detail for reason in done.reasons))))
+    for item in rejected:
+        print(f"{item.subject}: {item.detail}", file=sys.stderr)
+    if not chosen:
+        print(f"ich3d: no CT volume was found in {arguments.path}", file=sys.stderr)
+    return REJECTED if rejected or not chosen else OK
 
 
 def _prepare(arguments: argparse.Namespace) -> int:

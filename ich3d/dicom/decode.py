@@ -1,8 +1,11 @@
-"""Pixel containers of one frame as they are in the file, through pydicom, and where it cannot, SimpleITK."""
+"""The frames of any file: pixels through pydicom, and where it cannot, through SimpleITK."""
 
+import warnings
+from io import BytesIO
 from typing import Final
 
 import numpy as np
+import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.utils import pixel_array
@@ -15,19 +18,35 @@ from pydicom.uid import (
 )
 
 from ich3d.dicom import itk
+from ich3d.dicom.native import Image
 
-IMAGE_KEYWORDS: Final = (
+_IMAGE_KEYWORDS: Final = (
     "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored",
     "HighBit", "PixelRepresentation",
 )  # fmt: skip
-PIXEL_KEYWORDS: Final = (*IMAGE_KEYWORDS, "NumberOfFrames", "PixelData")
-"""What `decode` needs of a dataset."""
+_PADDING_KEYWORDS: Final = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+_KEYWORDS: Final = (*_IMAGE_KEYWORDS, *_PADDING_KEYWORDS, "NumberOfFrames", "PixelData")
 
 
-def decode(ds: FileDataset, index: int) -> np.ndarray:
-    """The containers (Y, X) of the frame at `index`, unused bits and all. Whatever the decoders raise on
-    damaged pixels passes through."""
-    _name_syntax(ds)
+def dataset(content: bytes) -> FileDataset:
+    """What `decode` needs of the bytes of a file. pydicom's exceptions pass through."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # remarks on values that do not touch the pixels
+        ds = pydicom.dcmread(BytesIO(content), force=True, specific_tags=list(_KEYWORDS))
+        _name_syntax(ds)
+        return ds
+
+
+def decode(ds: FileDataset, index: int) -> Image:
+    """The frame at `index`. Whatever the decoders raise on damaged pixels passes through."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        padding = tuple(int(ds[key].value) for key in _PADDING_KEYWORDS if ds.get(key) not in (None, ""))
+        high_bit = int(ds.HighBit) if "HighBit" in ds else None
+        return Image(_container(ds, index), ds.BitsAllocated, high_bit, padding)
+
+
+def _container(ds: FileDataset, index: int) -> np.ndarray:
     try:
         return pixel_array(ds, index=index, raw=True, correct_unused_bits=False)
     except Exception:  # pydicom has no decoder, or a decoder of its own gave up
@@ -55,7 +74,7 @@ def _bare_image(ds: FileDataset, index: int) -> Dataset:
     bare.file_meta.TransferSyntaxUID = ds.file_meta.TransferSyntaxUID
     bare.SOPClassUID = bare.file_meta.MediaStorageSOPClassUID = CTImageStorage
     bare.SOPInstanceUID = bare.file_meta.MediaStorageSOPInstanceUID = UID("2.25.1")
-    for keyword in IMAGE_KEYWORDS:
+    for keyword in _IMAGE_KEYWORDS:
         if keyword in ds:
             bare[keyword] = ds[keyword]
     frame = get_frame(ds.PixelData, index, number_of_frames=int(ds.get("NumberOfFrames") or 1))

@@ -1,6 +1,5 @@
 """Where files lie: in folders with their sub-folders, and in zips, which are read in place."""
 
-import io
 import lzma
 import os
 import stat
@@ -62,13 +61,10 @@ def opened(file: FileRef) -> Iterator[tuple[BinaryIO, int]]:
             yield cast(BinaryIO, packed), info.file_size
 
 
-def whole(file: FileRef) -> BinaryIO:
-    """A file that stays open, to be closed by the caller; a zip member is unpacked in memory. OSError where
-    it cannot be had."""
-    if not file.member:
-        return file.path.open("rb")
-    with opened(file) as (packed, _):
-        return io.BytesIO(packed.read())
+def content(file: FileRef) -> bytes:
+    """All bytes of a file. OSError where they cannot be had."""
+    with opened(file) as (stream, _):
+        return stream.read()
 
 
 def is_regular(path: Path) -> bool:

@@ -53,15 +53,19 @@ def _ask(path: Path) -> None:
         answer = b""
     finally:
         limit.cancel()
+    if not answer:
+        _end(worker)
+        raise DecoderError("crashed, or took too long")
     if answer != b"done\n":
-        raise DecoderError("refused" if answer else "crashed")
+        raise DecoderError("refused the frame")
 
 
 def _running() -> subprocess.Popen[bytes]:
     """The worker, started at need and again after its end."""
-    if _worker().poll() is not None:
-        _end(_worker())
-        _worker.cache_clear()
+    worker = _worker()
+    if worker.poll() is None:
+        return worker
+    _end(worker)
     return _worker()
 
 
@@ -79,5 +83,7 @@ def _worker() -> subprocess.Popen[bytes]:
 
 
 def _end(worker: subprocess.Popen[bytes]) -> None:
+    _worker.cache_clear()
+    atexit.unregister(_end)
     worker.kill()
     worker.communicate()

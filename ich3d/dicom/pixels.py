@@ -4,20 +4,19 @@ Stored values follow PS3.3 C.7.6.3.1 and PS3.5 8.1.1: BitsStored bits below and 
 complement where PixelRepresentation is 1; HU = slope * stored + intercept (PS3.3 C.11.1.1.2).
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
 import numpy as np
-import pydicom
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import FileDataset
 
 from ich3d.core.codes import Code
 from ich3d.core.types import FileRef, Reason, SliceHeader
-from ich3d.dicom.decode import PIXEL_KEYWORDS, decode
-from ich3d.dicom.files import whole
+from ich3d.dicom.decode import dataset, decode
+from ich3d.dicom.files import content
+from ich3d.dicom.native import Image, native_image
 
 AIR_HU: Final = -1024
 """What padding becomes, and the floor of a file that names no padding value."""
@@ -28,13 +27,11 @@ WRAP_INTERCEPT: Final = -100
 WRAP_SHARE: Final = 0.05
 WRAP_RATIO: Final = 1.5
 
-_PADDING_KEYWORDS: Final = ("PixelPaddingValue", "PixelPaddingRangeLimit")
-
 
 @dataclass(frozen=True)
 class Stored:
-    """Stored values int64 (Y, X); `padding` bool (Y, X) marks the pixels that the file declares to be
-    padding, None where it declares none."""
+    """Stored values, whole numbers (Y, X); `padding` bool (Y, X) marks the pixels that the file declares
+    to be padding, None where it declares none."""
 
     values: np.ndarray
     padding: np.ndarray | None
@@ -46,40 +43,37 @@ def read_stored(header: SliceHeader) -> Stored | Reason:
 
 
 def read_each(headers: Sequence[SliceHeader]) -> Iterator[Stored | Reason]:
-    """What `read_stored` says of each slice; frames that follow each other from one file open it once."""
+    """What `read_stored` says of each slice; frames that follow each other in one file read it once."""
     for file, slices in groupby(headers, key=lambda header: header.file):
-        ds = _dataset(file)
+        pixels = _open(file)
         for header in slices:
-            yield ds if isinstance(ds, Reason) else _stored(ds, header)
+            yield pixels if isinstance(pixels, Reason) else _stored(pixels, header)
 
 
-def _dataset(file: FileRef) -> FileDataset | Reason:
-    subject = f"{file.name.name}: PixelData (7FE0,0010)"
+def _open(file: FileRef) -> Image | FileDataset | Reason:
+    """The one image of an ordinary file, or a dataset whose frames are to be decoded."""
     try:
-        with warnings.catch_warnings(), whole(file) as stream:
-            warnings.simplefilter("ignore")  # remarks on values that do not touch the pixels
-            return pydicom.dcmread(stream, force=True, specific_tags=[*PIXEL_KEYWORDS, *_PADDING_KEYWORDS])
+        found = content(file)
+        return native_image(found) or dataset(found)
     except OSError as error:
-        return Reason(Code.UNDECODABLE, f"{subject} cannot be read ({error.strerror})")
-    except Exception as error:  # pydicom on foreign bytes
-        return Reason(Code.UNDECODABLE, f"{subject} cannot be read ({type(error).__name__})")
+        problem = error.strerror
+    except Exception as error:  # pydicom on foreign bytes: whatever it raises, there are no pixels
+        problem = type(error).__name__
+    return Reason(Code.UNDECODABLE, f"{file.name.name}: PixelData (7FE0,0010) cannot be read ({problem})")
 
 
-def _stored(ds: FileDataset, header: SliceHeader) -> Stored | Reason:
+def _stored(pixels: Image | FileDataset, header: SliceHeader) -> Stored | Reason:
     name = header.path.name if header.frame is None else f"{header.path.name} frame {header.frame}"
     subject = f"{name}: PixelData (7FE0,0010)"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on values that do not touch the pixels
-            container = decode(ds, (header.frame or 1) - 1)
-            padding = [int(ds[key].value) for key in _PADDING_KEYWORDS if ds.get(key) not in (None, "")]
-            shift = _unused_low_bits(ds, header.bits_stored)
+        image = pixels if isinstance(pixels, Image) else decode(pixels, (header.frame or 1) - 1)
+        above, below = _unused_bits(image, header.bits_stored)
     except Exception as error:  # two decoders on foreign bytes: whatever they raise, there are no pixels
         return Reason(Code.UNDECODABLE, f"{subject} cannot be decoded ({type(error).__name__})")
-    if container.shape != (header.rows, header.columns):
-        return Reason(Code.UNDECODABLE, f"{subject} decodes to the shape {container.shape}")
-    values = _stored_bits(container, header, shift)
-    return Stored(values, _is_padding(container, values, padding))
+    if image.container.shape != (header.rows, header.columns):
+        return Reason(Code.UNDECODABLE, f"{subject} decodes to the shape {image.container.shape}")
+    values = _stored_bits(image.container, header.signed, above, below)
+    return Stored(values, _is_padding(image, values))
 
 
 def to_hu(stored: Stored, slope: float, intercept: float) -> tuple[np.ndarray, int]:
@@ -88,9 +82,31 @@ def to_hu(stored: Stored, slope: float, intercept: float) -> tuple[np.ndarray, i
     A fractional result is rounded half to even. Padding becomes -1024; where the file declares none, so
     does everything below it (outside the field of view scanners write -2000 or -3024).
     """
+    if not _is_whole_and_fits(stored.values, slope, intercept):
+        return _rounded_hu(stored, slope, intercept)
+    span = 1 << 16  # what fits into 16 bits may be reckoned modulo 16 bits
+    hu = stored.values.astype(np.uint16)
+    if slope != 1:
+        hu *= np.uint16(int(slope) % span)
+    hu += np.uint16(int(intercept) % span)
+    hu = hu.view(np.int16)
+    hu[hu < AIR_HU if stored.padding is None else stored.padding] = AIR_HU
+    return hu, 0
+
+
+def _is_whole_and_fits(values: np.ndarray, slope: float, intercept: float) -> bool:
+    """Whether every value has a whole HU that fits into 16 bits."""
+    if not (slope.is_integer() and intercept.is_integer()):
+        return False
+    ends = [int(end) * int(slope) + int(intercept) for end in (values.min(), values.max())]
+    limits = np.iinfo(np.int16)
+    return bool(limits.min <= min(ends) and max(ends) <= limits.max)
+
+
+def _rounded_hu(stored: Stored, slope: float, intercept: float) -> tuple[np.ndarray, int]:
+    """`to_hu` for any slope, intercept and range."""
     hu = np.rint(stored.values * slope + intercept)
-    padding = hu < AIR_HU if stored.padding is None else stored.padding
-    hu[padding] = AIR_HU
+    hu[hu < AIR_HU if stored.padding is None else stored.padding] = AIR_HU
     limits = np.iinfo(np.int16)
     clipped = int(np.count_nonzero((hu < limits.min) | (hu > limits.max)))
     return np.clip(hu, limits.min, limits.max).astype(np.int16), clipped
@@ -129,38 +145,52 @@ def unwrapped(stored: Stored) -> Stored:
 
     Source: the rule that RSNA 2019 entrants share; -1000 HU is the lowest value it gives back.
     """
-    return Stored((stored.values + WRAP_SHIFT) % WRAP - WRAP_SHIFT, stored.padding)
+    return Stored((stored.values.astype(np.int32) + WRAP_SHIFT) % WRAP - WRAP_SHIFT, stored.padding)
 
 
-def _unused_low_bits(ds: Dataset, bits_stored: int) -> int:
-    """How many bits lie below the stored ones. HighBit is BitsStored - 1 by the standard (PS3.5 8.1.1);
-    older files used it to store at the top of the container."""
-    shift = int(ds.get("HighBit", bits_stored - 1)) + 1 - bits_stored
-    if not 0 <= shift <= ds.BitsAllocated - bits_stored:
+def _unused_bits(image: Image, bits_stored: int) -> tuple[int, int]:
+    """How many bits lie above and below the stored ones. HighBit is BitsStored - 1 by the standard
+    (PS3.5 8.1.1); older files used it to store at the top of the container."""
+    high_bit = bits_stored - 1 if image.high_bit is None else image.high_bit
+    below = high_bit + 1 - bits_stored
+    if not 0 <= below <= image.bits_allocated - bits_stored:
         raise ValueError("HighBit (0028,0102) does not fit BitsStored (0028,0101)")
-    return shift
+    return 8 * image.container.dtype.itemsize - bits_stored - below, below
 
 
-def _stored_bits(container: np.ndarray, header: SliceHeader, shift: int) -> np.ndarray:
-    """Stored values int64 (Y, X) out of their containers: masked to BitsStored, sign-extended."""
-    bits = header.bits_stored
-    values = (container.astype(np.int64) >> shift) & ((1 << bits) - 1)
-    if header.signed:
-        values -= (values >> (bits - 1)) << bits
+def _stored_bits(container: np.ndarray, signed: bool, above: int, below: int) -> np.ndarray:
+    """Stored values (Y, X) out of their containers, without the unused bits and sign-extended; where
+    all bits are used they are the containers themselves."""
+    if above < 0:  # the decoder found narrower pixels than the header tells of
+        container, above = container.astype(np.int64), above + 64 - 8 * container.dtype.itemsize
+    native = container.astype(container.dtype.newbyteorder("="), copy=False)
+    values = native.view(f"{'i' if signed else 'u'}{native.dtype.itemsize}")
+    if above == below == 0:
+        return values
+    values = values << above
+    values >>= above + below
     return values
 
 
-def _is_padding(container: np.ndarray, values: np.ndarray, padding: list[int]) -> np.ndarray | None:
+def _is_padding(image: Image, values: np.ndarray) -> np.ndarray | None:
     """Which pixels hold the padding value, or lie between it and the range limit (PS3.3 C.7.5.1.1.2).
 
     Files write the value as unsigned or signed at will, and beyond BitsStored: it is compared modulo
     the container, and with the stored value as well.
     """
-    if not padding:
+    if not image.padding:
         return None
-    span = 1 << (8 * container.dtype.itemsize)
-    found = np.zeros(values.shape, dtype=bool)
-    low, high = min(padding), max(padding)
-    for pixels in (container.astype(np.int64), values):
-        found |= (pixels - low) % span <= (high - low) % span
+    container = image.container
+    unsigned = np.dtype(f"u{container.dtype.itemsize}")
+    span = 1 << (8 * unsigned.itemsize)
+    low, high = min(image.padding), max(image.padding)
+
+    def within(pixels: np.ndarray) -> np.ndarray:
+        above_low = pixels.astype(unsigned, copy=False) - unsigned.type(low % span)
+        inside: np.ndarray = above_low <= unsigned.type((high - low) % span)
+        return inside
+
+    found = within(container)
+    if not np.may_share_memory(container, values):
+        found |= within(values)
     return found

@@ -72,7 +72,18 @@ def test_help_answers_without_the_heavy_rooms(words: list[str]) -> None:
 
 def test_every_verb_has_an_example(run: Run) -> None:
     _, out, _ = run("--help")
-    verbs = ["phantom", "import", "inspect", "prepare", "train", "ablate", "report", "demo", "predict"]
+    verbs = [
+        "phantom",
+        "import",
+        "inspect",
+        "convert",
+        "prepare",
+        "train",
+        "ablate",
+        "report",
+        "demo",
+        "predict",
+    ]
     for verb in verbs:
         assert verb in out
         code, text, _ = run(verb, "--help")

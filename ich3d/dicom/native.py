@@ -1,0 +1,70 @@
+"""The pixels of a file as they lie there, and the short way to those of an ordinary one: 16-bit native
+containers are seen where they were read to, without a copy."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from ich3d.dicom.walk import Unusual, Value, walk
+
+_NUMBER_OF_FRAMES: Final = 0x00280008
+_ROWS: Final = 0x00280010
+_COLUMNS: Final = 0x00280011
+_HIGH_BIT: Final = 0x00280102
+_SIGNED: Final = 0x00280103
+_PADDING: Final = (0x00280120, 0x00280121)
+_ONE_SAMPLE: Final = {0x00280002: 1, 0x00280100: 16}
+"""SamplesPerPixel and BitsAllocated of an ordinary image."""
+
+_WANTED: Final = frozenset({_NUMBER_OF_FRAMES, _ROWS, _COLUMNS, _HIGH_BIT, _SIGNED, *_PADDING, *_ONE_SAMPLE})
+
+
+@dataclass(frozen=True)
+class Image:
+    """Pixel containers (Y, X), unused bits and all; HighBit, if given; PixelPaddingValue and
+    PixelPaddingRangeLimit, those that are given."""
+
+    container: np.ndarray
+    bits_allocated: int
+    high_bit: int | None
+    padding: tuple[int, ...]
+
+
+def native_image(content: bytes) -> Image | None:
+    """The image in the bytes of a file, where it is one little-endian frame of 16 bits, else None."""
+    try:
+        walked = walk(content, _WANTED)
+        if walked.transfer_syntax not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+            return None
+        values = walked.values
+        if any(_short(values[tag]) != expected for tag, expected in _ONE_SAMPLE.items()):
+            return None
+        if _NUMBER_OF_FRAMES in values:
+            return None
+        rows, columns = _short(values[_ROWS]), _short(values[_COLUMNS])
+        signed = _short(values[_SIGNED]) == 1
+        padding = tuple(_padding(values[tag], signed) for tag in _PADDING if tag in values)
+        high_bit = _short(values[_HIGH_BIT]) if _HIGH_BIT in values else None
+    except (Unusual, KeyError):
+        return None
+    start, length = walked.pixels_at, walked.pixels_length
+    if length != 2 * rows * columns or start + length > len(content):
+        return None
+    container = np.frombuffer(content, dtype="<u2", count=rows * columns, offset=start)
+    return Image(container.reshape(rows, columns), 16, high_bit, padding)
+
+
+def _short(value: Value) -> int:
+    """One unsigned short (PS3.5 6.2, VR US)."""
+    if value.vr not in (b"", b"US") or len(value.raw) != 2:
+        raise Unusual
+    return int.from_bytes(value.raw, "little")
+
+
+def _padding(value: Value, signed: bool) -> int:
+    """US or SS: as its VR says, and where the file is implicit, as the pixels are (PS3.5 A.1)."""
+    if value.vr not in (b"", b"US", b"SS") or len(value.raw) != 2:
+        raise Unusual
+    return int.from_bytes(value.raw, "little", signed=value.vr == b"SS" or (not value.vr and signed))

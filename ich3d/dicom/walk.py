@@ -1,0 +1,137 @@
+"""The elements of an ordinary file, without pydicom: a tenth of its time for the same bytes.
+
+Ordinary is strict: preamble and file meta, little endian, implicit or explicit VR as declared, known VRs,
+ascending tags (PS3.5 7.1, PS3.10 7.1). Anything else raises `Unusual`, and is pydicom's to read.
+"""
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from struct import Struct, error
+from typing import Final, NamedTuple
+
+from pydicom.uid import ImplicitVRLittleEndian
+
+PIXEL_DATA: Final = 0x7FE00010
+UNDEFINED_LENGTH: Final = 0xFFFFFFFF
+
+_ITEM: Final = 0xFFFEE000
+_ITEM_END: Final = 0xFFFEE00D
+_SEQUENCE_END: Final = 0xFFFEE0DD
+_TRANSFER_SYNTAX: Final = 0x00020010
+_LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_SHORT_VRS: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+
+_implicit = Struct("<HHI").unpack_from
+_explicit = Struct("<HH2sH").unpack_from
+_long = Struct("<I").unpack_from
+
+
+class Unusual(Exception):
+    """The file is not of the ordinary form; nothing is said about whether it is sound."""
+
+
+class Value(NamedTuple):
+    """An element's bytes and VR, which is empty in an implicit file."""
+
+    vr: bytes
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class Walked:
+    """The wanted elements before PixelData by tag, and where in the file PixelData's value lies."""
+
+    transfer_syntax: str
+    values: Mapping[int, Value]
+    pixels_at: int
+    pixels_length: int
+
+
+def walk(content: bytes, wanted: Container[int]) -> Walked:
+    """Walk a file up to PixelData. `content` is the file, or as much of its beginning as holds the header."""
+    try:
+        return _walk(content, wanted)
+    except (error, RecursionError):
+        raise Unusual from None
+
+
+def _walk(content: bytes, wanted: Container[int]) -> Walked:
+    if content[128:132] != b"DICM":
+        raise Unusual
+    transfer_syntax, at = _file_meta(content)
+    implicit = transfer_syntax == ImplicitVRLittleEndian
+    if implicit and content[at + 4 : at + 6].isalpha() and content[at + 4 : at + 6].isupper():
+        raise Unusual  # a VR where none should be
+    values: dict[int, Value] = {}
+    before = 0x0002FFFF
+    while True:
+        tag, vr, start, length = _element(content, at, implicit)
+        if tag <= before:
+            raise Unusual
+        if tag >= PIXEL_DATA:
+            break
+        before = tag
+        at = _end(content, vr, start, length, implicit)
+        if tag in wanted:
+            if at > len(content):
+                raise Unusual
+            values[tag] = Value(vr, content[start:at])
+    if tag != PIXEL_DATA:
+        raise Unusual
+    return Walked(transfer_syntax, values, start, length)
+
+
+def _file_meta(content: bytes) -> tuple[str, int]:
+    """TransferSyntaxUID, and where the data set begins: after the last element of group 0002."""
+    at, before, transfer_syntax = 132, 0, None
+    while content[at : at + 2] == b"\2\0":
+        tag, _, start, length = _element(content, at, implicit=False)
+        if tag <= before:
+            raise Unusual
+        at, before = start + length, tag
+        if tag == _TRANSFER_SYNTAX:
+            transfer_syntax = content[start:at].rstrip(b"\0 ").decode("latin-1")
+    if transfer_syntax is None:
+        raise Unusual
+    return transfer_syntax, at
+
+
+def _element(content: bytes, at: int, implicit: bool) -> tuple[int, bytes, int, int]:
+    """Tag, VR, start and length of the value of the element at `at` (PS3.5 7.1.2, 7.1.3)."""
+    if implicit:
+        group, element, length = _implicit(content, at)
+        return group << 16 | element, b"", at + 8, length
+    group, element, vr, length = _explicit(content, at)
+    if vr in _SHORT_VRS:
+        return group << 16 | element, vr, at + 8, length
+    if vr in _LONG_VRS:
+        (length,) = _long(content, at + 8)
+        return group << 16 | element, vr, at + 12, length
+    raise Unusual
+
+
+def _end(content: bytes, vr: bytes, start: int, length: int, implicit: bool) -> int:
+    """Where a value ends; a sequence of undefined length at its delimiter (PS3.5 7.5)."""
+    if length != UNDEFINED_LENGTH:
+        return start + length
+    if not implicit and vr != b"SQ":
+        raise Unusual
+    at = start
+    while True:
+        group, element, length = _implicit(content, at)
+        at += 8
+        tag = group << 16 | element
+        if tag == _SEQUENCE_END:
+            return at
+        if tag != _ITEM:
+            raise Unusual
+        at = _item_end(content, at, implicit) if length == UNDEFINED_LENGTH else at + length
+
+
+def _item_end(content: bytes, at: int, implicit: bool) -> int:
+    while True:
+        group, element, _ = _implicit(content, at)
+        if group << 16 | element == _ITEM_END:
+            return at + 8
+        _, vr, start, length = _element(content, at, implicit)
+        at = _end(content, vr, start, length, implicit)
