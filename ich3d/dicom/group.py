@@ -131,7 +131,9 @@ def _volumes(found: list[Stack], root: Path) -> Sorted:
     series_uid = headers[0].series_uid or uid("series", *sorted(header.sop_uid for header in headers))
     series = []
     for number, stack in enumerate(found, start=1):
-        slices = [replace(header, series_uid=series_uid) for header in stack.slices]
+        slices = stack.slices
+        if not headers[0].series_uid:
+            slices = tuple(replace(header, series_uid=series_uid) for header in slices)
         volume_id = f"{series_uid}-{number}" if len(found) > 1 else series_uid
         own = (*reasons, *_remarks(stack, {header.file for header in headers}, root))
         series.append(order(slices, volume_id, root, own))

@@ -9,7 +9,7 @@ from typing import Final
 from ich3d.core.codes import Code
 from ich3d.core.errors import DataError
 from ich3d.core.types import FileRef, LeftOut, Rejected, Series
-from ich3d.dicom.files import files_below, members
+from ich3d.dicom.files import files_below, members, without_repeats
 from ich3d.dicom.group import Policy, sort_out
 from ich3d.dicom.header import Flawed, Foreign, Slices, Zip, read_file
 from ich3d.dicom.series import relative
@@ -47,8 +47,7 @@ def index_all(paths: Sequence[Path], progress: Progress = iter, policy: Policy =
             raise DataError(f"no file or folder {path}")
     root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in paths]))
     named = [file for path in paths for file in (files_below(path) if path.is_dir() else [path])]
-    files = list({file.resolve(): file for file in reversed(named)}.values())[::-1]
-    items = _read_all([FileRef(file) for file in files], progress)
+    items = _read_all([FileRef(file) for file in without_repeats(named)], progress)
     left_out = [_left_out(item, root) for item in items if isinstance(item, Foreign)]
     found = [item for item in items if not isinstance(item, Foreign)]
     result = sort_out(found, root, policy)
