@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEGLosslessSV1, RLELossless
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from ich3d.core.codes import Code
 from ich3d.core.types import Rejected, Volume
@@ -273,6 +280,35 @@ def test_rle_is_decoded_exactly(write_stack):
     ds.compress(RLELossless, generate_instance_uid=False)
     ds.save_as(path)
     assert np.array_equal(load(path).hu, before)
+
+
+def test_encodings_may_be_mixed_within_a_series(tmp_path, write_stack, make_stack):
+    implicit, big, rle, jpeg, jpeg2000, plain = write_stack(n=6)
+    hu = make_stack(n=6).hu
+    store(implicit, hu[0], ImplicitVRLittleEndian)
+    store(big, hu[1], ExplicitVRBigEndian)
+    ds = pydicom.dcmread(rle)
+    ds.compress(RLELossless, generate_instance_uid=False)
+    ds.save_as(rle)
+    put_frame(jpeg, *compressed(jpeg, "JPEG"))
+    syntax, frame = compressed(jpeg2000, "JPEG2000")
+    assert syntax == JPEG2000Lossless
+    put_frame(jpeg2000, syntax, frame)
+    volume = load(tmp_path)
+    assert [header.path for header in volume.series.headers][-1] == plain
+    assert np.array_equal(volume.hu, hu)
+
+
+def test_jpeg_ls_is_decoded_exactly(write_stack):
+    """The frame is that of a file in pydicom's wheel, which ships the same image without compression."""
+    files = [get_testdata_file(f"MR_small{kind}.dcm", download=False) for kind in ("", "_jpeg_ls_lossless")]
+    native, packed = (pydicom.dcmread(str(file)) for file in files)
+    (path,) = write_stack(n=1)
+    store(path, native.pixel_array)
+    before = load(path).hu
+    put_frame(path, JPEGLSLossless, next(generate_frames(packed.PixelData, number_of_frames=1)))
+    assert np.array_equal(load(path).hu, before)
+    assert before.max() > 1000
 
 
 def test_a_compressed_file_cut_within_its_frame_is_rejected(write_stack):
