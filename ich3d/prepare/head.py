@@ -4,7 +4,6 @@ Turned once, here: slices run inferior to superior, rows toward posterior, colum
 patient's left (LPS +z, +y, +x). Tilted stacks keep their slices as they were acquired.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +17,6 @@ AIR_HU = -1024
 TISSUE_HU = -300  # between fat (about -100) and air; head holders of foam stay below
 COARSE_MM = 2.0  # grid on which the head is looked for
 MIN_HEAD_CM2 = 30.0  # the largest section of a newborn's head has about 70 cm2
-MAX_LEAN_DEG = 28.0  # a head turned further lies on its side
-LEAN_GAIN = 0.003  # of correlation, by which a leaning axis must be better than an upright one
-MAX_ASIDE_MM = 16.0  # from the middle of the head's box to its midline
 AXIAL_COS = np.cos(np.radians(45))
 BRAIN_HU = (0, 80)
 
@@ -58,54 +54,32 @@ def turn(volume: Volume) -> TurnedVolume | Rejected:
     return TurnedVolume(np.ascontiguousarray(hu[tuple(steps)]), z_mm, keys, (row_mm, col_mm))
 
 
-@dataclass(frozen=True)
-class HeadPlace:
-    """Where a head lies in its images: a point of the midline, (down the rows, along the columns) in mm from
-    the image's corner, and how far the midline leans out of the columns, in degrees, positive where the top
-    of the image leans toward its right."""
-
-    row_mm: float
-    column_mm: float
-    lean_deg: float
-
-
 def crop(volume: TurnedVolume, config: PrepareConfig) -> np.ndarray | None:
-    """HU int16 (Z, H, W) on the config's grid, centred on the head, its midline upright and in the middle,
-    so that one side can be compared with the other; None where no head is found."""
-    place = head_place(volume)
-    if place is None:
+    """HU int16 (Z, H, W) on the config's grid, centred on the head; None where no head is found."""
+    center = head_center_mm(volume)
+    if center is None:
         return None
     size, pixel = config.matrix, config.pixel_mm
-    if place.lean_deg == 0:
-        return _resample(volume.hu, *_grid(volume, place, size, pixel))
-    # Turning interpolates. On pixels of half the size, where the image has them, it blurs less.
-    finer = 2 if pixel >= 2 * max(volume.spacing_mm) else 1
-    lean = np.radians(place.lean_deg)
-    reach = math.ceil(size * finer * (abs(np.cos(lean)) + abs(np.sin(lean))) / 2) + 1
-    wide = _resample(volume.hu, *_grid(volume, place, 2 * reach, pixel / finer))
-    out = np.empty((len(wide), size, size), dtype=np.int16)
-    middle, about = np.full(2, size * finer / 2 - 0.5), np.full(2, reach - 0.5)
-    for index, image in enumerate(wide):
-        above_air = image.astype(np.float32) - AIR_HU
-        upright = _turned(above_air, place.lean_deg, about, middle, (size * finer, size * finer))
-        out[index] = np.rint(upright.reshape(size, finer, size, finer).mean(axis=(1, 3)) + AIR_HU)
-    return out
+    rows, columns = (
+        _weights(n, spacing, size, pixel, start_mm=middle - size * pixel / 2)
+        for n, spacing, middle in zip(volume.hu.shape[1:], volume.spacing_mm, center, strict=True)
+    )
+    return _resample(volume.hu, rows, columns)
 
 
-def head_place(volume: TurnedVolume) -> HeadPlace | None:
-    """The place of the head, None where there is none.
+def head_center_mm(volume: TurnedVolume) -> tuple[float, float] | None:
+    """Centre of the head in plane, (down the rows, along the columns) in mm from the image's corner.
 
-    The head is the largest connected body of tissue once thin things (the table) are opened away. Its
-    middle is the median over its larger sections of their bounding boxes' centres, then moved to the
-    midline: the axis about which the mean of these sections is most like its own mirror image.
+    The head is the largest connected body of tissue once thin things (the table) are opened away;
+    the centre is the median over its larger sections of their bounding boxes' centres.
     """
     grids = [
         _weights(n, spacing, max(1, int(n * spacing / COARSE_MM)), COARSE_MM, 0.0)
         for n, spacing in zip(volume.hu.shape[1:], volume.spacing_mm, strict=True)
     ]
-    coarse = _resample(volume.hu, *grids)
+    tissue = _resample(volume.hu, *grids) > TISSUE_HU
     disk = np.hypot(*np.mgrid[-3:4, -3:4]) <= 3
-    opened = ndimage.binary_opening(coarse > TISSUE_HU, disk[None])
+    opened = ndimage.binary_opening(tissue, disk[None])
     parts, count = ndimage.label(opened)
     if count == 0:
         return None
@@ -113,56 +87,12 @@ def head_place(volume: TurnedVolume) -> HeadPlace | None:
     area_cm2 = head.sum(axis=(1, 2)) * (COARSE_MM / 10) ** 2
     if area_cm2.max() < MIN_HEAD_CM2:
         return None
-    large = area_cm2 > area_cm2.max() / 2
-    boxes = [ndimage.find_objects(section.astype(np.int8))[0] for section in head[large]]
-    row, column = np.median([[(side.start + side.stop) / 2 for side in box] for box in boxes], axis=0)
-    hu = np.where(head[large], coarse[large].clip(TISSUE_HU, -TISSUE_HU), TISSUE_HU)
-    lean, aside = _midline(hu.mean(axis=0) - TISSUE_HU, row - 0.5, column - 0.5)
-    across, down = aside * np.cos(np.radians(lean)), aside * np.sin(np.radians(lean))
-    return HeadPlace(float(row + down) * COARSE_MM, float(column + across) * COARSE_MM, lean)
-
-
-def _midline(section: np.ndarray, row: float, column: float) -> tuple[float, float]:
-    """Lean in degrees of the axis of symmetry of `section` (Y, X), and how many pixels it lies to the right
-    of (row, column), across itself. Upright where nothing speaks for a lean."""
-    smooth = ndimage.gaussian_filter(section, 1.0)  # turning smooths too: all angles start alike
-    about = np.array([row, column])
-
-    def fit(lean: float) -> tuple[float, float]:
-        return _mirror_fit(_turned(smooth, lean, about, about, smooth.shape), column)
-
-    best, (least, aside) = 0.0, fit(0.0)
-    least += LEAN_GAIN
-    for step, reach in ((4.0, MAX_LEAN_DEG), (1.0, 3.0)):
-        fits = {float(lean): fit(lean) for lean in best + np.arange(-reach, reach + step / 2, step)}
-        top = max(fits, key=lambda lean: fits[lean][0])
-        if fits[top][0] > least:
-            best, (least, aside) = top, fits[top]
-    return best, aside
-
-
-def _mirror_fit(image: np.ndarray, column: float) -> tuple[float, float]:
-    """Correlation of `image` (Y, X) with its best mirror image about an upright axis, and how many columns
-    that axis lies to the right of `column`."""
-    width = image.shape[1]
-    centered = image - image.mean()
-    spectrum = np.fft.rfft(centered, 2 * width, axis=1)
-    # The sum over x of f(x) f(s - x), for every s at once; s is twice the axis.
-    products = np.fft.irfft((spectrum**2).sum(axis=0), 2 * width)
-    near = np.abs(np.arange(2 * width) / 2 - column) <= MAX_ASIDE_MM / COARSE_MM
-    best = int(np.flatnonzero(near)[np.argmax(products[near])])
-    return float(products[best] / max(1e-9, (centered**2).sum())), best / 2 - column
-
-
-def _turned(
-    image: np.ndarray, lean: float, about: np.ndarray, to: np.ndarray, shape: tuple[int, ...]
-) -> np.ndarray:
-    """`image` (Y, X) turned so that what leans by `lean` degrees stands upright, its pixel `about` brought to
-    `to` in an image of `shape`; zero outside."""
-    cos, sin = np.cos(np.radians(lean)), np.sin(np.radians(lean))
-    matrix = np.array([[cos, sin], [-sin, cos]])
-    offset = about - matrix @ to
-    return np.asarray(ndimage.affine_transform(image, matrix, offset, shape, order=1))
+    boxes = [
+        ndimage.find_objects(section.astype(np.int8))[0] for section in head[area_cm2 > area_cm2.max() / 2]
+    ]
+    middles = [[(side.start + side.stop) / 2 for side in box] for box in boxes]
+    row, column = np.median(middles, axis=0) * COARSE_MM
+    return float(row), float(column)
 
 
 def brain_cm2(volume: TurnedVolume) -> np.ndarray:
@@ -170,17 +100,6 @@ def brain_cm2(volume: TurnedVolume) -> np.ndarray:
     low, high = BRAIN_HU
     inside = (volume.hu > low) & (volume.hu <= high)
     return np.asarray(inside.sum(axis=(1, 2)) * (volume.spacing_mm[0] * volume.spacing_mm[1] / 100))
-
-
-def _grid(volume: TurnedVolume, place: HeadPlace, size: int, pixel: float) -> tuple[np.ndarray, np.ndarray]:
-    """The resampling matrices of rows and columns for `size` x `size` pixels of `pixel` mm about the head."""
-    rows, columns = (
-        _weights(n, spacing, size, pixel, start_mm=middle - size * pixel / 2)
-        for n, spacing, middle in zip(
-            volume.hu.shape[1:], volume.spacing_mm, (place.row_mm, place.column_mm), strict=True
-        )
-    )
-    return rows, columns
 
 
 def _weights(n: int, spacing: float, size: int, pixel: float, start_mm: float) -> np.ndarray:
