@@ -4,16 +4,21 @@ Rows: base rate, position only, then encoder and context, each without and with 
 stacker on the encoder alone never sees a context score.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ich3d.context.batch import context_input
 from ich3d.core.config import Config
 from ich3d.core.console import Progress, quiet
+from ich3d.core.metrics import sigmoid
 from ich3d.core.seeds import derive
+from ich3d.core.types import SliceEmbeddings
 from ich3d.core.workspace import Workspace, read_csv, replacing, write_csv
+from ich3d.pipeline.train import read_embeddings
 from ich3d.results import (
     OutOfFold,
     Row,
@@ -49,7 +54,7 @@ def ablate(config: Config, progress: Progress = quiet) -> list[Row]:
         "base rate": result.rows["base rate"],
         "position only": result.rows["position only"],
         "encoder": result.rows["encoder"],
-        "encoder + stacker": stacked_encoder(result, config, progress),
+        "encoder + stacker": stacked_encoder(result, read_embeddings(config), config, progress),
         "context": result.rows["context"],
         "context + stacker": result.rows["stack"],
     }
@@ -63,14 +68,19 @@ def ablate(config: Config, progress: Progress = quiet) -> list[Row]:
     return lines
 
 
-def stacked_encoder(result: OutOfFold, config: Config, progress: Progress = quiet) -> np.ndarray:
-    """Out-of-fold probabilities (N, K) of a stacker that reads encoder scores alone."""
+def stacked_encoder(
+    result: OutOfFold,
+    embedded: Mapping[str, SliceEmbeddings],
+    config: Config,
+    progress: Progress = quiet,
+) -> np.ndarray:
+    """Out-of-fold probabilities (N, K) of a stacker that reads the encoder's standardised logits alone."""
     encoder = result.rows["encoder"].astype(np.float32)
-    z_mm, series = result.table["z_mm"].to_numpy(), result.table.groupby("volume_id", sort=False).indices
-    blocks = [
-        build_features({"encoder": encoder[index]}, z_mm[index], config.stack.reach_mm).set_index(index)
-        for index in series.values()
-    ]
+    z_mm, blocks = result.table["z_mm"].to_numpy(), []
+    for name, index in result.table.groupby("volume_id", sort=False).indices.items():
+        series = context_input(embedded[str(name)], z_mm[index])
+        features = build_features({"encoder": sigmoid(series.logits)}, z_mm[index], config.stack.reach_mm)
+        blocks.append(features.set_index(index))
     rows = StackRows(
         features=pd.concat(blocks).sort_index(),
         start=encoder,

@@ -43,7 +43,7 @@ from ich3d.slices.train import embed_volumes, train_encoder
 from ich3d.stack.booster import LabelStack, StackRows, fit_stack, score_stack
 
 log = logging.getLogger(__name__)
-STAGE_FORMAT = 2  # raised when training changes, so that what an earlier version trained is trained again
+STAGE_FORMAT = 3  # raised when training changes, so that what an earlier version trained is trained again
 
 
 def train(config: Config, progress: Progress = quiet) -> Workspace:
@@ -86,6 +86,16 @@ def oof_table(store: Store, scores: dict[str, SliceScores]) -> pd.DataFrame:
 def read_oof(workspace: Workspace, stage: str) -> pd.DataFrame:
     """The out-of-fold scores of a stage, as `oof_table` made them."""
     return read_csv(workspace.oof(stage), text=("volume_id", "sop_uid", "group_id"))
+
+
+def read_embeddings(config: Config) -> dict[str, SliceEmbeddings]:
+    """The held-out embeddings of a run, by volume."""
+    workspace = Workspace(Path(config.workspace))
+    return {
+        item.volume_id: item
+        for fold in range(config.prepare.folds)
+        for item in load_embeddings(workspace.stage("encoder", fold) / "embeddings.safetensors")
+    }
 
 
 class _Run:

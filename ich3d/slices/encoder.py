@@ -46,18 +46,24 @@ class SliceEncoder(nn.Module):
         self.head = nn.Linear(self.embedding_width, len(LABELS))
 
     def forward(self, hu: torch.Tensor, is_copy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.encode(self.image(hu, is_copy))
+        return self.encode(self.image(self.with_mirror(hu), is_copy))
+
+    def with_mirror(self, hu: torch.Tensor) -> torch.Tensor:
+        """`hu` (B, S, H, W) and, where the network looks for asymmetry, the centre slice's mirror image last.
+
+        Joined before augmentation, so that it stays the head's own however the head is then turned.
+        """
+        return torch.cat([hu, hu[:, [self.slices // 2]].flip(-1)], dim=1) if self.symmetry else hu
 
     def image(self, hu: torch.Tensor, is_copy: torch.Tensor) -> torch.Tensor:
-        """The network's input (B, C, H, W): windowed slices, flags, asymmetry."""
+        """The network's input (B, C, H, W) from what `with_mirror` gave: windows, flags, asymmetry."""
         planes = (hu.float().unsqueeze(2) - self.low[:, None, None]) / self.width[:, None, None]
-        planes = planes.clamp(0, 1)  # (B, S, windows, H, W)
-        channels = [planes.flatten(1, 2) - 0.5]
+        planes = planes.clamp(0, 1)  # (B, S or S + 1, windows, H, W)
+        channels = [planes[:, : self.slices].flatten(1, 2) - 0.5]
         if self.slices > 1:
             channels.append(is_copy.to(planes.dtype)[..., None, None].expand(-1, -1, *planes.shape[3:]))
         if self.symmetry:
-            center = planes[:, self.slices // 2]
-            channels.append(center - center.flip(-1))
+            channels.append(planes[:, self.slices // 2] - planes[:, -1])
         return torch.cat(channels, dim=1).contiguous(memory_format=torch.channels_last)
 
     def encode(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

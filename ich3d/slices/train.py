@@ -73,7 +73,8 @@ def _train_member(
     def loss(model: torch.nn.Module, batch: SliceBatch) -> torch.Tensor:
         batch = batch.to(where)
         assert isinstance(model, SliceEncoder)
-        image = model.image(augment(batch.hu, torch.default_generator), batch.is_copy)
+        hu = augment(model.with_mirror(batch.hu), torch.default_generator)
+        image = model.image(hu, batch.is_copy)
         target = batch.target
         if settings.mixup:
             image, target = mix(image, target, settings.mixup)

@@ -17,6 +17,7 @@ from ich3d.core.types import FitPatients
 from ich3d.core.workspace import Workspace, read_csv, read_json, write_csv, write_json
 from ich3d.nulls import base_rate, place, position_only
 from ich3d.pipeline import load_model, train
+from ich3d.pipeline.train import read_embeddings
 from ich3d.prepare.store import Store
 from ich3d.results import out_of_fold
 from ich3d.slices.embed import load_embeddings, save_embeddings
@@ -116,12 +117,7 @@ def test_labels_of_a_fold_do_not_touch_its_encoder(
 def test_labels_of_a_fold_do_not_touch_its_context_model(
     finished_run: Config, inverted: Store, tmp_path: Path
 ) -> None:
-    workspace = Workspace(Path(finished_run.workspace))
-    embedded = {
-        item.volume_id: item
-        for fold in range(finished_run.prepare.folds)
-        for item in load_embeddings(workspace.stage("encoder", fold) / "embeddings.safetensors")
-    }
+    workspace, embedded = Workspace(Path(finished_run.workspace)), read_embeddings(finished_run)
     model, _ = train_context(inverted, embedded, finished_run, FOLD, tmp_path / "context")
     saved = load_file(workspace.stage("context", FOLD) / "weights.safetensors")
     for name, tensor in model.state_dict().items():
@@ -144,5 +140,6 @@ def test_labels_of_a_fold_do_not_touch_the_ablations_stacker(finished_run: Confi
     result = out_of_fold(Workspace(Path(finished_run.workspace)))
     own = result.fold == FOLD
     other = replace(result, target=np.where(own[:, None], 1 - result.target, result.target))
-    before, after = stacked_encoder(result, finished_run), stacked_encoder(other, finished_run)
+    embedded = read_embeddings(finished_run)
+    before, after = (stacked_encoder(rows, embedded, finished_run) for rows in (result, other))
     np.testing.assert_array_equal(before[own], after[own])

@@ -19,6 +19,7 @@ from ich3d.core.metrics import sigmoid, weighted_log_loss
 from ich3d.core.types import FitPatients, SliceEmbeddings
 from ich3d.core.windows import window
 from ich3d.learn import load_weights, masked_log_loss, save_weights
+from ich3d.slices.augment import MAX_NOISE_HU, augment
 from ich3d.slices.embed import embed, load_embeddings, save_embeddings
 from ich3d.slices.encoder import SliceEncoder, build_encoder
 
@@ -109,6 +110,17 @@ def test_a_tensor_of_another_shape_is_named(tmp_path: Path) -> None:
     path, sha256 = weights_file(tmp_path / "w.safetensors", tensors)
     with pytest.raises(ConfigError, match=r"layer1\.0\.conv1\.weight has shape \(1, 2, 3, 3\)"):
         build_encoder(replace(PLAIN, weights=path, weights_sha256=sha256))
+
+
+def test_a_symmetric_head_stays_symmetric_when_turned(small: SliceEncoder) -> None:
+    """Augmentation turns and shifts the slice; what sets it apart from its mirror image is noise alone."""
+    half = torch.linspace(0, 80, 24)
+    hu = torch.cat([half, half.flip(0)]).expand(8, 3, 48, 48)
+    torch.manual_seed(0)
+    turned = augment(small.with_mirror(hu), torch.default_generator)
+    asymmetry = small.image(turned, torch.zeros(8, 3, dtype=torch.bool))[:, -len(PLAIN.windows) :]
+    assert asymmetry[:, 0].abs().mean() < 2 * MAX_NOISE_HU / 80
+    assert (turned[:, 1] - turned[:, 1].flip(-1)).abs().mean() > 4 * MAX_NOISE_HU
 
 
 def test_the_windows_are_inside(small: SliceEncoder) -> None:
