@@ -36,8 +36,12 @@ class Code(StrEnum):
     IRREGULAR_SPACING = "irregular_spacing"
     HU_CLIPPED = "hu_clipped"
     WRAP_MENDED = "wrap_mended"
+    SHIFTED_SLICE = "shifted_slice"
+    INCOMPLETE = "incomplete"
     SINGLE_SLICE = "single_slice"
     SEVERAL_VOLUMES = "several_volumes"
+    INTERLEAVED = "interleaved"
+    REPEATED_SOP_UID = "repeated_sop_uid"
     NO_SERIES_UID = "no_series_uid"
 
 

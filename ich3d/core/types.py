@@ -59,11 +59,28 @@ class LeftOut:
     detail: str
 
 
-@dataclass(frozen=True)
-class SliceHeader:
-    """One slice's header, without pixels. Directions are unit vectors, lengths millimetres."""
+class FileRef(NamedTuple):
+    """Where the bytes of a file lie: on disk at `path`, or in the zip there, as its `member`."""
 
     path: Path
+    member: str = ""
+
+    @property
+    def name(self) -> Path:
+        """The path that sentences and tables show: a member lies in its zip as in a folder."""
+        return self.path / self.member.lstrip("/") if self.member else self.path
+
+
+@dataclass(frozen=True)
+class SliceHeader:
+    """One slice's header, without pixels. Directions are unit vectors, lengths millimetres.
+
+    `frame` counts from 1 in a multi-frame file, None in a single-frame one. `image_type`, `frame_type`,
+    `kernel` and `acquisition` are the texts of ImageType, FrameType, ConvolutionKernel and
+    AcquisitionNumber, empty where the file has none.
+    """
+
+    file: FileRef
     sop_uid: str
     series_uid: str
     study_uid: str
@@ -79,6 +96,15 @@ class SliceHeader:
     bits_stored: int
     signed: bool
     frame: int | None = None
+    image_type: str = ""
+    frame_type: str = ""
+    kernel: str = ""
+    acquisition: str = ""
+
+    @property
+    def path(self) -> Path:
+        """What sentences and tables call the file; `file` says where its bytes are."""
+        return self.file.name
 
 
 @dataclass(frozen=True)

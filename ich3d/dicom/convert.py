@@ -127,8 +127,8 @@ def _no_affine(volume: Volume) -> Reason | None:
     if series.spacing_mm is None:
         return _single(series)
     if volume.affine_mm is None:
-        detail = next(r.detail for r in series.reasons if r.code is Code.IRREGULAR_SPACING)
-        return Reason(Code.IRREGULAR_SPACING, f"{detail}: it is written only with --deskew")
+        odd = next(r for r in series.reasons if r.code in (Code.IRREGULAR_SPACING, Code.SHIFTED_SLICE))
+        return Reason(odd.code, f"{odd.detail}: it is written only with --deskew")
     line = np.outer(np.arange(len(series)), volume.affine_mm[:3, 2]) + volume.affine_mm[:3, 3]
     stray = np.linalg.norm([h.position_mm for h in series.headers] - line, axis=1)
     worst = int(np.argmax(stray))

@@ -1,4 +1,4 @@
-"""Headers to volumes: which slices belong together, which are copies, and what may not stand together."""
+"""The slices of each SeriesInstanceUID to volumes: what may stand together, and what takes it all along."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from ich3d.core.codes import Code
-from ich3d.core.types import LeftOut, Reason, Rejected, Series, SliceHeader
+from ich3d.core.types import FileRef, LeftOut, Reason, Rejected, Series, SliceHeader
 from ich3d.dicom.elements import tag_text
-from ich3d.dicom.header import Flawed
-from ich3d.dicom.pixels import read_stored
-from ich3d.dicom.series import SAME_PLACE_MM, order, project, relative
+from ich3d.dicom.header import Flawed, Slices
+from ich3d.dicom.series import name_of, order, project, relative
+from ich3d.dicom.stacks import CLEAN_STACK, MARKS, Compare, Stack, Twin, interleaved, same_slice, stacks
 from ich3d.dicom.write import uid
 
 SPACING_TOLERANCE: Final = 1e-3
@@ -21,9 +19,6 @@ SPACING_TOLERANCE: Final = 1e-3
 
 ORIENTATION_TOLERANCE: Final = 1e-3
 """Largest difference of one ImageOrientationPatient component within one volume."""
-
-CLEAN_STACK: Final = 3
-"""Fewest slices that may stand beside another volume of the same SeriesInstanceUID."""
 
 _NAMED: Final = 5
 
@@ -37,21 +32,21 @@ class Sorted:
     rejected: tuple[Rejected, ...] = ()
 
 
-def sort_out(found: Sequence[SliceHeader | Flawed], root: Path) -> Sorted:
+def sort_out(found: Sequence[Slices | Flawed], root: Path, compare: Compare = same_slice) -> Sorted:
     """Every file of `found` in a series, left out as a copy, or rejected; names are relative to `root`.
 
     One SeriesInstanceUID is one series; files that name none are one series a folder.
     """
-    files: dict[str | Path, list[SliceHeader | Flawed]] = defaultdict(list)
+    series: dict[str | Path, list[SliceHeader | Flawed]] = defaultdict(list)
     alone = []
-    for item in found:
-        if item.series_uid is None:
-            assert isinstance(item, Flawed)
-            name = relative(item.path, root)
-            alone.append(Rejected(name, item.code, item.detail, (name,)))
+    for item in sorted(found, key=lambda item: _file(item).name):
+        slices = (item,) if isinstance(item, Flawed) else item
+        series_uid = slices[0].series_uid
+        if isinstance(item, Flawed) and series_uid is None:
+            alone.append(_rejected_alone(item, root))
         else:
-            files[item.series_uid or item.path.parent].append(item)
-    results = [_one_series(_by_name(items), root) for items in files.values()]
+            series[series_uid or _file(item).name.parent].extend(slices)
+    results = [_one_series(slices, root, compare) for slices in series.values()]
     return Sorted(
         tuple(series for result in results for series in result.series),
         tuple(left_out for result in results for left_out in result.left_out),
@@ -59,55 +54,109 @@ def sort_out(found: Sequence[SliceHeader | Flawed], root: Path) -> Sorted:
     )
 
 
-def _one_series(items: list[SliceHeader | Flawed], root: Path) -> Sorted:
+def _file(item: Slices | Flawed) -> FileRef:
+    return item.file if isinstance(item, Flawed) else item[0].file
+
+
+def _rejected_alone(item: Flawed, root: Path) -> Rejected:
+    name = relative(item.file.name, root)
+    return Rejected(name, item.code, f"{name}: {item.problem}", (name,))
+
+
+def _one_series(items: list[SliceHeader | Flawed], root: Path, compare: Compare) -> Sorted:
     flawed = [item for item in items if isinstance(item, Flawed)]
     headers = [item for item in items if isinstance(item, SliceHeader)]
     if flawed:
         more = f"; {len(flawed) - 1} more files are flawed" if len(flawed) > 1 else ""
-        return _reject(items, root, flawed[0].code, flawed[0].detail + more)
+        problem = f"{relative(flawed[0].file.name, root)}: {flawed[0].problem}{more}"
+        return _reject(items, root, flawed[0].code, problem)
     if len({header.patient_id for header in headers}) > 1:
         return _reject(items, root, Code.MIXED_PATIENTS, _two_patients(headers, root))
-    kept: list[list[SliceHeader]] = []
-    copies: list[LeftOut] = []
+    found: list[Stack] = []
     for group in _groups(headers):
-        match _without_copies(group, root):
+        match stacks(group, root, compare):
             case Reason(code, detail):
                 return _reject(items, root, code, detail)
-            case (slices, left_out):
-                kept.append(slices)
-                copies.extend(left_out)
-    volumes = _volumes(kept, root)
-    if len(volumes) > 1 and not all(len(v) >= CLEAN_STACK and v.is_regular for v in volumes):
-        return _reject(items, root, Code.MIXED_GEOMETRY, _odd_slices(kept, root))
-    return Sorted(volumes, tuple(copies))
+            case list(inner):
+                found += inner
+    if len(found) > 1 and not all(stack.is_clean for stack in found):
+        return _reject(items, root, Code.MIXED_GEOMETRY, _odd_slices(found, root))
+    return _volumes(found, root)
 
 
-def _volumes(groups: list[list[SliceHeader]], root: Path) -> tuple[Series, ...]:
-    """The ordered series of each group, numbered by lowest position where there are several."""
-    groups = sorted(groups, key=lambda group: (float(project(group).min()), group[0].sop_uid))
-    first = groups[0][0]
-    reasons: tuple[Reason, ...] = ()
-    series_uid = first.series_uid
-    if not series_uid:
-        series_uid = uid("series", *sorted(header.sop_uid for group in groups for header in group))
-        folder = relative(first.path.parent, root)
-        reasons = (
-            Reason(
-                Code.NO_SERIES_UID,
-                f"{folder}: {tag_text('SeriesInstanceUID')} is missing, the folder is one series",
-            ),
-        )
-        groups = [[replace(header, series_uid=series_uid) for header in group] for group in groups]
-    if len(groups) == 1:
-        return (order(groups[0], series_uid, root, reasons),)
-    several = Reason(
-        Code.SEVERAL_VOLUMES,
-        f"{tag_text('SeriesInstanceUID')} holds {len(groups)} volumes of different geometry",
-    )
-    return tuple(
-        order(group, f"{series_uid}-{number}", root, (*reasons, several))
-        for number, group in enumerate(groups, start=1)
-    )
+def _volumes(found: list[Stack], root: Path) -> Sorted:
+    """The ordered series of each stack, numbered by lowest position where there are several."""
+    found = sorted(found, key=lambda stack: (float(project(stack.slices)[0]), stack.slices[0].sop_uid))
+    headers = [header for stack in found for header in stack.slices]
+    reasons = [*_unnamed(headers, root), *_several(found), *_repeated(headers, root)]
+    series_uid = headers[0].series_uid or uid("series", *sorted(header.sop_uid for header in headers))
+    series = []
+    for number, stack in enumerate(found, start=1):
+        slices = [replace(header, series_uid=series_uid) for header in stack.slices]
+        volume_id = f"{series_uid}-{number}" if len(found) > 1 else series_uid
+        own = (*reasons, *_remarks(stack, {header.file for header in headers}, root))
+        series.append(order(slices, volume_id, root, own))
+    return Sorted(tuple(series), tuple(_left_out(found, root)))
+
+
+def _unnamed(headers: list[SliceHeader], root: Path) -> list[Reason]:
+    if headers[0].series_uid:
+        return []
+    folder = relative(headers[0].path.parent, root)
+    detail = f"{folder}: {tag_text('SeriesInstanceUID')} is missing, the folder is one series"
+    return [Reason(Code.NO_SERIES_UID, detail)]
+
+
+def _several(found: list[Stack]) -> list[Reason]:
+    if len(found) == 1:
+        return []
+    keyword = _difference(found[0].slices[0], found[1].slices[0])
+    what = f"{len(found)} volumes, which differ in {tag_text(keyword)}"
+    return [Reason(Code.SEVERAL_VOLUMES, f"{tag_text('SeriesInstanceUID')} holds {what}")]
+
+
+def _repeated(headers: list[SliceHeader], root: Path) -> list[Reason]:
+    """A warning where two files have one SOPInstanceUID: at different positions, both are used."""
+    first: dict[str, SliceHeader] = {}
+    for header in headers:
+        other = first.setdefault(header.sop_uid, header)
+        if other.file != header.file:
+            names = f"{name_of(other, root)} and {name_of(header, root)}"
+            detail = f"{names} have one {tag_text('SOPInstanceUID')} at different positions"
+            return [Reason(Code.REPEATED_SOP_UID, detail)]
+    return []
+
+
+def _remarks(stack: Stack, used: set[FileRef], root: Path) -> list[Reason]:
+    """What is odd about how a stack came to be: marks that run to and fro along it, twins that were not
+    judged, and frames that were taken out of a file whose other frames are used."""
+    found = []
+    for keyword in interleaved(stack.slices):
+        if keyword != "AcquisitionNumber":
+            detail = f"{tag_text(keyword)} changes to and fro along the slices"
+            found.append(Reason(Code.INTERLEAVED, detail))
+    for twin in stack.twins:
+        if twin.code is Code.SAME_POSITION or twin.header.file in used:
+            found.append(Reason(twin.code, _about(twin, root)))
+    return found
+
+
+def _left_out(found: list[Stack], root: Path) -> list[LeftOut]:
+    """The files of which no slice is used, because other slices stand for them."""
+    used = {header.file for stack in found for header in stack.slices}
+    twins = {twin.header.file: twin for stack in found for twin in stack.twins}
+    return [
+        LeftOut((relative(file.name, root),), twin.code, _about(twin, root))
+        for file, twin in twins.items()
+        if file not in used
+    ]
+
+
+def _about(twin: Twin, root: Path) -> str:
+    name, kept = name_of(twin.header, root), name_of(twin.kept, root)
+    if twin.code is Code.DUPLICATE:
+        return f"{name}: a copy of {kept}"
+    return f"{name}: at the position of {kept}, pixels not compared"
 
 
 def _groups(headers: list[SliceHeader]) -> list[list[SliceHeader]]:
@@ -115,7 +164,7 @@ def _groups(headers: list[SliceHeader]) -> list[list[SliceHeader]]:
     groups: list[list[SliceHeader]] = []
     for header in sorted(headers, key=lambda h: (h.sop_uid, h.position_mm)):
         for group in groups:
-            if _difference(group[0], header) is None:
+            if not any(_geometry(group[0], header).values()):
                 group.append(header)
                 break
         else:
@@ -123,57 +172,24 @@ def _groups(headers: list[SliceHeader]) -> list[list[SliceHeader]]:
     return groups
 
 
-def _difference(a: SliceHeader, b: SliceHeader) -> str | None:
-    """The first attribute that keeps two slices out of one volume."""
-    spacing = np.divide(a.pixel_spacing_mm, b.pixel_spacing_mm) - 1
-    turn = np.subtract((*a.row_dir, *a.col_dir), (*b.row_dir, *b.col_dir))
-    different = {
+def _geometry(a: SliceHeader, b: SliceHeader) -> dict[str, bool]:
+    """Which attributes keep two slices out of one volume."""
+    spacing = zip(a.pixel_spacing_mm, b.pixel_spacing_mm, strict=True)
+    turn = zip((*a.row_dir, *a.col_dir), (*b.row_dir, *b.col_dir), strict=True)
+    return {
         "StudyInstanceUID": a.study_uid != b.study_uid,
         "Rows": a.rows != b.rows,
         "Columns": a.columns != b.columns,
-        "PixelSpacing": bool(np.any(np.abs(spacing) > SPACING_TOLERANCE)),
-        "ImageOrientationPatient": bool(np.any(np.abs(turn) > ORIENTATION_TOLERANCE)),
+        "PixelSpacing": any(abs(p / q - 1) > SPACING_TOLERANCE for p, q in spacing),
+        "ImageOrientationPatient": any(abs(p - q) > ORIENTATION_TOLERANCE for p, q in turn),
+        "FrameType": a.frame_type != b.frame_type,
     }
-    return next((keyword for keyword, differs in different.items() if differs), None)
 
 
-def _without_copies(group: list[SliceHeader], root: Path) -> tuple[list[SliceHeader], list[LeftOut]] | Reason:
-    """One slice a position, and the exact copies left out; or two different slices at one position."""
-    heights = project(group)
-    kept: list[SliceHeader] = []
-    copies = []
-    height = -np.inf
-    for i in np.lexsort((np.arange(len(group)), np.round(heights / SAME_PLACE_MM))):
-        header = group[i]
-        if heights[i] - height >= SAME_PLACE_MM:
-            kept.append(header)
-            height = heights[i]
-            continue
-        name, kept_name = relative(header.path, root), relative(kept[-1].path, root)
-        same = _same_slice(kept[-1], header)
-        if isinstance(same, Reason):
-            return same
-        if not same:
-            return Reason(
-                Code.SAME_POSITION,
-                f"{kept_name} and {name} have one {tag_text('ImagePositionPatient')} but differ",
-            )
-        copies.append(LeftOut((name,), Code.DUPLICATE, f"{name}: a copy of {kept_name}"))
-    return kept, copies
-
-
-def _same_slice(a: SliceHeader, b: SliceHeader) -> bool | Reason:
-    """Whether two slices at one height are the same place, rescale and pixels."""
-    if np.any(np.abs(np.subtract(a.position_mm, b.position_mm)) >= SAME_PLACE_MM):
-        return False
-    if (a.slope, a.intercept) != (b.slope, b.intercept):
-        return False
-    one, other = read_stored(a), read_stored(b)
-    if isinstance(one, Reason):
-        return one
-    if isinstance(other, Reason):
-        return other
-    return np.array_equal(one.values, other.values)
+def _difference(a: SliceHeader, b: SliceHeader) -> str:
+    """The first attribute in which two slices of different stacks differ."""
+    marks = {keyword: mark(a) != mark(b) for keyword, mark in MARKS.items()}
+    return next(keyword for keyword, differs in (_geometry(a, b) | marks).items() if differs)
 
 
 def _two_patients(headers: list[SliceHeader], root: Path) -> str:
@@ -182,22 +198,20 @@ def _two_patients(headers: list[SliceHeader], root: Path) -> str:
     return f"{names} share {tag_text('SeriesInstanceUID')} but differ in {tag_text('PatientID')}"
 
 
-def _odd_slices(groups: list[list[SliceHeader]], root: Path) -> str:
-    """Names the slices outside the largest group, and what sets them apart."""
-    largest, *others = sorted(groups, key=len, reverse=True)
-    odd = [header for group in others for header in group]
-    names = sorted(relative(header.path, root) for header in odd)
+def _odd_slices(found: list[Stack], root: Path) -> str:
+    """Names the slices outside the largest stack, and what sets them apart."""
+    largest, *others = sorted(found, key=lambda stack: -len(stack.slices))
+    odd = [header for stack in others for header in stack.slices]
+    names = sorted(name_of(header, root) for header in odd)
     named = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-    keyword = _difference(largest[0], odd[0])
-    assert keyword is not None
-    return f"{named}: {tag_text(keyword)} differs from that of {len(largest)} other slices of the series"
+    keyword = _difference(largest.slices[0], odd[0])
+    return (
+        f"{named}: {tag_text(keyword)} differs from that of {len(largest.slices)} others of the series, "
+        f"and these are not regular stacks of at least {CLEAN_STACK} each"
+    )
 
 
 def _reject(items: Sequence[SliceHeader | Flawed], root: Path, code: Code, detail: str) -> Sorted:
-    subject = items[0].series_uid or relative(items[0].path.parent, root)
-    paths = tuple(relative(item.path, root) for item in items)
-    return Sorted(rejected=(Rejected(subject, code, detail, paths),))
-
-
-def _by_name(items: list[SliceHeader | Flawed]) -> list[SliceHeader | Flawed]:
-    return sorted(items, key=lambda item: item.path.as_posix())
+    subject = items[0].series_uid or relative(items[0].file.name.parent, root)
+    paths = dict.fromkeys(relative(item.file.name, root) for item in items)
+    return Sorted(rejected=(Rejected(subject, code, detail, tuple(paths)),))

@@ -1,18 +1,19 @@
-"""One DICOM file to one slice header, or to the reason why it is none. Pixels are measured, not read."""
+"""One DICOM file to the headers of its slices, or to the reason why it has none. Pixels are measured,
+not read."""
 
-import stat
+import math
 import struct
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
-import numpy as np
 import pydicom
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 from ich3d.core.codes import Code
-from ich3d.core.types import LeftOut, SliceHeader, Vector3
+from ich3d.core.types import FileRef, SliceHeader, Vector3
 from ich3d.dicom.elements import Elements, Refusal, tag_text
+from ich3d.dicom.files import ZIP_STARTS, is_regular, opened
+from ich3d.dicom.parse import parse
 
 UNIT_TOLERANCE: Final = 1e-2
 """How far ImageOrientationPatient may be from two perpendicular unit vectors before it is refused: files
@@ -24,55 +25,73 @@ _UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
+class Foreign:
+    """A file that is no part of a CT volume, with what it is instead."""
+
+    file: FileRef
+    code: Code
+    problem: str
+
+
+@dataclass(frozen=True)
 class Flawed:
     """A file that should be a slice and is not. `series_uid` ties it to a series: empty where the file
     is whole but names none, None where the file ends before it could."""
 
-    path: Path
+    file: FileRef
     code: Code
-    detail: str
+    problem: str
     series_uid: str | None
 
 
-def read_header(path: Path, name: str) -> SliceHeader | LeftOut | Flawed:
-    """The slice header of the file at `path`; `name` is what sentences call it."""
+@dataclass(frozen=True)
+class Zip:
+    """A zip on disk: its members are the files."""
+
+    file: FileRef
+
+
+Slices = tuple[SliceHeader, ...]
+"""The headers of one file: one, or one a frame."""
+
+
+def read_file(file: FileRef) -> Slices | Foreign | Flawed | Zip:
+    """The slice headers of one file, or why it has none."""
     try:
-        info = path.stat()
-        if not stat.S_ISREG(info.st_mode):
-            return LeftOut((name,), Code.NOT_DICOM, f"{name}: not a regular file")
-        if info.st_size == 0:
-            return Flawed(path, Code.EMPTY_FILE, f"{name}: the file is empty", None)
-        with path.open("rb") as file:
-            return _read(file, info.st_size, path, name)
+        if not is_regular(file.path):
+            return Foreign(file, Code.NOT_DICOM, "not a regular file")
+        with opened(file) as (stream, size):
+            return _read(stream, size, file)
     except OSError as error:
-        return Flawed(path, Code.UNREADABLE, f"{name}: {error.strerror or 'cannot be read'}", None)
+        return Flawed(file, Code.UNREADABLE, error.strerror or "cannot be read", None)
 
 
-def _read(file: BinaryIO, size: int, path: Path, name: str) -> SliceHeader | LeftOut | Flawed:
-    if not _starts_as_dicom(file, size):
-        return LeftOut((name,), Code.NOT_DICOM, f"{name}: not a DICOM file")
+def _read(stream: BinaryIO, size: int, file: FileRef) -> Slices | Foreign | Flawed | Zip:
+    if size == 0:
+        return Flawed(file, Code.EMPTY_FILE, "the file is empty", None)
+    start = stream.read(132)
+    stream.seek(0)
+    if start[128:] != b"DICM" and start[:4] in ZIP_STARTS:
+        return Foreign(file, Code.NOT_DICOM, "a zip within a zip") if file.member else Zip(file)
+    if not _starts_as_dicom(start, size):
+        return Foreign(file, Code.NOT_DICOM, "not a DICOM file")
     try:
-        elements = Elements(file)
+        elements = parse(stream)
     except Exception as error:  # pydicom on foreign bytes: whatever it raises, the file does not parse
-        return Flawed(
-            path, Code.UNREADABLE, f"{name}: does not parse as DICOM ({type(error).__name__})", None
-        )
+        return Flawed(file, Code.UNREADABLE, f"does not parse as DICOM ({type(error).__name__})", None)
     try:
         if (other := _no_slice(elements)) is not None:
-            code, problem = other
-            return LeftOut((name,), code, f"{name}: {problem}")
-        return _slice_header(elements, file, size, path)
+            return Foreign(file, *other)
+        return _slice_headers(elements, stream, size, file)
     except Refusal as refusal:
         uid = elements.text("SeriesInstanceUID")
         tied = uid if uid or elements.at_pixels else None
-        return Flawed(path, refusal.code, f"{name}: {refusal}", tied)
+        return Flawed(file, refusal.code, str(refusal), tied)
 
 
-def _starts_as_dicom(file: BinaryIO, size: int) -> bool:
-    """Whether the file has the DICM prefix (PS3.10 7.1) or, without one, begins like a data set: an
-    element of group 0002 or 0008 that fits into the file."""
-    start = file.read(132)
-    file.seek(0)
+def _starts_as_dicom(start: bytes, size: int) -> bool:
+    """Whether a file of `size` bytes has the DICM prefix (PS3.10 7.1) or, without one, begins like a data
+    set: an element of group 0002 or 0008 that fits into the file."""
     if start[128:] == b"DICM":
         return True
     if len(start) < 132:
@@ -107,18 +126,57 @@ def _no_slice(elements: Elements) -> tuple[Code, str] | None:
     return None
 
 
-def _slice_header(elements: Elements, file: BinaryIO, size: int, path: Path) -> SliceHeader:
+def _slice_headers(elements: Elements, stream: BinaryIO, size: int, file: FileRef) -> Slices:
     if not elements.text("SOPInstanceUID"):
         raise Refusal(Code.NO_UID, f"{tag_text('SOPInstanceUID')} is missing")
     if not elements.at_pixels:
         raise Refusal(Code.TRUNCATED_PIXELS, f"{tag_text('PixelData')} is missing")
     if not elements.text("Modality") and not elements.sop_class:
         raise Refusal(Code.UNREADABLE, f"{tag_text('Modality')} is missing")
-    rows, columns, bits_allocated, bits_stored = _grey_image(elements)
+    n_frames = _count_frames(elements)
+    if not elements.frames:
+        headers = [_slice_header(elements, file)]
+    elif n_frames == 1:
+        headers = [_slice_header(_frame(elements, 0), file)]
+    else:
+        headers = [_numbered(elements, number, file) for number in range(1, n_frames + 1)]
+    first = headers[0]
+    expected = first.rows * first.columns * elements.whole("BitsAllocated") // 8
+    _require_pixels(elements, stream, size, n_frames * expected)
+    return tuple(headers)
+
+
+def _count_frames(elements: Elements) -> int:
+    """NumberOfFrames, 1 where it is missing; several frames need a functional group each."""
+    text = elements.text("NumberOfFrames") or "1"
+    if not text.isdecimal() or int(text) == 0:
+        raise Refusal(Code.UNREADABLE, f"{tag_text('NumberOfFrames')} does not read as a number")
+    if int(text) != (len(elements.frames) or 1):
+        raise Refusal(
+            Code.UNREADABLE,
+            f"{tag_text('NumberOfFrames')} is {int(text)}, but "
+            f"{tag_text('PerFrameFunctionalGroupsSequence')} holds {len(elements.frames)} items",
+        )
+    return int(text)
+
+
+def _frame(elements: Elements, index: int) -> Elements:
+    return replace(elements, values={**elements.values, **elements.frames[index]})
+
+
+def _numbered(elements: Elements, number: int, file: FileRef) -> SliceHeader:
+    try:
+        return replace(_slice_header(_frame(elements, number - 1), file), frame=number)
+    except Refusal as refusal:
+        raise Refusal(refusal.code, f"frame {number}: {refusal}") from None
+
+
+def _slice_header(elements: Elements, file: FileRef) -> SliceHeader:
+    rows, columns, bits_stored = _grey_image(elements)
     x, y, z = elements.numbers("ImagePositionPatient", 3, Code.NO_POSITION)
     row_dir, col_dir = _directions(elements)
-    header = SliceHeader(
-        path=path,
+    return SliceHeader(
+        file=file,
         sop_uid=elements.text("SOPInstanceUID"),
         series_uid=elements.text("SeriesInstanceUID"),
         study_uid=elements.text("StudyInstanceUID"),
@@ -133,15 +191,22 @@ def _slice_header(elements: Elements, file: BinaryIO, size: int, path: Path) -> 
         intercept=elements.numbers("RescaleIntercept", 1, Code.NO_RESCALE)[0],
         bits_stored=bits_stored,
         signed=elements.whole("PixelRepresentation") == 1,
+        image_type=elements.text("ImageType"),
+        frame_type=elements.text("FrameType"),
+        kernel=elements.text("ConvolutionKernel"),
+        acquisition=_acquisition(elements),
     )
-    _require_pixels(elements, file, size, rows * columns * bits_allocated // 8)
-    return header
 
 
-def _grey_image(elements: Elements) -> tuple[int, int, int, int]:
-    """Rows, columns, bits allocated and bits stored of one grey frame (PS3.3 C.7.6.3.1)."""
-    if elements.text("NumberOfFrames") not in ("", "1"):
-        raise Refusal(Code.UNREADABLE, f"{tag_text('NumberOfFrames')} is above 1, which is not read")
+def _acquisition(elements: Elements) -> str:
+    """AcquisitionNumber, in a multi-frame file that of the frame (PS3.3 C.7.6.16.2.2, VR US)."""
+    if "FrameAcquisitionNumber" in elements.values:
+        return str(elements.whole("FrameAcquisitionNumber"))
+    return elements.text("AcquisitionNumber")
+
+
+def _grey_image(elements: Elements) -> tuple[int, int, int]:
+    """Rows, columns and bits stored of one grey frame (PS3.3 C.7.6.3.1)."""
     if not elements.text("PhotometricInterpretation"):
         raise Refusal(Code.UNREADABLE, f"{tag_text('PhotometricInterpretation')} is missing")
     if elements.whole("SamplesPerPixel") != 1:
@@ -154,20 +219,20 @@ def _grey_image(elements: Elements) -> tuple[int, int, int, int]:
         raise Refusal(Code.UNREADABLE, f"{tag_text('BitsAllocated')} is {allocated}, which is not read")
     if not 1 <= stored <= allocated:
         raise Refusal(Code.UNREADABLE, f"{tag_text('BitsStored')} is {stored}, of {allocated} bits")
-    return rows, columns, allocated, stored
+    return rows, columns, stored
 
 
 def _directions(elements: Elements) -> tuple[Vector3, Vector3]:
     """Row and column direction as unit vectors (PS3.3 C.7.6.2.1.1)."""
-    cosines = np.array(elements.numbers("ImageOrientationPatient", 6, Code.NO_ORIENTATION)).reshape(2, 3)
-    lengths = np.linalg.norm(cosines, axis=1)
-    if np.any(np.abs(lengths - 1) > UNIT_TOLERANCE) or abs(cosines[0] @ cosines[1]) > UNIT_TOLERANCE:
+    a, b, c, d, e, f = elements.numbers("ImageOrientationPatient", 6, Code.NO_ORIENTATION)
+    across, down = math.hypot(a, b, c), math.hypot(d, e, f)
+    worst = max(abs(across - 1), abs(down - 1), abs(a * d + b * e + c * f))
+    if not worst <= UNIT_TOLERANCE:
         raise Refusal(
             Code.NO_ORIENTATION,
             f"{tag_text('ImageOrientationPatient')} is no pair of perpendicular unit vectors",
         )
-    (a, b, c), (d, e, f) = (cosines / lengths[:, None]).tolist()
-    return (a, b, c), (d, e, f)
+    return (a / across, b / across, c / across), (d / down, e / down, f / down)
 
 
 def _pixel_spacing(elements: Elements) -> tuple[float, float]:
@@ -184,22 +249,24 @@ def _slope(elements: Elements) -> float:
     return slope
 
 
-def _require_pixels(elements: Elements, file: BinaryIO, size: int, expected: int) -> None:
-    """Refuse a file whose PixelData is shorter than the image, or that ends before it does.
+def _require_pixels(elements: Elements, stream: BinaryIO, size: int, expected: int) -> None:
+    """Refuse a file whose PixelData is shorter than its frames, or that ends before it does.
 
-    `file` stands at the PixelData element, unless the data set is deflated. Native pixels have a length
-    (PS3.5 8.1.1); encapsulated ones are items up to a delimiter (PS3.5 A.4).
+    Native pixels have a length (PS3.5 8.1.1); encapsulated ones are items up to a delimiter (PS3.5 A.4).
     """
-    if elements.deflated:
-        file.seek(0)
-        length = len(pydicom.dcmread(file, specific_tags=["PixelData"]).get("PixelData") or b"")
+    if elements.pixels_at is None:  # deflated
+        stream.seek(0)
+        length = len(pydicom.dcmread(stream, specific_tags=["PixelData"]).get("PixelData") or b"")
         present = length
     else:
-        head = file.read(8 if elements.implicit else 12)
+        stream.seek(elements.pixels_at)
+        head = stream.read(8 if elements.implicit else 12)
+        if len(head) < 8 or not (elements.implicit or head[4:6] in (b"OB", b"OW", b"UN")):
+            raise Refusal(Code.UNREADABLE, f"{tag_text('PixelData')} has no VR of pixels")
         (length,) = struct.unpack(f"{elements.order}I", head[-4:])
-        present = size - file.tell()
+        present = size - stream.tell()
     if length == _UNDEFINED_LENGTH:
-        _require_items(file, size)
+        _require_items(stream, size)
     elif min(length, present) < expected:
         raise Refusal(
             Code.TRUNCATED_PIXELS,
@@ -207,11 +274,11 @@ def _require_pixels(elements: Elements, file: BinaryIO, size: int, expected: int
         )
 
 
-def _require_items(file: BinaryIO, size: int) -> None:
-    while len(head := file.read(8)) == 8:
+def _require_items(stream: BinaryIO, size: int) -> None:
+    while len(head := stream.read(8)) == 8:
         group, element, length = struct.unpack("<HHI", head)
         if (group, element) != _ITEM:
             return
-        if file.seek(length, 1) > size:
+        if stream.seek(length, 1) > size:
             break
     raise Refusal(Code.TRUNCATED_PIXELS, f"{tag_text('PixelData')} ends before its last item does")

@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ich3d.core.codes import Code
 from ich3d.core.errors import DataError
-from ich3d.core.types import LeftOut, Rejected, Series
+from ich3d.core.types import FileRef, LeftOut, Rejected, Series
+from ich3d.dicom.files import files_below, members
 from ich3d.dicom.group import sort_out
-from ich3d.dicom.header import read_header
+from ich3d.dicom.header import Flawed, Foreign, Slices, Zip, read_file
 from ich3d.dicom.series import relative
 
-Progress = Callable[[Iterable[Path]], Iterable[Path]]
+Progress = Callable[[Iterable[FileRef]], Iterable[FileRef]]
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Index:
 
 
 def index(path: Path, progress: Progress | None = None) -> Index:
-    """Every CT series in `path`: a folder, searched with its sub-folders, or one file.
+    """Every CT series in `path`: a folder, searched with its sub-folders, a zip, or one file.
 
     Names and extensions mean nothing. `progress` wraps the files as they are read. Raises DataError
     where there is no such path, or a folder cannot be looked into.
@@ -41,39 +43,46 @@ def index_all(paths: Sequence[Path], progress: Progress | None = None) -> Index:
         if not path.exists():
             raise DataError(f"no file or folder {path}")
     root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in paths]))
-    named = [file for path in paths for file in (_files(path) if path.is_dir() else [path])]
+    named = [file for path in paths for file in (files_below(path) if path.is_dir() else [path])]
     files = list({file.resolve(): file for file in reversed(named)}.values())[::-1]
-    left_out = []
-    found = []
-    for file in progress(files) if progress else files:
-        item = read_header(file, relative(file, root))
-        if isinstance(item, LeftOut):
-            left_out.append(item)
-        else:
-            found.append(item)
+    items = _read_all([FileRef(file) for file in files], progress or iter)
+    left_out = [_left_out(item, root) for item in items if isinstance(item, Foreign)]
+    found = [item for item in items if not isinstance(item, Foreign)]
     result = sort_out(found, root)
     return Index(
         root=root,
-        n_files=len(files),
+        n_files=len(items),
         series=tuple(sorted(result.series, key=lambda series: series.volume_id)),
         left_out=tuple(sorted((*left_out, *result.left_out), key=lambda item: item.paths)),
         rejected=tuple(sorted(result.rejected, key=lambda item: (item.subject, item.paths))),
     )
 
 
-def _files(folder: Path) -> list[Path]:
-    """Every file below `folder`, also through linked folders, each real folder searched once."""
-    seen: set[Path] = set()
-    files: list[Path] = []
-    for place, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
-        real = Path(place).resolve()
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        files += [Path(place) / name for name in names]
-    return sorted(files)
+def _read_all(files: Sequence[FileRef], progress: Progress) -> list[Slices | Foreign | Flawed]:
+    """What each file is; zips give way to their members, which are read last."""
+    items: list[Slices | Foreign | Flawed] = []
+    packed: list[FileRef] = []
+    for file in progress(files):
+        match read_file(file):
+            case Zip():
+                inner = _members(file)
+                if isinstance(inner, list):
+                    packed += inner
+                else:
+                    items.append(inner)
+            case item:
+                items.append(item)
+    return [*items, *_read_all(packed, progress)] if packed else items
 
 
-def _refuse(error: OSError) -> None:
-    raise DataError(f"cannot look into {error.filename}: {error.strerror}") from None
+def _members(file: FileRef) -> list[FileRef] | Foreign | Flawed:
+    try:
+        inner = members(file.path)
+    except OSError as error:
+        return Flawed(file, Code.UNREADABLE, error.strerror or "cannot be read", None)
+    return inner or Foreign(file, Code.NOT_DICOM, "an empty zip")
+
+
+def _left_out(item: Foreign, root: Path) -> LeftOut:
+    name = relative(item.file.name, root)
+    return LeftOut((name,), item.code, f"{name}: {item.problem}")

@@ -4,27 +4,18 @@ Stored values follow PS3.3 C.7.6.3.1 and PS3.5 8.1.1: BitsStored bits below and 
 complement where PixelRepresentation is 1; HU = slope * stored + intercept (PS3.3 C.11.1.1.2).
 """
 
-import tempfile
-import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
+from itertools import groupby
 from typing import Final
 
 import numpy as np
-import pydicom
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.pixels.utils import pixel_array
-from pydicom.uid import (
-    UID,
-    CTImageStorage,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
+from pydicom.dataset import FileDataset
 
 from ich3d.core.codes import Code
-from ich3d.core.types import Reason, SliceHeader
+from ich3d.core.types import FileRef, Reason, SliceHeader
+from ich3d.dicom.decode import dataset, decode
+from ich3d.dicom.files import content
 from ich3d.dicom.native import Image, native_image
 
 AIR_HU: Final = -1024
@@ -35,12 +26,6 @@ WRAP_SHIFT: Final = 1000
 WRAP_INTERCEPT: Final = -100
 WRAP_SHARE: Final = 0.05
 WRAP_RATIO: Final = 1.5
-
-_PIXEL_KEYWORDS: Final = (
-    "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored",
-    "HighBit", "PixelRepresentation", "PixelData",
-)  # fmt: skip
-_PADDING_KEYWORDS: Final = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 
 
 @dataclass(frozen=True)
@@ -54,10 +39,34 @@ class Stored:
 
 def read_stored(header: SliceHeader) -> Stored | Reason:
     """The stored values of the slice, or why its pixels cannot be had."""
-    subject = f"{header.path.name}: PixelData (7FE0,0010)"
+    return next(read_each([header]))
+
+
+def read_each(headers: Sequence[SliceHeader]) -> Iterator[Stored | Reason]:
+    """What `read_stored` says of each slice; frames that follow each other in one file read it once."""
+    for file, slices in groupby(headers, key=lambda header: header.file):
+        pixels = _open(file)
+        for header in slices:
+            yield pixels if isinstance(pixels, Reason) else _stored(pixels, header)
+
+
+def _open(file: FileRef) -> Image | FileDataset | Reason:
+    """The one image of an ordinary file, or a dataset whose frames are to be decoded."""
     try:
-        content = header.path.read_bytes()
-        image = native_image(content) or _any_image(content)
+        found = content(file)
+        return native_image(found) or dataset(found)
+    except OSError as error:
+        problem = error.strerror
+    except Exception as error:  # pydicom on foreign bytes: whatever it raises, there are no pixels
+        problem = type(error).__name__
+    return Reason(Code.UNDECODABLE, f"{file.name.name}: PixelData (7FE0,0010) cannot be read ({problem})")
+
+
+def _stored(pixels: Image | FileDataset, header: SliceHeader) -> Stored | Reason:
+    name = header.path.name if header.frame is None else f"{header.path.name} frame {header.frame}"
+    subject = f"{name}: PixelData (7FE0,0010)"
+    try:
+        image = pixels if isinstance(pixels, Image) else decode(pixels, (header.frame or 1) - 1)
         above, below = _unused_bits(image, header.bits_stored)
     except Exception as error:  # two decoders on foreign bytes: whatever they raise, there are no pixels
         return Reason(Code.UNDECODABLE, f"{subject} cannot be decoded ({type(error).__name__})")
@@ -137,65 +146,6 @@ def unwrapped(stored: Stored) -> Stored:
     Source: the rule that RSNA 2019 entrants share; -1000 HU is the lowest value it gives back.
     """
     return Stored((stored.values.astype(np.int32) + WRAP_SHIFT) % WRAP - WRAP_SHIFT, stored.padding)
-
-
-def _any_image(content: bytes) -> Image:
-    """The image in the bytes of a file, whatever its encoding. The decoders' exceptions pass through."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks on values that do not touch the pixels
-        ds = pydicom.dcmread(
-            BytesIO(content), force=True, specific_tags=[*_PIXEL_KEYWORDS, *_PADDING_KEYWORDS]
-        )
-        _name_syntax(ds)
-        padding = tuple(int(ds[key].value) for key in _PADDING_KEYWORDS if ds.get(key) not in (None, ""))
-        high_bit = int(ds.HighBit) if "HighBit" in ds else None
-        return Image(_decode(ds), ds.BitsAllocated, high_bit, padding)
-
-
-def _name_syntax(ds: FileDataset) -> None:
-    """Give a file without TransferSyntaxUID the one that its bytes were found to follow."""
-    if "TransferSyntaxUID" in ds.file_meta:
-        return
-    syntaxes: dict[tuple[bool | None, bool | None], UID] = {
-        (True, True): ImplicitVRLittleEndian,
-        (False, True): ExplicitVRLittleEndian,
-        (False, False): ExplicitVRBigEndian,
-    }
-    ds.file_meta.TransferSyntaxUID = syntaxes[ds.original_encoding]
-
-
-def _decode(ds: FileDataset) -> np.ndarray:
-    """The pixel containers (Y, X) as they are in the file, unused bits and all."""
-    try:
-        return pixel_array(ds, raw=True, correct_unused_bits=False)
-    except Exception:  # pydicom has no decoder, or a decoder of its own gave up
-        if not ds.file_meta.TransferSyntaxUID.is_compressed:
-            raise
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pixels.dcm"
-        _bare_image(ds).save_as(path, enforce_file_format=True)
-        return _decode_with_itk(path)
-
-
-def _bare_image(ds: Dataset) -> Dataset:
-    """An image of the same pixels without a rescale and without a patient."""
-    bare = Dataset()
-    bare.file_meta = FileMetaDataset()
-    bare.file_meta.TransferSyntaxUID = ds.file_meta.TransferSyntaxUID
-    bare.SOPClassUID = bare.file_meta.MediaStorageSOPClassUID = CTImageStorage
-    bare.SOPInstanceUID = bare.file_meta.MediaStorageSOPInstanceUID = UID("2.25.1")
-    for keyword in _PIXEL_KEYWORDS:
-        if keyword in ds:
-            bare[keyword] = ds[keyword]
-    return bare
-
-
-def _decode_with_itk(path: Path) -> np.ndarray:
-    """The pixels (Y, X) of a DICOM file through GDCM, which reads JPEG Lossless and JPEG-LS."""
-    import SimpleITK as sitk
-
-    pixels: np.ndarray = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    return pixels.reshape(pixels.shape[-2:])
 
 
 def _unused_bits(image: Image, bits_stored: int) -> tuple[int, int]:

@@ -28,17 +28,10 @@ def order(
 
     Reasons name files relative to `root`; those given come first.
     """
-    heights = project(headers)
-    ascending = np.argsort(heights)
-    slices = tuple(headers[i] for i in ascending)
-    z_mm = heights[ascending]
-    found = list(reasons)
-    irregular = _irregular(slices, z_mm, root)
-    if irregular is not None:
-        found.append(irregular)
-    if len(slices) == 1:
-        name = relative(slices[0].path, root)
-        found.append(Reason(Code.SINGLE_SLICE, f"{name} is the only slice of its series"))
+    slices = ascending(headers)
+    odd = _odd_steps(slices, root)
+    alone = [Reason(Code.SINGLE_SLICE, f"{name_of(slices[0], root)} is the only slice of its series")]
+    z_mm = project(slices)
     first = slices[0]
     return Series(
         volume_id=volume_id,
@@ -49,8 +42,8 @@ def order(
         z_mm=z_mm,
         spacing_mm=float(np.median(np.diff(z_mm))) if len(slices) > 1 else None,
         tilt_deg=_tilt_deg(slices),
-        is_regular=irregular is None,
-        reasons=tuple(found),
+        is_regular=not odd,
+        reasons=(*reasons, *odd, *(alone if len(slices) == 1 else ())),
     )
 
 
@@ -76,16 +69,38 @@ def affine_mm(series: Series) -> np.ndarray | None:
     return affine
 
 
+def ascending(headers: Sequence[SliceHeader]) -> tuple[SliceHeader, ...]:
+    """`headers` in order along their common normal; those at one height keep theirs."""
+    return tuple(headers[i] for i in np.argsort(project(headers), kind="stable"))
+
+
 def project(headers: Sequence[SliceHeader]) -> np.ndarray:
     """Heights (n,) in mm of the slices along their common normal."""
-    positions = np.array([header.position_mm for header in headers])
-    heights: np.ndarray = positions @ _normal(headers)
+    heights: np.ndarray = _positions(headers) @ _normal(headers)
     return heights
+
+
+def irregular_step(slices: Sequence[SliceHeader]) -> int | None:
+    """The index of the slice below the worst step; None where all steps are regular. Slices ascend."""
+    if len(slices) < 3:
+        return None
+    steps = np.diff(project(slices))
+    return _worst(steps - np.median(steps), steps)
 
 
 def relative(path: Path, root: Path) -> str:
     """`path` as sentences and tables show it: below `root`, with forward slashes."""
     return path.relative_to(root).as_posix()
+
+
+def name_of(header: SliceHeader, root: Path) -> str:
+    """What sentences call a slice: its file, and its frame in a multi-frame file."""
+    name = relative(header.path, root)
+    return name if header.frame is None else f"{name} frame {header.frame}"
+
+
+def _positions(headers: Sequence[SliceHeader]) -> np.ndarray:
+    return np.array([header.position_mm for header in headers])
 
 
 def _normal(headers: Sequence[SliceHeader]) -> np.ndarray:
@@ -107,18 +122,42 @@ def _tilt_deg(slices: Sequence[SliceHeader]) -> float | None:
     return float(np.degrees(np.arctan2(across, along)))
 
 
-def _irregular(slices: Sequence[SliceHeader], z_mm: np.ndarray, root: Path) -> Reason | None:
-    """The worst step, where one leaves the tolerance around the median step."""
-    if len(slices) < 3:
-        return None
-    steps = np.diff(z_mm)
-    expected = float(np.median(steps))
-    deviation = np.abs(steps - expected)
-    worst = int(np.argmax(deviation))
-    if deviation[worst] <= max(STEP_TOLERANCE_MM, STEP_TOLERANCE * expected):
-        return None
-    lower, upper = (relative(slices[i].path, root) for i in (worst, worst + 1))
-    return Reason(
-        Code.IRREGULAR_SPACING,
-        f"{lower} and {upper} lie {steps[worst]:.2f} mm apart where {expected:.2f} mm are expected",
-    )
+def _odd_steps(slices: Sequence[SliceHeader], root: Path) -> list[Reason]:
+    """The worst step along the normal and the worst shift within the plane, where they are out of
+    tolerance."""
+    found = []
+    if (lower := irregular_step(slices)) is not None:
+        steps = np.diff(project(slices))
+        found.append(
+            Reason(
+                Code.IRREGULAR_SPACING,
+                f"{_pair(slices, lower, root)} lie {steps[lower]:.2f} mm apart "
+                f"where {np.median(steps):.2f} mm are expected",
+            )
+        )
+    if len(slices) > 2:
+        shifts = _shifts(slices)
+        if (lower := _worst(shifts, np.diff(project(slices)))) is not None:
+            detail = f"{_pair(slices, lower, root)} are shifted in their plane by {shifts[lower]:.2f} mm"
+            found.append(Reason(Code.SHIFTED_SLICE, detail))
+    return found
+
+
+def _shifts(slices: Sequence[SliceHeader]) -> np.ndarray:
+    """How far in mm each step (Z - 1,) leaves the direction of the stack, which is the median one."""
+    steps = np.diff(_positions(slices), axis=0)
+    heights = np.diff(project(slices))
+    direction = np.median(steps / heights[:, None], axis=0)
+    shifts: np.ndarray = np.linalg.norm(steps - heights[:, None] * direction, axis=1)
+    return shifts
+
+
+def _worst(deviation: np.ndarray, steps: np.ndarray) -> int | None:
+    """Where the largest deviation of a step is, if it is out of tolerance."""
+    worst = int(np.argmax(np.abs(deviation)))
+    tolerance = max(STEP_TOLERANCE_MM, STEP_TOLERANCE * float(np.median(steps)))
+    return worst if abs(deviation[worst]) > tolerance else None
+
+
+def _pair(slices: Sequence[SliceHeader], lower: int, root: Path) -> str:
+    return f"{name_of(slices[lower], root)} and {name_of(slices[lower + 1], root)}"

@@ -20,8 +20,9 @@ def load_volume(series: Series) -> Volume | Rejected:
     first = series.headers[0]
     hu = np.empty((len(series), first.rows, first.columns), dtype=np.int16)
     clipped: list[tuple[int, str]] = []
-    for index, header in enumerate(series.headers):
-        stored = pixels.read_stored(header)
+    for index, (header, stored) in enumerate(
+        zip(series.headers, pixels.read_each(series.headers), strict=True)
+    ):
         if isinstance(stored, Reason):
             return _rejected(series, stored)
         if header in mended:
@@ -39,8 +40,8 @@ def _wrapped_slices(series: Series) -> frozenset[SliceHeader] | Reason:
     made it."""
     suspects = [header for header in series.headers if pixels.may_be_wrapped(header)]
     stored = []
-    for header in suspects:
-        match pixels.read_stored(header):
+    for one in pixels.read_each(suspects):
+        match one:
             case Reason() as reason:
                 return reason
             case pixels.Stored(values, _):

@@ -216,7 +216,7 @@ def _files_digest(series: Series, root: Path) -> str:
     """A hash of the files of a series: their names, sizes and times of change."""
     facts = []
     for header in series.headers:
-        status = header.path.stat()
+        status = header.file.path.stat()
         facts.append((relative(header.path, root), header.frame, status.st_size, status.st_mtime_ns))
     return hashlib.sha256(repr(sorted(facts, key=repr)).encode()).hexdigest()
 

@@ -189,7 +189,7 @@ def test_a_slice_off_the_line_is_refused_as_it_is_and_deskewed_to_its_place(
     paths = write_stack("in", n=5, position_mm=position_mm)
     done = convert(one_series(tmp_path / "in"), tmp_path / "out")
     assert isinstance(done, Rejected)
-    assert f"{paths[2].name} lies 2.24 mm off" in done.detail
+    assert f"{paths[2].name} are shifted in their plane by 2.24 mm" in done.detail
     image = written(tmp_path / "in", tmp_path / "out", deskewed)
     values = np.asarray(image.dataobj).transpose(2, 1, 0)
     assert np.array_equal(values[2, :16, 5:], stack.hu[2])

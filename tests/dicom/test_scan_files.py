@@ -82,7 +82,7 @@ def test_progress_sees_every_file(tmp_path, write_stack):
 
     def watch(files):
         for file in files:
-            seen.append(file)
+            seen.append(file.path)
             yield file
 
     index(tmp_path, progress=watch)

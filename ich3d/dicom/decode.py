@@ -1,0 +1,84 @@
+"""The frames of any file: pixels through pydicom, and where it cannot, through SimpleITK."""
+
+import warnings
+from io import BytesIO
+from typing import Final
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from ich3d.dicom import itk
+from ich3d.dicom.native import Image
+
+_IMAGE_KEYWORDS: Final = (
+    "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored",
+    "HighBit", "PixelRepresentation",
+)  # fmt: skip
+_PADDING_KEYWORDS: Final = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+_KEYWORDS: Final = (*_IMAGE_KEYWORDS, *_PADDING_KEYWORDS, "NumberOfFrames", "PixelData")
+
+
+def dataset(content: bytes) -> FileDataset:
+    """What `decode` needs of the bytes of a file. pydicom's exceptions pass through."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # remarks on values that do not touch the pixels
+        ds = pydicom.dcmread(BytesIO(content), force=True, specific_tags=list(_KEYWORDS))
+        _name_syntax(ds)
+        return ds
+
+
+def decode(ds: FileDataset, index: int) -> Image:
+    """The frame at `index`. Whatever the decoders raise on damaged pixels passes through."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        padding = tuple(int(ds[key].value) for key in _PADDING_KEYWORDS if ds.get(key) not in (None, ""))
+        high_bit = int(ds.HighBit) if "HighBit" in ds else None
+        return Image(_container(ds, index), ds.BitsAllocated, high_bit, padding)
+
+
+def _container(ds: FileDataset, index: int) -> np.ndarray:
+    try:
+        return pixel_array(ds, index=index, raw=True, correct_unused_bits=False)
+    except Exception:  # pydicom has no decoder, or a decoder of its own gave up
+        if not ds.file_meta.TransferSyntaxUID.is_compressed:
+            raise
+    return itk.decode(_bare_image(ds, index))
+
+
+def _name_syntax(ds: FileDataset) -> None:
+    """Give a file without TransferSyntaxUID the one that its bytes were found to follow."""
+    if "TransferSyntaxUID" in ds.file_meta:
+        return
+    syntaxes: dict[tuple[bool | None, bool | None], UID] = {
+        (True, True): ImplicitVRLittleEndian,
+        (False, True): ExplicitVRLittleEndian,
+        (False, False): ExplicitVRBigEndian,
+    }
+    ds.file_meta.TransferSyntaxUID = syntaxes[ds.original_encoding]
+
+
+def _bare_image(ds: FileDataset, index: int) -> Dataset:
+    """An image of one frame's pixels without a rescale and without a patient."""
+    bare = Dataset()
+    bare.file_meta = FileMetaDataset()
+    bare.file_meta.TransferSyntaxUID = ds.file_meta.TransferSyntaxUID
+    bare.SOPClassUID = bare.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    bare.SOPInstanceUID = bare.file_meta.MediaStorageSOPInstanceUID = UID("2.25.1")
+    for keyword in _IMAGE_KEYWORDS:
+        if keyword in ds:
+            bare[keyword] = ds[keyword]
+    frame = get_frame(ds.PixelData, index, number_of_frames=int(ds.get("NumberOfFrames") or 1))
+    bare.PixelData = encapsulate([frame])
+    bare["PixelData"].VR = "OB"
+    bare["PixelData"].is_undefined_length = True
+    return bare

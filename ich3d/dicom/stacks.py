@@ -1,0 +1,143 @@
+"""Slices of one geometry to stacks of one slice a position: copies are taken out, sweeps that overlap
+are parted."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from ich3d.core.codes import Code
+from ich3d.core.types import Reason, SliceHeader
+from ich3d.dicom.elements import tag_text
+from ich3d.dicom.pixels import read_stored
+from ich3d.dicom.series import SAME_PLACE_MM, ascending, irregular_step, name_of, project
+
+CLEAN_STACK: Final = 3
+"""Fewest slices that may stand beside another volume of the same SeriesInstanceUID."""
+
+MARKS: Final[dict[str, Callable[[SliceHeader], str]]] = {
+    "ConvolutionKernel": lambda header: header.kernel,
+    "AcquisitionNumber": lambda header: header.acquisition,
+    "ImageType": lambda header: header.image_type,
+}
+"""What sets sweeps over one place apart. A mark that merely changes along the way parts nothing: one head
+sweep may carry 21 AcquisitionNumbers."""
+
+Compare = Callable[[SliceHeader, SliceHeader], bool | Reason | None]
+"""Whether two slices at one height are the same; None where that is not judged, a reason where the pixels
+of one cannot be had."""
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A slice that another one of the same position stands for: DUPLICATE where they are the same,
+    SAME_POSITION where that was not judged."""
+
+    header: SliceHeader
+    kept: SliceHeader
+    code: Code
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Slices in ascending order, one a position, and the twins that were taken out."""
+
+    slices: tuple[SliceHeader, ...]
+    twins: tuple[Twin, ...] = ()
+
+    @property
+    def is_judged(self) -> bool:
+        return all(twin.code is Code.DUPLICATE for twin in self.twins)
+
+    @property
+    def is_clean(self) -> bool:
+        return self.is_judged and len(self.slices) >= CLEAN_STACK and irregular_step(self.slices) is None
+
+
+def stacks(headers: Sequence[SliceHeader], root: Path, compare: Compare) -> list[Stack] | Reason:
+    """The stacks of slices that agree in geometry, or why they cannot stand together.
+
+    One stack, unless slices share a position or a mark runs to and fro: then as many as a mark parts
+    into clean ones. Reasons name files relative to `root`.
+    """
+    whole = _one_stack(headers, root, compare)
+    if isinstance(whole, Stack) and whole.is_judged and not interleaved(whole.slices):
+        return [whole]
+    for mark in MARKS.values():
+        parted = _parted(headers, mark, root, compare)
+        if len(parted) > 1 and all(stack.is_clean for stack in parted):
+            return parted
+    return whole if isinstance(whole, Reason) else [whole]
+
+
+def interleaved(slices: Sequence[SliceHeader]) -> list[str]:
+    """The marks that come back after another value has come, going up the slices."""
+    return [
+        keyword
+        for keyword, mark in MARKS.items()
+        if len(list(groupby(slices, key=mark))) > len({mark(header) for header in slices})
+    ]
+
+
+def same_slice(a: SliceHeader, b: SliceHeader) -> bool | Reason | None:
+    """Whether two slices at one height are the same place, rescale and pixels."""
+    if np.any(np.abs(np.subtract(a.position_mm, b.position_mm)) >= SAME_PLACE_MM):
+        return False
+    if (a.slope, a.intercept) != (b.slope, b.intercept):
+        return False
+    one, other = read_stored(a), read_stored(b)
+    if isinstance(one, Reason):
+        return one
+    if isinstance(other, Reason):
+        return other
+    return np.array_equal(one.values, other.values)
+
+
+def not_judged(a: SliceHeader, b: SliceHeader) -> bool | Reason | None:
+    """What is known of two slices at one height where pixels are not read."""
+    return None
+
+
+def _parted(
+    headers: Sequence[SliceHeader], mark: Callable[[SliceHeader], str], root: Path, compare: Compare
+) -> list[Stack]:
+    """The stacks of each value of `mark`, themselves parted where need be; none where a value has none."""
+    parts: dict[str, list[SliceHeader]] = defaultdict(list)
+    for header in headers:
+        parts[mark(header)].append(header)
+    if len(parts) == 1:
+        return []
+    found: list[Stack] = []
+    for part in parts.values():
+        inner = stacks(part, root, compare)
+        if isinstance(inner, Reason):
+            return []
+        found += inner
+    return found
+
+
+def _one_stack(headers: Sequence[SliceHeader], root: Path, compare: Compare) -> Stack | Reason:
+    """All slices in one stack, or two that share a position and differ."""
+    kept: list[SliceHeader] = []
+    twins = []
+    lowest = -np.inf
+    slices = ascending(sorted(headers, key=lambda header: (header.sop_uid, header.frame or 0)))
+    for header, height in zip(slices, project(slices), strict=True):
+        if height - lowest >= SAME_PLACE_MM:
+            kept.append(header)
+            lowest = height
+            continue
+        same = compare(kept[-1], header)
+        if isinstance(same, Reason):
+            return same
+        if same is False:
+            names = f"{name_of(kept[-1], root)} and {name_of(header, root)}"
+            detail = f"{names} have one {tag_text('ImagePositionPatient')} but differ"
+            return Reason(Code.SAME_POSITION, detail)
+        code = Code.DUPLICATE if same else Code.SAME_POSITION
+        twins.append(Twin(header, kept[-1], code))
+    return Stack(tuple(kept), tuple(twins))
