@@ -66,8 +66,11 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("out", type=Path, help="folder to write to")
 
     one = add("inspect", _inspect, "show the series below a path, and what is wrong", "inspect study/ --json")
-    one.add_argument("path", type=Path, help="a folder or a file")
+    one.add_argument("path", type=Path, help="a folder, a zip or a file")
     one.add_argument("--json", action="store_true", help="JSON instead of a table")
+    one.add_argument("--identifiers", action="store_true", help="tell PatientID in the JSON")
+    one.add_argument("--lenient", action="store_true", help="leave flawed slices out, not their series")
+    one.add_argument("--headers-only", action="store_true", help="do not read pixels")
 
     one = add(
         "convert", _convert, "write each series below a path as NIfTI, in HU", "convert study/ -o nifti"
@@ -137,11 +140,22 @@ def _import(arguments: argparse.Namespace) -> int:
 def _inspect(arguments: argparse.Namespace) -> int:
     import json
 
+    from ich3d.dicom.check import check_pixels, leave_out_undecodable
+    from ich3d.dicom.group import Policy
     from ich3d.dicom.index import index
-    from ich3d.dicom.inspect import as_json, as_table
+    from ich3d.dicom.inspect import as_json, as_table, with_identifiers
 
-    found = index(arguments.path, lambda files: bars(files, "headers"))
-    print(json.dumps(as_json(found), indent=1) if arguments.json else as_table(found))
+    policy = Policy(lenient=arguments.lenient, headers_only=arguments.headers_only)
+    found = index(arguments.path, lambda files: bars(files, "headers"), policy)
+    if not policy.headers_only:
+        if policy.lenient:
+            found = leave_out_undecodable(found, lambda series: bars(series, "decode"))
+        found = check_pixels(found, lambda series: bars(series, "pixels"))
+    if arguments.json:
+        told = as_json(found)
+        print(json.dumps(with_identifiers(told, found) if arguments.identifiers else told, indent=1))
+    else:
+        print(as_table(found))
     if not found.series:
         print(f"ich3d: no CT volume was found in {arguments.path}", file=sys.stderr)
     return REJECTED if found.rejected or not found.series else OK

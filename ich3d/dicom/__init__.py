@@ -1,1 +1,1 @@
-"""DICOM files to ordered series to HU volumes, and back to files."""
+"""DICOM files to ordered series to HU volumes, and back to files. The README has an example."""

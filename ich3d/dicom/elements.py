@@ -16,6 +16,7 @@ from ich3d.core.codes import Code
 
 PIXEL_DATA: Final = 0x7FE00010
 TAGS: Final = {
+    "MediaStorageSOPClassUID": 0x00020002,
     "ImageType": 0x00080008,
     "SOPClassUID": 0x00080016,
     "SOPInstanceUID": 0x00080018,
@@ -66,16 +67,16 @@ class Elements:
 
     `values` are raw bytes by keyword, without elements that the file ends within; `frames` those of each
     frame's functional groups (PS3.3 C.7.6.16), empty in a file without such groups. `pixels_at` is where
-    in the file PixelData begins, None where there is none; a deflated file does not tell.
+    in the file the value of PixelData begins, `pixels_length` what its element says of its length: None
+    where there is none, and in a deflated file, which does not tell.
     """
 
     values: Mapping[str, bytes]
     patient_id: str
-    media_class: str
     transfer_syntax: str
-    implicit: bool
     order: str
     pixels_at: int | None
+    pixels_length: int | None
     frames: tuple[Mapping[str, bytes], ...] = ()
 
     @property
@@ -83,13 +84,13 @@ class Elements:
         return self.transfer_syntax == DeflatedExplicitVRLittleEndian
 
     @property
-    def at_pixels(self) -> bool:
+    def has_pixels(self) -> bool:
         """Whether the header is whole, that is, PixelData follows."""
         return self.pixels_at is not None or self.deflated
 
     @property
     def sop_class(self) -> str:
-        return self.text("SOPClassUID") or self.media_class
+        return self.text("SOPClassUID") or self.text("MediaStorageSOPClassUID")
 
     def text(self, keyword: str) -> str:
         """A value as text, empty where it is missing. NUL pads at the end alone (PS3.5 6.2): before a

@@ -5,7 +5,7 @@ import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -34,6 +34,16 @@ def files_below(folder: Path) -> list[Path]:
         seen.add(real)
         files += [Path(place) / name for name in names]
     return sorted(files)
+
+
+def without_repeats(files: Sequence[Path]) -> list[Path]:
+    """`files`, each once, also where another path or a link leads to it; the first name is kept."""
+    folders = {folder: os.path.realpath(folder) for folder in {file.parent for file in files}}
+    real: dict[str, Path] = {}
+    for file in files:
+        beside = os.path.join(folders[file.parent], file.name)
+        real.setdefault(os.path.realpath(file) if os.path.islink(file) else beside, file)
+    return list(real.values())
 
 
 def members(path: Path) -> list[FileRef]:

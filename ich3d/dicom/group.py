@@ -10,8 +10,18 @@ from ich3d.core.codes import Code
 from ich3d.core.types import FileRef, LeftOut, Reason, Rejected, Series, SliceHeader
 from ich3d.dicom.elements import tag_text
 from ich3d.dicom.header import Flawed, Slices
-from ich3d.dicom.series import name_of, order, project, relative
-from ich3d.dicom.stacks import CLEAN_STACK, MARKS, Compare, Stack, Twin, interleaved, same_slice, stacks
+from ich3d.dicom.series import incomplete, name_of, order, project, relative
+from ich3d.dicom.stacks import (
+    CLEAN_STACK,
+    MARKS,
+    Compare,
+    Stack,
+    Twin,
+    interleaved,
+    not_judged,
+    same_slice,
+    stacks,
+)
 from ich3d.dicom.write import uid
 
 SPACING_TOLERANCE: Final = 1e-3
@@ -24,6 +34,19 @@ _NAMED: Final = 5
 
 
 @dataclass(frozen=True)
+class Policy:
+    """How strictly files are judged. `lenient`: a flawed slice is left out and its series goes on without
+    it. `headers_only`: pixels are not read, so slices at one position are not told from copies."""
+
+    lenient: bool = False
+    headers_only: bool = False
+
+    @property
+    def compare(self) -> Compare:
+        return not_judged if self.headers_only else same_slice
+
+
+@dataclass(frozen=True)
 class Sorted:
     """What became of a set of files."""
 
@@ -32,7 +55,7 @@ class Sorted:
     rejected: tuple[Rejected, ...] = ()
 
 
-def sort_out(found: Sequence[Slices | Flawed], root: Path, compare: Compare = same_slice) -> Sorted:
+def sort_out(found: Sequence[Slices | Flawed], root: Path, policy: Policy) -> Sorted:
     """Every file of `found` in a series, left out as a copy, or rejected; names are relative to `root`.
 
     One SeriesInstanceUID is one series; files that name none are one series a folder.
@@ -46,7 +69,7 @@ def sort_out(found: Sequence[Slices | Flawed], root: Path, compare: Compare = sa
             alone.append(_rejected_alone(item, root))
         else:
             series[series_uid or _file(item).name.parent].extend(slices)
-    results = [_one_series(slices, root, compare) for slices in series.values()]
+    results = [_one_series(slices, root, policy) for slices in series.values()]
     return Sorted(
         tuple(series for result in results for series in result.series),
         tuple(left_out for result in results for left_out in result.left_out),
@@ -59,28 +82,44 @@ def _file(item: Slices | Flawed) -> FileRef:
 
 
 def _rejected_alone(item: Flawed, root: Path) -> Rejected:
-    name = relative(item.file.name, root)
-    return Rejected(name, item.code, f"{name}: {item.problem}", (name,))
+    return Rejected(_name(item, root), item.code, _told(item, root), (_name(item, root),))
 
 
-def _one_series(items: list[SliceHeader | Flawed], root: Path, compare: Compare) -> Sorted:
+def _name(item: Flawed, root: Path) -> str:
+    return relative(item.file.name, root)
+
+
+def _told(item: Flawed, root: Path) -> str:
+    return f"{_name(item, root)}: {item.problem}"
+
+
+def _one_series(items: list[SliceHeader | Flawed], root: Path, policy: Policy) -> Sorted:
     flawed = [item for item in items if isinstance(item, Flawed)]
     headers = [item for item in items if isinstance(item, SliceHeader)]
-    if flawed:
+    if flawed and not (policy.lenient and headers):
         more = f"; {len(flawed) - 1} more files are flawed" if len(flawed) > 1 else ""
-        problem = f"{relative(flawed[0].file.name, root)}: {flawed[0].problem}{more}"
-        return _reject(items, root, flawed[0].code, problem)
+        return _reject(items, root, flawed[0].code, _told(flawed[0], root) + more)
+    result = _sound_series(headers, root, policy.compare)
+    if not flawed:
+        return result
+    gone = tuple(LeftOut((_name(item, root),), item.code, _told(item, root)) for item in flawed)
+    reason = incomplete([item.detail for item in gone])
+    series = tuple(replace(one, reasons=(*one.reasons, reason)) for one in result.series)
+    return Sorted(series, (*result.left_out, *gone), result.rejected)
+
+
+def _sound_series(headers: list[SliceHeader], root: Path, compare: Compare) -> Sorted:
     if len({header.patient_id for header in headers}) > 1:
-        return _reject(items, root, Code.MIXED_PATIENTS, _two_patients(headers, root))
+        return _reject(headers, root, Code.MIXED_PATIENTS, _two_patients(headers, root))
     found: list[Stack] = []
     for group in _groups(headers):
         match stacks(group, root, compare):
             case Reason(code, detail):
-                return _reject(items, root, code, detail)
+                return _reject(headers, root, code, detail)
             case list(inner):
                 found += inner
     if len(found) > 1 and not all(stack.is_clean for stack in found):
-        return _reject(items, root, Code.MIXED_GEOMETRY, _odd_slices(found, root))
+        return _reject(headers, root, Code.MIXED_GEOMETRY, _odd_slices(found, root))
     return _volumes(found, root)
 
 
@@ -92,7 +131,9 @@ def _volumes(found: list[Stack], root: Path) -> Sorted:
     series_uid = headers[0].series_uid or uid("series", *sorted(header.sop_uid for header in headers))
     series = []
     for number, stack in enumerate(found, start=1):
-        slices = [replace(header, series_uid=series_uid) for header in stack.slices]
+        slices = stack.slices
+        if not headers[0].series_uid:
+            slices = tuple(replace(header, series_uid=series_uid) for header in slices)
         volume_id = f"{series_uid}-{number}" if len(found) > 1 else series_uid
         own = (*reasons, *_remarks(stack, {header.file for header in headers}, root))
         series.append(order(slices, volume_id, root, own))

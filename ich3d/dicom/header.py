@@ -21,10 +21,14 @@ from ich3d.core.types import FileRef, SliceHeader, Vector3
 from ich3d.dicom.elements import Elements, Refusal, tag_text
 from ich3d.dicom.files import ZIP_STARTS, is_regular, opened
 from ich3d.dicom.parse import parse
+from ich3d.dicom.skim import skimmed
 
 UNIT_TOLERANCE: Final = 1e-2
 """How far ImageOrientationPatient may be from two perpendicular unit vectors before it is refused: files
 that round to two decimals (0.98, -0.19) are common."""
+
+_BEGINNING: Final = 8192
+"""The bytes of a file that hold an ordinary header; a buffered file reads as many at once."""
 
 _CT_CLASSES: Final = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _ITEM: Final = (0xFFFE, 0xE000)
@@ -78,14 +82,13 @@ def read_file(file: FileRef) -> Slices | Foreign | Flawed | Zip:
 def _read(stream: BinaryIO, size: int, file: FileRef) -> Slices | Foreign | Flawed | Zip:
     if size == 0:
         return Flawed(file, Code.EMPTY_FILE, "the file is empty", None)
-    start = stream.read(132)
-    stream.seek(0)
-    if start[128:] != b"DICM" and start[:4] in ZIP_STARTS:
+    beginning = stream.read(_BEGINNING)
+    if beginning[128:132] != b"DICM" and beginning[:4] in ZIP_STARTS:
         return Foreign(file, Code.NOT_DICOM, "a zip within a zip") if file.member else Zip(file)
-    if not _starts_as_dicom(start, size):
+    if not _starts_as_dicom(beginning[:132], size):
         return Foreign(file, Code.NOT_DICOM, "not a DICOM file")
     try:
-        elements = parse(stream)
+        elements = skimmed(beginning) or _parsed(stream)
     except Exception as error:  # pydicom on foreign bytes: whatever it raises, the file does not parse
         return Flawed(file, Code.UNREADABLE, f"does not parse as DICOM ({type(error).__name__})", None)
     try:
@@ -94,8 +97,13 @@ def _read(stream: BinaryIO, size: int, file: FileRef) -> Slices | Foreign | Flaw
         return _slice_headers(elements, stream, size, file)
     except Refusal as refusal:
         uid = elements.text("SeriesInstanceUID")
-        tied = uid if uid or elements.at_pixels else None
+        tied = uid if uid or elements.has_pixels else None
         return Flawed(file, refusal.code, str(refusal), tied)
+
+
+def _parsed(stream: BinaryIO) -> Elements:
+    stream.seek(0)
+    return parse(stream)
 
 
 def _starts_as_dicom(start: bytes, size: int) -> bool:
@@ -127,7 +135,7 @@ def _no_slice(elements: Elements) -> tuple[Code, str] | None:
     if "LOCALIZER" in elements.text("ImageType").upper().split("\\"):
         return Code.LOCALIZER, f"{tag_text('ImageType')} says LOCALIZER"
     geometry = elements.text("ImagePositionPatient") or elements.text("ImageOrientationPatient")
-    if foreign_class and not (elements.at_pixels and geometry):
+    if foreign_class and not (elements.has_pixels and geometry):
         return Code.NO_IMAGE, f"{tag_text('SOPClassUID')} is no CT image, and it has no place in the patient"
     photometric = elements.text("PhotometricInterpretation")
     if photometric and photometric not in ("MONOCHROME1", "MONOCHROME2"):
@@ -138,7 +146,7 @@ def _no_slice(elements: Elements) -> tuple[Code, str] | None:
 def _slice_headers(elements: Elements, stream: BinaryIO, size: int, file: FileRef) -> Slices:
     if not elements.text("SOPInstanceUID"):
         raise Refusal(Code.NO_UID, f"{tag_text('SOPInstanceUID')} is missing")
-    if not elements.at_pixels:
+    if not elements.has_pixels:
         raise Refusal(Code.TRUNCATED_PIXELS, f"{tag_text('PixelData')} is missing")
     if not elements.text("Modality") and not elements.sop_class:
         raise Refusal(Code.UNREADABLE, f"{tag_text('Modality')} is missing")
@@ -265,17 +273,14 @@ def _require_pixels(elements: Elements, stream: BinaryIO, size: int, expected: i
 
     Native pixels have a length (PS3.5 8.1.1); encapsulated ones are items up to a delimiter (PS3.5 A.4).
     """
-    if elements.pixels_at is None:  # deflated
+    if elements.pixels_at is None or elements.pixels_length is None:  # deflated
         stream.seek(0)
         length = len(pydicom.dcmread(stream, specific_tags=["PixelData"]).get("PixelData") or b"")
         present = length
     else:
         stream.seek(elements.pixels_at)
-        head = stream.read(8 if elements.implicit else 12)
-        if len(head) < 8 or not (elements.implicit or head[4:6] in (b"OB", b"OW", b"UN")):
-            raise Refusal(Code.UNREADABLE, f"{tag_text('PixelData')} has no VR of pixels")
-        (length,) = struct.unpack(f"{elements.order}I", head[-4:])
-        present = size - stream.tell()
+        length = elements.pixels_length
+        present = size - elements.pixels_at
     if length == _UNDEFINED_LENGTH:
         if elements.transfer_syntax in _NATIVE:
             raise Refusal(

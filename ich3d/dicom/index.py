@@ -4,16 +4,19 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ich3d.core.codes import Code
 from ich3d.core.errors import DataError
 from ich3d.core.types import FileRef, LeftOut, Rejected, Series
-from ich3d.dicom.files import files_below, members
-from ich3d.dicom.group import sort_out
+from ich3d.dicom.files import files_below, members, without_repeats
+from ich3d.dicom.group import Policy, sort_out
 from ich3d.dicom.header import Flawed, Foreign, Slices, Zip, read_file
 from ich3d.dicom.series import relative
 
 Progress = Callable[[Iterable[FileRef]], Iterable[FileRef]]
+
+STRICT: Final = Policy()
 
 
 @dataclass(frozen=True)
@@ -27,16 +30,16 @@ class Index:
     rejected: tuple[Rejected, ...]
 
 
-def index(path: Path, progress: Progress | None = None) -> Index:
+def index(path: Path, progress: Progress = iter, policy: Policy = STRICT) -> Index:
     """Every CT series in `path`: a folder, searched with its sub-folders, a zip, or one file.
 
     Names and extensions mean nothing. `progress` wraps the files as they are read. Raises DataError
     where there is no such path, or a folder cannot be looked into.
     """
-    return index_all([path], progress)
+    return index_all([path], progress, policy)
 
 
-def index_all(paths: Sequence[Path], progress: Progress | None = None) -> Index:
+def index_all(paths: Sequence[Path], progress: Progress = iter, policy: Policy = STRICT) -> Index:
     """Every CT series in some files and folders, taken together: a file that is named twice counts once,
     and a series may lie scattered over them. The index's root is the folder that holds them all."""
     for path in paths:
@@ -44,11 +47,10 @@ def index_all(paths: Sequence[Path], progress: Progress | None = None) -> Index:
             raise DataError(f"no file or folder {path}")
     root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in paths]))
     named = [file for path in paths for file in (files_below(path) if path.is_dir() else [path])]
-    files = list({file.resolve(): file for file in reversed(named)}.values())[::-1]
-    items = _read_all([FileRef(file) for file in files], progress or iter)
+    items = _read_all([FileRef(file) for file in without_repeats(named)], progress)
     left_out = [_left_out(item, root) for item in items if isinstance(item, Foreign)]
     found = [item for item in items if not isinstance(item, Foreign)]
-    result = sort_out(found, root)
+    result = sort_out(found, root, policy)
     return Index(
         root=root,
         n_files=len(items),

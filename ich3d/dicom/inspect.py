@@ -1,4 +1,4 @@
-"""What an index holds, for people and for programs. Neither form names a patient."""
+"""What an index holds, for people and for programs. Neither form names a patient unless asked to."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -44,6 +44,15 @@ def as_json(index: Index) -> dict[str, Any]:
     }
 
 
+def with_identifiers(told: dict[str, Any], index: Index) -> dict[str, Any]:
+    """`as_json(index)` with the PatientID of each series."""
+    named = [
+        {**one, "patient_id": series.patient_id}
+        for one, series in zip(told["series"], index.series, strict=True)
+    ]
+    return {**told, "series": named}
+
+
 def _series(index: Index, series: Series) -> dict[str, Any]:
     first = series.headers[0]
     affine = affine_mm(series)
@@ -51,7 +60,7 @@ def _series(index: Index, series: Series) -> dict[str, Any]:
         "volume_id": series.volume_id,
         "series_uid": series.series_uid,
         "study_uid": series.study_uid,
-        "patient_id": None,  # identity stays out of every output
+        "patient_id": None,  # identity stays out of what nobody asked for it
         "modality": "CT",
         "n_slices": len(series),
         "sop_uids": [header.sop_uid for header in series.headers],

@@ -10,7 +10,8 @@ from pydicom.dataset import Dataset
 
 from ich3d.dicom.elements import PIXEL_DATA, TAGS, Elements
 
-_TOP_LEVEL: Final = tuple(tag for keyword, tag in TAGS.items() if tag != PIXEL_DATA)
+_TOP_LEVEL: Final = tuple(tag for tag in TAGS.values() if 0x0002FFFF < tag < PIXEL_DATA)
+_PIXEL_VRS: Final = (b"OB", b"OW", b"UN")
 _PER_FRAME: Final = frozenset({
     "FrameType", "ConvolutionKernel", "ImagePositionPatient", "ImageOrientationPatient",
     "FrameAcquisitionNumber", "PixelSpacing", "RescaleIntercept", "RescaleSlope",
@@ -25,18 +26,19 @@ def parse(file: BinaryIO) -> Elements:
         values = _values(ds)  # first of all, for pydicom turns what it looks at from bytes into values
         frames = _frames(ds)
         patient_id = str(ds.get("PatientID") or "").strip()
-        media_class = str(ds.file_meta.get("MediaStorageSOPClassUID", ""))
+        media_class = str(ds.file_meta.get("MediaStorageSOPClassUID", "")).encode("latin-1", "replace")
         transfer_syntax = str(ds.file_meta.get("TransferSyntaxUID", ""))
     implicit, little = ds.original_encoding
     order = "<" if little else ">"
+    pixels_at, pixels_length = _pixels(file, bool(implicit), order)
+    own = {key: value for key, value in values.items() if not (frames and key in _PER_FRAME)}
     return Elements(
-        values={key: value for key, value in values.items() if not (frames and key in _PER_FRAME)},
+        values={**own, "MediaStorageSOPClassUID": media_class},
         patient_id=patient_id,
-        media_class=media_class,
         transfer_syntax=transfer_syntax,
-        implicit=bool(implicit),
         order=order,
-        pixels_at=_pixels_at(file, order),
+        pixels_at=pixels_at,
+        pixels_length=pixels_length,
         frames=frames,
     )
 
@@ -79,10 +81,12 @@ def _macros(groups: Dataset) -> Iterator[Dataset]:
             yield element.value[0]
 
 
-def _pixels_at(file: BinaryIO, order: str) -> int | None:
-    at = file.tell()
-    start = file.read(4)
-    if len(start) < 4:
-        return None
-    group, element = struct.unpack(f"{order}HH", start)
-    return at if group << 16 | element == PIXEL_DATA else None
+def _pixels(file: BinaryIO, implicit: bool, order: str) -> tuple[int, int] | tuple[None, None]:
+    """Where the value of PixelData begins and how long its element says it is (PS3.5 7.1.2, 7.1.3), if
+    `file` stands at such an element."""
+    head = file.read(8 if implicit else 12)
+    if len(head) < 8 or struct.unpack(f"{order}HH", head[:4]) != (PIXEL_DATA >> 16, PIXEL_DATA & 0xFFFF):
+        return None, None
+    if not implicit and head[4:6] not in _PIXEL_VRS:
+        return None, None
+    return file.tell(), struct.unpack(f"{order}I", head[-4:])[0]

@@ -4,7 +4,7 @@ Order, spacing and tilt come from ImagePositionPatient and ImageOrientationPatie
 C.7.6.2.1.1): names, InstanceNumber and SliceLocation are never asked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +12,9 @@ import numpy as np
 
 from ich3d.core.codes import Code
 from ich3d.core.types import Reason, Series, SliceHeader
+
+_OF_ORDER: Final = (Code.IRREGULAR_SPACING, Code.SHIFTED_SLICE, Code.SINGLE_SLICE)
+"""The reasons that `order` finds."""
 
 SAME_PLACE_MM: Final = 0.01
 """Positions closer than this along the normal are one position: far below any CT slice spacing."""
@@ -45,6 +48,19 @@ def order(
         is_regular=not odd,
         reasons=(*reasons, *odd, *(alone if len(slices) == 1 else ())),
     )
+
+
+def without(series: Series, problems: Mapping[SliceHeader, str], root: Path) -> Series:
+    """`series` without the slices that have problems, which it then tells of."""
+    told = tuple(reason for reason in series.reasons if reason.code not in _OF_ORDER)
+    rest = [header for header in series.headers if header not in problems]
+    return order(rest, series.volume_id, root, (*told, incomplete(list(problems.values()))))
+
+
+def incomplete(problems: Sequence[str]) -> Reason:
+    """The warning of a series that goes on without slices; `problems` name each."""
+    more = f"; {len(problems) - 1} more slices are left out" if len(problems) > 1 else ""
+    return Reason(Code.INCOMPLETE, f"left out: {problems[0]}{more}")
 
 
 def normal(series: Series) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from struct import Struct, error
 from typing import Final, NamedTuple
 
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 PIXEL_DATA: Final = 0x7FE00010
 UNDEFINED_LENGTH: Final = 0xFFFFFFFF
@@ -17,9 +17,11 @@ UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 _ITEM: Final = 0xFFFEE000
 _ITEM_END: Final = 0xFFFEE00D
 _SEQUENCE_END: Final = 0xFFFEE0DD
-_TRANSFER_SYNTAX: Final = 0x00020010
+TRANSFER_SYNTAX: Final = 0x00020010
 _LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _SHORT_VRS: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+
+_PIXEL_VRS: Final = (b"", b"OB", b"OW")
 
 _implicit = Struct("<HHI").unpack_from
 _explicit = Struct("<HH2sH").unpack_from
@@ -39,7 +41,8 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True)
 class Walked:
-    """The wanted elements before PixelData by tag, and where in the file PixelData's value lies."""
+    """TransferSyntaxUID and the wanted elements before PixelData by tag, and where in the file the value of
+    PixelData lies."""
 
     transfer_syntax: str
     values: Mapping[int, Value]
@@ -58,11 +61,13 @@ def walk(content: bytes, wanted: Container[int]) -> Walked:
 def _walk(content: bytes, wanted: Container[int]) -> Walked:
     if content[128:132] != b"DICM":
         raise Unusual
-    transfer_syntax, at = _file_meta(content)
+    values, at = _file_meta(content, wanted)
+    transfer_syntax = values[TRANSFER_SYNTAX].raw.rstrip(b"\0 ").decode("latin-1")
+    if transfer_syntax in (ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian):
+        raise Unusual
     implicit = transfer_syntax == ImplicitVRLittleEndian
     if implicit and content[at + 4 : at + 6].isalpha() and content[at + 4 : at + 6].isupper():
         raise Unusual  # a VR where none should be
-    values: dict[int, Value] = {}
     before = 0x0002FFFF
     while True:
         tag, vr, start, length = _element(content, at, implicit)
@@ -76,24 +81,24 @@ def _walk(content: bytes, wanted: Container[int]) -> Walked:
             if at > len(content):
                 raise Unusual
             values[tag] = Value(vr, content[start:at])
-    if tag != PIXEL_DATA:
+    if tag != PIXEL_DATA or vr not in _PIXEL_VRS:
         raise Unusual
     return Walked(transfer_syntax, values, start, length)
 
 
-def _file_meta(content: bytes) -> tuple[str, int]:
-    """TransferSyntaxUID, and where the data set begins: after the last element of group 0002."""
-    at, before, transfer_syntax = 132, 0, None
+def _file_meta(content: bytes, wanted: Container[int]) -> tuple[dict[int, Value], int]:
+    """TransferSyntaxUID and what else is wanted of group 0002, and where the data set begins after it."""
+    at, before, values = 132, 0, {}
     while content[at : at + 2] == b"\2\0":
-        tag, _, start, length = _element(content, at, implicit=False)
+        tag, vr, start, length = _element(content, at, implicit=False)
         if tag <= before:
             raise Unusual
         at, before = start + length, tag
-        if tag == _TRANSFER_SYNTAX:
-            transfer_syntax = content[start:at].rstrip(b"\0 ").decode("latin-1")
-    if transfer_syntax is None:
+        if tag == TRANSFER_SYNTAX or tag in wanted:
+            values[tag] = Value(vr, content[start:at])
+    if TRANSFER_SYNTAX not in values:
         raise Unusual
-    return transfer_syntax, at
+    return values, at
 
 
 def _element(content: bytes, at: int, implicit: bool) -> tuple[int, bytes, int, int]:

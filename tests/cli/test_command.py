@@ -7,7 +7,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pydicom
 import pytest
+from pydicom.encaps import encapsulate
+from pydicom.uid import RLELossless
 
 from ich3d.cli import main
 from ich3d.core.config import Config, as_dict
@@ -105,6 +108,31 @@ def test_inspect_shows_a_good_series(run: Run, good: Path) -> None:
     code, out, _ = run("inspect", good, "--json")
     assert code == 0
     assert json.loads(out)["series"][0]["n_slices"] == 6
+
+
+def test_inspect_tells_identifiers_only_where_asked(
+    run: Run, make_head: Callable[..., SeriesToWrite], good: Path
+) -> None:
+    patient = make_head("good").patient_id
+    for words in ([], ["--json"], ["-v"]):
+        assert patient not in "".join(map(str, run("inspect", good, *words)[1:])).replace(str(good), "")
+    _, out, _ = run("inspect", good, "--json", "--identifiers")
+    assert json.loads(out)["series"][0]["patient_id"] == patient
+
+
+def test_inspect_reads_pixels_unless_headers_are_enough(run: Run, good: Path) -> None:
+    path = min(good.iterdir())
+    ds = pydicom.dcmread(path)
+    ds.compress(RLELossless, generate_instance_uid=False)
+    ds.PixelData = encapsulate([b"\xff" * 64])
+    ds.save_as(path)
+    code, out, _ = run("inspect", good)
+    assert code == 3
+    assert f"undecodable: {path.name}: PixelData (7FE0,0010)" in out
+    assert run("inspect", good, "--headers-only")[0] == 0
+    code, out, _ = run("inspect", good, "--lenient")
+    assert code == 0
+    assert f"left out: {path.name}" in out
 
 
 def test_inspect_of_an_empty_folder_finds_no_volume(run: Run, tmp_path: Path) -> None:

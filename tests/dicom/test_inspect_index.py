@@ -3,7 +3,7 @@
 import json
 
 from ich3d.dicom.index import index
-from ich3d.dicom.inspect import as_json, as_table
+from ich3d.dicom.inspect import as_json, as_table, with_identifiers
 from ich3d.dicom.write import uid
 
 
@@ -73,6 +73,15 @@ def test_the_table_counts_and_explains(tmp_path, write_stack, edit_file):
 def test_neither_form_names_the_patient(tmp_path, write_stack, edit_file):
     found = spoilt(tmp_path, write_stack, edit_file)
     assert "Secret" not in as_table(found) + json.dumps(as_json(found))
+
+
+def test_identifiers_are_told_where_asked_for(tmp_path, write_stack, edit_file):
+    found = spoilt(tmp_path, write_stack, edit_file)
+    told = with_identifiers(as_json(found), found)
+    assert [series["patient_id"] for series in told["series"]] == ["Secret-Patient"] * 2
+    for series in told["series"]:
+        del series["patient_id"]
+    assert "Secret" not in json.dumps(told)
 
 
 def test_an_empty_index_still_reads(tmp_path):

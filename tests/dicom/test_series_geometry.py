@@ -147,6 +147,7 @@ def test_three_hundred_slices_a_millimetre_apart_are_a_volume(tmp_path, write_st
 
 angles = st.floats(-3.1, 3.1)
 shifts = st.floats(-150, 150)
+jitters = st.floats(-5, 5)
 
 
 @settings(max_examples=25, deadline=None)
@@ -156,8 +157,11 @@ shifts = st.floats(-150, 150)
     turn=st.tuples(angles, angles, angles),
     tilt=st.floats(-0.5, 0.5),
     shift=st.tuples(shifts, shifts, shifts),
+    jitter=st.lists(st.tuples(jitters, jitters), min_size=5, max_size=5) | st.just([(0.0, 0.0)] * 5),
 )
-def test_names_table_direction_and_pose_leave_order_and_hu(make_stack, names, table_up, turn, tilt, shift):
+def test_names_table_pose_and_jitter_leave_order_and_hu(
+    make_stack, names, table_up, turn, tilt, shift, jitter
+):
     pose = rotation(*turn)
     step = 4.0 * (pose @ (0, np.sin(tilt), np.cos(tilt)))
     plain = make_stack(n=5)
@@ -167,7 +171,7 @@ def test_names_table_direction_and_pose_leave_order_and_hu(make_stack, names, ta
         hu=plain.hu,
         row_dir=tuple(pose[:, 0]),
         col_dir=tuple(pose[:, 1]),
-        position_mm=np.outer(np.arange(5), step) + shift,
+        position_mm=np.outer(np.arange(5), step) + shift + np.array(jitter) @ pose[:, :2].T,
         file_names=[f"{i}.dcm" for i in names],
         instance_numbers=numbers,
     )
@@ -178,9 +182,12 @@ def test_names_table_direction_and_pose_leave_order_and_hu(make_stack, names, ta
     assert isinstance(volume, Volume)
     assert [header.sop_uid for header in series.headers] == list(plain.sop_uids)
     assert np.array_equal(volume.hu, plain.hu)
-    assert series.is_regular
     assert series.spacing_mm == pytest.approx(4 * np.cos(tilt), abs=1e-4)
-    assert series.tilt_deg == pytest.approx(np.degrees(abs(tilt)), abs=1e-2)
+    for header, position_mm in zip(series.headers, moved.position_mm, strict=True):
+        assert header.position_mm == pytest.approx(position_mm, abs=1e-4)
+    if not np.any(jitter):
+        assert series.is_regular
+        assert series.tilt_deg == pytest.approx(np.degrees(abs(tilt)), abs=1e-2)
 
 
 def rotation(a: float, b: float, c: float) -> np.ndarray:

@@ -1,0 +1,167 @@
+"""Lenient, by headers alone, or by all pixels: how strictly an index is judged."""
+
+import shutil
+
+import pydicom
+import pytest
+from pydicom.encaps import encapsulate
+from pydicom.uid import RLELossless
+
+from ich3d.core.codes import Code
+from ich3d.core.types import Volume
+from ich3d.dicom.check import check_pixels, leave_out_undecodable
+from ich3d.dicom.group import Policy
+from ich3d.dicom.index import index
+from ich3d.dicom.volume import load_volume
+from ich3d.dicom.write import uid
+
+LENIENT = Policy(lenient=True)
+HEADERS_ONLY = Policy(headers_only=True)
+
+
+def accounted(found):
+    in_series = [h.path.relative_to(found.root).as_posix() for s in found.series for h in s.headers]
+    others = [path for item in (*found.left_out, *found.rejected) for path in item.paths]
+    return sorted(in_series + others)
+
+
+def damage(path):
+    """Pixels that no decoder reads, in a file that is whole."""
+    ds = pydicom.dcmread(path)
+    ds.compress(RLELossless, generate_instance_uid=False)
+    ds.PixelData = encapsulate([b"\xff" * 64])
+    ds.save_as(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"ImagePositionPatient": None}, Code.NO_POSITION),
+        ({"RescaleSlope": b""}, Code.NO_RESCALE),
+        ({"PixelData": bytes(300)}, Code.TRUNCATED_PIXELS),
+    ],
+)
+def test_lenient_leaves_a_flawed_slice_out_and_tells_the_gap(tmp_path, write_stack, edit_file, changes, code):
+    paths = write_stack(n=6)
+    edit_file(paths[2], **changes)
+    found = index(tmp_path, policy=LENIENT)
+    assert not found.rejected
+    (series,) = found.series
+    assert [header.path for header in series.headers] == [*paths[:2], *paths[3:]]
+    assert [(item.paths, item.code) for item in found.left_out] == [((paths[2].name,), code)]
+    irregular, incomplete = series.reasons
+    assert irregular.code is Code.IRREGULAR_SPACING
+    assert f"{paths[1].name} and {paths[3].name} lie 10.00 mm apart" in irregular.detail
+    assert incomplete.code is Code.INCOMPLETE
+    assert found.left_out[0].detail in incomplete.detail
+    assert isinstance(load_volume(series), Volume)
+
+
+def test_lenient_tells_of_a_slice_that_leaves_no_gap(tmp_path, write_stack, edit_file):
+    paths = write_stack(n=6)
+    for path in paths[4:]:
+        edit_file(path, PixelSpacing=None)
+    (series,) = index(tmp_path, policy=LENIENT).series
+    (reason,) = series.reasons
+    assert reason.code is Code.INCOMPLETE
+    assert paths[4].name in reason.detail
+    assert "1 more" in reason.detail
+
+
+def test_lenient_has_nothing_to_keep_of_a_series_without_a_sound_slice(tmp_path, write_stack, edit_file):
+    for path in write_stack():
+        edit_file(path, PixelSpacing=None)
+    found = index(tmp_path, policy=LENIENT)
+    assert [item.code for item in found.rejected] == [Code.NO_PIXEL_SPACING]
+
+
+def test_lenient_still_rejects_two_patients_and_different_slices_at_one_place(
+    tmp_path, write_stack, edit_file
+):
+    paths = write_stack("p", name="p")
+    edit_file(paths[0], PatientID="Other")
+    twin = shutil.copy(write_stack("q", name="q")[1], tmp_path / "q" / "twin")
+    edit_file(twin, PixelData=bytes(512))
+    codes = {item.code for item in index(tmp_path, policy=LENIENT).rejected}
+    assert codes == {Code.MIXED_PATIENTS, Code.SAME_POSITION}
+
+
+def test_lenient_leaves_undecodable_slices_out(tmp_path, write_stack):
+    paths = write_stack(n=6)
+    damage(paths[2])
+    found = index(tmp_path, policy=LENIENT)
+    checked = check_pixels(leave_out_undecodable(found))
+    assert not checked.rejected
+    (series,) = checked.series
+    assert len(series) == 5
+    assert {reason.code for reason in series.reasons} == {Code.INCOMPLETE, Code.IRREGULAR_SPACING}
+    (item,) = checked.left_out
+    assert (item.code, item.paths) == (Code.UNDECODABLE, (paths[2].name,))
+    assert accounted(checked) == sorted(path.name for path in paths)
+
+
+def test_a_series_without_a_decodable_slice_is_rejected(tmp_path, write_stack):
+    for path in write_stack():
+        damage(path)
+    checked = check_pixels(leave_out_undecodable(index(tmp_path)))
+    assert [item.code for item in checked.rejected] == [Code.UNDECODABLE]
+    assert not checked.series
+
+
+def test_pixels_that_do_not_decode_reject_their_series_alone(tmp_path, write_stack):
+    bad = write_stack("bad", name="bad")
+    damage(bad[1])
+    write_stack("good", name="good")
+    checked = check_pixels(index(tmp_path))
+    assert [series.volume_id for series in checked.series] == [uid("series", "good")]
+    (rejected,) = checked.rejected
+    assert rejected.code is Code.UNDECODABLE
+    assert rejected.paths == tuple(f"bad/{path.name}" for path in bad)
+    assert bad[1].name in rejected.detail
+    assert "PixelData (7FE0,0010)" in rejected.detail
+    assert len(accounted(checked)) == checked.n_files
+
+
+def test_warnings_that_need_pixels_are_those_of_the_volume(tmp_path, write_stack, edit_file):
+    path = write_stack()[2]
+    edit_file(path, RescaleSlope="40")
+    checked = check_pixels(index(tmp_path))
+    (reason,) = checked.series[0].reasons
+    assert reason.code is Code.HU_CLIPPED
+    assert path.name in reason.detail
+
+
+@pytest.mark.parametrize("pixels", ["equal", "different"])
+def test_headers_alone_judge_no_slices_at_one_position(tmp_path, write_stack, edit_file, pixels):
+    paths = write_stack()
+    twin = tmp_path / "twin.dcm"
+    shutil.copy(paths[1], twin)
+    if pixels == "different":
+        edit_file(twin, PixelData=bytes(512))
+    found = index(tmp_path, policy=HEADERS_ONLY)
+    assert not found.rejected
+    (series,) = found.series
+    assert len(series) == 4
+    (reason,) = series.reasons
+    assert reason.code is Code.SAME_POSITION
+    assert paths[1].name in reason.detail
+    assert "twin.dcm" in reason.detail
+    assert "pixels not compared" in reason.detail
+    assert len(accounted(found)) == found.n_files
+
+
+def test_headers_alone_part_two_kernels(tmp_path, write_stack):
+    for name, kernel in (("a", "H31s"), ("b", "H60s")):
+        write_stack(name=name, series_uid="2.25.9", study_uid="2.25.8", extra={"ConvolutionKernel": kernel})
+    found = index(tmp_path, policy=HEADERS_ONLY)
+    assert [len(series) for series in found.series] == [4, 4]
+    assert not found.left_out
+
+
+def test_headers_alone_read_no_pixels(tmp_path, write_stack):
+    """Damaged pixels of a copy cannot matter to who does not look."""
+    paths = write_stack()
+    shutil.copy(paths[1], tmp_path / "twin")
+    damage(tmp_path / "twin")
+    assert [item.code for item in index(tmp_path).rejected] == [Code.UNDECODABLE]
+    assert not index(tmp_path, policy=HEADERS_ONLY).rejected
