@@ -15,6 +15,7 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    RLELossless,
 )
 
 from ich3d.dicom import itk
@@ -50,7 +51,8 @@ def _container(ds: FileDataset, index: int) -> np.ndarray:
     try:
         return pixel_array(ds, index=index, raw=True, correct_unused_bits=False)
     except Exception:  # pydicom has no decoder, or a decoder of its own gave up
-        if not ds.file_meta.TransferSyntaxUID.is_compressed:
+        syntax = ds.file_meta.TransferSyntaxUID
+        if not syntax.is_compressed or syntax == RLELossless:  # SimpleITK fills what RLE leaves out
             raise
     return itk.decode(_bare_image(ds, index))
 

@@ -93,8 +93,9 @@ class Elements:
         return self.text("SOPClassUID") or self.text("MediaStorageSOPClassUID")
 
     def text(self, keyword: str) -> str:
-        """A value as text, empty where it is missing."""
-        return self.values.get(keyword, b"").decode("latin-1").strip(" \0")
+        """A value as text, empty where it is missing. NUL pads at the end alone (PS3.5 6.2): before a
+        number it is damage, which may stand for a digit."""
+        return self.values.get(keyword, b"").decode("latin-1").rstrip(" \0").lstrip(" ")
 
     def numbers(self, keyword: str, count: int, code: Code) -> tuple[float, ...]:
         """The `count` finite values of a decimal string (PS3.5 6.2, VR DS), or a refusal with `code`."""

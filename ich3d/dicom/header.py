@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 import pydicom
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    LegacyConvertedEnhancedCTImageStorage,
+)
 
 from ich3d.core.codes import Code
 from ich3d.core.types import FileRef, SliceHeader, Vector3
@@ -26,6 +33,8 @@ _BEGINNING: Final = 8192
 _CT_CLASSES: Final = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _ITEM: Final = (0xFFFE, 0xE000)
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF
+_NATIVE: Final = ("", ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
+"""Transfer syntaxes whose pixels have a length; a file that names none is read as one of them."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +236,8 @@ def _grey_image(elements: Elements) -> tuple[int, int, int]:
         raise Refusal(Code.UNREADABLE, f"{tag_text('BitsAllocated')} is {allocated}, which is not read")
     if not 1 <= stored <= allocated:
         raise Refusal(Code.UNREADABLE, f"{tag_text('BitsStored')} is {stored}, of {allocated} bits")
+    if elements.whole("PixelRepresentation") not in (0, 1):
+        raise Refusal(Code.UNREADABLE, f"{tag_text('PixelRepresentation')} is neither 0 nor 1")
     return rows, columns, stored
 
 
@@ -271,6 +282,10 @@ def _require_pixels(elements: Elements, stream: BinaryIO, size: int, expected: i
         length = elements.pixels_length
         present = size - elements.pixels_at
     if length == _UNDEFINED_LENGTH:
+        if elements.transfer_syntax in _NATIVE:
+            raise Refusal(
+                Code.UNREADABLE, f"{tag_text('PixelData')} has no length, and no compression is named"
+            )
         _require_items(stream, size)
     elif min(length, present) < expected:
         raise Refusal(
