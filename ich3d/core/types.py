@@ -76,8 +76,8 @@ class SliceHeader:
     """One slice's header, without pixels. Directions are unit vectors, lengths millimetres.
 
     `frame` counts from 1 in a multi-frame file, None in a single-frame one. `image_type`, `frame_type`,
-    `kernel` and `acquisition` are the texts of ImageType, FrameType, ConvolutionKernel and
-    AcquisitionNumber, empty where the file has none.
+    `kernel`, `acquisition` and `transfer_syntax` are the texts of ImageType, FrameType, ConvolutionKernel,
+    AcquisitionNumber and TransferSyntaxUID, empty where the file has none.
     """
 
     file: FileRef
@@ -100,6 +100,7 @@ class SliceHeader:
     frame_type: str = ""
     kernel: str = ""
     acquisition: str = ""
+    transfer_syntax: str = ""
 
     @property
     def path(self) -> Path:

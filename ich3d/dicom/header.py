@@ -212,6 +212,7 @@ def _slice_header(elements: Elements, file: FileRef) -> SliceHeader:
         frame_type=elements.text("FrameType"),
         kernel=elements.text("ConvolutionKernel"),
         acquisition=_acquisition(elements),
+        transfer_syntax=elements.transfer_syntax,
     )
 
 

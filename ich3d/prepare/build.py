@@ -141,6 +141,7 @@ def prepare_series(
             "rows": series.headers[0].rows,
             "columns": series.headers[0].columns,
             "pixel_mm": series.headers[0].pixel_spacing_mm[0],
+            "transfer_syntaxes": "|".join(sorted({header.transfer_syntax for header in series.headers})),
         },
     )
     return stored, hu
@@ -162,14 +163,15 @@ def rejected_table(rejected: Iterable[Rejected]) -> pd.DataFrame:
 
 def fingerprint(stored: list[StoredSeries], table: pd.DataFrame) -> dict[str, object]:
     """What the training set is like: its geometry (lowest, median, highest; what no series has is left
-    out) and how often each label occurs."""
+    out), how many series hold each transfer syntax, and how often each label occurs."""
     facts = pd.DataFrame([item.facts for item in stored])
     numbers = ["n_slices", "spacing_mm", "largest_gap_mm", "tilt_deg", "rows", "columns", "pixel_mm"]
     known = {name: facts[name].astype(float).dropna() for name in numbers}
     ranges = {name: v.quantile([0, 0.5, 1]).tolist() for name, v in known.items() if len(v)}
     prevalence = {label: float(table[label].mean()) for label in LABELS}
     counts = {"series": len(stored), "slices": len(table), "irregular": int((~facts["is_regular"]).sum())}
-    return {"counts": counts, "ranges": ranges, "prevalence": prevalence}
+    syntaxes = facts["transfer_syntaxes"].str.split("|").explode().value_counts().sort_index().to_dict()
+    return {"counts": counts, "ranges": ranges, "transfer_syntaxes": syntaxes, "prevalence": prevalence}
 
 
 def _subset(series: tuple[Series, ...], config: Config) -> list[Series]:

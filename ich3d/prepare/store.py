@@ -23,7 +23,7 @@ from ich3d.core.labels import LABELS
 from ich3d.core.types import PreparedSeries, SliceKey
 from ich3d.core.workspace import read_csv, read_json, replacing, write_csv, write_json
 
-FORMAT = 1
+FORMAT = 2
 _TEXT = ("volume_id", "series_uid", "study_uid", "patient_id", "group_id", "sop_uid", "path", "hash", "codes")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian
 
 from ich3d.context.batch import ContextInput, geometry
 from ich3d.core.config import Config, StackConfig
@@ -54,6 +55,7 @@ def test_the_manifest_tells_what_the_model_is(finished_run: Config, folder: Path
         "manifest_sha256",
     }  # fmt: skip
     assert manifest["folds"] == [0, 1, 2]
+    assert manifest["fingerprint"]["transfer_syntaxes"] == {ExplicitVRLittleEndian: 7}
     files = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
     del files["manifest.json"]
     assert manifest["files"] == {n: hashlib.sha256(p.read_bytes()).hexdigest() for n, p in files.items()}
