@@ -215,6 +215,36 @@ def test_a_single_slice_is_scored(
         assert np.all((item.prob[stage] > 0) & (item.prob[stage] < 1))
 
 
+def test_a_long_thin_series_is_scored_slice_by_slice(
+    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    position_mm = np.array([(-126.0, -126.0, 1.0 * i) for i in range(300)])
+    write_series(make_head("thin", n=300, position_mm=position_mm, slice_thickness_mm=1.0), tmp_path)
+    (item,) = predict_paths(model, [tmp_path]).series
+    assert {"n_slices", "spacing_mm"} <= set(item.out_of_range)
+    for stage in STAGES:
+        assert item.prob[stage].shape == (300, 6)
+        assert np.all((item.prob[stage] > 0) & (item.prob[stage] < 1))
+
+
+def test_a_cut_off_series_is_scored_as_what_is_there(
+    outspoken: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    """The encoder's scores are those of the whole series; context knows less, and says so in them alone."""
+    write_series(make_head("a", n=9), tmp_path / "whole")
+    write_series(make_head("a", n=9), tmp_path / "cut")
+    for name in "678":
+        (tmp_path / "cut" / f"{name}.dcm").unlink()
+    whole, cut = (predict_paths(outspoken, [tmp_path / name]) for name in ("whole", "cut"))
+    (item,) = cut.series
+    assert item.stored.codes == ""
+    assert "n_slices" in item.out_of_range
+    for stage in STAGES:
+        kept = by_slice(whole, stage).loc[by_slice(cut, stage).index]
+        same = np.allclose(kept, by_slice(cut, stage), rtol=0, atol=1e-5)
+        assert same == (stage == "encoder")
+
+
 def test_a_series_unlike_the_training_set_says_so(
     model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
 ) -> None:
