@@ -1,7 +1,7 @@
 """The slices of each SeriesInstanceUID to volumes: what may stand together, and what takes it all along."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -58,7 +58,8 @@ class Sorted:
 def sort_out(found: Sequence[Slices | Flawed], root: Path, policy: Policy) -> Sorted:
     """Every file of `found` in a series, left out as a copy, or rejected; names are relative to `root`.
 
-    One SeriesInstanceUID is one series; files that name none are one series a folder.
+    One SeriesInstanceUID is one series; files that name none are one series a folder, and folders of the
+    same slices are copies of one.
     """
     series: dict[str | Path, list[SliceHeader | Flawed]] = defaultdict(list)
     alone = []
@@ -69,12 +70,23 @@ def sort_out(found: Sequence[Slices | Flawed], root: Path, policy: Policy) -> So
             alone.append(_rejected_alone(item, root))
         else:
             series[series_uid or _file(item).name.parent].extend(slices)
-    results = [_one_series(slices, root, policy) for slices in series.values()]
+    results = [_one_series(slices, root, policy) for slices in _without_copies(series)]
     return Sorted(
         tuple(series for result in results for series in result.series),
         tuple(left_out for result in results for left_out in result.left_out),
         (*alone, *(rejected for result in results for rejected in result.rejected)),
     )
+
+
+def _without_copies(
+    series: Mapping[str | Path, list[SliceHeader | Flawed]],
+) -> list[list[SliceHeader | Flawed]]:
+    """The files of each series; folders whose files name no series and hold the same slices together."""
+    together: dict[str | Path, list[SliceHeader | Flawed]] = defaultdict(list)
+    for name, items in series.items():
+        headers = [item for item in items if isinstance(item, SliceHeader)]
+        together[_made_up_uid(headers) if isinstance(name, Path) and headers else name].extend(items)
+    return list(together.values())
 
 
 def _file(item: Slices | Flawed) -> FileRef:
@@ -128,7 +140,9 @@ def _volumes(found: list[Stack], root: Path) -> Sorted:
     found = sorted(found, key=lambda stack: (float(project(stack.slices)[0]), stack.slices[0].sop_uid))
     headers = [header for stack in found for header in stack.slices]
     reasons = [*_unnamed(headers, root), *_several(found), *_repeated(headers, root)]
-    series_uid = headers[0].series_uid or uid("series", *sorted(header.sop_uid for header in headers))
+    series_uid = headers[0].series_uid or _made_up_uid(
+        [*headers, *(twin.header for stack in found for twin in stack.twins)]
+    )
     series = []
     for number, stack in enumerate(found, start=1):
         slices = stack.slices
@@ -138,6 +152,13 @@ def _volumes(found: list[Stack], root: Path) -> Sorted:
         own = (*reasons, *_remarks(stack, {header.file for header in headers}, root))
         series.append(order(slices, volume_id, root, own))
     return Sorted(tuple(series), tuple(_left_out(found, root)))
+
+
+def _made_up_uid(headers: Sequence[SliceHeader]) -> str:
+    """A name for a series whose files give none, wherever they lie."""
+    patients = sorted({header.patient_id for header in headers})
+    studies = sorted({header.study_uid for header in headers})
+    return uid("series", *patients, *studies, *sorted({header.sop_uid for header in headers}))
 
 
 def _unnamed(headers: list[SliceHeader], root: Path) -> list[Reason]:

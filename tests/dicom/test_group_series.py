@@ -133,6 +133,43 @@ def test_a_made_up_series_uid_does_not_depend_on_the_folder(tmp_path, write_stac
     assert index(tmp_path).series[0].volume_id == before
 
 
+@pytest.fixture
+def write_unnamed(write_stack, edit_file):
+    """A folder of a series whose files name none; two such folders hold the same SOPInstanceUIDs."""
+
+    def write(folder, **changes):
+        paths = write_stack(folder)
+        for path in paths:
+            edit_file(path, SeriesInstanceUID=None, **changes)
+        return paths
+
+    return write
+
+
+def test_a_copied_folder_without_a_series_uid_is_no_second_volume(tmp_path, write_unnamed):
+    write_unnamed("one")
+    write_unnamed("two")
+    found = index(tmp_path)
+    assert [len(series) for series in found.series] == [4]
+    assert [item.code for item in found.left_out] == [Code.DUPLICATE] * 4
+
+
+def test_folders_without_a_series_uid_that_only_seem_to_be_copies(tmp_path, write_unnamed):
+    write_unnamed("one")
+    write_unnamed("two", PixelData=bytes(512))
+    (rejected,) = index(tmp_path).rejected
+    assert (rejected.code, len(rejected.paths)) == (Code.SAME_POSITION, 8)
+    assert "one/" in rejected.detail
+    assert "two/" in rejected.detail
+
+
+def test_patients_without_a_series_uid_are_a_volume_each(tmp_path, write_unnamed):
+    write_unnamed("one")
+    write_unnamed("two", PatientID="another")
+    first, second = index(tmp_path).series
+    assert first.volume_id != second.volume_id
+
+
 def test_copies_are_left_out_and_named(tmp_path, write_stack):
     paths = write_stack()
     shutil.copy(paths[2], tmp_path / "zz-copy")
