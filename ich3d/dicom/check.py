@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 
 from ich3d.core.codes import Code
-from ich3d.core.types import LeftOut, Reason, Rejected, Series, SliceHeader
+from ich3d.core.types import FileRef, LeftOut, Reason, Rejected, Series
 from ich3d.dicom.index import Index
 from ich3d.dicom.pixels import read_each
 from ich3d.dicom.series import relative, without
@@ -15,23 +16,27 @@ Progress = Callable[[Iterable[Series]], Iterable[Series]]
 
 def check_pixels(found: Index, progress: Progress = iter) -> Index:
     """`found` once all pixels were read: series that are no volumes rejected, the others with all that is
-    odd about them. `progress` wraps the series."""
-    series, rejected = [], list(found.rejected)
+    odd about them. A volume that cannot be read takes along the others of its SeriesInstanceUID.
+    `progress` wraps the series."""
+    read: list[Series] = []
+    bad: dict[str, Rejected] = {}
     for one in progress(found.series):
         volume = load_volume(one)
         if isinstance(volume, Rejected):
-            paths = dict.fromkeys(relative(header.path, found.root) for header in one.headers)
-            rejected.append(replace(volume, paths=tuple(paths)))
+            bad.setdefault(one.series_uid, volume)
         else:
-            series.append(replace(one, reasons=volume.reasons))
+            read.append(replace(one, reasons=volume.reasons))
+    series = tuple(one for one in read if one.series_uid not in bad)
+    rejected = [*found.rejected, *(_with_its_series(item, uid, found) for uid, item in bad.items())]
     rejected.sort(key=lambda item: (item.subject, item.paths))
-    return replace(found, series=tuple(series), rejected=tuple(rejected))
+    return replace(found, series=series, rejected=tuple(rejected))
 
 
 def leave_out_undecodable(found: Index, progress: Progress = iter) -> Index:
     """`found` without the slices whose pixels cannot be had, which each series then tells of. A series of
     which no slice can be had stays as it is, for `check_pixels` to reject."""
-    series, left_out = [], list(found.left_out)
+    series: list[Series] = []
+    gone: dict[FileRef, str] = {}
     for one in progress(found.series):
         problems = {
             header: stored.detail
@@ -42,16 +47,24 @@ def leave_out_undecodable(found: Index, progress: Progress = iter) -> Index:
             series.append(one)
             continue
         series.append(without(one, problems, found.root))
-        left_out += _left_out(one, problems, found)
+        gone |= {header.file: problem for header, problem in problems.items()}
+    left_out = [*found.left_out, *_left_out(gone, series, found.root)]
     left_out.sort(key=lambda item: item.paths)
     return replace(found, series=tuple(series), left_out=tuple(left_out))
 
 
-def _left_out(series: Series, problems: dict[SliceHeader, str], found: Index) -> list[LeftOut]:
-    """The files of which no frame is used any more."""
-    used = {header.file for header in series.headers if header not in problems}
-    gone = {header.file: problem for header, problem in problems.items() if header.file not in used}
+def _with_its_series(item: Rejected, series_uid: str, found: Index) -> Rejected:
+    """`item` with the files of all volumes of its SeriesInstanceUID."""
+    headers = [header for one in found.series if one.series_uid == series_uid for header in one.headers]
+    paths = dict.fromkeys(relative(header.path, found.root) for header in headers)
+    return replace(item, subject=series_uid, paths=tuple(paths))
+
+
+def _left_out(gone: dict[FileRef, str], series: list[Series], root: Path) -> list[LeftOut]:
+    """The files in `gone` of which no frame is used any more, in whatever volume."""
+    used = {header.file for one in series for header in one.headers}
     return [
-        LeftOut((relative(file.name, found.root),), Code.UNDECODABLE, problem)
+        LeftOut((relative(file.name, root),), Code.UNDECODABLE, problem)
         for file, problem in gone.items()
+        if file not in used
     ]

@@ -96,12 +96,10 @@ def project(headers: Sequence[SliceHeader]) -> np.ndarray:
     return heights
 
 
-def irregular_step(slices: Sequence[SliceHeader]) -> int | None:
-    """The index of the slice below the worst step; None where all steps are regular. Slices ascend."""
-    if len(slices) < 3:
-        return None
+def irregular_steps(slices: Sequence[SliceHeader]) -> np.ndarray:
+    """The indices of the slices below each irregular step, the worst first. Slices ascend."""
     steps = np.diff(project(slices))
-    return _worst(steps - np.median(steps), steps)
+    return _out_of_tolerance(steps - np.median(steps), steps) if len(slices) > 2 else np.arange(0)
 
 
 def relative(path: Path, root: Path) -> str:
@@ -140,23 +138,25 @@ def _tilt_deg(slices: Sequence[SliceHeader]) -> float | None:
 
 def _odd_steps(slices: Sequence[SliceHeader], root: Path) -> list[Reason]:
     """The worst step along the normal and the worst shift within the plane, where they are out of
-    tolerance."""
+    tolerance, and how many more are."""
+    if len(slices) < 3:
+        return []
     found = []
-    if (lower := irregular_step(slices)) is not None:
-        steps = np.diff(project(slices))
-        found.append(
-            Reason(
-                Code.IRREGULAR_SPACING,
-                f"{_pair(slices, lower, root)} lie {steps[lower]:.2f} mm apart "
-                f"where {np.median(steps):.2f} mm are expected",
-            )
-        )
-    if len(slices) > 2:
-        shifts = _shifts(slices)
-        if (lower := _worst(shifts, np.diff(project(slices)))) is not None:
-            detail = f"{_pair(slices, lower, root)} are shifted in their plane by {shifts[lower]:.2f} mm"
-            found.append(Reason(Code.SHIFTED_SLICE, detail))
+    steps, shifts = np.diff(project(slices)), _shifts(slices)
+    if len(irregular := irregular_steps(slices)):
+        lower = irregular[0]
+        apart = f"{steps[lower]:.2f} mm apart where {np.median(steps):.2f} mm are expected"
+        detail = f"{_pair(slices, lower, root)} lie {apart}{_more(irregular, 'steps are irregular')}"
+        found.append(Reason(Code.IRREGULAR_SPACING, detail))
+    if len(shifted := _out_of_tolerance(shifts, steps)):
+        lower = shifted[0]
+        told = f"{_pair(slices, lower, root)} are shifted in their plane by {shifts[lower]:.2f} mm"
+        found.append(Reason(Code.SHIFTED_SLICE, told + _more(shifted, "steps are shifted")))
     return found
+
+
+def _more(odd: np.ndarray, what: str) -> str:
+    return f"; {len(odd) - 1} more {what}" if len(odd) > 1 else ""
 
 
 def _shifts(slices: Sequence[SliceHeader]) -> np.ndarray:
@@ -168,11 +168,13 @@ def _shifts(slices: Sequence[SliceHeader]) -> np.ndarray:
     return shifts
 
 
-def _worst(deviation: np.ndarray, steps: np.ndarray) -> int | None:
-    """Where the largest deviation of a step is, if it is out of tolerance."""
-    worst = int(np.argmax(np.abs(deviation)))
+def _out_of_tolerance(deviation: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """The indices of the deviations that are out of tolerance for such steps, the largest first."""
+    size = np.abs(deviation)
     tolerance = max(STEP_TOLERANCE_MM, STEP_TOLERANCE * float(np.median(steps)))
-    return worst if abs(deviation[worst]) > tolerance else None
+    largest_first = np.argsort(-size, kind="stable")
+    found: np.ndarray = largest_first[size[largest_first] > tolerance]
+    return found
 
 
 def _pair(slices: Sequence[SliceHeader], lower: int, root: Path) -> str:

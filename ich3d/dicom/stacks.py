@@ -14,7 +14,7 @@ from ich3d.core.codes import Code
 from ich3d.core.types import Reason, SliceHeader
 from ich3d.dicom.elements import tag_text
 from ich3d.dicom.pixels import read_stored
-from ich3d.dicom.series import SAME_PLACE_MM, ascending, irregular_step, name_of, project
+from ich3d.dicom.series import SAME_PLACE_MM, ascending, irregular_steps, name_of, project
 
 CLEAN_STACK: Final = 3
 """Fewest slices that may stand beside another volume of the same SeriesInstanceUID."""
@@ -55,7 +55,7 @@ class Stack:
 
     @property
     def is_clean(self) -> bool:
-        return self.is_judged and len(self.slices) >= CLEAN_STACK and irregular_step(self.slices) is None
+        return self.is_judged and len(self.slices) >= CLEAN_STACK and not len(irregular_steps(self.slices))
 
 
 def stacks(headers: Sequence[SliceHeader], root: Path, compare: Compare) -> list[Stack] | Reason:
@@ -85,9 +85,7 @@ def interleaved(slices: Sequence[SliceHeader]) -> list[str]:
 
 def same_slice(a: SliceHeader, b: SliceHeader) -> bool | Reason | None:
     """Whether two slices at one height are the same place, rescale and pixels."""
-    if np.any(np.abs(np.subtract(a.position_mm, b.position_mm)) >= SAME_PLACE_MM):
-        return False
-    if (a.slope, a.intercept) != (b.slope, b.intercept):
+    if not _one_place(a, b) or (a.slope, a.intercept) != (b.slope, b.intercept):
         return False
     one, other = read_stored(a), read_stored(b)
     if isinstance(one, Reason):
@@ -99,7 +97,11 @@ def same_slice(a: SliceHeader, b: SliceHeader) -> bool | Reason | None:
 
 def not_judged(a: SliceHeader, b: SliceHeader) -> bool | Reason | None:
     """What is known of two slices at one height where pixels are not read."""
-    return None
+    return None if _one_place(a, b) else False
+
+
+def _one_place(a: SliceHeader, b: SliceHeader) -> bool:
+    return not np.any(np.abs(np.subtract(a.position_mm, b.position_mm)) >= SAME_PLACE_MM)
 
 
 def _parted(
@@ -136,7 +138,7 @@ def _one_stack(headers: Sequence[SliceHeader], root: Path, compare: Compare) -> 
             return same
         if same is False:
             names = f"{name_of(kept[-1], root)} and {name_of(header, root)}"
-            detail = f"{names} have one {tag_text('ImagePositionPatient')} but differ"
+            detail = f"{names} lie at one height by {tag_text('ImagePositionPatient')} but differ"
             return Reason(Code.SAME_POSITION, detail)
         code = Code.DUPLICATE if same else Code.SAME_POSITION
         twins.append(Twin(header, kept[-1], code))

@@ -122,6 +122,19 @@ def test_pixels_that_do_not_decode_reject_their_series_alone(tmp_path, write_sta
     assert len(accounted(checked)) == checked.n_files
 
 
+def test_pixels_that_do_not_decode_take_the_other_volumes_of_their_series_along(tmp_path, write_stack):
+    for name, kernel in (("a", "H31s"), ("b", "H60s")):
+        paths = write_stack(
+            name=name, series_uid="2.25.9", study_uid="2.25.8", extra={"ConvolutionKernel": kernel}
+        )
+    damage(paths[1])
+    checked = check_pixels(index(tmp_path))
+    assert not checked.series
+    (rejected,) = checked.rejected
+    assert (rejected.subject, rejected.code, len(rejected.paths)) == ("2.25.9", Code.UNDECODABLE, 8)
+    assert paths[1].name in rejected.detail
+
+
 def test_warnings_that_need_pixels_are_those_of_the_volume(tmp_path, write_stack, edit_file):
     path = write_stack()[2]
     edit_file(path, RescaleSlope="40")
@@ -148,6 +161,16 @@ def test_headers_alone_judge_no_slices_at_one_position(tmp_path, write_stack, ed
     assert "twin.dcm" in reason.detail
     assert "pixels not compared" in reason.detail
     assert len(accounted(found)) == found.n_files
+
+
+def test_headers_alone_tell_slices_beside_each_other_apart(tmp_path, write_stack, edit_file):
+    paths = write_stack()
+    shutil.copy(paths[1], tmp_path / "beside.dcm")
+    edit_file(tmp_path / "beside.dcm", ImagePositionPatient=[-95, -120, 5])
+    (rejected,) = index(tmp_path, policy=HEADERS_ONLY).rejected
+    assert rejected.code is Code.SAME_POSITION
+    assert paths[1].name in rejected.detail
+    assert "beside.dcm" in rejected.detail
 
 
 def test_headers_alone_part_two_kernels(tmp_path, write_stack):

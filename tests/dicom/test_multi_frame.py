@@ -16,6 +16,7 @@ from pydicom.uid import (
 
 from ich3d.core.codes import Code
 from ich3d.core.types import Rejected, Volume
+from ich3d.dicom.check import check_pixels, leave_out_undecodable
 from ich3d.dicom.index import index
 from ich3d.dicom.inspect import as_json
 from ich3d.dicom.volume import load_volume
@@ -214,8 +215,19 @@ def test_a_count_of_frames_that_is_not_theirs_rejects_the_file(write_enhanced, e
     assert "NumberOfFrames (0028,0008)" in rejected.detail
 
 
-def test_a_frame_that_does_not_decode_is_named(write_enhanced):
-    path = write_enhanced()
+@pytest.fixture
+def write_damaged(write_enhanced):
+    """`write_enhanced`, compressed, with a last frame that no decoder reads."""
+
+    def write(**changes):
+        path = write_enhanced(**changes)
+        _damage_last_frame(path)
+        return path
+
+    return write
+
+
+def _damage_last_frame(path):
     ds = pydicom.dcmread(path)
     ds.compress(RLELossless, generate_instance_uid=False)
     ds.save_as(path)
@@ -223,7 +235,26 @@ def test_a_frame_that_does_not_decode_is_named(write_enhanced):
     last = content.rindex(b"\xfe\xff\x00\xe0")
     content[last + 8 : last + 40] = b"\xff" * 32
     path.write_bytes(content)
-    rejected = load_volume(index(path).series[0])
+
+
+def test_a_frame_that_does_not_decode_is_named(write_damaged):
+    rejected = load_volume(index(write_damaged()).series[0])
     assert isinstance(rejected, Rejected)
     assert rejected.code is Code.UNDECODABLE
     assert "a.dcm frame 4: PixelData (7FE0,0010)" in rejected.detail
+
+
+def test_a_file_of_two_volumes_with_a_damaged_frame_counts_once(write_damaged):
+    """The file goes wholly where its damaged frame goes, and stays used where that is left out."""
+    acquisitions = {
+        "own": lambda k: macro("FrameContentSequence", FrameAcquisitionNumber=1 + k // 4), "n": 8
+    }  # fmt: skip
+    found = index(write_damaged(**acquisitions))
+    assert len(found.series) == 2
+    checked = check_pixels(found)
+    assert [item.paths for item in checked.rejected] == [("a.dcm",)]
+    assert not checked.series
+    lenient = check_pixels(leave_out_undecodable(found))
+    assert [len(series) for series in lenient.series] == [4, 3]
+    assert not lenient.rejected
+    assert not lenient.left_out

@@ -108,6 +108,16 @@ def test_a_missing_slice_is_named_with_both_neighbours(tmp_path, write_stack):
     assert len(volume.hu) == 5
 
 
+def test_two_gaps_are_told(tmp_path, write_stack):
+    paths = write_stack(n=9)
+    for missing in (2, 5, 6):
+        paths[missing].unlink()
+    (series,) = index(tmp_path).series
+    (reason,) = series.reasons
+    assert f"{paths[4].name} and {paths[7].name} lie 15.00 mm apart" in reason.detail
+    assert "; 1 more steps are irregular" in reason.detail
+
+
 @pytest.mark.parametrize(
     ("spacing", "shift", "regular"),
     [(5.0, 0.04, True), (5.0, 0.06, False), (0.6, 0.015, True), (0.6, 0.03, False)],
