@@ -75,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     one = add(
         "convert", _convert, "write each series below a path as NIfTI, in HU", "convert study/ -o nifti"
     )
-    one.add_argument("path", type=Path, help="a folder or a file")
+    one.add_argument("path", type=Path, help="a folder, a zip or a file")
     one.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
     one.add_argument("--series", metavar="UID", help="only this series, or volume")
     one.add_argument(

@@ -46,6 +46,10 @@ TAGS: Final = {
     "PixelData": PIXEL_DATA,
 }
 
+LARGEST_NUMBER: Final = 1e6
+"""No scanner writes a position, spacing or rescale beyond it: a kilometre, or 15 times the range of a pixel.
+Reckoning with damaged numbers that are larger would overflow."""
+
 
 class Refusal(Exception):
     """Ends the reading of one file; `read_file` turns it into a value."""
@@ -98,7 +102,8 @@ class Elements:
         return self.values.get(keyword, b"").decode("latin-1").rstrip(" \0").lstrip(" ")
 
     def numbers(self, keyword: str, count: int, code: Code) -> tuple[float, ...]:
-        """The `count` finite values of a decimal string (PS3.5 6.2, VR DS), or a refusal with `code`."""
+        """The `count` finite values of a decimal string (PS3.5 6.2, VR DS), none beyond LARGEST_NUMBER, or a
+        refusal with `code`."""
         if keyword not in self.values:
             raise Refusal(code, f"{tag_text(keyword)} is missing")
         parts = self.text(keyword).split("\\")
@@ -112,6 +117,8 @@ class Elements:
             raise Refusal(code, f"{tag_text(keyword)} does not read as numbers") from None
         if not all(map(math.isfinite, values)):
             raise Refusal(code, f"{tag_text(keyword)} holds a value that is not finite")
+        if max(map(abs, values)) > LARGEST_NUMBER:
+            raise Refusal(code, f"{tag_text(keyword)} holds a value beyond {LARGEST_NUMBER:,.0f}")
         return values
 
     def whole(self, keyword: str) -> int:

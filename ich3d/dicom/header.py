@@ -27,6 +27,9 @@ UNIT_TOLERANCE: Final = 1e-2
 """How far ImageOrientationPatient may be from two perpendicular unit vectors before it is refused: files
 that round to two decimals (0.98, -0.19) are common."""
 
+SMALLEST_PIXEL_MM: Final = 1e-3
+"""No CT resolves a thousandth of a millimetre; a smaller PixelSpacing is damage."""
+
 _BEGINNING: Final = 8192
 """The bytes of a file that hold an ordinary header; a buffered file reads as many at once."""
 
@@ -259,6 +262,8 @@ def _pixel_spacing(elements: Elements) -> tuple[float, float]:
     between_rows, between_columns = elements.numbers("PixelSpacing", 2, Code.NO_PIXEL_SPACING)
     if min(between_rows, between_columns) <= 0:
         raise Refusal(Code.NO_PIXEL_SPACING, f"{tag_text('PixelSpacing')} is not positive")
+    if min(between_rows, between_columns) < SMALLEST_PIXEL_MM:
+        raise Refusal(Code.NO_PIXEL_SPACING, f"{tag_text('PixelSpacing')} is below {SMALLEST_PIXEL_MM} mm")
     return between_rows, between_columns
 
 
