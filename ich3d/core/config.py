@@ -163,6 +163,9 @@ class ContextConfig:
 
     embeddings: read the embeddings beside the logits. The encoders of the folds do not share an embedding
         space, though their logits are comparable: leave it off unless the spaces are known to agree.
+    standardise: read each logit as SDs above its encoder's level, both taken from that encoder's inner
+        patients. It makes encoders alike that differ in level and spread, and adds the chance of who the
+        inner patients are.
     members: models that are trained side by side, each with an inner part of the patients of its own, and
         averaged.
     hidden: units a direction.
@@ -170,6 +173,7 @@ class ContextConfig:
     """
 
     embeddings: bool = False
+    standardise: bool = True
     members: int = 3
     hidden: int = 32
     layers: int = 1

@@ -10,7 +10,7 @@ from ich3d.context.batch import ContextInput, context_input
 from ich3d.context.bigru import ContextEnsemble
 from ich3d.context.train import score_context
 from ich3d.core.config import Config
-from ich3d.core.labels import STAGES
+from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.metrics import sigmoid
 from ich3d.core.types import FitPatients, SliceEmbeddings
 from ich3d.slices.embed import embed
@@ -32,14 +32,19 @@ class Chain:
     def score(self, hu: np.ndarray, z_mm: np.ndarray, config: Config) -> dict[str, np.ndarray]:
         """Probabilities float32 (Z, K) by stage of one series, HU int16 (Z, H, W), slices at `z_mm`."""
         vectors, logits = embed(self.encoder, hu, config)
-        standard = self.encoder.standard.cpu().numpy()
-        name = f"encoder fold {self.fold}"
-        embedded = SliceEmbeddings("", vectors, logits, standard, name, self.fit_patients)
+        own, name = standard(self.encoder.standard.cpu().numpy(), config), f"encoder fold {self.fold}"
+        embedded = SliceEmbeddings("", vectors, logits, own, name, self.fit_patients)
         encoder = sigmoid(logits).astype(np.float32)
         series = context_input(embedded, z_mm)
         context = score_context(self.context, series)
         features = stack_features(series, context, z_mm, config)
         return dict(zip(STAGES, (encoder, context, score_stack(self.stack, features, context)), strict=True))
+
+
+def standard(of_encoder: np.ndarray, config: Config) -> np.ndarray:
+    """Level and spread (2, K) by which later stages read an encoder's logits: its own, or none."""
+    none = np.stack([np.zeros(len(LABELS)), np.ones(len(LABELS))]).astype(np.float32)
+    return of_encoder if config.context.standardise else none
 
 
 def stack_features(

@@ -11,7 +11,7 @@ import logging
 import platform
 import shutil
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -33,7 +33,7 @@ from ich3d.core.seeds import derive
 from ich3d.core.types import FitPatients, SliceEmbeddings, SliceScores
 from ich3d.core.workspace import Workspace, read_csv, read_json, write_csv, write_json
 from ich3d.learn import device, load_weights, save_weights
-from ich3d.pipeline.chain import Chain, stack_features
+from ich3d.pipeline.chain import Chain, stack_features, standard
 from ich3d.pipeline.model import save_model
 from ich3d.prepare.build import prepare
 from ich3d.prepare.store import Store
@@ -90,12 +90,15 @@ def read_oof(workspace: Workspace, stage: str) -> pd.DataFrame:
 
 def read_embeddings(config: Config) -> dict[str, SliceEmbeddings]:
     """The held-out embeddings of a run, by volume."""
-    workspace = Workspace(Path(config.workspace))
-    return {
-        item.volume_id: item
-        for fold in range(config.prepare.folds)
-        for item in load_embeddings(workspace.stage("encoder", fold) / "embeddings.safetensors")
-    }
+    workspace, folds = Workspace(Path(config.workspace)), range(config.prepare.folds)
+    return {item.volume_id: item for fold in folds for item in _embeddings(config, workspace, fold)}
+
+
+def _embeddings(config: Config, workspace: Workspace, fold: int) -> list[SliceEmbeddings]:
+    """What a fold's encoder said of its held-out series, with the standard that the context model reads
+    it by."""
+    items = load_embeddings(workspace.stage("encoder", fold) / "embeddings.safetensors")
+    return [replace(item, standard=standard(item.standard, config)) for item in items]
 
 
 class _Run:
@@ -114,7 +117,7 @@ class _Run:
             items = embed_volumes(model, name, fit_patients, self.store, self._volumes(fold), self.config)
             save_embeddings(folder / "embeddings.safetensors", items)
             self._close("encoder", fold, fit_patients)
-        return list(load_embeddings(folder / "embeddings.safetensors"))
+        return _embeddings(self.config, self.workspace, fold)
 
     def context(
         self, fold: int, embedded: dict[str, SliceEmbeddings], progress: Progress
