@@ -74,7 +74,7 @@ def stacked_encoder(
     config: Config,
     progress: Progress = quiet,
 ) -> np.ndarray:
-    """Out-of-fold probabilities (N, K) of a stacker that reads the encoder's standardised logits alone."""
+    """Out-of-fold probabilities (N, K) of a stacker on the encoder alone, its logits read as context does."""
     encoder = result.rows["encoder"].astype(np.float32)
     z_mm, blocks = result.table["z_mm"].to_numpy(), []
     for name, index in result.table.groupby("volume_id", sort=False).indices.items():

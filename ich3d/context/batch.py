@@ -15,7 +15,7 @@ _POSITION_MM = 100.0
 
 @dataclass(frozen=True)
 class ContextInput:
-    """One series: `vectors` (Z, D), standardised `logits` (Z, K), `geometry` (Z, GEOMETRY), all
+    """One series: `vectors` (Z, D), `logits` (Z, K) less their standard, `geometry` (Z, GEOMETRY), all
     float32."""
 
     vectors: np.ndarray
@@ -55,8 +55,8 @@ def geometry(z_mm: np.ndarray) -> np.ndarray:
 
 
 def context_input(embedded: SliceEmbeddings, z_mm: np.ndarray) -> ContextInput:
-    """What the GRU reads of one series whose slices lie at `z_mm` (Z,): of its logits, how many SDs they lie
-    above their encoder's level, so that several encoders' say the same."""
+    """What the GRU reads of one series whose slices lie at `z_mm` (Z,): its logits as SDs above their
+    encoder's level, so that several encoders' say the same; as they are where `standard` is (0, 1)."""
     level, spread = embedded.standard
     standardised = ((embedded.logits - level) / spread).astype(np.float32)
     return ContextInput(embedded.vectors, standardised, geometry(z_mm))

@@ -50,8 +50,8 @@ def standard(of_encoder: np.ndarray, config: Config) -> np.ndarray:
 def stack_features(
     series: ContextInput, context: np.ndarray, z_mm: np.ndarray, config: Config
 ) -> pd.DataFrame:
-    """What the stacker reads of one series: the encoder's standardised logits, and what context made of
-    them, probabilities (Z, K)."""
+    """What the stacker reads of one series: the encoder's logits as context reads them, and what context
+    made of them, probabilities (Z, K)."""
     prob = {"encoder": sigmoid(series.logits), "context": context}
     return build_features(prob, z_mm, config.stack.reach_mm)
 

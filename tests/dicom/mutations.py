@@ -9,6 +9,7 @@ from struct import unpack_from
 
 import numpy as np
 import pydicom
+from pydicom.dataset import Dataset
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -73,13 +74,18 @@ def encode(path: Path, syntax: UID) -> Seed:
     ds = pydicom.dcmread(path)
     if syntax == RLELossless:
         ds.compress(RLELossless, generate_instance_uid=False)
+    return _seed(encoded(ds, syntax), syntax)
+
+
+def encoded(ds: Dataset, syntax: str) -> bytes:
+    """The bytes of a file, its pixels little endian or already compressed, in `syntax`."""
     if syntax == ExplicitVRBigEndian:
         ds.PixelData = np.frombuffer(ds.PixelData, "<u2").astype(">u2").tobytes()
     ds.file_meta.TransferSyntaxUID = syntax
     out = BytesIO()
     pydicom.dcmwrite(out, ds, implicit_vr=syntax == ImplicitVRLittleEndian,
                      little_endian=syntax != ExplicitVRBigEndian, force_encoding=True)  # fmt: skip
-    return _seed(out.getvalue(), syntax)
+    return out.getvalue()
 
 
 def _seed(content: bytes, syntax: UID) -> Seed:

@@ -10,6 +10,7 @@ import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutations import encoded
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -49,17 +50,6 @@ def agrees(content: bytes) -> bool:
 def test_the_files_in_pydicom_are_read_as_pydicom_reads_them():
     taken = [path.name for path in sorted(BUNDLED.rglob("*.dcm")) if agrees(path.read_bytes())]
     assert {"CT_small.dcm", "MR_small.dcm", "MR_small_implicit.dcm"} <= set(taken)
-
-
-def encoded(ds: Dataset, syntax: str) -> bytes:
-    """The bytes of a file with native little-endian pixels, in another native syntax."""
-    if syntax == ExplicitVRBigEndian:
-        ds.PixelData = np.frombuffer(ds.PixelData, "<u2").astype(">u2").tobytes()
-    ds.file_meta.TransferSyntaxUID = syntax
-    out = BytesIO()
-    pydicom.dcmwrite(out, ds, implicit_vr=syntax == ImplicitVRLittleEndian,
-                     little_endian=syntax != ExplicitVRBigEndian, force_encoding=True)  # fmt: skip
-    return out.getvalue()
 
 
 def variant(path: Path, syntax: str = ExplicitVRLittleEndian, **values: object) -> bytes:
