@@ -16,9 +16,10 @@ import pandas as pd
 import ich3d
 from ich3d.core.console import Progress, quiet
 from ich3d.core.labels import ANY, LABELS, STAGES
-from ich3d.core.types import LeftOut, Rejected, Series, SliceScores
+from ich3d.core.types import FileRef, LeftOut, Rejected, Series, SliceKey, SliceScores
 from ich3d.core.workspace import write_csv, write_json
 from ich3d.dicom.index import index_all
+from ich3d.dicom.series import relative
 from ich3d.learn import bf16_is_native, device
 from ich3d.pipeline.chain import mean_score
 from ich3d.pipeline.model import Model
@@ -32,9 +33,11 @@ _KEYS = ("study_uid", "series_uid", "volume_id")
 
 @dataclass(frozen=True)
 class Predicted:
-    """One scored series: its facts, its pixels on the model's grid, and `prob[stage]` float32 (Z, K)."""
+    """One scored series: its facts, the file of each of its slices, its pixels on the model's grid, and
+    `prob[stage]` float32 (Z, K). Slices run inferior to superior."""
 
     stored: StoredSeries
+    files: tuple[FileRef, ...]
     hu: np.ndarray
     prob: dict[str, np.ndarray]
     out_of_range: tuple[str, ...]
@@ -120,7 +123,13 @@ def _predict_series(model: Model, series: Series, root: Path) -> Predicted | Rej
         return made
     stored, hu = made
     prob = mean_score(model.chains, hu, np.array(stored.z_mm), model.config)
-    return Predicted(stored, hu, prob, _out_of_range(stored, model))
+    return Predicted(stored, _files(series, stored, root), hu, prob, _out_of_range(stored, model))
+
+
+def _files(series: Series, stored: StoredSeries, root: Path) -> tuple[FileRef, ...]:
+    """The file of each stored slice; frames of one file share it."""
+    files = {SliceKey(h.sop_uid, h.frame, relative(h.path, root)): h.file for h in series.headers}
+    return tuple(files[key] for key in stored.keys)
 
 
 def _out_of_range(stored: StoredSeries, model: Model) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 import torch
 
@@ -106,6 +107,12 @@ def test_slices_run_from_inferior_to_superior_with_their_gaps(written: Written) 
         assert np.all(np.diff(rows["z_mm"]) > 0)
         assert np.isnan(rows["gap_mm"].iloc[0])
         np.testing.assert_allclose(rows["gap_mm"].iloc[1:], np.diff(rows["z_mm"]), atol=2e-4)
+
+
+def test_each_slice_knows_its_file(written: Written) -> None:
+    for item in written.prediction.series:
+        found = [pydicom.dcmread(file.path, specific_tags=["SOPInstanceUID"]) for file in item.files]
+        assert [ds.SOPInstanceUID for ds in found] == [key.sop_uid for key in item.stored.keys]
 
 
 def test_a_missing_slice_shows_in_codes_and_gap(written: Written) -> None:
