@@ -32,6 +32,9 @@ class Code(StrEnum):
     NOT_AXIAL = "not_axial"
     NO_HEAD = "no_head"
 
+    # No DICOM results: the volume was scored, and its files cannot be referred to.
+    INVALID_UID = "invalid_uid"
+
     # Warnings: the volume stands, and says so.
     IRREGULAR_SPACING = "irregular_spacing"
     HU_CLIPPED = "hu_clipped"

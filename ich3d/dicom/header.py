@@ -33,7 +33,7 @@ SMALLEST_PIXEL_MM: Final = 1e-3
 _BEGINNING: Final = 8192
 """The bytes of a file that hold an ordinary header; a buffered file reads as many at once."""
 
-_CT_CLASSES: Final = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+CT_CLASSES: Final = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _ITEM: Final = (0xFFFE, 0xE000)
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 _NATIVE: Final = ("", ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
@@ -132,7 +132,7 @@ def _no_slice(elements: Elements) -> tuple[Code, str] | None:
     modality = elements.text("Modality")
     if modality and modality != "CT":
         return Code.NOT_CT, f"{tag_text('Modality')} is {modality}"
-    foreign_class = elements.sop_class and elements.sop_class not in _CT_CLASSES
+    foreign_class = elements.sop_class and elements.sop_class not in CT_CLASSES
     if foreign_class and not modality:
         return Code.NO_IMAGE, f"{tag_text('SOPClassUID')} is no CT image"
     if "LOCALIZER" in elements.text("ImageType").upper().split("\\"):

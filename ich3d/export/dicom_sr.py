@@ -1,0 +1,212 @@
+"""Results as DICOM: a Comprehensive 3D SR and a Key Object Selection for each scored series.
+
+The SR follows TID 1500 Measurement Report (PS3.16): a measurement group (TID 1501) for each of the six
+labels, with finding, site, the series' probability, the algorithm (TID 4019) and the slices that show it.
+The Key Object Selection (TID 2010) names the flagged slices. UIDs depend on what is told and on the model,
+so that the same result keeps its name from run to run; Patient and Study modules are the source's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+import ich3d
+from ich3d.core.console import Progress, quiet
+from ich3d.core.errors import UserError
+from ich3d.core.labels import ANY, LABELS
+from ich3d.core.types import Rejected, SliceScores
+from ich3d.core.workspace import read_json, replacing, write_csv, write_json
+from ich3d.dicom.write import uid
+from ich3d.export import concepts
+from ich3d.export.evidence import Evidence, read_evidence
+from ich3d.prepare.build import rejected_table
+
+if TYPE_CHECKING:
+    from highdicom import SOPClass
+    from highdicom.sr import MeasurementsAndQualitativeEvaluations, ObserverContext
+
+    from ich3d.pipeline.predict import Predicted, Prediction
+
+FLAG_AT: Final = 0.5
+"""A slice is flagged where bleeding is likelier than not. No data chose this number, and a calibrated score
+needs none: each object names it among the algorithm's parameters, and every probability is given."""
+
+_SERIES_NUMBERS: Final = {"SR": 9001, "KO": 9002}
+"""Above what scanners give their series."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the objects say of one series: `prob` of each label, and the slices that show it, lowest first,
+    as frame numbers by SOPInstanceUID, empty in single-frame files. `algorithm` holds its parameters."""
+
+    volume_id: str
+    prob: Mapping[str, float]
+    shown: Mapping[str, Mapping[str, list[int]]]
+    algorithm: tuple[str, ...]
+
+    def own_uid(self, *names: str) -> str:
+        """A UID that depends on all that is told."""
+        return uid("ich3d result", *names, repr(self), ich3d.__version__)
+
+
+def require_highdicom() -> None:
+    """UserError where the `dicom` extra is not installed."""
+    try:
+        import highdicom  # noqa: F401
+    except ImportError:
+        raise UserError("DICOM results need highdicom: pip install 'ich3d[dicom]'") from None
+
+
+def export_dicom(
+    prediction: "Prediction", out: Path, model_sha256: str, progress: Progress = quiet
+) -> tuple[Rejected, ...]:
+    """Write the objects of every scored series to `out`/dicom. Series that get none are returned, join the
+    rejected in `failures.csv`, and are counted in `run.json`."""
+    require_highdicom()
+    series = progress(prediction.series, "dicom", total=len(prediction.series))
+    results = [write_dicom_results(item, out / "dicom", model_sha256) for item in series]
+    refused = tuple(result for result in results if isinstance(result, Rejected))
+    write_csv(out / "failures.csv", rejected_table((*prediction.rejected, *refused)))
+    facts = read_json(out / "run.json")
+    counts = {"dicom_series": len(results) - len(refused), "dicom_refused": len(refused)}
+    write_json(out / "run.json", {**facts, **counts})
+    return refused
+
+
+def write_dicom_results(
+    item: "Predicted", folder: Path, model_sha256: str, flag_at: float = FLAG_AT
+) -> tuple[Path, ...] | Rejected:
+    """Write `<volume_id>.sr.dcm` and, where a slice is flagged, `<volume_id>.ko.dcm` into `folder`; their
+    paths. A slice is flagged from a stack probability of `any` of `flag_at` on.
+
+    Rejected where the source's slices cannot be referred to; then nothing is written.
+    """
+    evidence = read_evidence(item)
+    if isinstance(evidence, Rejected):
+        return evidence
+    told = _tell(item, model_sha256, flag_at)
+    sr, ko = (folder / f"{told.volume_id}.{kind}.dcm" for kind in ("sr", "ko"))
+    _save(_report(told, evidence), evidence, sr)
+    if not told.shown[ANY]:
+        ko.unlink(missing_ok=True)  # another model's
+        return (sr,)
+    _save(_key_objects(told, evidence), evidence, ko)
+    return sr, ko
+
+
+def _tell(item: "Predicted", model_sha256: str, flag_at: float) -> Told:
+    stack = item.prob["stack"]
+    series = SliceScores(item.stored.volume_id, "stack", stack).series_prob
+    flagged = stack[:, LABELS.index(ANY)] >= flag_at
+    shown: dict[str, dict[str, list[int]]] = {}
+    for k, label in enumerate(LABELS):
+        shown[label] = {}
+        for index in np.flatnonzero(flagged & (stack[:, k] >= flag_at)):
+            key = item.stored.keys[index]
+            shown[label].setdefault(key.sop_uid, []).extend([] if key.frame is None else [key.frame])
+    prob = {label: round(float(series[k]), 7) for k, label in enumerate(LABELS)}
+    algorithm = (
+        f"model_sha256={model_sha256}",
+        f"flag_at={flag_at:g}",
+        "Probability of a series: the maximum over its slices",
+        "Source of Measurement: the slices whose probabilities of the finding and of any hemorrhage are at "
+        "least flag_at",
+    )
+    return Told(item.stored.volume_id, prob, shown, algorithm)
+
+
+def _report(told: Told, evidence: Evidence) -> "SOPClass":
+    from highdicom import sr
+    from highdicom.coding_schemes import CodingSchemeIdentificationItem
+
+    content = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=_observer(told)),
+        procedure_reported=concepts.CT_OF_HEAD.code,
+        imaging_measurements=[_group(told, label, evidence) for label in LABELS],
+    )
+    return sr.Comprehensive3DSR(
+        evidence=list(evidence.instances.values()),
+        content=content,
+        is_complete=True,
+        coding_schemes=[CodingSchemeIdentificationItem(concepts.SCHEME, name="ich3d private codes")],
+        **_document(told, "SR", "ich3d: probabilities of hemorrhage, for research"),
+    )
+
+
+def _group(told: Told, label: str, evidence: Evidence) -> "MeasurementsAndQualitativeEvaluations":
+    """One label as TID 1501 has it."""
+    from highdicom import sr
+
+    sign = concepts.SIGNS[label]
+    images = [
+        sr.SourceImageForMeasurementGroup(evidence.instances[name].SOPClassUID, name, frames or None)
+        for name, frames in told.shown[label].items()
+    ]
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid("finding", told.volume_id, label), label),
+        finding_type=sign.finding.code,
+        finding_sites=[sr.FindingSite(sign.site.code)],
+        algorithm_id=sr.AlgorithmIdentification("ich3d", ich3d.__version__, told.algorithm),
+        measurements=[
+            sr.Measurement(
+                name=concepts.PROBABILITY.code,
+                value=told.prob[label],
+                unit=concepts.NO_UNITS.code,
+                derivation=concepts.MAXIMUM.code,
+            )
+        ],
+        source_images=images,
+    )
+
+
+def _key_objects(told: Told, evidence: Evidence) -> "SOPClass":
+    from highdicom import ko
+
+    flagged = told.shown[ANY]
+    images = [evidence.instances[name] for name in flagged]
+    content = ko.KeyObjectSelection(
+        document_title=concepts.OF_INTEREST.code,
+        referenced_objects=images,
+        observer_device_context=_observer(told),
+        description=f"Slices flagged by ich3d {ich3d.__version__}; {'; '.join(told.algorithm[:2])}",
+    )
+    for reference in content.get_references():
+        (image,) = reference.ReferencedSOPSequence
+        if frames := flagged[image.ReferencedSOPInstanceUID]:
+            image.ReferencedFrameNumber = frames
+    return ko.KeyObjectSelectionDocument(
+        evidence=images, content=content, **_document(told, "KO", "ich3d: flagged slices, for research")
+    )
+
+
+def _observer(told: Told) -> "ObserverContext":
+    from highdicom import sr
+
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=uid("device", ich3d.__version__, told.algorithm[0]), name="ich3d", model_name="ich3d"
+    )
+    return sr.ObserverContext(sr.CodedConcept.from_code(concepts.DEVICE.code), device)
+
+
+def _document(told: Told, modality: str, description: str) -> dict[str, Any]:
+    """What both kinds of document say of themselves."""
+    return {
+        "series_instance_uid": told.own_uid(modality, "series"),
+        "series_number": _SERIES_NUMBERS[modality],
+        "sop_instance_uid": told.own_uid(modality),
+        "instance_number": 1,
+        "manufacturer": "ich3d",
+        "manufacturer_model_name": "ich3d",
+        "software_versions": ich3d.__version__,
+        "series_description": description,
+    }
+
+
+def _save(document: "SOPClass", evidence: Evidence, path: Path) -> None:
+    evidence.hand_down(document)
+    with replacing(path) as partial:
+        document.save_as(partial, enforce_file_format=True)

@@ -1,0 +1,104 @@
+"""The source slices behind a result: what its references name, and the header that it inherits."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from ich3d.core.codes import Code
+from ich3d.core.types import FileRef, Rejected
+from ich3d.dicom.elements import Refusal, tag_text
+from ich3d.dicom.files import opened
+from ich3d.dicom.header import CT_CLASSES
+
+if TYPE_CHECKING:
+    from highdicom import SOPClass
+
+    from ich3d.pipeline.predict import Predicted
+
+_UIDS: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_REFERRED: Final = (*_UIDS, "Rows", "Columns")
+_BLANK: Final = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
+    "StudyTime", "ReferringPhysicianName",
+)  # fmt: skip
+"""highdicom asks its evidence for these, refuses values that break a rule, and logs names that look odd to
+it. So it sees them empty, and a document gets them from `Evidence.hand_down`."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The SOP instances of one series, lowest first: `instances` holds what a reference needs of each, by
+    SOPInstanceUID; `header` is the whole header of the lowest."""
+
+    instances: dict[str, Dataset]
+    header: Dataset
+
+    def hand_down(self, document: "SOPClass") -> None:
+        """Give `document` the Patient and Study modules of the header, as they are."""
+        with _no_remarks():
+            if "SpecificCharacterSet" in self.header:
+                document.SpecificCharacterSet = self.header.SpecificCharacterSet
+            document.copy_patient_and_study_information(self.header)
+
+
+def read_evidence(item: "Predicted") -> Evidence | Rejected:
+    """The evidence behind `item`, or why no DICOM object may refer to it: a UID that is missing or not valid
+    (PS3.5 9.1), one SOPInstanceUID in two files, another class than CT, a file that can no longer be read."""
+    paths = {file: key.path for file, key in zip(item.files, item.stored.keys, strict=True)}
+    instances: dict[str, Dataset] = {}
+    headers = []
+    for file, path in paths.items():
+        try:
+            with _no_remarks():
+                header = _read(file)
+                _require_referable(header)
+            if header.SOPInstanceUID in instances:
+                raise Refusal(Code.REPEATED_SOP_UID, f"{tag_text('SOPInstanceUID')} is that of another file")
+        except Refusal as refusal:
+            detail = f"no DICOM results: {path}: {refusal}"
+            return Rejected(item.stored.volume_id, refusal.code, detail, tuple(paths.values()))
+        instances[header.SOPInstanceUID] = _instance(header)
+        headers.append(header)
+    return Evidence(instances, headers[0])
+
+
+def _read(file: FileRef) -> Dataset:
+    try:
+        with opened(file) as (stream, _):
+            return pydicom.dcmread(stream, stop_before_pixels=True, force=True)
+    except Exception as error:  # the file was sound when it was scored: whatever is wrong now came since
+        raise Refusal(Code.UNREADABLE, f"can no longer be read ({type(error).__name__})") from None
+
+
+def _require_referable(header: Dataset) -> None:
+    for keyword in _UIDS:
+        value = str(header.get(keyword) or "")
+        if not value:
+            raise Refusal(Code.NO_UID, f"{tag_text(keyword)} is missing")
+        if not UID(value).is_valid:
+            raise Refusal(Code.INVALID_UID, f"{tag_text(keyword)} is no valid UID")
+    if header.SOPClassUID not in CT_CLASSES:
+        raise Refusal(Code.NOT_CT, f"{tag_text('SOPClassUID')} is no CT image")
+
+
+def _instance(header: Dataset) -> Dataset:
+    instance = Dataset()
+    for keyword in _REFERRED:
+        setattr(instance, keyword, header[keyword].value)
+    for keyword in _BLANK:
+        setattr(instance, keyword, "")
+    return instance
+
+
+@contextmanager
+def _no_remarks() -> Iterator[None]:
+    """Without pydicom's warnings on values that are checked here, or copied as they are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
