@@ -103,6 +103,9 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="DICOM files or folders")
     one.add_argument("--model", type=Path, required=True, help="a model folder")
     one.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
+    one.add_argument(
+        "--dicom", action="store_true", help="a DICOM SR and a Key Object Selection a series, in OUT/dicom"
+    )
     return parser
 
 
@@ -248,15 +251,25 @@ def _predict(arguments: argparse.Namespace) -> int:
     for path in arguments.paths:
         if not path.exists():
             raise DataError(f"there is no {path}")
-    prediction = predict(load_model(arguments.model), arguments.paths, arguments.out, bars)
-    for item in prediction.rejected:
+    if arguments.dicom:
+        from ich3d.export import require_highdicom
+
+        require_highdicom()
+    model = load_model(arguments.model)
+    prediction = predict(model, arguments.paths, arguments.out, bars)
+    rejected = prediction.rejected
+    if arguments.dicom:
+        from ich3d.export import export_dicom
+
+        rejected += export_dicom(prediction, arguments.out, model.sha256, bars)
+    for item in rejected:
         print(f"{item.subject}: {item.detail}", file=sys.stderr)
     if not prediction.series:
         names = ", ".join(map(str, arguments.paths))
         print(f"ich3d: no head CT volume was found in {names}", file=sys.stderr)
         return REJECTED
     print(arguments.out / "slices.csv")
-    return _after(len(prediction.rejected))
+    return _after(len(rejected))
 
 
 def _after(rejected: int) -> int:

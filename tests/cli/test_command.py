@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pydicom
 import pytest
 from pydicom.encaps import encapsulate
@@ -184,6 +185,46 @@ def test_a_truncated_file_is_named_and_rejected(
     assert "broken/0.dcm" in err
     assert "good" not in (tmp_path / "out" / "failures.csv").read_text()
     assert len((tmp_path / "out" / "slices.csv").read_text().splitlines()) == 1 + 6
+
+
+def test_predict_writes_dicom_and_says_which_series_got_none(
+    run: Run, make_head: Callable[..., SeriesToWrite], model: Path, good: Path, tmp_path: Path
+) -> None:
+    """Heads whose slices were taken up and down; the third has UIDs like RSNA's."""
+    write_series(make_head("down", row_dir=(-1.0, 0.0, 0.0)), good / "down")
+    foreign = make_head("foreign")
+    for path, own in zip(write_series(foreign, good / "foreign"), foreign.sop_uids, strict=True):
+        named = "ID_" + own.rsplit(".", 1)[1]
+        path.write_bytes(path.read_bytes().replace(own.encode(), named.ljust(len(own), "0").encode()))
+    code, _, err = run("predict", good, "--model", model, "-o", tmp_path / "out", "--dicom")
+    assert code == 3
+    slices = pd.read_csv(tmp_path / "out" / "slices.csv")
+    assert slices["volume_id"].nunique() == 3
+    failures = pd.read_csv(tmp_path / "out" / "failures.csv")
+    assert failures[["subject", "code"]].to_numpy().tolist() == [[foreign.series_uid, "invalid_uid"]]
+    assert failures["detail"][0] in err
+    assert foreign.patient_id not in err
+    facts = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert (facts["series"], facts["dicom_series"], facts["dicom_refused"]) == (3, 2, 1)
+    written = [pydicom.dcmread(path) for path in (tmp_path / "out" / "dicom").glob("*.sr.dcm")]
+    assert {ds.PatientID for ds in written} == {"patient good", "patient down"}
+    for ds in written:
+        (study,) = ds.CurrentRequestedProcedureEvidenceSequence
+        listed = [
+            item.ReferencedSOPInstanceUID for item in study.ReferencedSeriesSequence[0].ReferencedSOPSequence
+        ]
+        own = slices[slices["study_uid"] == ds.StudyInstanceUID]
+        assert listed == own["sop_uid"].tolist()  # inferior first, whichever way they were taken
+
+
+def test_dicom_results_without_their_extra_are_refused_before_anything_is_done(
+    run: Run, model: Path, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "highdicom", None)  # as if it were not installed
+    code, _, err = run("predict", good, "--model", model, "-o", tmp_path / "out", "--dicom")
+    assert code == 2
+    assert "pip install 'ich3d[dicom]'" in sentence(err)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("verb", ["inspect", "predict"])
