@@ -1,6 +1,6 @@
 """The configuration: one frozen dataclass a section, YAML files over it, and `a.b=c` overrides.
 
-A file may name a `base` beside it and hold only what differs. Unknown keys fail with a suggestion;
+A file may name a `base`, or several that are laid over each other, and hold only what differs. Unknown keys fail with a suggestion;
 values are checked at birth. `${oc.env:NAME}` is the one way an environment variable gets in.
 """
 
@@ -158,12 +158,12 @@ def _with_bases(path: Path, above: tuple[Path, ...] = ()) -> list[Any]:
         raise ConfigError(f"{path} is no YAML: {_first_line(error)}") from None
     if not isinstance(own, DictConfig):
         raise ConfigError(f"{path} holds no keys")
-    base = own.pop("base", None)
-    if base is None:
-        return [own]
-    if not isinstance(base, str):
-        raise ConfigError(f"{path}: base must be a file name, got {base!r}")
-    return [*_with_bases(path.parent / base, (*above, path.resolve())), own]
+    base = own.pop("base", [])
+    bases = [base] if isinstance(base, str) else base
+    if not isinstance(bases, Sequence) or not all(isinstance(name, str) for name in bases):
+        raise ConfigError(f"{path}: base must be a file name or several, got {base!r}")
+    here = (*above, path.resolve())
+    return [*(layer for name in bases for layer in _with_bases(path.parent / name, here)), own]
 
 
 def _first_line(error: BaseException) -> str:
