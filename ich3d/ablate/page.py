@@ -65,12 +65,12 @@ def _content(config: Config, lines: list[Line], truth: Truth) -> dict[str, Any]:
 
 
 def _facts(config: Config, lines: list[Line], truth: Truth) -> dict[str, str]:
-    table = truth.table
+    table = truth.table[truth.table[ANY].notna()]
     bleeding = table.groupby("group_id")[ANY].max().sum()
     counts = {name: table[f"{name}_id"].nunique() for name in ("group", "volume")}
     return {
         "data": f"{config.source.kind}: {counts['group']} patient groups, {bleeding:.0f} of which bleed, "
-        f"{counts['volume']} series, {len(table)} slices",
+        f"{counts['volume']} series, {len(table)} labelled slices",
         "folds": f"{config.prepare.folds}, by patient group; no score is from a model that saw the group",
         "seeds": f"{max(line.seeds for line in lines)} a trained row; figures are means over seeds",
         "intervals": f"95 %, {config.report.resamples} resamples of patient groups, bleeding and calm ones "

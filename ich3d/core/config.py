@@ -1,7 +1,8 @@
 """The configuration: one frozen dataclass a section, YAML files over it, and `a.b=c` overrides.
 
-A file may name a `base`, or several that are laid over each other, and hold only what differs. Unknown keys fail with a suggestion;
-values are checked at birth. `${oc.env:NAME}` is the one way an environment variable gets in.
+A file may name a `base`, or several that are laid over each other, and hold only what differs. Unknown keys
+fail with a suggestion; values are checked at birth. `${oc.env:NAME}` is the one way an environment variable
+gets in.
 """
 
 import dataclasses
