@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from ich3d.core.config import ContextConfig
 from ich3d.core.types import SliceEmbeddings
 
 GEOMETRY = 5
 _GAP_MM = 5.0  # the common step of head CT; gaps and positions are given in units of about one
 _POSITION_MM = 100.0
+FROM_BOTTOM = 3  # the column of `geometry` that says how far a slice lies above the lowest
+_ROUNDING_MM = 0.01  # positions are float32 here
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,17 @@ def shuffled(series: ContextInput, rng: np.random.Generator) -> ContextInput:
     return replace(series, order=rng.permutation(len(series)))
 
 
-def surroundings(series: ContextInput, reach: int) -> list[tuple[ContextInput, int]]:
-    """For each slice a series of its own, of at most `reach` slices on each side, and its place in that."""
+def surroundings(series: ContextInput, config: ContextConfig) -> list[tuple[ContextInput, int]]:
+    """For each slice a series of its own, as far as the config's window reaches on each side, and its place
+    in that."""
+    at, reach = np.arange(len(series), dtype=float), float(config.window or 0)
+    if config.window_mm is not None:
+        at, reach = series.geometry[:, FROM_BOTTOM] * _POSITION_MM, config.window_mm + _ROUNDING_MM
     parts = []
-    for index in range(len(series)):
-        start, stop = max(0, index - reach), min(len(series), index + reach + 1)
+    for index, own in enumerate(at):
+        start, stop = np.searchsorted(at, own - reach), np.searchsorted(at, own + reach, "right")
         vectors, logits, where = (a[start:stop] for a in (series.vectors, series.logits, series.geometry))
-        parts.append((ContextInput(vectors, logits, where, np.arange(stop - start)), index - start))
+        parts.append((ContextInput(vectors, logits, where, np.arange(stop - start)), int(index - start)))
     return parts
 
 

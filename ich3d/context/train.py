@@ -9,7 +9,7 @@ import torch
 
 from ich3d.context.batch import ContextBatch, ContextInput, collate, context_input, shuffled, surroundings
 from ich3d.context.bigru import ContextEnsemble, ContextModel
-from ich3d.core.config import Config
+from ich3d.core.config import Config, ContextConfig
 from ich3d.core.console import Progress, quiet
 from ich3d.core.errors import LeakageError
 from ich3d.core.metrics import sigmoid
@@ -98,7 +98,7 @@ def _train_member(
         if config.control.shuffle == SHUFFLED_IN_TRAINING:
             chosen = _shuffled(chosen, stream(seed, "shuffle", epoch))
         for start in range(0, len(order), settings.series_per_batch):
-            yield _collate(chosen[start : start + settings.series_per_batch], settings.window)[0]
+            yield _collate(chosen[start : start + settings.series_per_batch], settings)[0]
 
     def loss(model: torch.nn.Module, batch: ContextBatch) -> torch.Tensor:
         moved = batch.to(where)
@@ -108,7 +108,7 @@ def _train_member(
 
     if config.control.shuffle == SHUFFLED_IN_TRAINING:
         inner = _shuffled(inner, stream(seed, "inner shuffle"))
-    inner_batch, inner_groups = _collate(inner, settings.window)
+    inner_batch, inner_groups = _collate(inner, settings)
     inner_batch = inner_batch.to(where)
 
     @torch.no_grad()
@@ -139,15 +139,15 @@ def _shuffled(rows: Sequence[_Row], rng: np.random.Generator) -> list[_Row]:
     return [_Row(shuffled(row.series, rng), row.target, row.group) for row in rows]
 
 
-def _collate(rows: Sequence[_Row], window: int | None) -> tuple[ContextBatch, np.ndarray]:
+def _collate(rows: Sequence[_Row], config: ContextConfig) -> tuple[ContextBatch, np.ndarray]:
     """The rows as one batch, and the group of each of its B x T places. With a window each slice is a
     series of its own, whose only target is its own."""
-    if window is None:
+    if config.reads_whole_series:
         batch = collate([row.series for row in rows], [row.target for row in rows])
         return batch, np.repeat([row.group for row in rows], batch.target.shape[1])
     parts, targets, groups = [], [], []
     for row in rows:
-        for target, (part, place) in zip(row.target, surroundings(row.series, window), strict=True):
+        for target, (part, place) in zip(row.target, surroundings(row.series, config), strict=True):
             only_own = np.full((len(part), len(target)), np.nan, dtype=np.float32)
             only_own[place] = target
             parts.append(part)
@@ -160,10 +160,10 @@ def _collate(rows: Sequence[_Row], window: int | None) -> tuple[ContextBatch, np
 @torch.no_grad()
 def score_context(model: ContextModel | ContextEnsemble, series: ContextInput) -> np.ndarray:
     """Probabilities float32 (Z, K) of one series."""
-    window = model.config.window
-    parts = [(series, 0)] if window is None else surroundings(series, window)
+    is_whole = model.config.reads_whole_series
+    parts = [(series, 0)] if is_whole else surroundings(series, model.config)
     empty = [np.full((len(part), series.logits.shape[1]), np.nan, dtype=np.float32) for part, _ in parts]
     batch = collate([part for part, _ in parts], empty).to(next(model.parameters()).device)
     logits = model(batch).cpu().numpy()
-    own = logits[0] if window is None else np.stack([logits[i, place] for i, (_, place) in enumerate(parts)])
+    own = logits[0] if is_whole else np.stack([logits[i, place] for i, (_, place) in enumerate(parts)])
     return sigmoid(own).astype(np.float32)

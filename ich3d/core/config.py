@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ich3d.core.ablation import AblationConfig, AblationRow, ControlConfig
 from ich3d.core.errors import ConfigError
 from ich3d.core.sections import (
     ENCODERS,
-    AblationConfig,
-    AblationRow,
     ContextConfig,
-    ControlConfig,
     PhantomConfig,
     PrepareConfig,
     ReportConfig,
@@ -76,10 +74,8 @@ class Config:
 
     def __post_init__(self) -> None:
         require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", self.precision)
-        is_cut = self.context.window is not None
-        require(
-            self.control.shuffle == "never" or not is_cut, "context.window", "unset with control.shuffle", ""
-        )
+        is_mixed, rule = self.control.shuffle != "never", "unset with control.shuffle"
+        require(self.context.reads_whole_series or not is_mixed, "context.window", rule, self.context.window)
 
     @property
     def late_seed(self) -> int:

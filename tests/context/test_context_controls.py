@@ -51,6 +51,8 @@ def moved_by(made: ContextEnsemble, one: ContextInput) -> list[int]:
         ({"direction": "backward"}, range(CENTRE, 12)),
         ({"window": 2}, range(CENTRE - 2, CENTRE + 3)),
         ({"window": 0}, [CENTRE]),
+        ({"window_mm": 10.0}, range(CENTRE - 2, CENTRE + 3)),
+        ({"window_mm": 4.0}, [CENTRE]),
         ({"window": 3, "direction": "forward"}, range(CENTRE - 3, CENTRE + 1)),
     ],
 )
@@ -74,7 +76,7 @@ def test_a_window_as_wide_as_the_series_is_the_series() -> None:
 
 
 def test_surroundings_end_where_the_series_does() -> None:
-    parts = surroundings(series(), 2)
+    parts = surroundings(series(), ContextConfig(window=2))
     assert [len(part) for part, _ in parts] == [3, 4, *[5] * 8, 4, 3]
     for index, (part, place) in enumerate(parts):
         np.testing.assert_array_equal(part.logits[place], series().logits[index])
