@@ -19,6 +19,8 @@ class ControlConfig:
     allow_in_sample: train a fold's context model on what the fold's own encoder says of the patients that it
         was fitted on.
     vector_noise: SD of the noise on embeddings in training, in units of each dimension's own SD.
+    nested: train a fold's context model on embeddings by encoders that never saw the fold either, one more
+        set of encoders for each fold. Plain cross-fitting leaves that second-order leak open.
     patients: train every stage on at most so many patient groups.
     force_stacker: keep the stacker of every label, whatever the inner folds say.
     """
@@ -26,6 +28,7 @@ class ControlConfig:
     shuffle: str = "never"
     allow_in_sample: bool = False
     vector_noise: float = 0.0
+    nested: bool = False
     patients: int | None = None
     force_stacker: bool = False
 

@@ -43,8 +43,8 @@ _SECTIONS = {
 }
 _CONTROLS = {
     "encoder": ("patients",),
-    "context": ("patients", "shuffle", "allow_in_sample", "vector_noise"),
-    "stack": ("patients", "shuffle", "allow_in_sample", "vector_noise", "force_stacker"),
+    "context": ("patients", "shuffle", "allow_in_sample", "vector_noise", "nested"),
+    "stack": ("patients", "shuffle", "allow_in_sample", "vector_noise", "nested", "force_stacker"),
     "encoder_stack": ("patients", "force_stacker"),
 }
 
@@ -60,7 +60,7 @@ class Stages:
         self.config, self.workspace, self.store = config, workspace, store
         self._run = config if run is None else run
         self._store_hash = hashlib.sha256((store.folder / "slices.csv").read_bytes()).hexdigest()
-        self._folds = range(config.prepare.folds)
+        self._folds = sorted(set(store.folds.values()))
 
     def embedded(self, progress: Progress = quiet) -> dict[str, SliceEmbeddings]:
         """Held-out embeddings of every series."""
@@ -120,6 +120,17 @@ class Stages:
             _close(folder, fit_patients, [])
         return self._read(folder / "embeddings.safetensors")
 
+    def _fitted_on(
+        self, fold: int, embedded: Mapping[str, SliceEmbeddings], progress: Progress
+    ) -> Mapping[str, SliceEmbeddings]:
+        """The embeddings that the fold's context model is trained on: held-out ones, but in a control."""
+        if self.config.control.allow_in_sample:
+            return self._in_sample(fold)
+        if self.config.control.nested:
+            inner = Workspace(self.workspace.variant("nested", self.inputs_sha256("encoder"), fold))
+            return Stages(self.config, inner, self.store.without(fold)).embedded(progress)
+        return embedded
+
     def _in_sample(self, fold: int) -> dict[str, SliceEmbeddings]:
         """What the fold's own encoder says of the patients that it was fitted on, for a control."""
         folder = self._folder("encoder", fold)
@@ -148,7 +159,7 @@ class Stages:
     ) -> list[SliceScores]:
         folder = self._open("context", fold)
         if not _is_done(folder):
-            fitted_on = self._in_sample(fold) if self.config.control.allow_in_sample else embedded
+            fitted_on = self._fitted_on(fold, embedded, progress)
             model, fit_patients = train_context(self.store, fitted_on, self.config, fold, folder, progress)
             save_weights(folder / "weights.safetensors", model)
             makers = [item.fit_patients for item in fitted_on.values()]

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -119,6 +120,15 @@ class Store:
         write_csv(folder / "slices.csv", table)
         write_json(folder / "meta.json", meta)
         return cls(folder)
+
+    def without(self, fold: int) -> "Store":
+        """The same store less one fold."""
+        rest = copy(self)
+        rest.table = self.table[self.table["fold"] != fold]
+        rest._rows = {name: rows for name, rows in self._rows.items() if rows["fold"].iloc[0] != fold}
+        for cached in ("groups", "folds"):
+            rest.__dict__.pop(cached, None)
+        return rest
 
     @property
     def volume_ids(self) -> list[str]:

@@ -192,3 +192,24 @@ def test_every_stage_says_whom_it_knows_of_through_its_makers(finished_run: Conf
             assert done["upstream_patients_sha256"] == FitPatients.of(everyone).sha256
         done = read_json(workspace.stage("encoder", fold) / "done.json")
         assert done["upstream_patients"] == done["fit_patients"]
+
+
+def test_nested_encoders_see_neither_the_scored_fold_nor_their_own(copied: tuple[Config, Workspace]) -> None:
+    """Plain cross-fitting leaves a second-order leak; the nested control closes it."""
+    config, workspace = copied
+    store = Store(workspace.store)
+    nested = with_overrides(config, ["control.nested=true"], "test")
+    stages = Stages(nested, workspace, store, config)
+    scores = stages.context(stages.embedded())
+    assert set(scores) == set(store.volume_ids)
+    encoders = list((workspace.root / "ablation").glob("nested-*/fold*/encoder/fold*/done.json"))
+    contexts = list((workspace.root / "ablation").glob("context-*/fold*/done.json"))
+    assert (len(encoders), len(contexts)) == (3 * 2, 3)
+    for path in encoders:
+        outer, inner = (int(part.name.removeprefix("fold")) for part in (path.parents[2], path.parents[0]))
+        seen = set(read_json(path)["fit_patients"])
+        unseen = {store.groups[name] for name, fold in store.folds.items() if fold in (outer, inner)}
+        assert seen == set(store.groups.values()) - unseen
+    for path in contexts:
+        done = read_json(path)
+        assert done["upstream_patients"] == done["fit_patients"]
