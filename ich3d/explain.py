@@ -6,7 +6,7 @@ to the mean of the chains' logits, which is close to the logit of the served sco
 """
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ import torch
 from monai.visualize import GradCAM
 from torch import nn
 
-from ich3d.context.batch import ContextInput, collate
+from ich3d.context.batch import ContextInput, collate, surroundings
 from ich3d.context.bigru import ContextEnsemble
 from ich3d.core.config import Config
 from ich3d.core.errors import DataError
@@ -38,11 +38,11 @@ class Explanation:
 
     `context` and `stacker` are tables `what, offset_mm, slice_index, contribution`: logits, and offsets from
     the slice in mm, positive toward superior. The context model's parts are the `baseline`, its logit where
-    every slice looks average, and each `slice`. The stacker's are the context logit it takes as its `start`,
-    the trees' mean answer (`average`), the slice's `own` scores, a `neighbour` at each offset (also one
-    beyond the series' end: that it is missing is read too), the slices `near`, the whole `series` and the
-    `place`; they add up to its logit before calibration, and before `any` is lifted to the largest subtype.
-    `kept` are those of `folds` whose stacker was kept; the others' added nothing.
+    every slice looks average, and each `slice`, zero beyond its window. The stacker's are the context logit
+    that it takes as its `start`, the trees' mean answer (`average`), the slice's `own` scores, a `neighbour`
+    at each offset (also one beyond the series' end: that it is missing is read too), the slices `near`, the
+    whole `series` and the `place`; they add up to its logit before calibration, and before `any` is lifted
+    to the largest subtype. `kept` are those of `folds` whose stacker was kept; the others' added nothing.
 
     `hu` int16 (H, W) is the slice. `heat` float32 (H, W) is where the encoders saw signs of the label, as a
     share of the strongest one: it says where, not how much, and is zero all over where they saw none.
@@ -120,23 +120,24 @@ def context_parts(
     The integral is Gauss and Legendre's sum over `STEPS` points.
     """
     points, weights = np.polynomial.legendre.leggauss(STEPS)
-    logits, vectors = series.logits - baseline, series.vectors - series.vectors.mean(axis=0)
+    whole, config = (series, index), model.config
+    part, place = whole if config.reads_whole_series else surroundings(series, config)[index]
+    logits, vectors = part.logits - baseline, part.vectors - series.vectors.mean(axis=0)
     shares = np.concatenate([[0.0], (points + 1) / 2])  # the baseline itself, then the way from it
     way = [
-        ContextInput(
-            series.vectors - (1 - share) * vectors, series.logits - (1 - share) * logits, series.geometry
-        )
+        replace(part, vectors=part.vectors - (1 - share) * vectors, logits=part.logits - (1 - share) * logits)
         for share in shares
     ]
-    batch = collate(way, [np.full_like(series.logits, np.nan)] * len(way))
+    batch = collate(way, [np.full_like(part.logits, np.nan)] * len(way))
     batch = batch.to(next(model.parameters()).device)
     inputs = batch.logits.requires_grad_(), batch.vectors.requires_grad_()
     with torch.backends.cudnn.flags(enabled=False):  # cuDNN has no gradient of a GRU outside training
-        out = model(batch)[:, index, k]
+        out = model(batch)[:, place, k]
         gradients = torch.autograd.grad(out.sum(), inputs, materialize_grads=True)
     by_logits, by_vectors = (np.tensordot(weights / 2, g[1:].cpu().numpy(), axes=1) for g in gradients)
     moved = (by_logits * logits).sum(axis=1) + (by_vectors * vectors).sum(axis=1)
-    return np.concatenate([[out[0].item()], moved])
+    below = index - place  # slices that the model's window leaves out
+    return np.concatenate([[out[0].item()], np.pad(moved, (below, len(series) - below - len(part)))])
 
 
 def heat_map(encoder: EncoderEnsemble, hu: np.ndarray, config: Config, index: int, k: int) -> np.ndarray:

@@ -14,8 +14,9 @@ from PIL import Image
 from torch import nn
 
 from ich3d.cli import main
-from ich3d.context.batch import ContextInput, collate, geometry
+from ich3d.context.batch import ContextInput, geometry
 from ich3d.context.bigru import ContextEnsemble, ContextModel
+from ich3d.context.train import score_context
 from ich3d.core.config import ENCODERS, Config, ContextConfig, SlicesConfig, StackConfig
 from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
@@ -32,6 +33,7 @@ from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.stack.booster import LabelStack, StackRows, fit_stack
 
 ANY = LABELS.index("any")
+WIDTH = 12  # of embeddings
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -78,7 +80,8 @@ def stack(model: Model) -> dict[str, LabelStack]:
     target[:, 0] = 0
     silent = np.zeros((20, 6), dtype=np.float32)
     features = [
-        stack_features(ContextInput(silent, silent, geometry(z_mm)), one, z_mm, model.config) for one in start
+        stack_features(ContextInput(silent, silent, geometry(z_mm), np.arange(20)), one, z_mm, model.config)
+        for one in start
     ]
     rows = StackRows(
         pd.concat(features, ignore_index=True), start.reshape(-1, 6), target.reshape(-1, 6),
@@ -135,47 +138,59 @@ def test_a_stacker_that_was_not_kept_adds_nothing_and_says_so(model: Model, scor
 # The context model
 
 
-def series_of(count: int, width: int, seed: int) -> ContextInput:
+def series_of(count: int, seed: int) -> ContextInput:
     rng = np.random.default_rng(seed)
-    vectors, logits = (rng.normal(size=(count, size)).astype(np.float32) for size in (width, 6))
-    return ContextInput(vectors, 2 * logits, geometry(np.cumsum(rng.uniform(1, 10, count))))
+    vectors, logits = (rng.normal(size=(count, size)).astype(np.float32) for size in (WIDTH, 6))
+    return ContextInput(vectors, logits, geometry(np.cumsum(rng.uniform(1, 10, count))), np.arange(count))
 
 
 def context_model(config: ContextConfig) -> ContextEnsemble:
     """Two members whose corrections are not zero, as those that have learnt something."""
     torch.manual_seed(0)
-    made = ContextEnsemble(config, 12).eval()
+    made = ContextEnsemble(config, WIDTH).eval()
     for member in made.members:
         assert isinstance(member, ContextModel)
-        nn.init.normal_(member.correct.weight, std=2.0)
+        nn.init.normal_(member.correct.weight, std=0.5)
     return made
 
 
-def logits_of(model: ContextEnsemble, series: ContextInput) -> np.ndarray:
-    with torch.no_grad():
-        return np.asarray(model(collate([series], [np.zeros((len(series), 6))]))[0].numpy())
+def served_logits(model: ContextEnsemble, series: ContextInput) -> np.ndarray:
+    return logit(score_context(model, series))
 
 
-@pytest.mark.parametrize("embeddings", [True, False], ids=["embeddings", "logits"])
 @pytest.mark.parametrize("count", [1, 2, 11, 60])
+@pytest.mark.parametrize(
+    "config",
+    [ContextConfig(), ContextConfig(embeddings=True), ContextConfig(window=2), ContextConfig(window_mm=12.0)],
+    ids=["logits", "embeddings", "window", "window in mm"],
+)
 def test_what_the_slices_moved_is_all_that_parts_the_logit_from_the_baselines(
-    embeddings: bool, count: int
+    config: ContextConfig, count: int
 ) -> None:
     """Completeness (Sundararajan et al., 2017, proposition 1)."""
-    model = context_model(ContextConfig(hidden=8, members=2, embeddings=embeddings))
-    series, baseline = series_of(count, 12, seed=count), np.linspace(-3, -1, 6).astype(np.float32)
+    model = context_model(replace(config, hidden=8, members=2))
+    series, baseline = series_of(count, seed=count), np.linspace(-3, -1, 6).astype(np.float32)
     average = np.tile(series.vectors.mean(axis=0), (count, 1))
-    flat = ContextInput(average, np.tile(baseline, (count, 1)), series.geometry)
+    flat = replace(series, vectors=average, logits=np.tile(baseline, (count, 1)))
     for index, k in ((0, 0), (count // 2, ANY), (count - 1, 3)):
         start, *moved = context_parts(model, series, baseline, index, k)
         assert len(moved) == count
-        assert start == pytest.approx(logits_of(model, flat)[index, k], abs=1e-4)
-        assert start + sum(moved) == pytest.approx(logits_of(model, series)[index, k], abs=1e-3)
+        assert start == pytest.approx(served_logits(model, flat)[index, k], abs=1e-3)
+        assert start + sum(moved) == pytest.approx(served_logits(model, series)[index, k], abs=1e-3)
+
+
+@pytest.mark.parametrize("index", [0, 3, 9])
+def test_nothing_is_drawn_from_beyond_the_window(index: int) -> None:
+    model = context_model(ContextConfig(hidden=8, members=1, window=2))
+    _, *moved = context_parts(model, series_of(10, seed=3), np.zeros(6, dtype=np.float32), index, ANY)
+    inside = np.abs(np.arange(10) - index) <= 2
+    assert not np.array(moved)[~inside].any()
+    assert np.all(np.abs(moved)[inside] > 1e-6)
 
 
 def test_a_model_that_corrects_nothing_draws_on_the_slice_alone() -> None:
-    fresh = ContextEnsemble(ContextConfig(hidden=8), 12).eval()
-    series, baseline = series_of(7, 12, seed=1), np.full(6, -2.0, dtype=np.float32)
+    fresh = ContextEnsemble(ContextConfig(hidden=8), WIDTH).eval()
+    series, baseline = series_of(7, seed=1), np.full(6, -2.0, dtype=np.float32)
     start, *moved = context_parts(fresh, series, baseline, 4, ANY)
     expected = np.zeros(7)
     expected[4] = series.logits[4, ANY] + 2
@@ -201,7 +216,7 @@ def test_a_model_that_reads_one_neighbours_difference_draws_on_it_and_no_other(
                 values.zero_()
         for bias in (member.gru.bias_hh_l0, member.gru.bias_hh_l0_reverse):
             bias[16:] = 0.0
-    series = series_of(7, 12, seed=2)
+    series = series_of(7, seed=2)
     _, *moved = context_parts(model, series, np.zeros(6, dtype=np.float32), 3, ANY)
     elsewhere = np.delete(moved, [3, neighbour])
     np.testing.assert_allclose(elsewhere, 0, atol=1e-6)
@@ -450,9 +465,3 @@ def test_what_cannot_be_scored_is_said(run: Run, finished_run: Config, tmp_path:
     assert (code, out) == (3, "")
     assert "no head CT volume was found" in err
     assert not (tmp_path / "out").exists()
-
-
-def test_the_verb_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["explain", "--help"])
-    assert "example: ich3d explain" in capsys.readouterr().out
