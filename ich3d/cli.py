@@ -116,6 +116,21 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--dicom", action="store_true", help="a DICOM SR and a Key Object Selection a series, in OUT/dicom"
     )
+
+    one = add(
+        "explain",
+        _explain,
+        "show what moved a label of one slice: which neighbours, and where in the picture",
+        "explain study/ --model runs/demo/model --slice 12 --label subdural -o out",
+    )
+    one.add_argument("path", type=Path, help="a folder, a zip or a file")
+    one.add_argument("--model", type=Path, required=True, help="a model folder")
+    one.add_argument("--series", metavar="UID", help="which series, or volume, where PATH holds several")
+    one.add_argument(
+        "--slice", metavar="N|UID", help="slice_index or SOPInstanceUID (default: where LABEL scores highest)"
+    )
+    one.add_argument("--label", default="any", help="which label (default any)")
+    one.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
     return parser
 
 
@@ -282,6 +297,30 @@ def _predict(arguments: argparse.Namespace) -> int:
         return REJECTED
     print(arguments.out / "slices.csv")
     return _after(len(rejected))
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from ich3d.core.errors import DataError
+    from ich3d.core.labels import place_of
+    from ich3d.explain import explain, pick_slice
+    from ich3d.pipeline import load_model
+    from ich3d.pipeline.predict import predict_one
+    from ich3d.report.explanation import sentence, write_explanation
+
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise DataError(f"{arguments.out} is no folder")
+    place_of(arguments.label)
+    model = load_model(arguments.model)
+    prediction = predict_one(model, arguments.path, arguments.series, bars)
+    for item in prediction.rejected:
+        print(f"{item.subject}: {item.detail}", file=sys.stderr)
+    if not prediction.series:
+        print(f"ich3d: no head CT volume was found in {arguments.path}", file=sys.stderr)
+        return REJECTED
+    (series,) = prediction.series
+    found = explain(model, series, pick_slice(series, arguments.slice, arguments.label), arguments.label)
+    print(*write_explanation(found, arguments.out), sentence(found), sep="\n")
+    return _after(len(prediction.rejected))
 
 
 def _after(rejected: int) -> int:

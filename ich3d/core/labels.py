@@ -8,11 +8,20 @@ from typing import Final
 
 import numpy as np
 
+from ich3d.core.errors import DataError, suggestion
+
 SUBTYPES: Final = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
 ANY: Final = "any"
 LABELS: Final = (*SUBTYPES, ANY)
 WEIGHTS: Final = {**dict.fromkeys(SUBTYPES, 1.0), ANY: 2.0}
 STAGES: Final = ("encoder", "context", "stack")
+
+
+def place_of(label: str) -> int:
+    """Where `label` stands in `LABELS`; DataError names the nearest one where there is none."""
+    if label not in LABELS:
+        raise DataError(f"no label is called {label!r}{suggestion(label, LABELS)}")
+    return LABELS.index(label)
 
 
 def weight_vector() -> np.ndarray:

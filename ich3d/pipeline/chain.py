@@ -20,6 +20,16 @@ from ich3d.stack.features import build_features
 
 
 @dataclass(frozen=True)
+class Reading:
+    """One series on its way through a chain: what the context model and the stacker read of it, and
+    probabilities float32 (Z, K) by stage."""
+
+    series: ContextInput
+    features: pd.DataFrame
+    prob: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
 class Chain:
     """Encoder, context model and stack of one fold, and the patient groups that each was fitted on."""
 
@@ -31,6 +41,10 @@ class Chain:
 
     def score(self, hu: np.ndarray, z_mm: np.ndarray, config: Config) -> dict[str, np.ndarray]:
         """Probabilities float32 (Z, K) by stage of one series, HU int16 (Z, H, W), slices at `z_mm`."""
+        return self.read(hu, z_mm, config).prob
+
+    def read(self, hu: np.ndarray, z_mm: np.ndarray, config: Config) -> Reading:
+        """The scores of one series with what each stage read on the way to them."""
         vectors, logits = embed(self.encoder, hu, config)
         own, name = standard(self.encoder.standard.cpu().numpy(), config), f"encoder fold {self.fold}"
         embedded = SliceEmbeddings("", vectors, logits, own, name, self.fit_patients)
@@ -39,7 +53,7 @@ class Chain:
         context = score_context(self.context, series)
         features = stack_features(series, context, z_mm, config)
         stack = coherent(score_stack(self.stack, features, context))
-        return dict(zip(STAGES, (encoder, context, stack), strict=True))
+        return Reading(series, features, dict(zip(STAGES, (encoder, context, stack), strict=True)))
 
 
 def standard(of_encoder: np.ndarray, config: Config) -> np.ndarray:

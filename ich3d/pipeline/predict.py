@@ -7,7 +7,7 @@ stack columns are the answer; encoder and context columns stand beside them.
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,11 @@ import pandas as pd
 
 import ich3d
 from ich3d.core.console import Progress, quiet
+from ich3d.core.errors import DataError, suggestion
 from ich3d.core.labels import ANY, LABELS, STAGES
 from ich3d.core.types import FileRef, LeftOut, Rejected, Series, SliceKey, SliceScores
 from ich3d.core.workspace import write_csv, write_json
-from ich3d.dicom.index import index_all
+from ich3d.dicom.index import Index, index, index_all
 from ich3d.dicom.series import relative
 from ich3d.learn import bf16_is_native, device
 from ich3d.pipeline.chain import mean_score
@@ -89,6 +90,26 @@ def predict(model: Model, paths: Sequence[Path], out: Path, progress: Progress =
 def predict_paths(model: Model, paths: Sequence[Path], progress: Progress = quiet) -> Prediction:
     """Score every head CT series below `paths`, writing nothing."""
     found = index_all([path.absolute() for path in paths], lambda files: progress(files, "headers"))
+    return _predict_all(model, found, progress)
+
+
+def predict_one(model: Model, path: Path, uid: str | None, progress: Progress = quiet) -> Prediction:
+    """Score the only head CT series below `path`, or the one that `uid` names (a series or a volume).
+
+    DataError where several are there to choose from, or none of that name.
+    """
+    found = index(path.absolute(), lambda files: progress(files, "headers"))
+    known = [one.volume_id for one in found.series]
+    chosen = tuple(one for one in found.series if uid in (None, one.series_uid, one.volume_id))
+    rejected = tuple(item for item in found.rejected if uid in (None, item.subject))
+    if len(chosen) > 1:
+        raise DataError(f"{path} holds {len(chosen)} series; name one of them, such as {chosen[0].volume_id}")
+    if uid is not None and known and not chosen and not rejected:
+        raise DataError(f"no series {uid} in {path}{suggestion(uid, known)}")
+    return _predict_all(model, replace(found, series=chosen, rejected=rejected), progress)
+
+
+def _predict_all(model: Model, found: Index, progress: Progress) -> Prediction:
     rejected = list(found.rejected)
     predicted = []
     for series in progress(found.series, "series", total=len(found.series)):

@@ -17,6 +17,7 @@ from ich3d.core.labels import ANY, LABELS, SUBTYPES
 from ich3d.core.metrics import log_losses, logit, sigmoid
 from ich3d.stack.features import DECIMALS, columns_of
 
+START, AVERAGE = "start", "average"  # of a stacker's contributions, what no column gives
 MIN_GROUPS_TO_CALIBRATE = 8  # positive groups below which two parameters cannot be told from noise
 
 
@@ -46,6 +47,17 @@ class LabelStack:
         booster = lgb.Booster(model_str=self.trees)
         raw = np.round(logit(start), DECIMALS) + _raw(booster, features[list(self.columns)])
         return sigmoid(self.scale * raw + self.shift)
+
+    def contributions(self, features: pd.DataFrame, start: np.ndarray) -> pd.DataFrame:
+        """What the logit before calibration is the sum of, a row a slice: `START`, the logit of the stage
+        before; `AVERAGE`, the trees' mean answer; and what each column adds to these (exact TreeSHAP,
+        Lundberg et al., Nature Machine Intelligence 2020). `START` alone where no stacker is kept."""
+        if not self.is_kept:
+            return pd.DataFrame({START: logit(start)})
+        booster = lgb.Booster(model_str=self.trees)
+        added = booster.predict(features[list(self.columns)], pred_contrib=True)
+        table = pd.DataFrame(added, columns=[*self.columns, AVERAGE])
+        return table.assign(**{START: np.round(logit(start), DECIMALS)})
 
 
 def score_stack(stack: Mapping[str, LabelStack], features: pd.DataFrame, start: np.ndarray) -> np.ndarray:

@@ -39,6 +39,18 @@ def columns_of(label: str, names: list[str]) -> list[str]:
     ]
 
 
+def reads(column: str) -> tuple[str, float]:
+    """What a column of `build_features` reads: the slice's `own` scores, a `neighbour`'s, the slices `near`
+    it, the whole `series`, or the `place`; and its offset in mm, positive upward, NaN where it has none."""
+    if "." not in column:
+        return "place", np.nan
+    kind, *rest = column.split(".", 2)[2].split("_")
+    if kind in ("below", "above"):
+        offset = float(rest[0].removesuffix("mm"))
+        return "neighbour", -offset if kind == "below" else offset
+    return kind, 0.0 if kind == "own" else np.nan
+
+
 def _place(z_mm: np.ndarray) -> dict[str, np.ndarray]:
     """Where the slice lies: gaps to both neighbours, distance from the top and bottom slice, in mm."""
     gaps = np.diff(z_mm)

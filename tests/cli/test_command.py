@@ -87,6 +87,7 @@ def test_every_verb_has_an_example(run: Run) -> None:
         "report",
         "demo",
         "predict",
+        "explain",
     ]
     for verb in verbs:
         assert verb in out

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ich3d.core.labels import LABELS, SUBTYPES
 from ich3d.core.metrics import logit, sigmoid
-from ich3d.stack.features import build_features, columns_of
+from ich3d.stack.features import build_features, columns_of, reads
 
 REACH_MM = 15.0
 
@@ -35,6 +35,20 @@ def test_neighbours_are_found_by_millimetres_and_not_by_index() -> None:
     prob = scores(9)
     table = build_features({"encoder": prob}, 2.5 * np.arange(9), REACH_MM)
     np.testing.assert_allclose(table["encoder.any.above_5mm"].to_numpy()[:-2], logit(prob[2:, 5]), atol=1e-5)
+
+
+def test_every_column_tells_what_it_reads_and_at_which_offset() -> None:
+    table = build_features({"encoder": scores(9), "context": scores(9, 1)}, 5.0 * np.arange(9), REACH_MM)
+    kinds = {column: reads(column) for column in table}
+    assert {kind for kind, _ in kinds.values()} == {"own", "neighbour", "near", "series", "place"}
+    for column, (kind, offset) in kinds.items():
+        if kind == "neighbour":
+            own = table[f"{column.rpartition('.')[0]}.own"]
+            shifted = own.shift(-round(offset / 5))
+            np.testing.assert_allclose(table[column], shifted, atol=1e-5)
+        else:
+            assert offset == 0 if kind == "own" else np.isnan(offset)
+    assert [kind for kind, _ in kinds.values()].count("neighbour") == 2 * 6 * 6
 
 
 def test_a_missing_slice_is_bridged_in_a_straight_line() -> None:
