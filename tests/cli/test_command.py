@@ -85,6 +85,8 @@ def test_every_verb_has_an_example(run: Run) -> None:
         "ablate",
         "report",
         "demo",
+        "doctor",
+        "info",
         "predict",
     ]
     for verb in verbs:
