@@ -96,6 +96,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_config(one, DEMO_CONFIG)
 
     one = add(
+        "export", _export, "write a model as a MONAI Bundle", "export runs/demo/model --bundle ich3d_bundle"
+    )
+    one.add_argument("model", type=Path, metavar="MODEL", help="a model folder")
+    one.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder to write to")
+
+    one = add(
         "doctor", _doctor, "show what is installed, which device is used, and what is missing", "doctor"
     )
     one.add_argument("--json", action="store_true", help="JSON instead of lines")
@@ -249,6 +255,14 @@ def _demo(arguments: argparse.Namespace) -> int:
     from ich3d.demo import demo
 
     return _after(demo(load_config(arguments.config, arguments.overrides), print, bars))
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from ich3d.export.bundle import export_bundle
+
+    export_bundle(arguments.model, arguments.bundle)
+    print(arguments.bundle)
+    return OK
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -85,6 +85,7 @@ def test_every_verb_has_an_example(run: Run) -> None:
         "ablate",
         "report",
         "demo",
+        "export",
         "doctor",
         "info",
         "predict",

@@ -1,0 +1,1 @@
+"""What other systems read: a trained model as a MONAI Bundle."""
