@@ -86,11 +86,21 @@ def build_parser() -> argparse.ArgumentParser:
     for name, verb, does in (
         ("prepare", _prepare, "read a source into a prepared store"),
         ("train", _train, "prepare, train all stages of all folds, save the model"),
-        ("ablate", _ablate, "show what each stage of a trained run is worth"),
         ("report", _report, "write a trained run's HTML report"),
     ):
         one = add(name, verb, does, f"{name} --config configs/ct_ich.yaml --set workspace=runs/mine")
         _add_config(one)
+
+    one = add(
+        "ablate",
+        _ablate,
+        "show what each stage, and each kind of context, is worth; train what is missing",
+        "ablate --config configs/ablations/context.yaml",
+    )
+    _add_config(one)
+    one.add_argument(
+        "--scores", type=Path, metavar="DIR", help="rebuild tables and page from the scores kept in DIR alone"
+    )
 
     one = add("demo", _demo, "the whole way on phantoms, in minutes", "demo")
     _add_config(one, DEMO_CONFIG)
@@ -231,11 +241,13 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _ablate(arguments: argparse.Namespace) -> int:
-    from ich3d.ablate import ablate
+    from ich3d.ablate import ablate, rebuild
     from ich3d.core.config import load_config
-    from ich3d.results import markdown
 
-    print(markdown(ablate(load_config(arguments.config, arguments.overrides), bars)))
+    config = load_config(arguments.config, arguments.overrides)
+    done = rebuild(config, arguments.scores) if arguments.scores else ablate(config, bars)
+    print(done.table)
+    print(done.page)
     return OK
 
 

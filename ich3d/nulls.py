@@ -1,10 +1,13 @@
-"""The rows that a model has to beat: the base rate, and a slice's position alone."""
+"""The rows that a model has to beat: the base rate, a slice's position alone, the true label of the slice
+below (an oracle), and a rolling mean of another row's scores."""
 
 import numpy as np
 
 from ich3d.core.labels import LABELS
+from ich3d.core.metrics import weighted_log_loss
 
 KNOTS = 5
+REACHES = (0, 1, 2, 3, 4)  # slices on each side that a rolling mean may take in
 
 
 def place(z_mm: np.ndarray) -> np.ndarray:
@@ -45,6 +48,47 @@ def position_only(places: np.ndarray, target: np.ndarray, fold: np.ndarray) -> n
             model.fit(places[known], y)
             prob[test, k] = model.predict_proba(places[test])[:, 1]
     return prob
+
+
+def label_continuity(target: np.ndarray, fold: np.ndarray, volume: np.ndarray) -> np.ndarray:
+    """Each slice's labels (N, K) given the true ones of the slice below, at the rates of the other folds:
+    what continuity along the head is worth to someone who knows the truth. The lowest slice of a series, and
+    one above an unlabelled slice, gets the base rate. Rows are series by series, inferior first."""
+    prob = base_rate(target, fold)
+    below = np.full_like(target, np.nan)
+    same = np.flatnonzero(volume[1:] == volume[:-1])
+    below[same + 1] = target[same]
+    for held_out in np.unique(fold):
+        train, test = fold != held_out, fold == held_out
+        for k in range(len(LABELS)):
+            for truth in (0.0, 1.0):
+                given = below[:, k] == truth
+                if given[train].any():
+                    prob[test & given, k] = _rates(target[train & given, k : k + 1])[0]
+    return prob
+
+
+def rolling_mean(prob: np.ndarray, target: np.ndarray, fold: np.ndarray, volume: np.ndarray) -> np.ndarray:
+    """Scores (N, K) averaged over each slice's surroundings, as wide as suits the other folds best."""
+    averaged = [_averaged(prob, volume, reach) for reach in REACHES]
+    result = np.empty_like(prob)
+    for held_out in np.unique(fold):
+        train = fold != held_out
+        best = int(np.argmin([weighted_log_loss(one[train], target[train]) for one in averaged]))
+        result[~train] = averaged[best][~train]
+    return result
+
+
+def _averaged(prob: np.ndarray, volume: np.ndarray, reach: int) -> np.ndarray:
+    """Mean of each slice's scores and those of up to `reach` slices on each side in its series."""
+    total, count = prob.copy(), np.ones(len(prob))
+    for step in range(1, reach + 1):
+        same = np.flatnonzero(volume[step:] == volume[:-step])
+        total[same] += prob[same + step]
+        total[same + step] += prob[same]
+        count[same] += 1
+        count[same + step] += 1
+    return np.asarray(total / count[:, None])
 
 
 def _rates(target: np.ndarray) -> np.ndarray:

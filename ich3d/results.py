@@ -9,8 +9,8 @@ import pandas as pd
 
 from ich3d.core.config import Config, as_dict
 from ich3d.core.errors import DataError
-from ich3d.core.labels import ANY, LABELS, STAGES, weight_vector
-from ich3d.core.metrics import Evaluation, Interval, Resampling, difference, evaluate, log_losses
+from ich3d.core.labels import ANY, LABELS, STAGES
+from ich3d.core.metrics import Evaluation, Interval, Resampling, difference, evaluate
 from ich3d.core.seeds import stream
 from ich3d.core.workspace import Workspace, read_json
 from ich3d.nulls import base_rate, place, position_only
@@ -95,24 +95,6 @@ STAGE_PAIRS = {
 }
 
 
-def tidy(rows: list[Row]) -> pd.DataFrame:
-    """One line a figure: `row, metric, label, value, low, high`."""
-    lines: list[dict[str, object]] = []
-
-    def add(name: str, metric: str, label: str, found: Interval) -> None:
-        lines.append({"row": name, "metric": metric, "label": label, **vars(found)})
-
-    for row in rows:
-        name = row.evaluation.name
-        add(name, "weighted_log_loss", "", row.evaluation.weighted_log_loss)
-        if row.difference is not None:
-            add(name, f"weighted_log_loss minus {row.against}", "", row.difference)
-        for label in LABELS:
-            add(name, "log_loss", label, row.evaluation.log_loss[label])
-            add(name, "auc", label, row.evaluation.auc[label])
-    return pd.DataFrame(lines)
-
-
 def markdown(rows: list[Row]) -> str:
     """The result table for people: weighted log loss, paired difference, AUC a label, 95 % intervals."""
     head = ["row", "weighted log loss", "difference (paired)", *(f"AUC {label}" for label in LABELS)]
@@ -135,20 +117,3 @@ def stage_rows(folder: Path, draws: int, seed: int) -> tuple[OutOfFold, list[Row
 def short(found: Interval) -> str:
     """`value (low to high)` in a table cell; a dash where it is not defined."""
     return "-" if np.isnan(found.value) else f"{found.value:.3f} ({found.low:.2f} to {found.high:.2f})"
-
-
-def on_lookalikes(result: OutOfFold, truth: pd.DataFrame) -> pd.DataFrame:
-    """Mean weighted log loss of each stage on phantom slices without a bleed, with and without a look-alike.
-
-    `truth` is the phantoms' own table (`sop_uid, lookalike, ...`). Bleeding slices are left out: they are
-    harder for reasons of their own.
-    """
-    kind = result.table["sop_uid"].map(truth.set_index("sop_uid")["lookalike"])
-    calm = result.target[:, LABELS.index(ANY)] == 0
-    losses = {stage: log_losses(result.rows[stage], result.target) @ weight_vector() for stage in STAGES}
-    rows = []
-    for name, chosen in (("look-alike", calm & (kind != "")), ("none", calm & (kind == ""))):
-        if chosen.any():
-            means = {stage: float(loss[chosen].mean()) for stage, loss in losses.items()}
-            rows.append({"slices without a bleed": name, "count": int(chosen.sum()), **means})
-    return pd.DataFrame(rows)

@@ -1,26 +1,30 @@
 """Series of embeddings as what the GRU reads: a row a slice, padded to the longest of a batch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from ich3d.core.config import ContextConfig
 from ich3d.core.types import SliceEmbeddings
 
 GEOMETRY = 5
 _GAP_MM = 5.0  # the common step of head CT; gaps and positions are given in units of about one
 _POSITION_MM = 100.0
+FROM_BOTTOM = 3  # the column of `geometry` that says how far a slice lies above the lowest
+_ROUNDING_MM = 0.01  # positions are float32 here
 
 
 @dataclass(frozen=True)
 class ContextInput:
     """One series: `vectors` (Z, D), `logits` (Z, K) less their standard, `geometry` (Z, GEOMETRY), all
-    float32."""
+    float32; `order` (Z,) says which slice is read at each place, the slice itself but in a control."""
 
     vectors: np.ndarray
     logits: np.ndarray
     geometry: np.ndarray
+    order: np.ndarray
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -28,18 +32,20 @@ class ContextInput:
 
 @dataclass(frozen=True)
 class ContextBatch:
-    """Padded to (B, T, ...); `lengths` (B,) on the CPU as packing wants them; `target` is NaN beyond them."""
+    """Padded to (B, T, ...); `lengths` (B,) on the CPU as packing wants them; beyond them `target` is NaN
+    and `order` (B, T) each place's own."""
 
     vectors: torch.Tensor
     logits: torch.Tensor
     geometry: torch.Tensor
+    order: torch.Tensor
     lengths: torch.Tensor
     target: torch.Tensor
 
     def to(self, device: torch.device) -> "ContextBatch":
         return ContextBatch(
-            self.vectors.to(device), self.logits.to(device), self.geometry.to(device), self.lengths,
-            self.target.to(device),
+            self.vectors.to(device), self.logits.to(device), self.geometry.to(device), self.order.to(device),
+            self.lengths, self.target.to(device),
         )  # fmt: skip
 
 
@@ -59,7 +65,26 @@ def context_input(embedded: SliceEmbeddings, z_mm: np.ndarray) -> ContextInput:
     encoder's level, so that several encoders' say the same; as they are where `standard` is (0, 1)."""
     level, spread = embedded.standard
     standardised = ((embedded.logits - level) / spread).astype(np.float32)
-    return ContextInput(embedded.vectors, standardised, geometry(z_mm))
+    return ContextInput(embedded.vectors, standardised, geometry(z_mm), np.arange(len(z_mm)))
+
+
+def shuffled(series: ContextInput, rng: np.random.Generator) -> ContextInput:
+    """The series with its slices read in random order, while position and gaps stay in place."""
+    return replace(series, order=rng.permutation(len(series)))
+
+
+def surroundings(series: ContextInput, config: ContextConfig) -> list[tuple[ContextInput, int]]:
+    """For each slice a series of its own, as far as the config's window reaches on each side, and its place
+    in that."""
+    at, reach = np.arange(len(series), dtype=float), float(config.window or 0)
+    if config.window_mm is not None:
+        at, reach = series.geometry[:, FROM_BOTTOM] * _POSITION_MM, config.window_mm + _ROUNDING_MM
+    parts = []
+    for index, own in enumerate(at):
+        start, stop = np.searchsorted(at, own - reach), np.searchsorted(at, own + reach, "right")
+        vectors, logits, where = (a[start:stop] for a in (series.vectors, series.logits, series.geometry))
+        parts.append((ContextInput(vectors, logits, where, np.arange(stop - start)), int(index - start)))
+    return parts
 
 
 def collate(series: Sequence[ContextInput], targets: Sequence[np.ndarray]) -> ContextBatch:
@@ -72,10 +97,14 @@ def collate(series: Sequence[ContextInput], targets: Sequence[np.ndarray]) -> Co
             row[: len(array)] = array
         return torch.from_numpy(out)
 
+    order = np.tile(np.arange(longest), (len(series), 1))
+    for row, one in zip(order, series, strict=True):
+        row[: len(one)] = one.order
     return ContextBatch(
         vectors=padded([s.vectors for s in series], 0.0),
         logits=padded([s.logits for s in series], 0.0),
         geometry=padded([s.geometry for s in series], 0.0),
+        order=torch.from_numpy(order),
         lengths=torch.tensor([len(s) for s in series]),
         target=padded(targets, np.nan),
     )

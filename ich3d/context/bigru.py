@@ -14,15 +14,18 @@ class ContextModel(nn.Module):
 
     Each slice enters as its logits and, where the config says so, its embedding, their differences to the
     slice below and to the one above (zero at the ends), and its geometry. Sequences are packed, so padding
-    is never read. Standardised logits are first put back on one common level and spread, `standard` (2, K);
-    the output starts as these and learns a correction to them.
+    is never read. Slices are read in `batch.order`, each with its own differences; where one direction is
+    read, no slice sees beyond itself on the other side. Standardised logits are first put back on one common
+    level and spread, `standard` (2, K); the output starts as these and learns a correction to them.
     """
 
     standard: torch.Tensor
+    heard: torch.Tensor
 
     def __init__(self, config: ContextConfig, embedding_width: int) -> None:
         super().__init__()
         hidden, labels = config.hidden, len(LABELS)
+        self.config = config
         self.register_buffer("standard", torch.stack([torch.zeros(labels), torch.ones(labels)]))
         self.reduce = (
             nn.Sequential(
@@ -37,6 +40,9 @@ class ContextModel(nn.Module):
             2 * hidden, hidden, config.layers, batch_first=True, bidirectional=True,
             dropout=config.dropout if config.layers > 1 else 0.0,
         )  # fmt: skip
+        from_below, from_above = config.direction != "backward", config.direction != "forward"
+        heard = torch.tensor([float(from_below), float(from_above)]).repeat_interleave(hidden)
+        self.register_buffer("heard", heard, persistent=False)
         self.dropout = nn.Dropout(config.dropout)
         self.correct = nn.Linear(2 * hidden, labels)
         nn.init.zeros_(self.correct.weight)
@@ -50,12 +56,16 @@ class ContextModel(nn.Module):
         if self.reduce is not None:
             own = torch.cat([own, self.reduce(batch.vectors)], dim=2)
         below, above = _differences(own, inside)
-        rows = self.enter(torch.cat([own, below, above, batch.geometry], dim=2))
-        rows = self.dropout(nn.functional.gelu(rows))
+        below, above = below * self.heard[0], above * self.heard[-1]
+        read_at = batch.order[..., None]
+        slices = _moved(torch.cat([own, below, above], dim=2), read_at)
+        geometry = batch.geometry if self.config.geometry else torch.zeros_like(batch.geometry)
+        rows = self.dropout(nn.functional.gelu(self.enter(torch.cat([slices, geometry], dim=2))))
         packed = pack_padded_sequence(rows, batch.lengths, batch_first=True, enforce_sorted=False)
         read, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=rows.shape[1])
-        correction: torch.Tensor = self.correct(self.dropout(read))
-        return logits + correction
+        correction: torch.Tensor = self.correct(self.dropout(read * self.heard))
+        back_at = torch.argsort(read_at, dim=1)
+        return logits + _moved(correction, back_at)
 
 
 class ContextEnsemble(nn.Module):
@@ -65,9 +75,15 @@ class ContextEnsemble(nn.Module):
         super().__init__()
         members = [ContextModel(config, embedding_width) for _ in range(config.members)]
         self.members = nn.ModuleList(members)
+        self.config = config
 
     def forward(self, batch: ContextBatch) -> torch.Tensor:
         return torch.stack([member(batch) for member in self.members]).mean(dim=0)
+
+
+def _moved(rows: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """Row `at[b, t]` of each series put at place t: (B, T, C) by (B, T, 1)."""
+    return rows.gather(1, at.expand(-1, -1, rows.shape[2]))
 
 
 def _differences(own: torch.Tensor, inside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,23 +1,25 @@
 """Training one fold's context model on embeddings whose encoders never saw their patients."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ich3d.context.batch import ContextBatch, ContextInput, collate, context_input
+from ich3d.context.batch import ContextBatch, ContextInput, collate, context_input, shuffled, surroundings
 from ich3d.context.bigru import ContextEnsemble, ContextModel
-from ich3d.core.config import Config
+from ich3d.core.config import Config, ContextConfig
 from ich3d.core.console import Progress, quiet
 from ich3d.core.errors import LeakageError
 from ich3d.core.metrics import sigmoid
 from ich3d.core.seeds import derive, stream
 from ich3d.core.types import FitPatients, SliceEmbeddings
-from ich3d.learn import Schedule, Task, device, fit, group_losses, masked_log_loss
+from ich3d.learn import Schedule, Task, device, fit, group_losses, load_weights, masked_log_loss
 from ich3d.prepare.folds import inner_split
-from ich3d.prepare.store import Store
+from ich3d.prepare.store import Store, training_volumes
+
+SHUFFLED_IN_TRAINING = "training"
 
 
 def require_held_out(group_id: str, maker: str, fit_patients: FitPatients) -> None:
@@ -43,12 +45,14 @@ def train_context(
 ) -> tuple[ContextEnsemble, FitPatients]:
     """Context models fitted on every fold but `fold`, and the patient groups behind them.
 
-    `embedded` holds held-out embeddings by volume; LeakageError where an encoder saw its own rows.
+    `embedded` holds held-out embeddings by volume; LeakageError where an encoder saw its own rows, unless
+    the config's controls allow that.
     """
     groups = store.groups
-    outside = [name for name, own in store.folds.items() if own != fold]
-    for name in outside:
-        require_held_out(groups[name], embedded[name].encoder_id, embedded[name].fit_patients)
+    outside = training_volumes(store, config, fold)
+    if not config.control.allow_in_sample:
+        for name in outside:
+            require_held_out(groups[name], embedded[name].encoder_id, embedded[name].fit_patients)
     rows = [
         _Row(context_input(embedded[name], store.z_mm(name)), store.targets(name), groups[name])
         for name in outside
@@ -76,27 +80,36 @@ def _train_member(
     """One context model of a fold: `place` is (fold, member), `standard` the logits' common level and
     spread. The first member draws from the run's own seed."""
     fold, index = place
-    root = config.seed if index == 0 else derive(config.seed, "member", index)
+    root = config.late_seed if index == 0 else derive(config.late_seed, "member", index)
     seed, settings, where = derive(root, "context", fold), config.context, device()
     fitted_on, held_back = inner_split(bleeds, settings.inner_share, stream(root, "context inner", fold))
     training = [row for row in rows if row.group in fitted_on]
     inner = [row for row in rows if row.group in held_back]
     torch.manual_seed(derive(seed, "init"))
-    model = ContextModel(settings, training[0].series.vectors.shape[1])
+    model = _new_model(config, training[0].series.vectors.shape[1])
     model.standard.copy_(standard)
     model = model.to(where)
+    noise = torch.from_numpy(np.concatenate([row.series.vectors for row in training]).std(axis=0)).to(where)
+    noise *= config.control.vector_noise
 
     def batches(epoch: int) -> Iterator[ContextBatch]:
         order = stream(seed, "order", epoch).permutation(len(training))
+        chosen = [training[i] for i in order]
+        if config.control.shuffle == SHUFFLED_IN_TRAINING:
+            chosen = _shuffled(chosen, stream(seed, "shuffle", epoch))
         for start in range(0, len(order), settings.series_per_batch):
-            yield _collate([training[i] for i in order[start : start + settings.series_per_batch]])
+            yield _collate(chosen[start : start + settings.series_per_batch], settings)[0]
 
     def loss(model: torch.nn.Module, batch: ContextBatch) -> torch.Tensor:
         moved = batch.to(where)
+        if config.control.vector_noise:
+            moved.vectors.add_(torch.randn_like(moved.vectors) * noise)
         return masked_log_loss(model(moved).flatten(0, 1), moved.target.flatten(0, 1))
 
-    inner_batch = _collate(inner).to(where)
-    inner_groups = np.repeat([row.group for row in inner], inner_batch.target.shape[1])
+    if config.control.shuffle == SHUFFLED_IN_TRAINING:
+        inner = _shuffled(inner, stream(seed, "inner shuffle"))
+    inner_batch, inner_groups = _collate(inner, settings)
+    inner_batch = inner_batch.to(where)
 
     @torch.no_grad()
     def inner_losses(model: torch.nn.Module) -> np.ndarray:
@@ -112,13 +125,45 @@ def _train_member(
     return model
 
 
-def _collate(rows: list[_Row]) -> ContextBatch:
-    return collate([row.series for row in rows], [row.target for row in rows])
+def _new_model(config: Config, embedding_width: int) -> ContextModel:
+    """A context model as training starts from it: afresh, or from the first member of another run's."""
+    model = ContextModel(config.context, embedding_width)
+    if config.context.weights is not None:
+        start = ContextEnsemble(config.context, embedding_width)
+        load_weights(Path(config.context.weights), start)
+        model.load_state_dict(start.members[0].state_dict())
+    return model
+
+
+def _shuffled(rows: Sequence[_Row], rng: np.random.Generator) -> list[_Row]:
+    return [_Row(shuffled(row.series, rng), row.target, row.group) for row in rows]
+
+
+def _collate(rows: Sequence[_Row], config: ContextConfig) -> tuple[ContextBatch, np.ndarray]:
+    """The rows as one batch, and the group of each of its B x T places. With a window each slice is a
+    series of its own, whose only target is its own."""
+    if config.reads_whole_series:
+        batch = collate([row.series for row in rows], [row.target for row in rows])
+        return batch, np.repeat([row.group for row in rows], batch.target.shape[1])
+    parts, targets, groups = [], [], []
+    for row in rows:
+        for target, (part, place) in zip(row.target, surroundings(row.series, config), strict=True):
+            only_own = np.full((len(part), len(target)), np.nan, dtype=np.float32)
+            only_own[place] = target
+            parts.append(part)
+            targets.append(only_own)
+            groups.append(row.group)
+    batch = collate(parts, targets)
+    return batch, np.repeat(groups, batch.target.shape[1])
 
 
 @torch.no_grad()
 def score_context(model: ContextModel | ContextEnsemble, series: ContextInput) -> np.ndarray:
     """Probabilities float32 (Z, K) of one series."""
-    empty = np.full((len(series), series.logits.shape[1]), np.nan, dtype=np.float32)
-    batch = collate([series], [empty]).to(next(model.parameters()).device)
-    return sigmoid(model(batch)[0].cpu().numpy()).astype(np.float32)
+    is_whole = model.config.reads_whole_series
+    parts = [(series, 0)] if is_whole else surroundings(series, model.config)
+    empty = [np.full((len(part), series.logits.shape[1]), np.nan, dtype=np.float32) for part, _ in parts]
+    batch = collate([part for part, _ in parts], empty).to(next(model.parameters()).device)
+    logits = model(batch).cpu().numpy()
+    own = logits[0] if is_whole else np.stack([logits[i, place] for i, (_, place) in enumerate(parts)])
+    return sigmoid(own).astype(np.float32)

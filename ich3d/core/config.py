@@ -1,226 +1,51 @@
 """The configuration: one frozen dataclass a section, YAML files over it, and `a.b=c` overrides.
 
-A file may name a `base` beside it and hold only what differs. Unknown keys fail with a suggestion;
-values are checked at birth. `${oc.env:NAME}` is the one way an environment variable gets in.
+A file may name a `base`, or several that are laid over each other, and hold only what differs. Unknown keys
+fail with a suggestion; values are checked at birth. `${oc.env:NAME}` is the one way an environment variable
+gets in.
 """
 
 import dataclasses
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ich3d.core.ablation import AblationConfig, AblationRow, ControlConfig
 from ich3d.core.errors import ConfigError
-from ich3d.core.windows import window
+from ich3d.core.sections import (
+    ENCODERS,
+    ContextConfig,
+    PhantomConfig,
+    PrepareConfig,
+    ReportConfig,
+    SlicesConfig,
+    SourceConfig,
+    StackConfig,
+    require,
+)
+from ich3d.core.seeds import derive
 
-SOURCES = ("phantom", "folder", "rsna", "ct_ich")
-ENCODERS = ("resnet10", "resnet18", "densenet121", "seresnext50", "efficientnet-b0")
-
-
+__all__ = [
+    "ENCODERS",
+    "AblationConfig",
+    "AblationRow",
+    "Config",
+    "ContextConfig",
+    "ControlConfig",
+    "PhantomConfig",
+    "PrepareConfig",
+    "ReportConfig",
+    "SlicesConfig",
+    "SourceConfig",
+    "StackConfig",
+    "as_dict",
+    "from_dict",
+    "load_config",
+    "with_overrides",
+]
 PRECISIONS = ("auto", "fp32")
-
-
-def _require_numbers(section: str, config: object, **rules: tuple[float, float]) -> None:
-    """Each named value must lie within its bounds, both included."""
-    for name, (low, high) in rules.items():
-        value = getattr(config, name)
-        bounds = f"at least {low:g}" if high == math.inf else f"within {low:g}..{high:g}"
-        _require(low <= value <= high, f"{section}.{name}", bounds, value)
-
-
-def _require(ok: bool, key: str, rule: str, value: object) -> None:
-    if not ok:
-        raise ConfigError(f"{key} must be {rule}, got {value!r}")
-
-
-@dataclass(frozen=True)
-class SourceConfig:
-    """Where studies and labels come from.
-
-    kind: one of `SOURCES`.
-    path: the folder in that source's layout; unused for phantoms.
-    labels: the label CSV of a plain folder; the other layouts know theirs.
-    max_slices: stop adding patients once this many slices are in; None takes all.
-    """
-
-    kind: str = "phantom"
-    path: str | None = None
-    labels: str | None = None
-    max_slices: int | None = None
-
-    def __post_init__(self) -> None:
-        _require(self.kind in SOURCES, "source.kind", f"one of {', '.join(SOURCES)}", self.kind)
-        _require(
-            self.max_slices is None or self.max_slices > 0, "source.max_slices", "positive", self.max_slices
-        )
-
-
-@dataclass(frozen=True)
-class PhantomConfig:
-    """Synthetic studies, one patient and one series each.
-
-    studies: how many.
-    matrix: rows and columns.
-    fov_mm: smallest and largest field of view.
-    thickness_mm: slice thicknesses to draw from.
-    max_tilt_deg: gantry tilts are drawn from -max to max; zero for none.
-    noise_hu: smallest and largest noise SD in brain at 5 mm.
-    lookalikes: chance of each kind of look-alike a study.
-    prevalence: chance a study of a subtype, in place of its own in RSNA's training set; empty for RSNA's all.
-    """
-
-    studies: int = 40
-    matrix: int = 256
-    fov_mm: tuple[float, float] = (220.0, 250.0)
-    thickness_mm: tuple[float, ...] = (5.0,)
-    max_tilt_deg: float = 15.0
-    noise_hu: tuple[float, float] = (2.5, 6.0)
-    lookalikes: float = 0.35
-    prevalence: dict[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _require(self.studies > 0, "phantom.studies", "positive", self.studies)
-        _require(self.matrix >= 32, "phantom.matrix", "at least 32", self.matrix)
-        _require(0 <= self.lookalikes <= 1, "phantom.lookalikes", "within 0..1", self.lookalikes)
-        positive = len(self.thickness_mm) > 0 and min(self.thickness_mm) > 0
-        _require(positive, "phantom.thickness_mm", "one or more positive numbers", self.thickness_mm)
-        _require(0 <= self.max_tilt_deg <= 30, "phantom.max_tilt_deg", "within 0..30", self.max_tilt_deg)
-
-
-@dataclass(frozen=True)
-class PrepareConfig:
-    """From volume to store.
-
-    pixel_mm, matrix: the in-plane grid that every slice is resampled to.
-    folds: how many outer folds of patient groups.
-    """
-
-    pixel_mm: float = 1.2
-    matrix: int = 192
-    folds: int = 5
-
-    def __post_init__(self) -> None:
-        _require(self.pixel_mm > 0, "prepare.pixel_mm", "positive", self.pixel_mm)
-        _require(self.matrix >= 48, "prepare.matrix", "at least 48", self.matrix)
-        _require(self.folds >= 3, "prepare.folds", "at least 3", self.folds)
-
-
-@dataclass(frozen=True)
-class SlicesConfig:
-    """The slice encoder.
-
-    encoder: one of `ENCODERS` (MONAI's networks).
-    weights, weights_sha256: a file of pretrained weights and its hash; nothing is ever downloaded.
-    neighbours: slices on each side that join as channels.
-    windows: names from `core.windows`, each a channel a slice.
-    symmetry: add, a window, what the slice differs by from its own left-right mirror image.
-    mixup: Beta parameter of mixing pairs of training slices and their labels; zero for none.
-    members: networks that are trained side by side, each with an inner part of the patients of its own;
-        their logits are averaged, their embeddings joined.
-    mirror_at_test: embed the mean of each slice and its left-right mirror image.
-    patience: epochs in a row that the inner patients find worse than the best before training stops.
-    inner_share: share of the training groups that is held back to veto epochs and to temper the logits.
-    """
-
-    encoder: str = "resnet18"
-    weights: str | None = None
-    weights_sha256: str | None = None
-    neighbours: int = 1
-    windows: tuple[str, ...] = ("brain", "subdural", "bone")
-    symmetry: bool = True
-    mixup: float = 0.4
-    epochs: int = 12
-    batch_size: int = 32
-    lr: float = 1e-3
-    weight_decay: float = 1e-2
-    dropout: float = 0.2
-    members: int = 1
-    mirror_at_test: bool = True
-    patience: int = 4
-    inner_share: float = 0.15
-
-    def __post_init__(self) -> None:
-        _require(self.encoder in ENCODERS, "slices.encoder", f"one of {', '.join(ENCODERS)}", self.encoder)
-        _require_numbers(
-            "slices", self, neighbours=(0, 20), members=(1, 20), epochs=(1, math.inf),
-            batch_size=(1, math.inf), lr=(1e-9, 1), weight_decay=(0, math.inf), dropout=(0, 0.99),
-            mixup=(0, math.inf), patience=(0, math.inf), inner_share=(0.01, 0.5),
-        )  # fmt: skip
-        _require(len(self.windows) > 0, "slices.windows", "at least one window", self.windows)
-        for name in self.windows:
-            window(name)
-        _require(
-            self.weights is None or self.weights_sha256 is not None,
-            "slices.weights_sha256", "given with slices.weights", self.weights_sha256,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ContextConfig:
-    """The bidirectional GRU over a series.
-
-    embeddings: read the embeddings beside the logits. The encoders of the folds do not share an embedding
-        space, though their logits are comparable: leave it off unless the spaces are known to agree.
-    standardise: read each logit as SDs above its encoder's level, both taken from that encoder's inner
-        patients. It makes encoders alike that differ in level and spread, and adds the chance of who the
-        inner patients are.
-    members: models that are trained side by side, each with an inner part of the patients of its own, and
-        averaged.
-    hidden: units a direction.
-    series_per_batch: how many series one step sees.
-    """
-
-    embeddings: bool = False
-    standardise: bool = True
-    members: int = 3
-    hidden: int = 32
-    layers: int = 1
-    dropout: float = 0.5
-    epochs: int = 40
-    series_per_batch: int = 8
-    lr: float = 1e-3
-    weight_decay: float = 5e-2
-    patience: int = 12
-    inner_share: float = 0.2
-
-    def __post_init__(self) -> None:
-        _require_numbers(
-            "context", self, members=(1, 50), hidden=(1, math.inf), layers=(1, 8), dropout=(0, 0.99),
-            epochs=(1, math.inf), series_per_batch=(1, math.inf), lr=(1e-9, 1), weight_decay=(0, math.inf),
-            patience=(0, math.inf), inner_share=(0.01, 0.5),
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class StackConfig:
-    """The LightGBM stacker: one booster a label on top of the context score.
-
-    reach_mm: how far on each side neighbours are read.
-    """
-
-    trees: int = 200
-    learning_rate: float = 0.05
-    leaves: int = 7
-    min_slices_in_leaf: int = 20
-    reach_mm: float = 15.0
-
-    def __post_init__(self) -> None:
-        _require_numbers(
-            "stack", self, trees=(1, math.inf), learning_rate=(1e-6, 1), leaves=(2, 4096),
-            min_slices_in_leaf=(1, math.inf), reach_mm=(0, 1000),
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ReportConfig:
-    """resamples: draws of patient groups behind each 95 % interval."""
-
-    resamples: int = 1000
-
-    def __post_init__(self) -> None:
-        _require_numbers("report", self, resamples=(1, math.inf))
 
 
 @dataclass(frozen=True)
@@ -229,11 +54,13 @@ class Config:
 
     workspace: the run's folder.
     seed: the root of every random stream.
+    replicate: draws context models and stackers anew over the same encoders; with another seed all is new.
     precision: `auto` computes in bf16 where the device does so natively, `fp32` never.
     """
 
     workspace: str = "runs/demo"
     seed: int = 0
+    replicate: int = 0
     precision: str = "auto"
     source: SourceConfig = field(default_factory=SourceConfig)
     phantom: PhantomConfig = field(default_factory=PhantomConfig)
@@ -242,9 +69,18 @@ class Config:
     context: ContextConfig = field(default_factory=ContextConfig)
     stack: StackConfig = field(default_factory=StackConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
+    control: ControlConfig = field(default_factory=ControlConfig)
+    ablation: AblationConfig = field(default_factory=AblationConfig)
 
     def __post_init__(self) -> None:
-        _require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", self.precision)
+        require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", self.precision)
+        is_mixed, rule = self.control.shuffle != "never", "unset with control.shuffle"
+        require(self.context.reads_whole_series or not is_mixed, "context.window", rule, self.context.window)
+
+    @property
+    def late_seed(self) -> int:
+        """The seed of context models and stackers."""
+        return derive(self.seed, "replicate", self.replicate) if self.replicate else self.seed
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -252,17 +88,14 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises ConfigError with one sentence for a missing file, an unknown key or a value that is not allowed.
     """
-    import yaml
+    return _merge([*_with_bases(path), _overrides(overrides)], str(path))
+
+
+def with_overrides(config: Config, overrides: Sequence[str], origin: str) -> Config:
+    """`config` under `overrides`, as `load_config` takes them; `origin` names who gave them in errors."""
     from omegaconf import OmegaConf
 
-    for item in overrides:
-        if "=" not in item:
-            raise ConfigError(f"an override reads section.key=value, got {item!r}")
-    try:
-        last = OmegaConf.from_dotlist(list(overrides))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"an override is no YAML: {_first_line(error)}") from None
-    return _merge([*_with_bases(path), last], str(path))
+    return _merge([OmegaConf.create(as_dict(config)), _overrides(overrides)], origin)
 
 
 def as_dict(section: Any) -> dict[str, Any]:
@@ -293,6 +126,19 @@ def _merge(layers: Sequence[Any], origin: str) -> Config:
     return config
 
 
+def _overrides(items: Sequence[str]) -> Any:
+    import yaml
+    from omegaconf import OmegaConf
+
+    for item in items:
+        if "=" not in item:
+            raise ConfigError(f"an override reads section.key=value, got {item!r}")
+    try:
+        return OmegaConf.from_dotlist(list(items))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"an override is no YAML: {_first_line(error)}") from None
+
+
 def _with_bases(path: Path, above: tuple[Path, ...] = ()) -> list[Any]:
     """The file's own layer after those of its bases, farthest base first. `above` are the files that
     led here."""
@@ -309,12 +155,12 @@ def _with_bases(path: Path, above: tuple[Path, ...] = ()) -> list[Any]:
         raise ConfigError(f"{path} is no YAML: {_first_line(error)}") from None
     if not isinstance(own, DictConfig):
         raise ConfigError(f"{path} holds no keys")
-    base = own.pop("base", None)
-    if base is None:
-        return [own]
-    if not isinstance(base, str):
-        raise ConfigError(f"{path}: base must be a file name, got {base!r}")
-    return [*_with_bases(path.parent / base, (*above, path.resolve())), own]
+    base = own.pop("base", [])
+    bases = [base] if isinstance(base, str) else base
+    if not isinstance(bases, Sequence) or not all(isinstance(name, str) for name in bases):
+        raise ConfigError(f"{path}: base must be a file name or several, got {base!r}")
+    here = (*above, path.resolve())
+    return [*(layer for name in bases for layer in _with_bases(path.parent / name, here)), own]
 
 
 def _first_line(error: BaseException) -> str:

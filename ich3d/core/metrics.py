@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ich3d.core.labels import LABELS, weight_vector
+from ich3d.core.labels import ANY, LABELS, SUBTYPES, weight_vector
 
 CLIP = 1e-6  # probabilities are kept this far from 0 and 1, so that one slice cannot own the mean
 
@@ -66,6 +66,32 @@ def auc(prob: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) 
     NaN where one class is absent. Mann-Whitney form (Hanley and McNeil, Radiology 1982)."""
     ranked = _Ranked.of(prob, target)
     return ranked.auc(np.ones(len(ranked.order)) if weight is None else weight[ranked.order])
+
+
+def average_precision(prob: np.ndarray, target: np.ndarray) -> float:
+    """Area under the precision-recall curve of one label (N,) as a sum of steps; NaN where nobody has it."""
+    from sklearn.metrics import average_precision_score
+
+    known = ~np.isnan(target)
+    if not (target[known] > 0.5).any():
+        return float("nan")
+    return float(average_precision_score(target[known] > 0.5, prob[known]))
+
+
+def calibration_error(prob: np.ndarray, target: np.ndarray, bins: int = 10) -> float:
+    """Expected calibration error of one label (N,): the mean gap between score and rate over `bins` bins that
+    hold equally many slices (Nixon et al., CVPR workshops 2019)."""
+    known = np.flatnonzero(~np.isnan(target))
+    order = known[np.argsort(prob[known], kind="stable")]
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    gaps = [abs(float((prob[part] - target[part]).sum())) for part in parts]
+    return float(np.sum(gaps) / max(1, len(order)))
+
+
+def incoherent_share(prob: np.ndarray) -> float:
+    """Share of slices (N, K) that score `any` below one of its subtypes."""
+    largest = np.max([prob[:, LABELS.index(label)] for label in SUBTYPES], axis=0)
+    return float(np.mean(prob[:, LABELS.index(ANY)] < largest))
 
 
 @dataclass(frozen=True)

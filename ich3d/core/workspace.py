@@ -52,6 +52,10 @@ class Workspace:
         """The folder of one stage's model of one fold."""
         return self.root / name / f"fold{fold}"
 
+    def variant(self, name: str, inputs: str, fold: int) -> Path:
+        """The folder of one stage of one fold that an ablation trained from other inputs than the run's."""
+        return self.root / "ablation" / f"{name}-{inputs[:12]}" / f"fold{fold}"
+
     def oof(self, stage: str) -> Path:
         """Out-of-fold scores of a stage."""
         return self.root / "oof" / f"{stage}.csv"
@@ -65,8 +69,13 @@ class Workspace:
         return self.root / "run.json"
 
     @property
+    def scores(self) -> Path:
+        """The out-of-fold scores of an ablation's rows, a file a row."""
+        return self.root / "ablation" / "scores"
+
+    @property
     def ablation(self) -> Path:
-        """The ablation table, as .csv and .md."""
+        """The ablation table and page, as .csv, .md and .html."""
         return self.root / "ablation"
 
     @property

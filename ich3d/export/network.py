@@ -19,6 +19,7 @@ from torch import nn
 from ich3d.context.batch import _GAP_MM, _POSITION_MM, GEOMETRY, ContextBatch
 from ich3d.context.bigru import ContextEnsemble
 from ich3d.core.config import Config
+from ich3d.core.errors import ModelError
 from ich3d.core.labels import LABELS
 from ich3d.pipeline.chain import Chain, standard
 from ich3d.pipeline.model import Model
@@ -29,7 +30,12 @@ _TRACED_SLICES = 3  # any number serves: what is traced holds for all
 
 def torchscript(model: Model) -> torch.jit.ScriptModule:
     """HU (Z, H, W), slices inferior to superior on the model's grid, at `z_mm` (Z,), to probabilities
-    (Z, 2, K) of the encoder and context stage. On the CPU, in fp32, without gradients."""
+    (Z, 2, K) of the encoder and context stage. On the CPU, in fp32, without gradients.
+
+    ModelError where the context models read less than the whole series.
+    """
+    if not model.config.context.reads_whole_series:
+        raise ModelError("a model whose context reads a window of slices cannot be exported as one network")
     with _quiet_jit():
         folds = [_fold(chain, model.config) for chain in model.chains]
         network: torch.jit.ScriptModule = _jit.script(_SeriesNetwork(folds).eval().requires_grad_(False))
@@ -125,7 +131,14 @@ class _OneSeries(nn.Module):
     def forward(
         self, vectors: torch.Tensor, logits: torch.Tensor, geometry: torch.Tensor, length: torch.Tensor
     ) -> torch.Tensor:
-        batch = ContextBatch(vectors[None], logits[None], geometry[None], length, target=logits[None])
+        batch = ContextBatch(
+            vectors=vectors[None],
+            logits=logits[None],
+            geometry=geometry[None],
+            order=torch.arange(vectors.shape[0], device=vectors.device)[None],
+            lengths=length,
+            target=logits[None],
+        )
         scores: torch.Tensor = self.models(batch)[0]
         return scores
 

@@ -15,7 +15,7 @@ from ich3d.core.metrics import sigmoid
 from ich3d.core.types import FitPatients, SliceEmbeddings
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble
-from ich3d.stack.booster import LabelStack, score_stack
+from ich3d.stack.booster import LabelStack, coherent, score_stack
 from ich3d.stack.features import build_features
 
 
@@ -38,7 +38,8 @@ class Chain:
         series = context_input(embedded, z_mm)
         context = score_context(self.context, series)
         features = stack_features(series, context, z_mm, config)
-        return dict(zip(STAGES, (encoder, context, score_stack(self.stack, features, context)), strict=True))
+        stack = coherent(score_stack(self.stack, features, context))
+        return dict(zip(STAGES, (encoder, context, stack), strict=True))
 
 
 def standard(of_encoder: np.ndarray, config: Config) -> np.ndarray:

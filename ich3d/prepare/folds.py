@@ -77,3 +77,13 @@ def inner_split(
     the folds, stratified on the rare labels. Of two groups or more, each side gets at least one."""
     part = deal(bleeds, min(len(bleeds), max(2, round(1 / share))), rng)
     return [g for g in sorted(part) if part[g] != 0], [g for g in sorted(part) if part[g] == 0]
+
+
+def some_of(bleeds: Mapping[str, np.ndarray], count: int, rng: np.random.Generator) -> list[str]:
+    """`count` of the groups, bleeding or not as in all of them; of fewer, those that more would hold too."""
+    bleeding = [name for name in sorted(bleeds) if bleeds[name].any()]
+    calm = [name for name in sorted(bleeds) if not bleeds[name].any()]
+    rng.shuffle(bleeding)
+    rng.shuffle(calm)
+    take = round(count * len(bleeding) / max(1, len(bleeds)))
+    return sorted(bleeding[:take] + calm[: count - take])

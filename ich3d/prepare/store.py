@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -17,11 +18,13 @@ import blosc2
 import numpy as np
 import pandas as pd
 
-from ich3d.core.config import PrepareConfig
+from ich3d.core.config import Config, PrepareConfig
 from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
+from ich3d.core.seeds import stream
 from ich3d.core.types import PreparedSeries, SliceKey
 from ich3d.core.workspace import read_csv, read_json, replacing, write_csv, write_json
+from ich3d.prepare.folds import some_of
 
 FORMAT = 2
 _TEXT = ("volume_id", "series_uid", "study_uid", "patient_id", "group_id", "sop_uid", "path", "hash", "codes")
@@ -118,6 +121,15 @@ class Store:
         write_json(folder / "meta.json", meta)
         return cls(folder)
 
+    def without(self, fold: int) -> "Store":
+        """The same store less one fold."""
+        rest = copy(self)
+        rest.table = self.table[self.table["fold"] != fold]
+        rest._rows = {name: rows for name, rows in self._rows.items() if rows["fold"].iloc[0] != fold}
+        for cached in ("groups", "folds"):
+            rest.__dict__.pop(cached, None)
+        return rest
+
     @property
     def volume_ids(self) -> list[str]:
         return list(self._rows)
@@ -174,3 +186,14 @@ class Store:
 
     def __iter__(self) -> Iterator[PreparedSeries]:
         return (self.series(volume_id) for volume_id in self.volume_ids)
+
+
+def training_volumes(store: Store, config: Config, fold: int) -> list[str]:
+    """The volumes that models of `fold` are fitted on: all of the other folds, or, where the config's
+    controls say so, those of some of their patients."""
+    outside = [name for name, own in store.folds.items() if own != fold]
+    count = config.control.patients
+    if count is None:
+        return outside
+    chosen = some_of(store.bleeds(outside), count, stream(config.seed, "patients", fold))
+    return [name for name in outside if store.groups[name] in chosen]

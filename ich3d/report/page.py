@@ -38,18 +38,19 @@ def write_report(config: Config) -> list[Row]:
     """
     workspace = Workspace(Path(config.workspace))
     result, rows = stage_rows(workspace.root, config.report.resamples, config.seed)
-    html = _template().render(_content(workspace, result, rows, config.report.resamples))
+    html = template("report.html.j2").render(_content(workspace, result, rows, config.report.resamples))
     with replacing(workspace.report) as partial:
         partial.write_text(html, encoding="utf-8")
     return rows
 
 
-def _template() -> Any:
+def template(name: str) -> Any:
+    """One of the package's page templates."""
     environment = Environment(
         loader=PackageLoader("ich3d"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def _content(workspace: Workspace, result: OutOfFold, rows: list[Row], draws: int) -> dict[str, Any]:

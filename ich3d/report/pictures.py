@@ -58,9 +58,9 @@ def forest(rows: list[Row]) -> Picture:
     axes.invert_yaxis()
     axes.set_xlabel("weighted log loss (lower is better)")
     axes.grid(axis="x", color="#dddddd")
-    _plain(axes)
+    plain(axes)
     said = "; ".join(f"{name} {loss}" for name, loss in zip(names, losses, strict=True))
-    return _svg(figure, f"Weighted log loss of each row with its 95 % interval: {said}.")
+    return svg(figure, f"Weighted log loss of each row with its 95 % interval: {said}.")
 
 
 def traces(trace: Trace) -> Picture:
@@ -78,7 +78,7 @@ def traces(trace: Trace) -> Picture:
     panels[-1].tick_params(axis="x", pad=14, length=0)
     panels[-1].set_xlabel("z in mm, inferior to superior; small numbers are the slices of the strip")
     words = f"Probability along z by encoder, context and stack, the true slices shaded: {', '.join(labels)}."
-    return _svg(figure, words)
+    return svg(figure, words)
 
 
 def _trace_panel(axes: Axes, trace: Trace, label: str) -> None:
@@ -95,7 +95,7 @@ def _trace_panel(axes: Axes, trace: Trace, label: str) -> None:
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.5, 1])
     axes.set_title(label, loc="left", fontsize=9, color=INK)
-    _plain(axes)
+    plain(axes)
 
 
 def curves(stage: str, histories: dict[int, list[dict[str, float]]]) -> Picture:
@@ -114,11 +114,11 @@ def curves(stage: str, histories: dict[int, list[dict[str, float]]]) -> Picture:
         axes.set_title(f"fold {fold}", loc="left", fontsize=9, color=INK)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
-        _plain(axes)
+        plain(axes)
     panels[0].set_ylabel(f"{stage} loss")
     named = panels[0].get_legend_handles_labels()
     figure.legend(*named, loc="outside upper right", ncols=2, frameon=False, fontsize=8)
-    return _svg(figure, f"Losses of the {stage} by epoch; the inner loss that was kept: {', '.join(kept)}.")
+    return svg(figure, f"Losses of the {stage} by epoch; the inner loss that was kept: {', '.join(kept)}.")
 
 
 def _spread(heights: list[float], gap: float) -> list[float]:
@@ -131,19 +131,20 @@ def _spread(heights: list[float], gap: float) -> list[float]:
     return [height - over for height in placed]
 
 
-def _plain(axes: Axes) -> None:
+def plain(axes: Axes) -> None:
+    """Small figures and no box."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
     axes.xaxis.label.set_fontsize(8)
     axes.yaxis.label.set_fontsize(8)
 
 
-def _svg(figure: Figure, alt: str) -> Picture:
+def svg(figure: Figure, alt: str) -> Picture:
     """The figure as SVG, equal bytes for equal input: no date, and ids from a fixed salt."""
-    svg = BytesIO()
+    data = BytesIO()
     with mpl.rc_context({"svg.hashsalt": "ich3d"}):
-        figure.savefig(svg, format="svg", metadata={"Date": None}, facecolor="white")
-    return Picture(_data_uri("image/svg+xml", svg), alt)
+        figure.savefig(data, format="svg", metadata={"Date": None}, facecolor="white")
+    return Picture(_data_uri("image/svg+xml", data), alt)
 
 
 def _data_uri(kind: str, data: BytesIO) -> str:

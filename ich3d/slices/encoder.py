@@ -19,6 +19,8 @@ from ich3d.core.errors import ConfigError
 from ich3d.core.labels import LABELS
 from ich3d.core.windows import window
 
+FIRST_MEMBER = "members.0."
+
 
 class SliceEncoder(nn.Module):
     """HU (B, S, H, W) of S = 2 * neighbours + 1 slices, and which of them are edge copies (B, S),
@@ -93,19 +95,19 @@ class EncoderEnsemble(nn.Module):
         return torch.cat(vectors, dim=1), torch.stack(logits).mean(dim=0)
 
 
-def build_encoder(config: SlicesConfig) -> SliceEncoder:
-    """The encoder that `config` describes, with pretrained weights where it names a file of them."""
-    encoder = SliceEncoder(config)
+def load_start(encoder: SliceEncoder, config: SlicesConfig) -> None:
+    """Put the weights that `config` names into `encoder`, if it names any."""
     if config.weights is not None:
-        assert config.weights_sha256 is not None
-        _load_pretrained(encoder.backbone, Path(config.weights), config.weights_sha256)
-    return encoder
+        _load_pretrained(encoder, Path(config.weights), config.weights_sha256)
 
 
-def _resnet(make: Callable[..., nn.Module], channels: int) -> tuple[nn.Module, int]:
+def _resnet(
+    make: Callable[..., nn.Module], channels: int, widen_factor: float = 1.0
+) -> tuple[nn.Module, int]:
     net = make(
-        spatial_dims=2, n_input_channels=channels, conv1_t_stride=2, shortcut_type="B", bias_downsample=False
-    )
+        spatial_dims=2, n_input_channels=channels, conv1_t_stride=2, shortcut_type="B", bias_downsample=False,
+        widen_factor=widen_factor,
+    )  # fmt: skip
     return _without(net, "fc")
 
 
@@ -128,7 +130,9 @@ def _efficientnet_b0(channels: int) -> tuple[nn.Module, int]:
 
 _BACKBONES: dict[str, Callable[[int], tuple[nn.Module, int]]] = {
     "resnet10": partial(_resnet, nets.resnet10),
+    "resnet10-half": partial(_resnet, nets.resnet10, widen_factor=0.5),
     "resnet18": partial(_resnet, nets.resnet18),
+    "resnet18-half": partial(_resnet, nets.resnet18, widen_factor=0.5),
     "densenet121": _densenet121,
     "seresnext50": _seresnext50,
     "efficientnet-b0": _efficientnet_b0,
@@ -146,22 +150,26 @@ def _without(net: Any, classifier: str) -> tuple[nn.Module, int]:
     return net, width
 
 
-def _load_pretrained(backbone: nn.Module, path: Path, sha256: str) -> None:
-    """Put pretrained tensors into `backbone`; nothing is fetched, the file's hash is checked first.
+def _load_pretrained(encoder: SliceEncoder, path: Path, sha256: str | None) -> None:
+    """Put pretrained tensors into `encoder`; nothing is fetched, a hash that is given is checked first.
 
-    The first convolution is fitted to the channel count by repeating its mean over the input channels,
-    scaled so that activations keep their size. Classifier tensors in the file are left over.
+    Of another run's encoder the first member is taken, its head too; of a file of MONAI's network the
+    backbone, where classifier tensors are left over. The first convolution is fitted to the channel count by
+    repeating its mean over the input channels, scaled so that activations keep their size.
     """
     if not path.is_file():
         raise ConfigError(f"slices.weights names {path}, which is not there")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+    if sha256 is not None and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
         raise ConfigError(f"{path} does not have the hash that slices.weights_sha256 gives")
     tensors = (
         load_file(path)
         if path.suffix == ".safetensors"
         else torch.load(path, weights_only=True, map_location="cpu")
     )
-    own = backbone.state_dict()
+    is_run = any(name.startswith(FIRST_MEMBER) for name in tensors)
+    part = encoder if is_run else encoder.backbone
+    prefix = FIRST_MEMBER if is_run else ""
+    own = {prefix + name: tensor for name, tensor in part.state_dict().items()}
     missing = sorted(name for name in own if name not in tensors and not name.endswith("num_batches_tracked"))
     if missing:
         raise ConfigError(f"{path} lacks {len(missing)} tensors of this encoder, {missing[0]} first")

@@ -14,11 +14,11 @@ from ich3d.core.seeds import derive, stream
 from ich3d.core.types import FitPatients, SliceEmbeddings
 from ich3d.learn import Schedule, Task, autocast, device, fit, group_losses, masked_log_loss
 from ich3d.prepare.folds import inner_split
-from ich3d.prepare.store import Store
+from ich3d.prepare.store import Store, training_volumes
 from ich3d.slices.augment import augment, mix
 from ich3d.slices.dataset import SliceBatch, Slices
 from ich3d.slices.embed import embed
-from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder, build_encoder
+from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder, load_start
 
 log = logging.getLogger(__name__)
 # With few inner patients the lowest loss is an early epoch picked by chance: they may veto, not choose.
@@ -35,7 +35,7 @@ def train_encoder(
     An inner part of those groups, another one for each member, may veto epochs and tempers the logits;
     it counts as seen.
     """
-    outside = [name for name, own in store.folds.items() if own != fold]
+    outside = training_volumes(store, config, fold)
     ensemble = EncoderEnsemble(config.slices)
     standards = []
     for index in range(config.slices.members):
@@ -61,8 +61,9 @@ def _train_member(
     training = _slices(store, config, [name for name in outside if groups[name] in fitted_on])
     inner = _slices(store, config, [name for name in outside if groups[name] in held_back])
     torch.manual_seed(derive(seed, "init"))
-    encoder = build_encoder(config.slices)
+    encoder = SliceEncoder(config.slices)
     _start_at_base_rates(encoder, training)
+    load_start(encoder, config.slices)
     encoder = encoder.to(device())
     where, settings = device(), config.slices
 

@@ -4,7 +4,7 @@ The context logit is the booster's starting score, so no tree means no change. H
 calibration, and whether the result is kept at all are decided on inner folds of the training groups.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import lightgbm as lgb
@@ -49,10 +49,19 @@ class LabelStack:
 
 
 def score_stack(stack: Mapping[str, LabelStack], features: pd.DataFrame, start: np.ndarray) -> np.ndarray:
-    """Probabilities float32 (N, K) over those of the stage before; `any` is at least the largest subtype."""
-    columns = {label: stack[label].score(features, start[:, k]) for k, label in enumerate(LABELS)}
-    columns[ANY] = np.maximum(columns[ANY], np.max([columns[label] for label in SUBTYPES], axis=0))
-    return np.stack([columns[label] for label in LABELS], axis=1).astype(np.float32)
+    """Probabilities float32 (N, K) over those of the stage before, each label for itself."""
+    columns = [stack[label].score(features, start[:, k]) for k, label in enumerate(LABELS)]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def coherent(prob: np.ndarray) -> np.ndarray:
+    """Probabilities (..., K) with `any` raised to the largest subtype where it lies below."""
+    mended = prob.copy()
+    subtypes = [LABELS.index(label) for label in SUBTYPES]
+    mended[..., LABELS.index(ANY)] = np.maximum(
+        prob[..., LABELS.index(ANY)], prob[..., subtypes].max(axis=-1)
+    )
+    return mended
 
 
 @dataclass(frozen=True)
@@ -67,12 +76,27 @@ class StackRows:
     fold: np.ndarray
 
 
-def fit_stack(rows: StackRows, config: StackConfig, seed: int) -> dict[str, LabelStack]:
-    """The stack of every label."""
-    return {label: _fit_label(label, rows, config, seed) for label in LABELS}
+KeepRule = Callable[[float, float], bool]
 
 
-def _fit_label(label: str, rows: StackRows, config: StackConfig, seed: int) -> LabelStack:
+def where_it_helps(gain: float, se: float) -> bool:
+    """Keep what gains more on inner patients than its own standard error (Breiman et al., 1984)."""
+    return gain > se
+
+
+def always(gain: float, se: float) -> bool:
+    """Keep whatever was fitted: a control that shows what the rule is worth."""
+    return True
+
+
+def fit_stack(
+    rows: StackRows, config: StackConfig, seed: int, keep: KeepRule = where_it_helps
+) -> dict[str, LabelStack]:
+    """The stack of every label, kept where `keep` says so of its gain and the gain's standard error."""
+    return {label: _fit_label(label, rows, config, seed, keep) for label in LABELS}
+
+
+def _fit_label(label: str, rows: StackRows, config: StackConfig, seed: int, keep: KeepRule) -> LabelStack:
     k = LABELS.index(label)
     known = ~np.isnan(rows.target[:, k])
     columns = columns_of(label, list(rows.features.columns))
@@ -104,7 +128,7 @@ def _fit_label(label: str, rows: StackRows, config: StackConfig, seed: int) -> L
     gain = _loss(start, y) - _loss(calibrated, y)
     se = _paired_se(gain, group)
     scale, shift = _platt(raw, y) if can_calibrate else (1.0, 0.0)
-    is_kept = bool(gain.mean() > se and positive_groups > 1)
+    is_kept = positive_groups > 1 and keep(float(gain.mean()), se)
     return LabelStack(
         label=label,
         is_kept=is_kept,

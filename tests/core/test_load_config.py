@@ -56,7 +56,6 @@ def test_an_unknown_key_is_named_with_its_file_and_the_nearest(
         ("slices: {epochs: many}", "slices.epochs"),
         ("slices: {windows: []}", "slices.windows"),
         ("slices: {windows: brain}", "slices.windows"),
-        ("slices: {weights: a.pt}", "slices.weights_sha256"),
         ("slices: {neighbours: -1}", "slices.neighbours"),
         ("prepare: {folds: 2}", "prepare.folds"),
         ("prepare: {pixel_mm: 0}", "prepare.pixel_mm"),
@@ -98,12 +97,19 @@ def test_bases_lie_under_the_file_and_overrides_on_top(tmp_path: Path) -> None:
     assert config.context.hidden == 16
 
 
+def test_several_bases_are_laid_over_each_other(tmp_path: Path) -> None:
+    write(tmp_path, "seed: 1\nslices: {epochs: 3}", "one.yaml")
+    write(tmp_path, "seed: 2", "two.yaml")
+    config = load_config(write(tmp_path, "base: [one.yaml, two.yaml]"))
+    assert (config.seed, config.slices.epochs) == (2, 3)
+
+
 def test_a_missing_base_is_named(tmp_path: Path) -> None:
     path = write(tmp_path, "base: nowhere.yaml")
     assert str(tmp_path / "nowhere.yaml") in refusal(path)
 
 
-@pytest.mark.parametrize("base", ["run.yaml", "[a.yaml]", "3"])
+@pytest.mark.parametrize("base", ["run.yaml", "[run.yaml]", "[3]", "3"])
 def test_a_base_that_cannot_be_is_refused(tmp_path: Path, base: str) -> None:
     path = write(tmp_path, f"base: {base}")
     message = refusal(path)

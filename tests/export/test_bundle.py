@@ -19,6 +19,7 @@ from ich3d.cli import main
 from ich3d.context.batch import geometry
 from ich3d.context.bigru import ContextEnsemble, ContextModel
 from ich3d.core.config import ENCODERS, Config, ContextConfig, PrepareConfig, SlicesConfig
+from ich3d.core.errors import ModelError
 from ich3d.core.labels import LABELS
 from ich3d.core.types import FitPatients
 from ich3d.core.workspace import Workspace, read_json
@@ -107,9 +108,13 @@ def monai_bundle(bundle: Path, *words: str) -> str:
     nowhere = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https")}
     python_path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])  # dicom.json needs ich3d
     done = subprocess.run(
-        [sys.executable, "-m", "monai.bundle", *words], cwd=bundle, env={**os.environ, **nowhere, "PYTHONPATH": python_path},
-        capture_output=True, encoding="utf-8", check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "monai.bundle", *words],
+        cwd=bundle,
+        env={**os.environ, **nowhere, "PYTHONPATH": python_path},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
@@ -169,6 +174,12 @@ def test_every_encoder_can_be_exported(encoder: str) -> None:
     model = lively(SlicesConfig(encoder=encoder), ContextConfig(members=1))
     hu, z_mm = some_series(3, 48)
     np.testing.assert_allclose(exported(model, hu, z_mm), ours(model, hu, z_mm), atol=1e-5)
+
+
+def test_a_context_that_reads_a_window_is_refused() -> None:
+    model = lively(SlicesConfig(encoder="resnet10"), ContextConfig(window=2))
+    with pytest.raises(ModelError, match="reads a window of slices"):
+        torchscript(model)
 
 
 @pytest.fixture(scope="module")

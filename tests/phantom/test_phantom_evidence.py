@@ -5,11 +5,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ich3d.ablate import ablate
 from ich3d.core.config import Config, PhantomConfig, PrepareConfig, SlicesConfig, StackConfig
 from ich3d.core.labels import SUBTYPES
 from ich3d.core.metrics import weighted_log_loss
 from ich3d.core.workspace import Workspace, read_csv
-from ich3d.results import OutOfFold, on_lookalikes, out_of_fold
+from ich3d.results import OutOfFold, out_of_fold
 
 BLEEDS = {**dict.fromkeys(SUBTYPES, 0.0), "intraparenchymal": 0.6}  # what an encoder learns in minutes
 
@@ -40,8 +41,9 @@ def with_lookalikes(tmp_path_factory: pytest.TempPathFactory) -> tuple[OutOfFold
     config = trained(tmp_path_factory.mktemp("with"), lookalikes=1.0)
     workspace = Workspace(Path(config.workspace))
     result = out_of_fold(workspace)
-    truth = read_csv(workspace.source("phantom") / "truth.csv", text=("sop_uid", "lookalike"))
-    return result, on_lookalikes(result, truth).set_index("slices without a bleed")
+    ablate(config)
+    table = read_csv(workspace.lookalikes)
+    return result, table.pivot(index="slices without a bleed", columns="row", values="loss")
 
 
 @pytest.mark.slow

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from ich3d.ablate import stacked_encoder
 from ich3d.context.train import train_context
-from ich3d.core.config import Config
-from ich3d.core.errors import LeakageError
+from ich3d.core.config import Config, with_overrides
+from ich3d.core.errors import ConfigError, LeakageError
 from ich3d.core.labels import LABELS
 from ich3d.core.types import FitPatients
 from ich3d.core.workspace import Workspace, read_csv, read_json, write_csv, write_json
 from ich3d.nulls import base_rate, place, position_only
 from ich3d.pipeline import load_model, train
-from ich3d.pipeline.train import read_embeddings
+from ich3d.pipeline.stages import Stages
 from ich3d.prepare.store import Store
 from ich3d.results import out_of_fold
 from ich3d.slices.embed import load_embeddings, save_embeddings
@@ -101,7 +100,7 @@ def test_the_stack_stage_refuses_scores_whose_context_model_saw_them(
     done = workspace.stage("context", FOLD) / "done.json"
     write_json(done, {"fit_patients": sorted(set(Store(workspace.store).groups.values()))})
     undo(workspace, "stack", FOLD + 1)
-    with pytest.raises(LeakageError, match="the context model was fitted on group"):
+    with pytest.raises(LeakageError, match=f"context fold {FOLD} was fitted on group"):
         train(config)
 
 
@@ -117,7 +116,8 @@ def test_labels_of_a_fold_do_not_touch_its_encoder(
 def test_labels_of_a_fold_do_not_touch_its_context_model(
     finished_run: Config, inverted: Store, tmp_path: Path
 ) -> None:
-    workspace, embedded = Workspace(Path(finished_run.workspace)), read_embeddings(finished_run)
+    workspace = Workspace(Path(finished_run.workspace))
+    embedded = Stages(finished_run, workspace, Store(workspace.store)).embedded()
     model, _ = train_context(inverted, embedded, finished_run, FOLD, tmp_path / "context")
     saved = load_file(workspace.stage("context", FOLD) / "weights.safetensors")
     for name, tensor in model.state_dict().items():
@@ -136,10 +136,80 @@ def test_labels_of_a_fold_do_not_touch_its_null_rows(finished_run: Config) -> No
         assert not np.array_equal(before[~own], after[~own])
 
 
-def test_labels_of_a_fold_do_not_touch_the_ablations_stacker(finished_run: Config) -> None:
-    result = out_of_fold(Workspace(Path(finished_run.workspace)))
-    own = result.fold == FOLD
-    other = replace(result, target=np.where(own[:, None], 1 - result.target, result.target))
-    embedded = read_embeddings(finished_run)
-    before, after = (stacked_encoder(rows, embedded, finished_run) for rows in (result, other))
-    np.testing.assert_array_equal(before[own], after[own])
+def test_labels_of_a_fold_do_not_touch_the_stacker_on_its_encoder(
+    copied: tuple[Config, Workspace], inverted: Store
+) -> None:
+    config, workspace = copied
+    embedded = Stages(config, workspace, Store(workspace.store)).embedded()
+    before, after = (
+        stages.stack(embedded, stages.encoder(embedded))
+        for stages in (Stages(config, workspace, store) for store in (Store(workspace.store), inverted))
+    )
+    for name, fold in inverted.folds.items():
+        if fold == FOLD:
+            np.testing.assert_array_equal(before[name].prob, after[name].prob)
+
+
+def test_a_relabelled_fold_table_trains_everything_anew_or_is_refused(
+    copied: tuple[Config, Workspace],
+) -> None:
+    """A patient is moved to another fold after training: the stages' inputs no longer fit. Whoever makes the
+    marks fit is refused, because each maker knows whom it saw."""
+    config, workspace = copied
+    table = read_csv(workspace.store / "slices.csv")
+    moved = table.loc[table["fold"] == FOLD, "group_id"].iloc[0]
+    table.loc[table["group_id"] == moved, "fold"] = FOLD + 1
+    write_csv(workspace.store / "slices.csv", table)
+    stages = Stages(config, workspace, Store(workspace.store))
+    for stage in ("encoder", "context", "stack"):
+        for fold in range(config.prepare.folds):
+            mark = workspace.stage(stage, fold) / "inputs.json"
+            assert read_json(mark) != stages.inputs_sha256(stage)
+            write_json(mark, stages.inputs_sha256(stage))
+    with pytest.raises(LeakageError, match=f"context fold {FOLD + 1} was fitted on group {moved}"):
+        stages.context(stages.embedded())
+
+
+def test_in_sample_embeddings_are_a_control_that_no_model_is_made_from(
+    copied: tuple[Config, Workspace],
+) -> None:
+    config, workspace = copied
+    cheating = with_overrides(config, ["control.allow_in_sample=true", "context.embeddings=true"], "test")
+    with pytest.raises(ConfigError, match="no model is made from it"):
+        train(cheating)
+    stages = Stages(cheating, workspace, Store(workspace.store), config)
+    assert set(stages.context(stages.embedded())) == set(stages.store.volume_ids)
+
+
+def test_every_stage_says_whom_it_knows_of_through_its_makers(finished_run: Config) -> None:
+    """Plain cross-fitting: a chain's encoders have seen, between them, everyone."""
+    workspace = Workspace(Path(finished_run.workspace))
+    everyone = sorted(set(Store(workspace.store).groups.values()))
+    for fold in range(finished_run.prepare.folds):
+        for stage in ("context", "stack"):
+            done = read_json(workspace.stage(stage, fold) / "done.json")
+            assert done["upstream_patients"] == everyone
+            assert done["upstream_patients_sha256"] == FitPatients.of(everyone).sha256
+        done = read_json(workspace.stage("encoder", fold) / "done.json")
+        assert done["upstream_patients"] == done["fit_patients"]
+
+
+def test_nested_encoders_see_neither_the_scored_fold_nor_their_own(copied: tuple[Config, Workspace]) -> None:
+    """Plain cross-fitting leaves a second-order leak; the nested control closes it."""
+    config, workspace = copied
+    store = Store(workspace.store)
+    nested = with_overrides(config, ["control.nested=true"], "test")
+    stages = Stages(nested, workspace, store, config)
+    scores = stages.context(stages.embedded())
+    assert set(scores) == set(store.volume_ids)
+    encoders = list((workspace.root / "ablation").glob("nested-*/fold*/encoder/fold*/done.json"))
+    contexts = list((workspace.root / "ablation").glob("context-*/fold*/done.json"))
+    assert (len(encoders), len(contexts)) == (3 * 2, 3)
+    for path in encoders:
+        outer, inner = (int(part.name.removeprefix("fold")) for part in (path.parents[2], path.parents[0]))
+        seen = set(read_json(path)["fit_patients"])
+        unseen = {store.groups[name] for name, fold in store.folds.items() if fold in (outer, inner)}
+        assert seen == set(store.groups.values()) - unseen
+    for path in contexts:
+        done = read_json(path)
+        assert done["upstream_patients"] == done["fit_patients"]

@@ -127,7 +127,9 @@ def test_trees_survive_saving_exactly(folder: Path, tmp_path: Path) -> None:
     target = (np.roll(start, 1, axis=1) > 0.5).astype(np.float32)
     target[:, 0] = 0
     features = [
-        stack_features(ContextInput(one, logit(one), geometry(z_mm)), one, z_mm, model.config)
+        stack_features(
+            ContextInput(one, logit(one), geometry(z_mm), np.arange(len(z_mm))), one, z_mm, model.config
+        )
         for one in start
     ]
     rows = StackRows(

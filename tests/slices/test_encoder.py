@@ -21,7 +21,7 @@ from ich3d.core.windows import window
 from ich3d.learn import load_weights, masked_log_loss, save_weights
 from ich3d.slices.augment import MAX_NOISE_HU, augment
 from ich3d.slices.embed import embed, load_embeddings, save_embeddings
-from ich3d.slices.encoder import SliceEncoder, build_encoder
+from ich3d.slices.encoder import SliceEncoder, load_start
 
 PLAIN = SlicesConfig(encoder="resnet18", neighbours=1)
 
@@ -59,13 +59,19 @@ def three_channels(config: SlicesConfig) -> tuple[dict[str, torch.Tensor], str]:
     return {**tensors, first: torch.randn(out, 3, height, width)}, first
 
 
+def started(config: SlicesConfig) -> SliceEncoder:
+    encoder = SliceEncoder(config)
+    load_start(encoder, config)
+    return encoder
+
+
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_encoder_builds_and_starts_from_a_file(name: str, tmp_path: Path) -> None:
     """The file's first convolution has three channels, and a classifier of another task is left over."""
     plain = SlicesConfig(encoder=name, neighbours=1)
     tensors, first = three_channels(plain)
     path, sha256 = weights_file(tmp_path / "w.safetensors", {**tensors, "head.weight": torch.ones(3, 3)})
-    encoder = build_encoder(replace(plain, weights=path, weights_sha256=sha256)).eval()
+    encoder = started(replace(plain, weights=path, weights_sha256=sha256)).eval()
     with torch.no_grad():
         vectors, logits = encoder(torch.zeros(2, 3, 64, 64), torch.zeros(2, 3, dtype=torch.bool))
     assert vectors.shape == (2, encoder.embedding_width)
@@ -82,26 +88,26 @@ def test_every_encoder_builds_and_starts_from_a_file(name: str, tmp_path: Path) 
 def test_a_torch_file_is_read_as_tensors_only(tmp_path: Path) -> None:
     tensors = SliceEncoder(PLAIN).backbone.state_dict()
     path, sha256 = weights_file(tmp_path / "w.pt", dict(tensors))
-    own = build_encoder(replace(PLAIN, weights=path, weights_sha256=sha256)).backbone.state_dict()
+    own = started(replace(PLAIN, weights=path, weights_sha256=sha256)).backbone.state_dict()
     assert all(torch.equal(own[name], tensors[name]) for name in own)
 
 
 def test_another_hash_is_refused(tmp_path: Path) -> None:
     path, _ = weights_file(tmp_path / "w.safetensors", {"a": torch.zeros(1)})
     with pytest.raises(ConfigError, match=r"w\.safetensors does not have the hash"):
-        build_encoder(replace(PLAIN, weights=path, weights_sha256="0" * 64))
+        started(replace(PLAIN, weights=path, weights_sha256="0" * 64))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.safetensors, which is not there"):
-        build_encoder(replace(PLAIN, weights=str(tmp_path / "none.safetensors"), weights_sha256="0" * 64))
+        started(replace(PLAIN, weights=str(tmp_path / "none.safetensors"), weights_sha256="0" * 64))
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     other = SliceEncoder(SlicesConfig(encoder="efficientnet-b0", neighbours=0)).backbone.state_dict()
     path, sha256 = weights_file(tmp_path / "w.safetensors", other)
     with pytest.raises(ConfigError, match=r"w\.safetensors lacks \d+ tensors of this encoder"):
-        build_encoder(replace(PLAIN, weights=path, weights_sha256=sha256))
+        started(replace(PLAIN, weights=path, weights_sha256=sha256))
 
 
 def test_a_tensor_of_another_shape_is_named(tmp_path: Path) -> None:
@@ -109,7 +115,7 @@ def test_a_tensor_of_another_shape_is_named(tmp_path: Path) -> None:
     tensors["layer1.0.conv1.weight"] = torch.zeros(1, 2, 3, 3)
     path, sha256 = weights_file(tmp_path / "w.safetensors", tensors)
     with pytest.raises(ConfigError, match=r"layer1\.0\.conv1\.weight has shape \(1, 2, 3, 3\)"):
-        build_encoder(replace(PLAIN, weights=path, weights_sha256=sha256))
+        started(replace(PLAIN, weights=path, weights_sha256=sha256))
 
 
 def test_a_symmetric_head_stays_symmetric_when_turned(small: SliceEncoder) -> None:

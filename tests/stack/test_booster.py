@@ -10,7 +10,7 @@ import pytest
 from ich3d.core.config import StackConfig
 from ich3d.core.labels import ANY, LABELS, SUBTYPES
 from ich3d.core.metrics import label_log_loss, logit, sigmoid
-from ich3d.stack.booster import LabelStack, StackRows, fit_stack, score_stack
+from ich3d.stack.booster import LabelStack, StackRows, coherent, fit_stack, score_stack
 from ich3d.stack.features import build_features
 
 GROUPS, SLICES = 30, 20
@@ -112,7 +112,7 @@ def test_any_is_at_least_every_subtype(useful: StackRows, fitted: dict[str, Labe
     start = useful.start
     assert (start[:, LABELS.index(ANY)] < start[:, : len(SUBTYPES)].max(axis=1)).any()
     for stack in (fitted, {name: replace(item, is_kept=False) for name, item in fitted.items()}):
-        prob = score_stack(stack, useful.features, start)
+        prob = coherent(score_stack(stack, useful.features, start))
         assert np.all(prob[:, LABELS.index(ANY)] >= prob[:, : len(SUBTYPES)].max(axis=1))
         assert np.all((prob >= 0) & (prob <= 1))
 

@@ -1,0 +1,100 @@
+"""The scores of an ablation on disk: one table of slices, and one small file a row.
+
+A row's logits are kept in half precision, which moves a probability by less than one part in a thousand.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ich3d.core.errors import DataError
+from ich3d.core.labels import LABELS
+from ich3d.core.metrics import logit, sigmoid
+from ich3d.core.workspace import read_csv, replacing
+from ich3d.prepare.store import Store
+
+_KEYS = ["volume_id", "slice_index", "z_mm", "group_id", "fold"]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The slices that every row scores, series by series, inferior first: keys, fold and labels."""
+
+    table: pd.DataFrame
+
+    @classmethod
+    def of(cls, store: Store) -> "Truth":
+        rows = store.table.set_index("volume_id").loc[store.volume_ids].reset_index()
+        return cls(rows[[*_KEYS, "sop_uid", *LABELS]])
+
+    @classmethod
+    def read(cls, folder: Path) -> "Truth":
+        return cls(read_csv(folder / "slices.csv.gz", text=("volume_id", "group_id", "sop_uid")))
+
+    def write(self, folder: Path) -> None:
+        with replacing(folder / "slices.csv.gz") as partial:
+            self.table.to_csv(partial, index=False, compression={"method": "gzip", "mtime": 0})
+
+    @property
+    def target(self) -> np.ndarray:
+        """Labels (N, K), NaN where there is none."""
+        return self.table[list(LABELS)].to_numpy(float)
+
+    @property
+    def fold(self) -> np.ndarray:
+        return self.table["fold"].to_numpy()
+
+    @property
+    def group(self) -> np.ndarray:
+        return self.table["group_id"].to_numpy(str)
+
+    @property
+    def volume(self) -> np.ndarray:
+        return self.table["volume_id"].to_numpy(str)
+
+    @property
+    def sha256(self) -> str:
+        """A hash of keys, folds and labels."""
+        return hashlib.sha256(self.table.to_csv(index=False).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class KeptRow:
+    """Scores (S, N, K) of one row, a run a seed, and the hashes of what they come from: the slices, and the
+    config of each seed."""
+
+    prob: np.ndarray
+    truth_sha256: str
+    config_sha256: tuple[str, ...]
+
+
+def write_row(path: Path, row: KeptRow) -> None:
+    """Keep one row."""
+    facts = {"truth_sha256": row.truth_sha256, "config_sha256": json.dumps(row.config_sha256)}
+    with replacing(path) as partial:
+        save_file({"logits": logit(row.prob).astype(np.float16)}, partial, metadata=facts)
+
+
+def read_row(path: Path) -> KeptRow:
+    """A row that was kept. DataError where the file is missing or no such file."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            facts = file.metadata()
+            prob = sigmoid(file.get_tensor("logits"))
+            return KeptRow(prob, facts["truth_sha256"], tuple(json.loads(facts["config_sha256"])))
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing") from None
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} holds no kept scores: {error}") from None
+
+
+def row_file(folder: Path, name: str) -> Path:
+    """Where a row of that name is kept."""
+    plain = "".join(c if c.isalnum() else "_" for c in name.replace("+", "plus").replace("±", "within "))
+    return folder / f"{plain.lower()}.safetensors"

@@ -1,0 +1,173 @@
+"""Running an ablation: every row over the folds and encoders of one run, each trained once and then kept."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ich3d.ablate.kept import KeptRow, Truth, read_row, row_file, write_row
+from ich3d.ablate.page import write_page
+from ich3d.ablate.table import STACKED, Line, compare, markdown, on_lookalikes, tidy
+from ich3d.core.config import AblationRow, Config, as_dict, with_overrides
+from ich3d.core.console import Progress, quiet
+from ich3d.core.errors import DataError
+from ich3d.core.types import SliceScores
+from ich3d.core.workspace import Workspace, read_csv, replacing, write_csv
+from ich3d.nulls import base_rate, label_continuity, place, position_only, rolling_mean
+from ich3d.pipeline.stages import STAGE_FORMAT, Stages
+from ich3d.prepare.build import prepare
+from ich3d.prepare.store import Store
+
+log = logging.getLogger(__name__)
+STAGE_ROWS = {
+    "base rate": AblationRow(reads="base rate"),
+    "position only": AblationRow(reads="position only", against="base rate"),
+    "encoder": AblationRow(reads="encoder", against="position only", stacker="both"),
+    "context": AblationRow(reads="context", against="encoder", stacker="both"),
+}
+_NULLS: Mapping[str, Callable[[Truth], np.ndarray]] = {
+    "base rate": lambda truth: base_rate(truth.target, truth.fold),
+    "position only": lambda truth: position_only(_places(truth), truth.target, truth.fold),
+    "label continuity": lambda truth: label_continuity(truth.target, truth.fold, truth.volume),
+}
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A finished ablation: its lines, the table in markdown, and where the page lies."""
+
+    lines: list[Line]
+    table: str
+    page: Path
+
+
+def ablate(config: Config, progress: Progress = quiet) -> Ablation:
+    """Run all rows of the config's ablation, or, where it names none, the run's own stages.
+
+    Everything trained and every row's scores are kept in the workspace, so that an interrupted ablation goes
+    on where it stopped. Writes `ablation.csv`, `.md` and `.html` there; of phantoms also `lookalikes.csv`.
+    """
+    workspace = Workspace(Path(config.workspace))
+    store = prepare(config, progress).store
+    truth = Truth.of(store)
+    truth.write(workspace.scores)
+    rows = config.ablation.rows or STAGE_ROWS
+    prob: dict[str, np.ndarray] = {}
+    runner = _Runner(config, workspace, store, truth, progress)
+    for name, row in progress(list(rows.items()), "rows", total=len(rows)):
+        log.info("row %s", name)
+        prob |= runner.row(name, row)
+    done = _write(config, truth, prob, workspace.ablation)
+    if config.source.kind == "phantom":
+        kinds = read_csv(workspace.source("phantom") / "truth.csv", text=("sop_uid", "lookalike"))
+        write_csv(workspace.lookalikes, on_lookalikes(prob, truth, kinds))
+    return done
+
+
+def rebuild(config: Config, folder: Path) -> Ablation:
+    """The tables and the page of an ablation from the scores kept in `folder` alone, written there.
+
+    DataError where a row is missing, or was made with another config or on other slices than the rest.
+    """
+    truth, prob = Truth.read(folder), {}
+    for name, row in (config.ablation.rows or STAGE_ROWS).items():
+        for shown, wanted in _shown(name, row, config).items():
+            kept = read_row(row_file(folder, shown))
+            if kept.config_sha256 != wanted or kept.truth_sha256 != truth.sha256:
+                raise DataError(f"{row_file(folder, shown)} was made with another config or on other slices")
+            prob[shown] = kept.prob
+    return _write(config, truth, prob, folder / "ablation")
+
+
+def _write(config: Config, truth: Truth, prob: dict[str, np.ndarray], path: Path) -> Ablation:
+    rows = config.ablation.rows or STAGE_ROWS
+    against = {}
+    for name, row in rows.items():
+        other = row.against or config.ablation.reference
+        against[name] = other
+        against[name + STACKED] = name if row.stacker == "both" else other
+    lines = compare(prob, against, truth, config.report.resamples, config.seed)
+    write_csv(path.with_suffix(".csv"), tidy(lines))
+    table, page = markdown(lines, truth), path.with_suffix(".html")
+    with replacing(path.with_suffix(".md")) as partial:
+        partial.write_text(table + "\n", encoding="utf-8")
+    write_page(page, config, lines, truth)
+    return Ablation(lines, table, page)
+
+
+def _shown(name: str, row: AblationRow, config: Config) -> dict[str, tuple[str, ...]]:
+    """The lines that a row is shown as, each with the hashes of its seeds' configs."""
+    wanted = tuple(_config_sha256(one, row.reads) for one in seeds_of(name, row, config))
+    lines = {"without": [name], "both": [name, name + STACKED], "only": [name + STACKED]}[row.stacker]
+    return dict.fromkeys(lines, wanted)
+
+
+def seeds_of(name: str, row: AblationRow, config: Config) -> Iterator[Config]:
+    """The config of each seed of a row. A row of fixed scores has one."""
+    own = with_overrides(config, row.set, f"ablation.rows.{name}")
+    is_fixed = row.reads in _NULLS or (
+        row.reads != "context" and not row.new_encoders and row.stacker == "without"
+    )
+    for index in range(1 if is_fixed else config.ablation.seeds):
+        step = f"seed={config.seed + index}" if row.new_encoders else f"replicate={index}"
+        yield with_overrides(own, [step], "ablation.seeds")
+
+
+def _config_sha256(config: Config, reads: str) -> str:
+    """A hash of what scores depend on beside the data."""
+    tree = as_dict(config)
+    used = {name: tree[name] for name in tree if name not in ("workspace", "report", "ablation", "source")}
+    return hashlib.sha256(json.dumps([STAGE_FORMAT, reads, used], sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Runner:
+    config: Config
+    workspace: Workspace
+    store: Store
+    truth: Truth
+    progress: Progress
+
+    def row(self, name: str, row: AblationRow) -> dict[str, np.ndarray]:
+        """Scores (S, N, K) of each line of a row, trained where they are not kept."""
+        shown = _shown(name, row, self.config)
+        files = {line: row_file(self.workspace.scores, line) for line in shown}
+        kept = {line: read_row(path) for line, path in files.items() if path.exists()}
+        if all(line in kept and self._is_current(kept[line], hashes) for line, hashes in shown.items()):
+            return {line: kept[line].prob for line in shown}
+        runs = [self._scores(row, one) for one in seeds_of(name, row, self.config)]
+        for index, (line, hashes) in enumerate(shown.items()):
+            made = KeptRow(np.stack([run[index] for run in runs]), self.truth.sha256, hashes)
+            write_row(files[line], made)
+        return {line: read_row(path).prob for line, path in files.items()}
+
+    def _is_current(self, kept: KeptRow, hashes: tuple[str, ...]) -> bool:
+        return kept.config_sha256 == hashes and kept.truth_sha256 == self.truth.sha256
+
+    def _scores(self, row: AblationRow, config: Config) -> list[np.ndarray]:
+        """The row's scores (N, K) with one config, and those of a stacker on it where the row asks for it."""
+        if row.reads in _NULLS:
+            return [_NULLS[row.reads](self.truth)]
+        stages = Stages(config, self.workspace, self.store, self.config)
+        embedded = stages.embedded(self.progress)
+        encoder = stages.encoder(embedded)
+        below = stages.context(embedded, self.progress) if row.reads == "context" else encoder
+        prob = [] if row.stacker == "only" else [self._pooled(below)]
+        if row.stacker != "without":
+            prob.append(self._pooled(stages.stack(embedded, below, self.progress)))
+        if row.reads == "rolling mean":
+            truth = self.truth
+            prob = [rolling_mean(one, truth.target, truth.fold, truth.volume) for one in prob]
+        return prob
+
+    def _pooled(self, scores: Mapping[str, SliceScores]) -> np.ndarray:
+        return np.concatenate([scores[name].prob for name in self.store.volume_ids]).astype(np.float64)
+
+
+def _places(truth: Truth) -> np.ndarray:
+    by_volume = truth.table.groupby("volume_id", sort=False)["z_mm"]
+    return np.concatenate([place(z_mm.to_numpy()) for _, z_mm in by_volume])

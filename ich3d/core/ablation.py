@@ -1,0 +1,88 @@
+"""The sections of the configuration that ask what a stage is worth: controls, and the rows of an ablation."""
+
+import math
+from dataclasses import dataclass, field
+
+from ich3d.core.sections import require, require_numbers
+
+SHUFFLES = ("never", "test", "training")
+STACKERS = ("without", "both", "only")
+READS = ("base rate", "position only", "label continuity", "rolling mean", "encoder", "context")
+
+
+@dataclass(frozen=True)
+class ControlConfig:
+    """What an ablation does on purpose to learn what a stage is worth; no model is saved from it.
+
+    shuffle: `test` gives the context model a series' slices in random order when it scores them, `training`
+        also when it is trained. Scores and their differences move, position and gaps stay.
+    allow_in_sample: train a fold's context model on what the fold's own encoder says of the patients that it
+        was fitted on.
+    vector_noise: SD of the noise on embeddings in training, in units of each dimension's own SD.
+    nested: train a fold's context model on embeddings by encoders that never saw the fold either, one more
+        set of encoders for each fold. Plain cross-fitting leaves that second-order leak open.
+    patients: train every stage on at most so many patient groups.
+    force_stacker: keep the stacker of every label, whatever the inner folds say.
+    """
+
+    shuffle: str = "never"
+    allow_in_sample: bool = False
+    vector_noise: float = 0.0
+    nested: bool = False
+    patients: int | None = None
+    force_stacker: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.shuffle in SHUFFLES, "control.shuffle", f"one of {', '.join(SHUFFLES)}", self.shuffle)
+        require_numbers("control", self, vector_noise=(0, math.inf))
+        require(self.patients is None or self.patients >= 3, "control.patients", "at least 3", self.patients)
+
+
+@dataclass(frozen=True)
+class AblationRow:
+    """One row of an ablation.
+
+    reads: whose scores the row shows, one of `READS`.
+    set: what differs from the config, in the form of `--set`.
+    against: the row that it is compared with; None takes the ablation's reference.
+    stacker: `without`, or a second line with a stacker on the row (`both`), or that line `only`.
+    new_encoders: train the encoders anew for each seed as well.
+    """
+
+    reads: str = "context"
+    set: tuple[str, ...] = ()
+    against: str | None = None
+    stacker: str = "without"
+    new_encoders: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.reads in READS, "ablation.rows: reads", f"one of {', '.join(READS)}", self.reads)
+        require(
+            self.stacker in STACKERS, "ablation.rows: stacker", f"one of {', '.join(STACKERS)}", self.stacker
+        )
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """Rows over the folds and cached stages of one run.
+
+    seeds: how often each trained row is trained, context and stacker drawn anew.
+    reference: the row that others are compared with unless they name another.
+    question: the row whose worth over the row that it is compared with is told first.
+    rows: by name, in the order shown; empty for the stages of the run as they are.
+    """
+
+    seeds: int = 1
+    reference: str = "encoder"
+    question: str | None = None
+    rows: dict[str, AblationRow] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_numbers("ablation", self, seeds=(1, 100))
+        names = {name for row in self.rows for name in (row, f"{row} + stacker")}
+        for name, row in self.rows.items():
+            known = row.against is None or row.against in names
+            require(known, f"ablation.rows.{name}.against", "the name of a row", row.against)
+        for key, given in (("reference", self.reference), ("question", self.question)):
+            known = not names or given is None or given in names
+            require(known, f"ablation.{key}", "the name of a row", given)

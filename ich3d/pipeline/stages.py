@@ -1,0 +1,300 @@
+"""The three stages of one config over one store, each fold trained when it is first asked for and then kept.
+
+Encoder k never sees fold k and embeds it; context k reads the held-out embeddings of the other folds
+and scores fold k; stack k reads the held-out scores of the other folds and scores fold k. A stage of
+a fold that is finished, from the same inputs, is kept: an interrupted run goes on where it stopped.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ich3d.context.batch import ContextInput, context_input, shuffled
+from ich3d.context.bigru import ContextEnsemble
+from ich3d.context.train import require_held_out, score_context, train_context
+from ich3d.core.config import Config, as_dict
+from ich3d.core.console import Progress, quiet
+from ich3d.core.metrics import sigmoid
+from ich3d.core.seeds import derive, stream
+from ich3d.core.types import FitPatients, SliceEmbeddings, SliceScores
+from ich3d.core.workspace import Workspace, read_json, write_json
+from ich3d.learn import load_weights, save_weights
+from ich3d.pipeline.chain import Chain, stack_features, standard
+from ich3d.prepare.store import Store, training_volumes
+from ich3d.slices.embed import load_embeddings, save_embeddings
+from ich3d.slices.encoder import EncoderEnsemble
+from ich3d.slices.train import embed_volumes, train_encoder
+from ich3d.stack.booster import LabelStack, StackRows, always, fit_stack, score_stack, where_it_helps
+from ich3d.stack.features import build_features
+
+STAGE_FORMAT = 4  # raised when training changes, so that what an earlier version trained is trained again
+# What each stage depends on, beside the store and the seed.
+_SECTIONS = {
+    "encoder": ("slices",),
+    "context": ("slices", "context"),
+    "stack": ("slices", "context", "stack"),
+    "encoder_stack": ("slices", "context", "stack"),
+}
+_CONTROLS = {
+    "encoder": ("patients",),
+    "context": ("patients", "shuffle", "allow_in_sample", "vector_noise", "nested"),
+    "stack": ("patients", "shuffle", "allow_in_sample", "vector_noise", "nested", "force_stacker"),
+    "encoder_stack": ("patients", "force_stacker"),
+}
+
+
+class Stages:
+    """One config's stages; a method returns its stage's held-out scores, trained where they are missing.
+
+    What has the inputs of the run itself (`run`, the config that the workspace is named in) lies in the run's
+    own folders; what an ablation trained from other inputs lies beside them.
+    """
+
+    def __init__(self, config: Config, workspace: Workspace, store: Store, run: Config | None = None) -> None:
+        self.config, self.workspace, self.store = config, workspace, store
+        self._run = config if run is None else run
+        self._store_hash = hashlib.sha256((store.folder / "slices.csv").read_bytes()).hexdigest()
+        self._folds = sorted(set(store.folds.values()))
+
+    def embedded(self, progress: Progress = quiet) -> dict[str, SliceEmbeddings]:
+        """Held-out embeddings of every series."""
+        return {item.volume_id: item for fold in self._folds for item in self._encoder(fold, progress)}
+
+    def encoder(self, embedded: Mapping[str, SliceEmbeddings]) -> dict[str, SliceScores]:
+        """The encoder's own scores, from what it embedded."""
+        return {
+            name: SliceScores(name, "encoder", sigmoid(item.logits).astype(np.float32), item.fit_patients)
+            for name, item in embedded.items()
+        }
+
+    def context(
+        self, embedded: Mapping[str, SliceEmbeddings], progress: Progress = quiet
+    ) -> dict[str, SliceScores]:
+        """The context model's scores."""
+        scores = (item for fold in self._folds for item in self._context(fold, embedded, progress))
+        return {item.volume_id: item for item in scores}
+
+    def stack(
+        self,
+        embedded: Mapping[str, SliceEmbeddings],
+        below: Mapping[str, SliceScores],
+        progress: Progress = quiet,
+    ) -> dict[str, SliceScores]:
+        """The stacker's scores over those of the stage below it, context or the encoder alone, each label for
+        itself."""
+        on = next(iter(below.values())).stage
+        stage = "stack" if on == "context" else "encoder_stack"
+        scores: dict[str, SliceScores] = {}
+        for fold in progress(self._folds, f"stacker on {on}", total=len(self._folds)):
+            scores |= {item.volume_id: item for item in self._stack(stage, fold, embedded, below)}
+        return scores
+
+    def chain(self, fold: int) -> Chain:
+        """The three makers of a fold."""
+        encoder = EncoderEnsemble(self.config.slices)
+        load_weights(self._folder("encoder", fold) / "weights.safetensors", encoder)
+        return Chain(
+            fold=fold,
+            encoder=encoder.eval(),
+            context=self._load_context(fold),
+            stack=self._load_stack("stack", fold),
+            fit_patients=self._fit_patients("stack", fold),
+        )
+
+    def inputs_sha256(self, stage: str) -> str:
+        """A hash of all that a stage depends on: the store, its settings, and those of the stages before."""
+        return self._inputs_of(self.config, stage)
+
+    def _encoder(self, fold: int, progress: Progress) -> list[SliceEmbeddings]:
+        folder = self._open("encoder", fold)
+        if not _is_done(folder):
+            model, fit_patients = train_encoder(self.store, self.config, fold, folder, progress)
+            save_weights(folder / "weights.safetensors", model)
+            self._embed(fold, model, fit_patients, self._volumes(fold), folder / "embeddings.safetensors")
+            _close(folder, fit_patients, [])
+        return self._read(folder / "embeddings.safetensors")
+
+    def _fitted_on(
+        self, fold: int, embedded: Mapping[str, SliceEmbeddings], progress: Progress
+    ) -> Mapping[str, SliceEmbeddings]:
+        """The embeddings that the fold's context model is trained on: held-out ones, but in a control."""
+        if self.config.control.allow_in_sample:
+            return self._in_sample(fold)
+        if self.config.control.nested:
+            inner = Workspace(self.workspace.variant("nested", self.inputs_sha256("encoder"), fold))
+            return Stages(self.config, inner, self.store.without(fold)).embedded(progress)
+        return embedded
+
+    def _in_sample(self, fold: int) -> dict[str, SliceEmbeddings]:
+        """What the fold's own encoder says of the patients that it was fitted on, for a control."""
+        folder = self._folder("encoder", fold)
+        path = folder / "in_sample.safetensors"
+        if not path.exists():
+            model = EncoderEnsemble(self.config.slices)
+            load_weights(folder / "weights.safetensors", model)
+            names = training_volumes(self.store, self.config, fold)
+            self._embed(fold, model.eval(), self._fit_patients("encoder", fold), names, path)
+        return {item.volume_id: item for item in self._read(path)}
+
+    def _embed(
+        self, fold: int, model: EncoderEnsemble, fit_patients: FitPatients, names: list[str], path: Path
+    ) -> None:
+        maker = f"encoder fold {fold}"
+        save_embeddings(path, embed_volumes(model, maker, fit_patients, self.store, names, self.config))
+
+    def _read(self, path: Path) -> list[SliceEmbeddings]:
+        """Embeddings with the standard that the context model reads them by."""
+        return [
+            replace(item, standard=standard(item.standard, self.config)) for item in load_embeddings(path)
+        ]
+
+    def _context(
+        self, fold: int, embedded: Mapping[str, SliceEmbeddings], progress: Progress
+    ) -> list[SliceScores]:
+        folder = self._open("context", fold)
+        if not _is_done(folder):
+            fitted_on = self._fitted_on(fold, embedded, progress)
+            model, fit_patients = train_context(self.store, fitted_on, self.config, fold, folder, progress)
+            save_weights(folder / "weights.safetensors", model)
+            makers = [item.fit_patients for item in fitted_on.values()]
+            _close(folder, fit_patients, makers)
+        model, fit_patients = self._load_context(fold), self._fit_patients("context", fold)
+        scores = []
+        for name in self._volumes(fold):
+            require_held_out(self.store.groups[name], embedded[name].encoder_id, embedded[name].fit_patients)
+            require_held_out(self.store.groups[name], f"context fold {fold}", fit_patients)
+            prob = score_context(model, self._context_input(embedded[name]))
+            scores.append(SliceScores(name, "context", prob, fit_patients))
+        return scores
+
+    def _context_input(self, embedded: SliceEmbeddings) -> ContextInput:
+        series = context_input(embedded, self.store.z_mm(embedded.volume_id))
+        if self.config.control.shuffle == "never":
+            return series
+        return shuffled(series, stream(self.config.late_seed, "shuffle", embedded.volume_id))
+
+    def _stack(
+        self,
+        stage: str,
+        fold: int,
+        embedded: Mapping[str, SliceEmbeddings],
+        below: Mapping[str, SliceScores],
+    ) -> list[SliceScores]:
+        folder = self._open(stage, fold)
+        if not _is_done(folder):
+            outside = training_volumes(self.store, self.config, fold)
+            rows = self._stack_rows(outside, embedded, below)
+            seed = derive(self.config.late_seed, stage, fold)
+            keep = always if self.config.control.force_stacker else where_it_helps
+            stack = fit_stack(rows, self.config.stack, seed, keep)
+            write_json(folder / "stack.json", {label: asdict(item) for label, item in stack.items()})
+            makers = [item.fit_patients for name in outside for item in (embedded[name], below[name])]
+            _close(folder, FitPatients.of(self.store.groups[name] for name in outside), makers)
+        stack, fit_patients = self._load_stack(stage, fold), self._fit_patients(stage, fold)
+        scores = []
+        for name in self._volumes(fold):
+            require_held_out(self.store.groups[name], f"{stage} fold {fold}", fit_patients)
+            prob = score_stack(stack, self._features(embedded[name], below[name]), below[name].prob)
+            scores.append(SliceScores(name, "stack", prob, fit_patients))
+        return scores
+
+    def _features(self, embedded: SliceEmbeddings, below: SliceScores) -> pd.DataFrame:
+        z_mm = self.store.z_mm(embedded.volume_id)
+        series = context_input(embedded, z_mm)
+        if below.stage == "encoder":
+            return build_features({"encoder": sigmoid(series.logits)}, z_mm, self.config.stack.reach_mm)
+        return stack_features(series, below.prob, z_mm, self.config)
+
+    def _stack_rows(
+        self, names: list[str], embedded: Mapping[str, SliceEmbeddings], below: Mapping[str, SliceScores]
+    ) -> StackRows:
+        groups, folds = self.store.groups, self.store.folds
+        for name in names:
+            require_held_out(groups[name], f"the {below[name].stage} below", below[name].fit_patients)
+            require_held_out(groups[name], embedded[name].encoder_id, embedded[name].fit_patients)
+        counts = [len(below[name].prob) for name in names]
+        features = [self._features(embedded[name], below[name]) for name in names]
+        return StackRows(
+            features=pd.concat(features, ignore_index=True),
+            start=np.concatenate([below[name].prob for name in names]),
+            target=np.concatenate([self.store.targets(name) for name in names]),
+            group=np.repeat([groups[name] for name in names], counts),
+            fold=np.repeat([folds[name] for name in names], counts),
+        )
+
+    def _volumes(self, fold: int) -> list[str]:
+        return [name for name, own in self.store.folds.items() if own == fold]
+
+    def _load_context(self, fold: int) -> ContextEnsemble:
+        width = EncoderEnsemble(self.config.slices).embedding_width
+        model = ContextEnsemble(self.config.context, width)
+        load_weights(self._folder("context", fold) / "weights.safetensors", model)
+        return model.eval()
+
+    def _load_stack(self, stage: str, fold: int) -> dict[str, LabelStack]:
+        tree = read_json(self._folder(stage, fold) / "stack.json")
+        return {
+            label: LabelStack(**{**fields, "columns": tuple(fields["columns"])})
+            for label, fields in tree.items()
+        }
+
+    def _fit_patients(self, stage: str, fold: int) -> FitPatients:
+        return FitPatients.of(read_json(self._folder(stage, fold) / "done.json")["fit_patients"])
+
+    def _folder(self, stage: str, fold: int) -> Path:
+        inputs = self.inputs_sha256(stage)
+        if inputs == self._inputs_of(self._run, stage):
+            return self.workspace.stage(stage, fold)
+        return self.workspace.variant(stage, inputs, fold)
+
+    def _open(self, stage: str, fold: int) -> Path:
+        """The stage's folder, emptied where it was begun from other inputs."""
+        folder = self._folder(stage, fold)
+        wanted = self.inputs_sha256(stage)
+        mark = folder / "inputs.json"
+        if folder.exists() and not (mark.exists() and read_json(mark) == wanted):
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(mark, wanted)
+        return folder
+
+    def _inputs_of(self, config: Config, stage: str) -> str:
+        tree = as_dict(config)
+        names = ("seed", "precision", *(("replicate",) if stage != "encoder" else ()), *_SECTIONS[stage])
+        used = {name: tree[name] for name in names}
+        controls = {name: tree["control"][name] for name in _CONTROLS[stage]}
+        weights = [_file_sha256(path) for path in (config.slices.weights, config.context.weights)]
+        data = [self._store_hash, self.store.meta["preprocessing_sha256"]]
+        inputs = [STAGE_FORMAT, data, used, controls, weights if stage != "encoder" else weights[:1]]
+        return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def _is_done(folder: Path) -> bool:
+    return (folder / "done.json").exists()
+
+
+def _close(folder: Path, fit_patients: FitPatients, makers: Iterable[FitPatients]) -> None:
+    """Mark a stage's fold as finished, with the patients that it was fitted on, and, as `upstream_patients`,
+    all that it knows of through the makers of its inputs."""
+    for state in folder.rglob("state.pt"):
+        state.unlink()
+    upstream = FitPatients.of({*fit_patients.groups, *(group for maker in makers for group in maker.groups)})
+    facts = {
+        "fit_patients": sorted(fit_patients.groups),
+        "fit_patients_sha256": fit_patients.sha256,
+        "upstream_patients": sorted(upstream.groups),
+        "upstream_patients_sha256": upstream.sha256,
+    }
+    write_json(folder / "done.json", facts)
+
+
+def _file_sha256(path: str | None) -> str | None:
+    if path is None or not Path(path).is_file():
+        return path
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,0 +1,168 @@
+"""An ablation from a config to its table and page: what is trained, kept, resumed and refused."""
+
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ich3d.ablate import ablate, rebuild
+from ich3d.ablate.kept import Truth, read_row, row_file
+from ich3d.cli import main
+from ich3d.core.config import AblationConfig, AblationRow, Config
+from ich3d.core.errors import DataError
+from ich3d.core.labels import LABELS
+from ich3d.core.workspace import Workspace, read_csv
+
+ROWS = {
+    "base rate": AblationRow(reads="base rate", against="base rate"),
+    "label continuity (oracle)": AblationRow(reads="label continuity", against="base rate"),
+    "encoder": AblationRow(reads="encoder", against="base rate", stacker="both"),
+    "rolling mean": AblationRow(reads="rolling mean"),
+    "within 1 slice": AblationRow(set=("context.window=1",)),
+    "shuffled at test": AblationRow(set=("control.shuffle=test",), against="full BiGRU"),
+    "full BiGRU": AblationRow(stacker="both"),
+    "forced": AblationRow(set=("control.force_stacker=true",), stacker="only", against="full BiGRU"),
+    "few patients": AblationRow(reads="encoder", set=("control.patients=3",)),
+}
+
+
+@pytest.fixture(scope="module")
+def ablated(finished_run: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """A copy of the finished run with an ablation over it."""
+    folder = tmp_path_factory.mktemp("ablated") / "run"
+    shutil.copytree(finished_run.workspace, folder)
+    ablation = AblationConfig(seeds=2, reference="encoder", question="full BiGRU", rows=ROWS)
+    config = replace(finished_run, workspace=str(folder), ablation=ablation)
+    ablate(config)
+    return config
+
+
+def made_at(folder: Path) -> dict[str, int]:
+    """When each stage's folder was finished."""
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("done.json")}
+
+
+def test_every_row_is_in_the_table_with_its_differences(ablated: Config) -> None:
+    table = read_csv(Workspace(Path(ablated.workspace)).ablation.with_suffix(".csv"), text=("label",))
+    shown = list(dict.fromkeys(table["row"]))
+    assert shown == [
+        "base rate", "label continuity (oracle)", "encoder", "encoder + stacker", "rolling mean",
+        "within 1 slice", "shuffled at test", "full BiGRU", "full BiGRU + stacker", "forced + stacker",
+        "few patients",
+    ]  # fmt: skip
+    paired = table[table["metric"].str.startswith("weighted_log_loss minus ")]
+    against = dict(
+        zip(paired["row"], paired["metric"].str.removeprefix("weighted_log_loss minus "), strict=True)
+    )
+    assert against["within 1 slice"] == "encoder"
+    assert against["full BiGRU + stacker"] == "full BiGRU"
+    assert "base rate" not in against
+    assert (table["low"].dropna() <= table["high"].dropna()).all()
+    for metric in ("auc", "log_loss", "average_precision", "calibration_error", "series_auc"):
+        assert set(table.loc[table["metric"] == metric, "label"]) == set(LABELS)
+
+
+def test_no_encoder_is_trained_twice(ablated: Config) -> None:
+    """The run's own stages are used where they fit; only other inputs make new folders."""
+    made = [path.parent.name for path in (Path(ablated.workspace) / "ablation").rglob("fold0")]
+    assert sum(name.startswith("encoder-") for name in made) == 1  # of few patients
+    assert sum(name.startswith("context-") for name in made) == 5  # the run's own is seed 0 of the full one
+
+
+def test_a_second_call_trains_nothing_and_says_the_same(ablated: Config) -> None:
+    folder = Path(ablated.workspace)
+    before, table = made_at(folder), (folder / "ablation.csv").read_bytes()
+    ablate(ablated)
+    assert made_at(folder) == before
+    assert (folder / "ablation.csv").read_bytes() == table
+
+
+def test_an_interrupted_ablation_goes_on(ablated: Config, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(ablated.workspace, folder)
+    row_file(folder / "ablation" / "scores", "shuffled at test").unlink()
+    kept = made_at(folder)
+    ablate(replace(ablated, workspace=str(folder)))
+    assert made_at(folder) == kept
+    assert (folder / "ablation.csv").read_bytes() == (Path(ablated.workspace) / "ablation.csv").read_bytes()
+
+
+def test_the_page_is_rebuilt_from_kept_scores_alone(ablated: Config, tmp_path: Path) -> None:
+    workspace = Workspace(Path(ablated.workspace))
+    shutil.copytree(workspace.scores, tmp_path / "kept")
+    again = rebuild(replace(ablated, workspace=str(tmp_path / "nothing here")), tmp_path / "kept")
+    assert again.page == tmp_path / "kept" / "ablation.html"
+    csv = workspace.ablation.with_suffix(".csv")
+    assert (tmp_path / "kept" / "ablation.csv").read_bytes() == csv.read_bytes()
+
+
+def test_scores_of_another_config_are_refused(ablated: Config) -> None:
+    other = replace(ablated, context=replace(ablated.context, hidden=8))
+    with pytest.raises(DataError, match="was made with another config"):
+        rebuild(other, Workspace(Path(ablated.workspace)).scores)
+
+
+def test_scores_on_other_slices_are_refused(ablated: Config, tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    shutil.copytree(Workspace(Path(ablated.workspace)).scores, folder)
+    truth = Truth.read(folder)
+    changed = truth.table.assign(any=1 - truth.table["any"])
+    Truth(changed).write(folder)
+    with pytest.raises(DataError, match="on other slices"):
+        rebuild(ablated, folder)
+
+
+def test_a_spoilt_file_of_scores_is_named(ablated: Config, tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    shutil.copytree(Workspace(Path(ablated.workspace)).scores, folder)
+    row_file(folder, "full BiGRU").write_bytes(b"no scores")
+    with pytest.raises(DataError, match=r"full_bigru\.safetensors holds no kept scores"):
+        rebuild(ablated, folder)
+
+
+def test_kept_scores_are_the_stages_own(ablated: Config) -> None:
+    """Seed 0 of the full row is what the run wrote out of fold."""
+    workspace = Workspace(Path(ablated.workspace))
+    kept = read_row(row_file(workspace.scores, "full BiGRU")).prob[0]
+    ran = read_csv(workspace.oof("context"))[[f"prob_{label}" for label in LABELS]].to_numpy()
+    np.testing.assert_allclose(kept, ran, atol=1e-3)
+
+
+class Text(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.text, self.links = "", 0
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += sum(name in ("src", "href") and not str(to).startswith("data:") for name, to in attrs)
+
+
+def test_the_page_says_what_was_compared_and_needs_nothing_else(ablated: Config) -> None:
+    page = Text()
+    page.feed((Path(ablated.workspace) / "ablation.html").read_text())
+    assert page.links == 0
+    assert "Weighted log loss: full BiGRU" in page.text
+    for said in ("6 patient groups", "2 a trained row", "too few to judge", "control.shuffle=test", "oracle"):
+        assert said in page.text
+
+
+def test_the_command_rebuilds_from_scores(
+    ablated: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import yaml
+
+    from ich3d.core.config import as_dict
+
+    path = tmp_path / "ablation.yaml"
+    path.write_text(yaml.safe_dump(as_dict(ablated)))
+    scores = Workspace(Path(ablated.workspace)).scores
+    assert main(["ablate", "--config", str(path), "--scores", str(scores)]) == 0
+    assert "| full BiGRU + stacker |" in capsys.readouterr().out
+    assert main(["ablate", "--config", str(path), "--scores", str(tmp_path)]) == 2
+    assert "slices.csv.gz is missing" in capsys.readouterr().err
