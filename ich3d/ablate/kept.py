@@ -77,8 +77,11 @@ class KeptRow:
 def write_row(path: Path, row: KeptRow) -> None:
     """Keep one row."""
     facts = {"truth_sha256": row.truth_sha256, "config_sha256": json.dumps(row.config_sha256)}
+    logits = np.ascontiguousarray(
+        logit(row.prob), dtype=np.float16
+    )  # safetensors takes the bytes as they lie
     with replacing(path) as partial:
-        save_file({"logits": logit(row.prob).astype(np.float16)}, partial, metadata=facts)
+        save_file({"logits": logits}, partial, metadata=facts)
 
 
 def read_row(path: Path) -> KeptRow:

@@ -52,13 +52,14 @@ _CONTROLS = {
 class Stages:
     """One config's stages; a method returns its stage's held-out scores, trained where they are missing.
 
-    What has the inputs of the run itself (`run`, the config that the workspace is named in) lies in the run's
-    own folders; what an ablation trained from other inputs lies beside them.
+    `run` is None where these are the stages of the workspace's own run, whose folders they then take. An
+    ablation names the run's config: it uses the run's folders where they have its inputs, fills them where
+    they are missing, and never empties one; what it trains from other inputs lies beside them.
     """
 
     def __init__(self, config: Config, workspace: Workspace, store: Store, run: Config | None = None) -> None:
         self.config, self.workspace, self.store = config, workspace, store
-        self._run = config if run is None else run
+        self._run = run
         self._store_hash = hashlib.sha256((store.folder / "slices.csv").read_bytes()).hexdigest()
         self._folds = sorted(set(store.folds.values()))
 
@@ -248,20 +249,21 @@ class Stages:
         return FitPatients.of(read_json(self._folder(stage, fold) / "done.json")["fit_patients"])
 
     def _folder(self, stage: str, fold: int) -> Path:
-        inputs = self.inputs_sha256(stage)
-        if inputs == self._inputs_of(self._run, stage):
-            return self.workspace.stage(stage, fold)
+        own, inputs = self.workspace.stage(stage, fold), self.inputs_sha256(stage)
+        if self._run is None or (own.exists() and _inputs_in(own) == inputs):
+            return own
+        if not own.exists() and inputs == self._inputs_of(self._run, stage):
+            return own
         return self.workspace.variant(stage, inputs, fold)
 
     def _open(self, stage: str, fold: int) -> Path:
         """The stage's folder, emptied where it was begun from other inputs."""
         folder = self._folder(stage, fold)
         wanted = self.inputs_sha256(stage)
-        mark = folder / "inputs.json"
-        if folder.exists() and not (mark.exists() and read_json(mark) == wanted):
+        if folder.exists() and _inputs_in(folder) != wanted:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(mark, wanted)
+        write_json(folder / "inputs.json", wanted)
         return folder
 
     def _inputs_of(self, config: Config, stage: str) -> str:
@@ -273,6 +275,12 @@ class Stages:
         data = [self._store_hash, self.store.meta["preprocessing_sha256"]]
         inputs = [STAGE_FORMAT, data, used, controls, weights if stage != "encoder" else weights[:1]]
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def _inputs_in(folder: Path) -> str | None:
+    """The hash of the inputs that a stage's folder was begun from."""
+    mark = folder / "inputs.json"
+    return str(read_json(mark)) if mark.exists() else None
 
 
 def _is_done(folder: Path) -> bool:

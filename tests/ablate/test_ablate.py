@@ -166,3 +166,17 @@ def test_the_command_rebuilds_from_scores(
     assert "| full BiGRU + stacker |" in capsys.readouterr().out
     assert main(["ablate", "--config", str(path), "--scores", str(tmp_path)]) == 2
     assert "slices.csv.gz is missing" in capsys.readouterr().err
+
+
+def test_an_ablation_of_another_config_leaves_the_finished_run_alone(ablated: Config, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(ablated.workspace, folder)
+    run = {str(path): path.stat().st_mtime_ns for path in folder.glob("*/fold*/done.json")}
+    other = replace(
+        ablated,
+        workspace=str(folder),
+        context=replace(ablated.context, hidden=8),
+        ablation=AblationConfig(reference="other", rows={"other": AblationRow()}),
+    )
+    ablate(other)
+    assert {str(path): path.stat().st_mtime_ns for path in folder.glob("*/fold*/done.json")} == run
