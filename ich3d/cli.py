@@ -7,11 +7,12 @@ help answers at once.
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import ich3d
-from ich3d.core.console import bars, log_to_stderr
+from ich3d.core.console import as_text, bars, log_to_stderr
 from ich3d.core.errors import UserError
 
 OK, FAILED, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -103,6 +104,21 @@ def build_parser() -> argparse.ArgumentParser:
 
     one = add("demo", _demo, "the whole way on phantoms, in minutes", "demo")
     _add_config(one, DEMO_CONFIG)
+
+    one = add(
+        "export", _export, "write a model as a MONAI Bundle", "export runs/demo/model --bundle ich3d_bundle"
+    )
+    one.add_argument("model", type=Path, metavar="MODEL", help="a model folder")
+    one.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder to write to")
+
+    one = add(
+        "doctor", _doctor, "show what is installed, which device is used, and what is missing", "doctor"
+    )
+    one.add_argument("--json", action="store_true", help="JSON instead of lines")
+
+    one = add("info", _info, "show what a model is, and that it is whole", "info runs/demo/model")
+    one.add_argument("model", type=Path, metavar="MODEL", help="a model folder")
+    one.add_argument("--json", action="store_true", help="JSON instead of lines")
 
     one = add(
         "predict",
@@ -269,6 +285,35 @@ def _demo(arguments: argparse.Namespace) -> int:
     from ich3d.demo import demo
 
     return _after(demo(load_config(arguments.config, arguments.overrides), print, bars))
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from ich3d.export.bundle import export_bundle
+
+    export_bundle(arguments.model, arguments.bundle)
+    print(arguments.bundle)
+    return OK
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from ich3d.doctor import doctor
+
+    tree = doctor()
+    _tell(tree, arguments)
+    return FAILED if tree["missing"]["packages"] else OK
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from ich3d.info import info
+
+    _tell(info(arguments.model), arguments)
+    return OK
+
+
+def _tell(tree: Mapping[str, Any], arguments: argparse.Namespace) -> None:
+    import json
+
+    print(json.dumps(tree, indent=1) if arguments.json else as_text(tree))
 
 
 def _predict(arguments: argparse.Namespace) -> int:

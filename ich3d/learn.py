@@ -18,6 +18,7 @@ from torch import nn
 from ich3d.core.console import Progress, quiet
 from ich3d.core.errors import ModelError
 from ich3d.core.labels import weight_vector
+from ich3d.core.machine import cpu_has_bf16
 from ich3d.core.metrics import log_losses, sigmoid
 from ich3d.core.seeds import derive
 from ich3d.core.workspace import replacing
@@ -37,7 +38,7 @@ def bf16_is_native(where: torch.device) -> bool:
     """Whether bfloat16 is done in hardware here: on a GPU that has it, on a CPU with AMX or AVX512-BF16."""
     if where.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return where.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return where.type == "cpu" and cpu_has_bf16()
 
 
 def autocast(where: torch.device, precision: str) -> AbstractContextManager[Any]:

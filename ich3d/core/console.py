@@ -5,8 +5,8 @@ Only the doors (the command line, scripts, notebooks) set this up; rooms log and
 
 import logging
 import sys
-from collections.abc import Iterable
-from typing import Protocol, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -27,6 +27,24 @@ def bars(items: Iterable[T], label: str, total: int | None = None) -> Iterable[T
     from tqdm import tqdm
 
     return tqdm(items, desc=label, total=total, file=sys.stderr, dynamic_ncols=True, mininterval=0.5)
+
+
+def as_text(tree: Mapping[str, Any], indent: str = "") -> str:
+    """A plain tree as lines `name: value`, what lies below a name indented; a dash for what is None."""
+    lines = []
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            lines += [f"{indent}{name}:", as_text(value, indent + "  ")]
+        else:
+            shown = ", ".join(map(_plain, value)) if isinstance(value, list) else _plain(value)
+            lines.append(f"{indent}{name}: {shown}")
+    return "\n".join(lines)
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def log_to_stderr(verbose: int = 0) -> None:

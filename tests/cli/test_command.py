@@ -86,6 +86,9 @@ def test_every_verb_has_an_example(run: Run) -> None:
         "ablate",
         "report",
         "demo",
+        "export",
+        "doctor",
+        "info",
         "predict",
         "explain",
     ]
