@@ -109,15 +109,24 @@ def _one_series(items: list[SliceHeader | Flawed], root: Path, policy: Policy) -
     flawed = [item for item in items if isinstance(item, Flawed)]
     headers = [item for item in items if isinstance(item, SliceHeader)]
     if flawed and not (policy.lenient and headers):
-        more = f"; {len(flawed) - 1} more files are flawed" if len(flawed) > 1 else ""
-        return _reject(items, root, flawed[0].code, _told(flawed[0], root) + more)
+        return _reject(items, root, flawed[0].code, _told(flawed[0], root) + _more(flawed))
     result = _sound_series(headers, root, policy.compare)
     if not flawed:
         return result
-    gone = tuple(LeftOut((_name(item, root),), item.code, _told(item, root)) for item in flawed)
-    reason = incomplete([item.detail for item in gone])
+    reason = incomplete([_told(item, root) for item in flawed])
     series = tuple(replace(one, reasons=(*one.reasons, reason)) for one in result.series)
-    return Sorted(series, (*result.left_out, *gone), result.rejected)
+    sound = {header.file for header in headers}
+    gone = {item.file: item for item in reversed(flawed) if item.file not in sound}
+    left_out = [LeftOut((_name(item, root),), item.code, _told(item, root)) for item in gone.values()]
+    return Sorted(series, (*result.left_out, *left_out), result.rejected)
+
+
+def _more(flawed: Sequence[Flawed]) -> str:
+    """How many files, or frames of the only file, are flawed beside the first."""
+    n_files = len({item.file for item in flawed})
+    if n_files > 1:
+        return f"; {n_files - 1} more files are flawed"
+    return f"; {len(flawed) - 1} more frames are flawed" if len(flawed) > 1 else ""
 
 
 def _sound_series(headers: list[SliceHeader], root: Path, compare: Compare) -> Sorted:

@@ -51,8 +51,8 @@ class Foreign:
 
 @dataclass(frozen=True)
 class Flawed:
-    """A file that should be a slice and is not. `series_uid` ties it to a series: empty where the file
-    is whole but names none, None where the file ends before it could."""
+    """A file, or a frame of one, that should be a slice and is not. `series_uid` ties it to a series: empty
+    where the file is whole but names none, None where the file ends before it could."""
 
     file: FileRef
     code: Code
@@ -67,12 +67,12 @@ class Zip:
     file: FileRef
 
 
-Slices = tuple[SliceHeader, ...]
-"""The headers of one file: one, or one a frame."""
+Slices = tuple[SliceHeader | Flawed, ...]
+"""The slices of one file: one, or one a frame, of which some may be flawed."""
 
 
 def read_file(file: FileRef) -> Slices | Foreign | Flawed | Zip:
-    """The slice headers of one file, or why it has none."""
+    """The slices of one file, or why it has none."""
     try:
         if not is_regular(file.path):
             return Foreign(file, Code.NOT_DICOM, "not a regular file")
@@ -154,16 +154,17 @@ def _slice_headers(elements: Elements, stream: BinaryIO, size: int, file: FileRe
     if not elements.text("Modality") and not elements.sop_class:
         raise Refusal(Code.UNREADABLE, f"{tag_text('Modality')} is missing")
     n_frames = _count_frames(elements)
+    slices: Slices
     if not elements.frames:
-        headers = [_slice_header(elements, file)]
+        slices = (_slice_header(elements, file),)
     elif n_frames == 1:
-        headers = [_slice_header(_frame(elements, 0), file)]
+        slices = (_slice_header(_frame(elements, 0), file),)
     else:
-        headers = [_numbered(elements, number, file) for number in range(1, n_frames + 1)]
-    first = headers[0]
-    expected = first.rows * first.columns * elements.whole("BitsAllocated") // 8
+        slices = tuple(_numbered(elements, number, file) for number in range(1, n_frames + 1))
+    rows, columns, _ = _grey_image(elements)
+    expected = rows * columns * elements.whole("BitsAllocated") // 8
     _require_pixels(elements, stream, size, n_frames * expected)
-    return tuple(headers)
+    return slices
 
 
 def _count_frames(elements: Elements) -> int:
@@ -184,11 +185,12 @@ def _frame(elements: Elements, index: int) -> Elements:
     return replace(elements, values={**elements.values, **elements.frames[index]})
 
 
-def _numbered(elements: Elements, number: int, file: FileRef) -> SliceHeader:
+def _numbered(elements: Elements, number: int, file: FileRef) -> SliceHeader | Flawed:
     try:
         return replace(_slice_header(_frame(elements, number - 1), file), frame=number)
     except Refusal as refusal:
-        raise Refusal(refusal.code, f"frame {number}: {refusal}") from None
+        problem = f"frame {number}: {refusal}"
+        return Flawed(file, refusal.code, problem, elements.text("SeriesInstanceUID"))
 
 
 def _slice_header(elements: Elements, file: FileRef) -> SliceHeader:
