@@ -21,7 +21,7 @@ from ich3d.core.codes import Code
 from ich3d.core.types import Reason, Rejected, Series, Volume
 from ich3d.core.workspace import replacing
 from ich3d.dicom.pixels import AIR_HU
-from ich3d.dicom.series import STEP_TOLERANCE, STEP_TOLERANCE_MM, normal
+from ich3d.dicom.series import STEP_TOLERANCE, STEP_TOLERANCE_MM, normal, rejected
 from ich3d.dicom.volume import load_volume
 
 LARGEST_GROWTH: Final = 8
@@ -57,7 +57,7 @@ def as_acquired(volume: Volume) -> Grid | Rejected:
     """The slices as they are. Rejected where no one affine puts every slice in its place."""
     problem = _no_affine(volume)
     if problem is not None:
-        return _rejected(volume.series, problem)
+        return rejected(volume.series, problem)
     assert volume.affine_mm is not None
     return Grid(volume.hu, volume.affine_mm, volume.reasons)
 
@@ -71,7 +71,7 @@ def deskewed(volume: Volume) -> Grid | Rejected:
     """
     series = volume.series
     if series.spacing_mm is None:
-        return _rejected(series, _single(series))
+        return rejected(series, _single(series))
     place_mm, axes = _places(series)
     between_rows, between_columns = series.headers[0].pixel_spacing_mm
     steps = np.array((between_columns, between_rows, series.spacing_mm))
@@ -83,7 +83,7 @@ def deskewed(volume: Volume) -> Grid | Rejected:
     n_planes = 1 + round(extent[2])
     if n_planes * size[0] * size[1] > LARGEST_GROWTH * volume.hu.size:
         detail = f"its {n_slices} slices would take {n_planes} planes of {size[1]} x {size[0]}"
-        return _rejected(series, Reason(Code.IRREGULAR_SPACING, f"{series.volume_id}: {detail}"))
+        return rejected(series, Reason(Code.IRREGULAR_SPACING, f"{series.volume_id}: {detail}"))
     affine = np.eye(4)
     affine[:3, :3] = axes * steps
     affine[:3, 3] = axes @ corner_mm
@@ -134,12 +134,12 @@ def _no_affine(volume: Volume) -> Reason | None:
     worst = int(np.argmax(stray))
     if stray[worst] <= max(STEP_TOLERANCE_MM, STEP_TOLERANCE * series.spacing_mm):
         return None
-    detail = f"{series.headers[worst].path.name} lies {stray[worst]:.2f} mm off the line of the others"
+    detail = f"{series.headers[worst].name} lies {stray[worst]:.2f} mm off the line of the others"
     return Reason(Code.IRREGULAR_SPACING, f"{detail}: the volume is written only with --deskew")
 
 
 def _single(series: Series) -> Reason:
-    name = series.headers[0].path.name
+    name = series.headers[0].name
     return Reason(Code.SINGLE_SLICE, f"{name} is the only slice of its series, which gives no step")
 
 
@@ -189,8 +189,3 @@ def _resampled(volume: Volume) -> tuple[Reason, ...]:
 def _whole(pixels: float) -> int:
     """Whole pixels that hold `pixels`; positions written to a few decimals may err by a hundredth."""
     return ceil(pixels - 0.01)
-
-
-def _rejected(series: Series, reason: Reason) -> Rejected:
-    paths = tuple(header.path.as_posix() for header in series.headers)
-    return Rejected(series.volume_id, reason.code, reason.detail, paths)

@@ -7,7 +7,7 @@ from typing import Any
 from ich3d.core.codes import join
 from ich3d.core.types import LeftOut, Rejected, Series
 from ich3d.dicom.index import Index
-from ich3d.dicom.series import affine_mm, relative
+from ich3d.dicom.series import affine_mm
 
 _COLUMNS = ("volume", "slices", "size", "spacing mm", "tilt deg", "remarks")
 
@@ -27,7 +27,7 @@ def as_json(index: Index) -> dict[str, Any]:
     """The index as plain JSON-ready data: slices ascend along the normal, paths are relative to the root."""
     return {
         "files": index.n_files,
-        "series": [_series(index, series) for series in index.series],
+        "series": [_series(series) for series in index.series],
         "left_out": [
             {"paths": list(item.paths), "code": item.code.value, "detail": item.detail}
             for item in index.left_out
@@ -53,7 +53,7 @@ def with_identifiers(told: dict[str, Any], index: Index) -> dict[str, Any]:
     return {**told, "series": named}
 
 
-def _series(index: Index, series: Series) -> dict[str, Any]:
+def _series(series: Series) -> dict[str, Any]:
     first = series.headers[0]
     affine = affine_mm(series)
     return {
@@ -65,7 +65,7 @@ def _series(index: Index, series: Series) -> dict[str, Any]:
         "n_slices": len(series),
         "sop_uids": [header.sop_uid for header in series.headers],
         "frames": [header.frame for header in series.headers],
-        "paths": [relative(header.path, index.root) for header in series.headers],
+        "paths": [header.file.name for header in series.headers],
         "z_mm": series.z_mm.tolist(),
         "spacing_mm": series.spacing_mm,
         "is_regular": series.is_regular,

@@ -59,12 +59,11 @@ def _open(file: FileRef) -> Image | FileDataset | Reason:
         problem = error.strerror
     except Exception as error:  # pydicom on foreign bytes: whatever it raises, there are no pixels
         problem = type(error).__name__
-    return Reason(Code.UNDECODABLE, f"{file.name.name}: PixelData (7FE0,0010) cannot be read ({problem})")
+    return Reason(Code.UNDECODABLE, f"{file.name}: PixelData (7FE0,0010) cannot be read ({problem})")
 
 
 def _stored(pixels: Image | FileDataset, header: SliceHeader) -> Stored | Reason:
-    name = header.path.name if header.frame is None else f"{header.path.name} frame {header.frame}"
-    subject = f"{name}: PixelData (7FE0,0010)"
+    subject = f"{header.name}: PixelData (7FE0,0010)"
     try:
         image = pixels if isinstance(pixels, Image) else decode(pixels, (header.frame or 1) - 1)
         above, below = _unused_bits(image, header.bits_stored)

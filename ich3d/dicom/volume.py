@@ -5,18 +5,18 @@ import numpy as np
 from ich3d.core.codes import Code
 from ich3d.core.types import Reason, Rejected, Series, SliceHeader, Volume
 from ich3d.dicom import pixels
-from ich3d.dicom.series import affine_mm
+from ich3d.dicom.series import affine_mm, rejected
 
 
 def load_volume(series: Series) -> Volume | Rejected:
     """The HU of `series`, int16 (Z, Y, X), slices ascending along the normal.
 
     `reasons` are those of the series and what reading the pixels adds: HU_CLIPPED, WRAP_MENDED.
-    Rejected names the first file whose pixels cannot be decoded; its paths are those of the headers.
+    Rejected names the first file whose pixels cannot be decoded.
     """
     mended = _wrapped_slices(series)
     if isinstance(mended, Reason):
-        return _rejected(series, mended)
+        return rejected(series, mended)
     first = series.headers[0]
     hu = np.empty((len(series), first.rows, first.columns), dtype=np.int16)
     clipped: list[tuple[int, str]] = []
@@ -24,13 +24,13 @@ def load_volume(series: Series) -> Volume | Rejected:
         zip(series.headers, pixels.read_each(series.headers), strict=True)
     ):
         if isinstance(stored, Reason):
-            return _rejected(series, stored)
+            return rejected(series, stored)
         if header in mended:
             hu[index], count = pixels.to_hu(pixels.unwrapped(stored), 1.0, 0.0)
         else:
             hu[index], count = pixels.to_hu(stored, header.slope, header.intercept)
         if count:
-            clipped.append((count, header.path.name))
+            clipped.append((count, header.name))
     reasons = (*series.reasons, *_pixel_reasons(len(mended), clipped))
     return Volume(series=series, hu=hu, affine_mm=affine_mm(series), reasons=reasons)
 
@@ -59,8 +59,3 @@ def _pixel_reasons(n_mended: int, clipped: list[tuple[int, str]]) -> list[Reason
         detail = f"{len(clipped)} slices leave 16-bit HU and were clipped, {name} in {count} pixels"
         reasons.append(Reason(Code.HU_CLIPPED, detail))
     return reasons
-
-
-def _rejected(series: Series, reason: Reason) -> Rejected:
-    paths = tuple(header.path.as_posix() for header in series.headers)
-    return Rejected(series.volume_id, reason.code, reason.detail, paths)

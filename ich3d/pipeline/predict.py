@@ -89,7 +89,7 @@ def predict_paths(model: Model, paths: Sequence[Path], progress: Progress = quie
     rejected = list(found.rejected)
     predicted = []
     for series in progress(found.series, "series", total=len(found.series)):
-        item = _predict_series(model, series, found.root)
+        item = _predict_series(model, series)
         if isinstance(item, Rejected):
             rejected.append(item)
         else:
@@ -114,8 +114,8 @@ def _series_columns() -> list[str]:
     return [*_KEYS, "n_slices", "codes", "out_of_range", *(f"prob_{label}" for label in LABELS), "top_slices"]
 
 
-def _predict_series(model: Model, series: Series, root: Path) -> Predicted | Rejected:
-    made = prepare_series(series, root, model.config.prepare)
+def _predict_series(model: Model, series: Series) -> Predicted | Rejected:
+    made = prepare_series(series, model.config.prepare)
     if isinstance(made, Rejected):
         return made
     stored, hu = made

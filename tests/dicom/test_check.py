@@ -1,6 +1,7 @@
 """Lenient, by headers alone, or by all pixels: how strictly an index is judged."""
 
 import shutil
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -8,8 +9,9 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import RLELossless
 
 from ich3d.core.codes import Code
-from ich3d.core.types import Volume
+from ich3d.core.types import Rejected, Volume
 from ich3d.dicom.check import check_pixels, leave_out_undecodable
+from ich3d.dicom.convert import convert
 from ich3d.dicom.group import Policy
 from ich3d.dicom.index import index
 from ich3d.dicom.volume import load_volume
@@ -142,6 +144,32 @@ def test_warnings_that_need_pixels_are_those_of_the_volume(tmp_path, write_stack
     (reason,) = checked.series[0].reasons
     assert reason.code is Code.HU_CLIPPED
     assert path.name in reason.detail
+
+
+@pytest.mark.parametrize("flaw", [damage, Path.unlink])
+def test_reasons_that_need_pixels_name_the_file_below_the_searched_folder(tmp_path, write_stack, flaw):
+    """Two patients' folders hold files of the same names."""
+    write_stack("one/ct", name="one", file_names=[f"{i}" for i in range(4)])
+    paths = write_stack("two/ct", name="two", file_names=[f"{i}" for i in range(4)])
+    found = index(tmp_path)
+    flaw(paths[2])
+    (series,) = (series for series in found.series if series.volume_id == uid("series", "two"))
+    names = tuple(f"two/ct/{i}" for i in range(4))
+    for rejected in (load_volume(series), convert(series, tmp_path / "out"), *check_pixels(found).rejected):
+        assert isinstance(rejected, Rejected)
+        assert rejected.detail.startswith("two/ct/2: PixelData (7FE0,0010)")
+        assert rejected.paths == names
+    if flaw is damage:
+        lenient = leave_out_undecodable(found)
+        assert [item.paths for item in lenient.left_out] == [("two/ct/2",)]
+        assert lenient.left_out[0].detail.startswith("two/ct/2: ")
+
+
+def test_what_is_clipped_is_named_below_the_searched_folder(tmp_path, write_stack, edit_file):
+    write_stack("one/ct", name="one", file_names=[f"{i}" for i in range(4)])
+    edit_file(write_stack("two/ct", name="two", file_names=[f"{i}" for i in range(4)])[2], RescaleSlope="40")
+    (reason,) = (reason for one in check_pixels(index(tmp_path)).series for reason in one.reasons)
+    assert "two/ct/2 in" in reason.detail
 
 
 @pytest.mark.parametrize("pixels", ["equal", "different"])

@@ -197,12 +197,13 @@ def test_a_slice_off_the_line_is_refused_as_it_is_and_deskewed_to_its_place(
 
 
 def test_a_single_slice_has_no_step_to_write(tmp_path, write_stack):
-    (path,) = write_stack("in", n=1)
+    write_stack("in/deep", n=1)
     for place in (as_acquired, deskewed):
         done = convert(one_series(tmp_path / "in"), tmp_path / "out", place)
         assert isinstance(done, Rejected)
         assert done.code is Code.SINGLE_SLICE
-        assert path.name in done.detail
+        assert done.detail == "deep/a000.dcm is the only slice of its series, which gives no step"
+    assert not (tmp_path / "out").exists()
 
 
 def test_scattered_slices_are_refused_and_not_a_memory_full_of_air(tmp_path, write_stack):
@@ -276,6 +277,16 @@ def test_convert_refuses_an_irregular_series_without_deskew(tmp_path, write_stac
     code, out, _ = run(tmp_path / "in", "-o", tmp_path / "out", "--deskew")
     assert code == 0
     assert "resampled to its median step of 5.00 mm" in out
+
+
+@pytest.mark.parametrize("words", [(), ("--deskew",)])
+def test_convert_refuses_a_single_slice_in_one_sentence(tmp_path, write_stack, run, words):
+    """NIfTI needs a step, and SliceThickness is none: slices may overlap or lie apart."""
+    write_stack("in", n=1)
+    code, out, err = run(tmp_path / "in", "-o", tmp_path / "out", *words)
+    assert (code, out) == (3, "")
+    told = [line for line in err.splitlines() if "a000.dcm" in line]
+    assert told == [f"{uid('series', 'a')}: a000.dcm is the only slice of its series, which gives no step"]
 
 
 def test_convert_of_nothing_finds_no_volume(tmp_path, run):
