@@ -164,14 +164,17 @@ def _inspect(arguments: argparse.Namespace) -> int:
 def _convert(arguments: argparse.Namespace) -> int:
     from ich3d.core.errors import DataError, suggestion
     from ich3d.core.types import Rejected
+    from ich3d.dicom.check import check_siblings
     from ich3d.dicom.convert import as_acquired, convert, deskewed
     from ich3d.dicom.index import index
 
     if arguments.out.exists() and not arguments.out.is_dir():
         raise DataError(f"{arguments.out} is no folder")
-    found = index(arguments.path, lambda files: bars(files, "headers"))
+    headers = index(arguments.path, lambda files: bars(files, "headers"))
+    found = check_siblings(headers, lambda series: bars(series, "pixels"))
     chosen = [s for s in found.series if arguments.series in (None, s.series_uid, s.volume_id)]
-    rejected = [item for item in found.rejected if arguments.series in (None, item.subject)]
+    asked = {arguments.series, *(s.series_uid for s in headers.series if s.volume_id == arguments.series)}
+    rejected = [item for item in found.rejected if arguments.series is None or item.subject in asked]
     known = {s.volume_id for s in found.series}
     if known and not chosen and not rejected:
         raise DataError(

@@ -1,5 +1,6 @@
 """What only pixels tell of an index: slices that do not decode, HU that were clipped or mended."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -29,6 +30,17 @@ def check_pixels(found: Index, progress: Progress = iter) -> Index:
     rejected = [*found.rejected, *(_with_its_series(item, uid, found) for uid, item in bad.items())]
     rejected.sort(key=lambda item: (item.subject, item.paths))
     return replace(found, series=series, rejected=tuple(rejected))
+
+
+def check_siblings(found: Index, progress: Progress = iter) -> Index:
+    """`found` without the volumes that `check_pixels` would reject together with another one of their
+    SeriesInstanceUID: for doors that read each volume by itself. Only such series are read."""
+    volumes = Counter(one.series_uid for one in found.series)
+    siblings = tuple(one for one in found.series if volumes[one.series_uid] > 1)
+    checked = check_pixels(replace(found, series=siblings), progress)
+    gone = {item.subject for item in checked.rejected}
+    series = tuple(one for one in found.series if one.series_uid not in gone)
+    return replace(found, series=series, rejected=checked.rejected)
 
 
 def leave_out_undecodable(found: Index, progress: Progress = iter) -> Index:

@@ -95,7 +95,8 @@ def convert(
 ) -> Converted | Rejected:
     """Write `series` as `<volume_id>.nii.gz` into `folder`, placed by `as_acquired` or `deskewed`.
 
-    Rejected where its pixels cannot be read or `place` finds no grid for it; then no file is written.
+    Rejected where its pixels cannot be read or `place` finds no grid for it; then no file is written. Of
+    several volumes of one SeriesInstanceUID, `ich3d.dicom.check.check_siblings` tells whether all stand.
     """
     volume = load_volume(series)
     if isinstance(volume, Rejected):

@@ -18,6 +18,7 @@ from ich3d.core.console import Progress, quiet
 from ich3d.core.labels import ANY, LABELS, STAGES
 from ich3d.core.types import LeftOut, Rejected, Series, SliceScores
 from ich3d.core.workspace import write_csv, write_json
+from ich3d.dicom.check import check_siblings
 from ich3d.dicom.index import index_all
 from ich3d.learn import bf16_is_native, device
 from ich3d.pipeline.chain import mean_score
@@ -85,7 +86,8 @@ def predict(model: Model, paths: Sequence[Path], out: Path, progress: Progress =
 
 def predict_paths(model: Model, paths: Sequence[Path], progress: Progress = quiet) -> Prediction:
     """Score every head CT series below `paths`, writing nothing."""
-    found = index_all([path.absolute() for path in paths], lambda files: progress(files, "headers"))
+    headers = index_all([path.absolute() for path in paths], lambda files: progress(files, "headers"))
+    found = check_siblings(headers)
     rejected = list(found.rejected)
     predicted = []
     for series in progress(found.series, "series", total=len(found.series)):

@@ -23,6 +23,7 @@ from ich3d.core.labels import LABELS
 from ich3d.core.seeds import derive, stream
 from ich3d.core.types import Rejected, Series
 from ich3d.core.workspace import Workspace, read_json, write_csv, write_json
+from ich3d.dicom.check import check_siblings
 from ich3d.dicom.index import index
 from ich3d.dicom.volume import load_volume
 from ich3d.phantom import write_phantoms
@@ -48,7 +49,7 @@ def prepare(config: Config, progress: Progress = quiet) -> Prepared:
     """
     workspace = Workspace(Path(config.workspace))
     source = open_source(config, workspace, progress)
-    found = index(source.images, lambda files: progress(files, "headers"))
+    found = check_siblings(index(source.images, lambda files: progress(files, "headers")))
     kept = _subset(found.series, config)
     stored, rejected = _store_all(kept, workspace.store, config.prepare, progress)
     refused = (*found.rejected, *rejected)
