@@ -1,4 +1,5 @@
-"""The frames of any file: pixels through pydicom, and where it cannot, through SimpleITK."""
+"""The frames of any file: pixels through pydicom, and where it cannot, through SimpleITK. RLE is unpacked
+here, with its lengths checked."""
 
 import warnings
 from io import BytesIO
@@ -18,7 +19,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from ich3d.dicom import itk
+from ich3d.dicom import itk, rle
 from ich3d.dicom.native import Image
 
 _IMAGE_KEYWORDS: Final = (
@@ -48,13 +49,20 @@ def decode(ds: FileDataset, index: int) -> Image:
 
 
 def _container(ds: FileDataset, index: int) -> np.ndarray:
+    syntax = ds.file_meta.TransferSyntaxUID
+    if syntax == RLELossless:  # pydicom cuts what is too long, and SimpleITK fills what is too short
+        return rle.decode(_frame(ds, index), ds.Rows, ds.Columns, ds.BitsAllocated // 8)
     try:
         return pixel_array(ds, index=index, raw=True, correct_unused_bits=False)
     except Exception:  # pydicom has no decoder, or a decoder of its own gave up
-        syntax = ds.file_meta.TransferSyntaxUID
-        if not syntax.is_compressed or syntax == RLELossless:  # SimpleITK fills what RLE leaves out
+        if not syntax.is_compressed:
             raise
     return itk.decode(_bare_image(ds, index))
+
+
+def _frame(ds: FileDataset, index: int) -> bytes:
+    """The encapsulated frame at `index` (PS3.5 A.4)."""
+    return get_frame(ds.PixelData, index, number_of_frames=int(ds.get("NumberOfFrames") or 1))
 
 
 def _name_syntax(ds: FileDataset) -> None:
@@ -79,8 +87,7 @@ def _bare_image(ds: FileDataset, index: int) -> Dataset:
     for keyword in _IMAGE_KEYWORDS:
         if keyword in ds:
             bare[keyword] = ds[keyword]
-    frame = get_frame(ds.PixelData, index, number_of_frames=int(ds.get("NumberOfFrames") or 1))
-    bare.PixelData = encapsulate([frame])
+    bare.PixelData = encapsulate([_frame(ds, index)])
     bare["PixelData"].VR = "OB"
     bare["PixelData"].is_undefined_length = True
     return bare

@@ -17,6 +17,7 @@ from ich3d.core.types import FileRef, Reason, SliceHeader
 from ich3d.dicom.decode import dataset, decode
 from ich3d.dicom.files import content
 from ich3d.dicom.native import Image, native_image
+from ich3d.dicom.rle import RleError
 
 AIR_HU: Final = -1024
 """What padding becomes, and the floor of a file that names no padding value."""
@@ -67,6 +68,8 @@ def _stored(pixels: Image | FileDataset, header: SliceHeader) -> Stored | Reason
     try:
         image = pixels if isinstance(pixels, Image) else decode(pixels, (header.frame or 1) - 1)
         above, below = _unused_bits(image, header.bits_stored)
+    except RleError as error:
+        return Reason(Code.UNDECODABLE, f"{subject} cannot be decoded: {error}")
     except Exception as error:  # two decoders on foreign bytes: whatever they raise, there are no pixels
         return Reason(Code.UNDECODABLE, f"{subject} cannot be decoded ({type(error).__name__})")
     if image.container.shape != (header.rows, header.columns):
