@@ -30,6 +30,10 @@ that round to two decimals (0.98, -0.19) are common."""
 SMALLEST_PIXEL_MM: Final = 1e-3
 """No CT resolves a thousandth of a millimetre; a smaller PixelSpacing is damage."""
 
+_EMPTY_PREAMBLE: Final = bytes(128)
+_PREFIX: Final = b"DICM"
+"""How a DICOM file begins: 128 bytes for any use, and four that name the format (PS3.10 7.1)."""
+
 _BEGINNING: Final = 8192
 """The bytes of a file that hold an ordinary header; a buffered file reads as many at once."""
 
@@ -86,9 +90,12 @@ def _read(stream: BinaryIO, size: int, file: FileRef) -> Slices | Foreign | Flaw
     if size == 0:
         return Flawed(file, Code.EMPTY_FILE, "the file is empty", None)
     beginning = stream.read(_BEGINNING)
-    if beginning[128:132] != b"DICM" and beginning[:4] in ZIP_STARTS:
+    if beginning[128:132] != _PREFIX and beginning[:4] in ZIP_STARTS:
         return Foreign(file, Code.NOT_DICOM, "a zip within a zip") if file.member else Zip(file)
-    if not _starts_as_dicom(beginning[:132], size):
+    if not _starts_as_dicom(beginning, size):
+        problem = _spoilt_start(beginning, size)
+        if problem:
+            return Flawed(file, Code.UNREADABLE, problem, None)
         return Foreign(file, Code.NOT_DICOM, "not a DICOM file")
     try:
         elements = skimmed(beginning) or _parsed(stream)
@@ -110,17 +117,25 @@ def _parsed(stream: BinaryIO) -> Elements:
 
 
 def _starts_as_dicom(start: bytes, size: int) -> bool:
-    """Whether a file of `size` bytes has the DICM prefix (PS3.10 7.1) or, without one, begins like a data
-    set: an element of group 0002 or 0008 that fits into the file."""
-    if start[128:] == b"DICM":
-        return True
-    if len(start) < 132:
-        return False
-    return any(_is_first_element(start, size, order) for order in "<>")
+    """Whether a file of `size` bytes has the DICM prefix or, without one, begins like a data set: an element
+    of group 0002 or 0008 that fits into the file."""
+    return start[128:132] == _PREFIX or any(_is_first_element(start, size, order) for order in "<>")
+
+
+def _spoilt_start(start: bytes, size: int) -> str:
+    """What is wrong with a file that begins with the preamble that most writers leave empty, and yet lacks
+    the prefix; nothing where the file is something else."""
+    if size < len(_EMPTY_PREAMBLE + _PREFIX) and (_EMPTY_PREAMBLE + _PREFIX).startswith(start):
+        return "the file ends within its preamble"
+    if start.startswith(_EMPTY_PREAMBLE) and _is_first_element(start[132:], size, "<"):
+        return "the DICM prefix after its preamble is damaged"
+    return ""
 
 
 def _is_first_element(start: bytes, size: int, order: str) -> bool:
-    group, element, length = struct.unpack(f"{order}HHI", start[:8])
+    if len(start) < 8:
+        return False
+    group, element, length = struct.unpack_from(f"{order}HHI", start)
     if group not in (0x0002, 0x0008) or element > 0x0100:
         return False
     vr = start[4:6]

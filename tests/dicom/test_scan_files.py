@@ -216,6 +216,52 @@ def test_a_file_cut_before_its_uids_is_rejected_alone(tmp_path, write_stack):
     assert Code.EMPTY_FILE in {item.code for item in found.rejected}
 
 
+@pytest.mark.parametrize("length", [0, 1, 127, 128, 129, 131])
+def test_a_file_that_ends_within_its_preamble_is_rejected_alone(tmp_path, write_stack, length):
+    paths = write_stack(n=5)
+    paths[4].write_bytes(paths[4].read_bytes()[:length])
+    found = index(tmp_path)
+    assert [len(series) for series in found.series] == [4]
+    assert not found.left_out
+    (rejected,) = found.rejected
+    assert (rejected.subject, rejected.paths) == (paths[4].name, (paths[4].name,))
+    assert rejected.code is (Code.UNREADABLE if length else Code.EMPTY_FILE)
+    assert rejected.detail == f"{paths[4].name}: the file " + (
+        "ends within its preamble" if length else "is empty"
+    )
+
+
+def test_a_file_with_a_damaged_prefix_is_rejected_alone(tmp_path, write_stack):
+    paths = write_stack(n=5)
+    paths[4].write_bytes(paths[4].read_bytes().replace(b"DICM", b"DIKM", 1))
+    (rejected,) = index(tmp_path).rejected
+    assert rejected.paths == (paths[4].name,)
+    assert rejected.detail == f"{paths[4].name}: the DICM prefix after its preamble is damaged"
+
+
+@pytest.mark.parametrize("length", [8, 60, 131, 132, 200])
+def test_a_file_without_preamble_that_is_cut_is_rejected_alone(tmp_path, write_stack, length):
+    paths = write_stack(n=5)
+    whole = paths[4].read_bytes()
+    start = whole.index(b"\x08\x00\x08\x00CS")
+    paths[4].write_bytes(whole[start : start + length])
+    found = index(tmp_path)
+    assert [len(series) for series in found.series] == [4]
+    assert [item.paths for item in found.rejected] == [(paths[4].name,)]
+    assert not found.left_out
+
+
+@pytest.mark.parametrize(
+    "content", [b"x", b"\n", b"II*\0" + bytes(100), bytes(60) + b"x", bytes(132), bytes(4000)]
+)
+def test_a_short_file_of_something_else_is_left_out(tmp_path, content):
+    """A file of zeros that is longer than a preamble lacks the prefix: it is something else."""
+    (tmp_path / "short").write_bytes(content)
+    found = index(tmp_path)
+    assert [item.code for item in found.left_out] == [Code.NOT_DICOM]
+    assert not found.rejected
+
+
 @pytest.mark.parametrize(
     "syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
 )
