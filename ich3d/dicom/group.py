@@ -17,18 +17,14 @@ from ich3d.dicom.stacks import (
     Compare,
     Stack,
     Twin,
+    differences,
     interleaved,
     not_judged,
     same_slice,
     stacks,
 )
+from ich3d.dicom.strays import told_of_strays
 from ich3d.dicom.write import uid
-
-SPACING_TOLERANCE: Final = 1e-3
-"""Largest relative difference of PixelSpacing within one volume."""
-
-ORIENTATION_TOLERANCE: Final = 1e-3
-"""Largest difference of one ImageOrientationPatient component within one volume."""
 
 _NAMED: Final = 5
 
@@ -59,7 +55,8 @@ def sort_out(found: Sequence[Slices | Flawed], policy: Policy) -> Sorted:
     """Every file of `found` in a series, left out as a copy, or rejected.
 
     One SeriesInstanceUID is one series; files that name none are one series a folder, and folders of the
-    same slices are copies of one.
+    same slices are copies of one. One series is one patient's: another PatientID, or a file without one
+    among files that have it, rejects the series, for nobody can tell whose it is.
     """
     series: dict[str | PurePosixPath, list[SliceHeader | Flawed]] = defaultdict(list)
     alone = []
@@ -72,7 +69,7 @@ def sort_out(found: Sequence[Slices | Flawed], policy: Policy) -> Sorted:
             series[series_uid or _folder(_file(item))].extend(slices)
     results = [_one_series(slices, policy) for slices in _without_copies(series)]
     return Sorted(
-        tuple(series for result in results for series in result.series),
+        told_of_strays([series for result in results for series in result.series]),
         tuple(left_out for result in results for left_out in result.left_out),
         (*alone, *(rejected for result in results for rejected in result.rejected)),
     )
@@ -233,7 +230,7 @@ def _groups(headers: list[SliceHeader]) -> list[list[SliceHeader]]:
     groups: list[list[SliceHeader]] = []
     for header in sorted(headers, key=lambda h: (h.sop_uid, h.position_mm)):
         for group in groups:
-            if not any(_geometry(group[0], header).values()):
+            if not any(differences(group[0], header).values()):
                 group.append(header)
                 break
         else:
@@ -241,28 +238,19 @@ def _groups(headers: list[SliceHeader]) -> list[list[SliceHeader]]:
     return groups
 
 
-def _geometry(a: SliceHeader, b: SliceHeader) -> dict[str, bool]:
-    """Which attributes keep two slices out of one volume."""
-    spacing = zip(a.pixel_spacing_mm, b.pixel_spacing_mm, strict=True)
-    turn = zip((*a.row_dir, *a.col_dir), (*b.row_dir, *b.col_dir), strict=True)
-    return {
-        "StudyInstanceUID": a.study_uid != b.study_uid,
-        "Rows": a.rows != b.rows,
-        "Columns": a.columns != b.columns,
-        "PixelSpacing": any(abs(p / q - 1) > SPACING_TOLERANCE for p, q in spacing),
-        "ImageOrientationPatient": any(abs(p - q) > ORIENTATION_TOLERANCE for p, q in turn),
-        "FrameType": a.frame_type != b.frame_type,
-    }
-
-
 def _difference(a: SliceHeader, b: SliceHeader) -> str:
     """The first attribute in which two slices of different stacks differ."""
     marks = {keyword: mark(a) != mark(b) for keyword, mark in MARKS.items()}
-    return next(keyword for keyword, differs in (_geometry(a, b) | marks).items() if differs)
+    return next(keyword for keyword, differs in (differences(a, b) | marks).items() if differs)
 
 
 def _two_patients(headers: list[SliceHeader]) -> str:
     other = next(header for header in headers if header.patient_id != headers[0].patient_id)
+    nameless = [header for header in (headers[0], other) if not header.patient_id]
+    if nameless:
+        return (
+            f"{nameless[0].file.name}: {tag_text('PatientID')} is missing, other files of the series have one"
+        )
     names = f"{headers[0].file.name} and {other.file.name}"
     return f"{names} share {tag_text('SeriesInstanceUID')} but differ in {tag_text('PatientID')}"
 

@@ -18,6 +18,12 @@ from ich3d.dicom.series import SAME_PLACE_MM, ascending, irregular_steps, projec
 CLEAN_STACK: Final = 3
 """Fewest slices that may stand beside another volume of the same SeriesInstanceUID."""
 
+SPACING_TOLERANCE: Final = 1e-3
+"""Largest relative difference of PixelSpacing within one volume."""
+
+ORIENTATION_TOLERANCE: Final = 1e-3
+"""Largest difference of one ImageOrientationPatient component within one volume."""
+
 MARKS: Final[dict[str, Callable[[SliceHeader], str]]] = {
     "ConvolutionKernel": lambda header: header.kernel,
     "AcquisitionNumber": lambda header: header.acquisition,
@@ -80,6 +86,20 @@ def interleaved(slices: Sequence[SliceHeader]) -> list[str]:
         for keyword, mark in MARKS.items()
         if len(list(groupby(slices, key=mark))) > len({mark(header) for header in slices})
     ]
+
+
+def differences(a: SliceHeader, b: SliceHeader) -> dict[str, bool]:
+    """Which attributes keep two slices out of one volume."""
+    spacing = zip(a.pixel_spacing_mm, b.pixel_spacing_mm, strict=True)
+    turn = zip((*a.row_dir, *a.col_dir), (*b.row_dir, *b.col_dir), strict=True)
+    return {
+        "StudyInstanceUID": a.study_uid != b.study_uid,
+        "Rows": a.rows != b.rows,
+        "Columns": a.columns != b.columns,
+        "PixelSpacing": any(abs(p / q - 1) > SPACING_TOLERANCE for p, q in spacing),
+        "ImageOrientationPatient": any(abs(p - q) > ORIENTATION_TOLERANCE for p, q in turn),
+        "FrameType": a.frame_type != b.frame_type,
+    }
 
 
 def same_slice(a: SliceHeader, b: SliceHeader) -> bool | Reason | None:
