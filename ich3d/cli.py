@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ich3d
-from ich3d.core.console import bars, log_to_stderr
+from ich3d.core.console import bars, escape_what_stdout_lacks, log_to_stderr
 from ich3d.core.errors import UserError
+from ich3d.core.words import counted, printable
 
 OK, FAILED, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130
 Verb = Callable[[argparse.Namespace], int]
@@ -23,13 +24,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code. A user's mistake is one sentence on stderr."""
     arguments = build_parser().parse_args(argv)
     log_to_stderr(arguments.verbose)
+    escape_what_stdout_lacks()
     try:
         return int(arguments.verb(arguments))
     except UserError as error:
-        print(f"ich3d: {error}", file=sys.stderr)
+        print(printable(f"ich3d: {error}"), file=sys.stderr)
         return USAGE
     except OSError as error:
-        print(f"ich3d: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        told = f"ich3d: {error.filename or 'input or output'}: {error.strerror or error}"
+        print(printable(told), file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("ich3d: interrupted; the same command goes on where it stopped", file=sys.stderr)
@@ -186,10 +189,10 @@ def _convert(arguments: argparse.Namespace) -> int:
             rejected.append(done)
         else:
             slices, rows, columns = done.shape
-            told = f"{done.path}: {slices} slices of {rows} x {columns}"
-            print("; ".join((told, *(reason.detail for reason in done.reasons))))
+            told = f"{done.path}: {counted(slices, 'slice')} of {rows} x {columns}"
+            print(printable("; ".join((told, *(reason.detail for reason in done.reasons)))))
     for item in rejected:
-        print(f"{item.subject}: {item.detail}", file=sys.stderr)
+        print(printable(f"{item.subject}: {item.detail}"), file=sys.stderr)
     if not chosen:
         print(f"ich3d: no CT volume was found in {arguments.path}", file=sys.stderr)
     return REJECTED if rejected or not chosen else OK
@@ -253,7 +256,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             raise DataError(f"there is no {path}")
     prediction = predict(load_model(arguments.model), arguments.paths, arguments.out, bars)
     for item in prediction.rejected:
-        print(f"{item.subject}: {item.detail}", file=sys.stderr)
+        print(printable(f"{item.subject}: {item.detail}"), file=sys.stderr)
     if not prediction.series:
         names = ", ".join(map(str, arguments.paths))
         print(f"ich3d: no head CT volume was found in {names}", file=sys.stderr)

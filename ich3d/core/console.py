@@ -6,6 +6,7 @@ Only the doors (the command line, scripts, notebooks) set this up; rooms log and
 import logging
 import sys
 from collections.abc import Iterable
+from io import TextIOWrapper
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -27,6 +28,12 @@ def bars(items: Iterable[T], label: str, total: int | None = None) -> Iterable[T
     from tqdm import tqdm
 
     return tqdm(items, desc=label, total=total, file=sys.stderr, dynamic_ncols=True, mininterval=0.5)
+
+
+def escape_what_stdout_lacks() -> None:
+    """Let characters that the terminal's encoding does not have be printed as their escapes."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def log_to_stderr(verbose: int = 0) -> None:

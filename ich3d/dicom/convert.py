@@ -19,7 +19,9 @@ import SimpleITK as sitk
 
 from ich3d.core.codes import Code
 from ich3d.core.types import Reason, Rejected, Series, Volume
+from ich3d.core.words import counted
 from ich3d.core.workspace import replacing
+from ich3d.dicom.elements import tag_text
 from ich3d.dicom.pixels import AIR_HU
 from ich3d.dicom.series import STEP_TOLERANCE, STEP_TOLERANCE_MM, normal, rejected
 from ich3d.dicom.volume import load_volume
@@ -27,6 +29,10 @@ from ich3d.dicom.volume import load_volume
 LARGEST_GROWTH: Final = 8
 """How many times its own voxels a deskewed volume may take. A tilt of 30 degrees or a missing third takes
 less than twice; slices that are scattered about would fill the memory with air."""
+
+LONGEST_NAME: Final = 255 - len(".nii.gz") - len("..partial")
+"""Of a volume's file without its extension: file systems take 255 bytes, and it is first written beside its
+place under a longer name. UIDs by the rules have at most 64 (PS3.5 9.1)."""
 
 _LPS_TO_RAS: Final = np.diag((-1.0, -1.0, 1.0, 1.0))
 _COMPRESSION: Final = 3
@@ -95,16 +101,20 @@ def convert(
 ) -> Converted | Rejected:
     """Write `series` as `<volume_id>.nii.gz` into `folder`, placed by `as_acquired` or `deskewed`.
 
-    Rejected where its pixels cannot be read or `place` finds no grid for it; then no file is written. Of
-    several volumes of one SeriesInstanceUID, `ich3d.dicom.check.check_siblings` tells whether all stand.
+    Rejected where its UID is too long for a name, its pixels cannot be read or `place` finds no grid; then
+    no file is written. Of several volumes of one SeriesInstanceUID, `ich3d.dicom.check.check_siblings` tells
+    whether all stand.
     """
+    name = quote(series.volume_id, safe="")  # a foreign UID may hold a slash
+    if len(name) > LONGEST_NAME:
+        return rejected(series, _too_long(series))
     volume = load_volume(series)
     if isinstance(volume, Rejected):
         return volume
     grid = place(volume)
     if isinstance(grid, Rejected):
         return grid
-    path = folder / f"{quote(series.volume_id, safe='')}.nii.gz"  # a foreign UID may hold a slash
+    path = folder / f"{name}.nii.gz"
     write_nifti(grid, path)
     n_slices, rows, columns = grid.hu.shape
     return Converted(path, (n_slices, rows, columns), grid.reasons)
@@ -142,6 +152,12 @@ def _no_affine(volume: Volume) -> Reason | None:
 def _single(series: Series) -> Reason:
     name = series.headers[0].name
     return Reason(Code.SINGLE_SLICE, f"{name} is the only slice of its series, which gives no step")
+
+
+def _too_long(series: Series) -> Reason:
+    subject = f"{series.headers[0].name}: {tag_text('SeriesInstanceUID')}"
+    detail = f"has {counted(len(series.series_uid), 'character')}, too many for the name of a file"
+    return Reason(Code.NO_UID, f"{subject} {detail}")
 
 
 def _places(series: Series) -> tuple[np.ndarray, np.ndarray]:

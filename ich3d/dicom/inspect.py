@@ -6,6 +6,7 @@ from typing import Any
 
 from ich3d.core.codes import join
 from ich3d.core.types import LeftOut, Rejected, Series
+from ich3d.core.words import counted, printable
 from ich3d.dicom.index import Index
 from ich3d.dicom.series import affine_mm
 
@@ -14,13 +15,13 @@ _COLUMNS = ("volume", "slices", "size", "spacing mm", "tilt deg", "remarks")
 
 def as_table(index: Index) -> str:
     """A row a series, then what was left out and rejected, counted and listed."""
-    lines = [_count(index.n_files, "file"), ""]
+    lines = [counted(index.n_files, "file"), ""]
     if index.series:
         lines += [*_aligned([_COLUMNS, *(_row(series) for series in index.series)]), ""]
         lines += [f"{s.volume_id}: {reason.detail}" for s in index.series for reason in s.reasons]
     lines += _listed("left out", index.left_out)
     lines += _listed("rejected", index.rejected)
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join(map(printable, lines)).rstrip() + "\n"
 
 
 def as_json(index: Index) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def _series(series: Series) -> dict[str, Any]:
 def _row(series: Series) -> tuple[str, ...]:
     first = series.headers[0]
     return (
-        series.volume_id,
+        printable(series.volume_id),
         str(len(series)),
         f"{first.rows}x{first.columns}",
         "-" if series.spacing_mm is None else f"{series.spacing_mm:.2f}",
@@ -100,11 +101,7 @@ def _listed(title: str, items: Sequence[LeftOut | Rejected]) -> list[str]:
     counts: Counter[str] = Counter()
     for item in items:
         counts[item.code.value] += len(item.paths)
-    total = f"{title}: {_count(counts.total(), 'file')}"
+    total = f"{title}: {counted(counts.total(), 'file')}"
     by_code = ", ".join(f"{code} {n}" for code, n in sorted(counts.items()))
     head = f"{total} ({by_code})" if items else total
     return [head, *(f"  {item.code.value}: {item.detail}" for item in items)]
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" + ("" if n == 1 else "s")

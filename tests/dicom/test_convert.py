@@ -231,6 +231,26 @@ def test_a_name_never_leaves_the_folder(tmp_path, write_stack, edit_file):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["..%2F1%2F2.nii.gz", ".._1_2.nii.gz"]
 
 
+@pytest.mark.parametrize("length", [64, 239, 240, 300])
+def test_a_uid_that_is_too_long_for_a_name_is_refused_in_one_sentence(
+    tmp_path, write_stack, edit_file, run, length
+):
+    for path in write_stack("in"):
+        edit_file(path, SeriesInstanceUID=b"1" * length)
+    code, out, err = run(tmp_path / "in", "-o", tmp_path / "out")
+    if length < 240:
+        assert code == 0
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["1" * length + ".nii.gz"]
+        return
+    assert (code, out) == (3, "")
+    assert not (tmp_path / "out").exists()
+    told = [line for line in err.splitlines() if line.startswith("1" * length)]
+    sentence = (
+        f"a000.dcm: SeriesInstanceUID (0020,000E) has {length} characters, too many for the name of a file"
+    )
+    assert told == [f"{'1' * length}: {sentence}"]
+
+
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     def call(*words: object) -> tuple[int, str, str]:
