@@ -8,6 +8,7 @@ from typing import Final
 
 from ich3d.core.codes import Code
 from ich3d.core.types import FileRef, LeftOut, Reason, Rejected, Series, SliceHeader
+from ich3d.core.words import counted
 from ich3d.dicom.elements import tag_text
 from ich3d.dicom.header import Flawed, Slices
 from ich3d.dicom.series import incomplete, order, project
@@ -122,8 +123,8 @@ def _more(flawed: Sequence[Flawed]) -> str:
     """How many files, or frames of the only file, are flawed beside the first."""
     n_files = len({item.file for item in flawed})
     if n_files > 1:
-        return f"; {n_files - 1} more files are flawed"
-    return f"; {len(flawed) - 1} more frames are flawed" if len(flawed) > 1 else ""
+        return f"; {counted(n_files - 1, 'more file')} with flaws"
+    return f"; {counted(len(flawed) - 1, 'more frame')} with flaws" if len(flawed) > 1 else ""
 
 
 def _sound_series(headers: list[SliceHeader], compare: Compare) -> Sorted:
@@ -262,9 +263,10 @@ def _odd_slices(found: list[Stack]) -> str:
     names = sorted(header.name for header in odd)
     named = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
     keyword = _difference(largest.slices[0], odd[0])
+    others_of = f"{counted(len(largest.slices), 'other slice')} of the series"
     return (
-        f"{named}: {tag_text(keyword)} differs from that of {len(largest.slices)} others of the series, "
-        f"and these are not regular stacks of at least {CLEAN_STACK} each"
+        f"{named}: {tag_text(keyword)} differs from that of {others_of}, "
+        f"which leaves no regular stacks of at least {CLEAN_STACK} slices each"
     )
 
 

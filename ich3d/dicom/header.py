@@ -18,6 +18,7 @@ from pydicom.uid import (
 
 from ich3d.core.codes import Code
 from ich3d.core.types import FileRef, SliceHeader, Vector3
+from ich3d.core.words import counted
 from ich3d.dicom.elements import Elements, Refusal, tag_text
 from ich3d.dicom.files import ZIP_STARTS, is_regular, opened
 from ich3d.dicom.parse import parse
@@ -191,7 +192,7 @@ def _count_frames(elements: Elements) -> int:
         raise Refusal(
             Code.UNREADABLE,
             f"{tag_text('NumberOfFrames')} is {int(text)}, but "
-            f"{tag_text('PerFrameFunctionalGroupsSequence')} holds {len(elements.frames)} items",
+            f"{tag_text('PerFrameFunctionalGroupsSequence')} holds {counted(len(elements.frames), 'item')}",
         )
     return int(text)
 
@@ -313,7 +314,7 @@ def _require_pixels(elements: Elements, stream: BinaryIO, size: int, expected: i
     elif min(length, present) < expected:
         raise Refusal(
             Code.TRUNCATED_PIXELS,
-            f"{tag_text('PixelData')} holds {min(length, present)} of {expected} bytes",
+            f"{tag_text('PixelData')} holds {min(length, present)} of {counted(expected, 'byte')}",
         )
 
 

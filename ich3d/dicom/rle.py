@@ -9,6 +9,8 @@ from typing import Final
 
 import numpy as np
 
+from ich3d.core.words import counted
+
 _HEADER: Final = struct.Struct("<16L")
 _NO_OPERATION: Final = 128
 
@@ -35,7 +37,7 @@ def _segments(frame: bytes, expected: int) -> list[bytes]:
         raise RleError("it ends within the RLE header")
     count, *offsets = _HEADER.unpack_from(frame)
     if count != expected:
-        raise RleError(f"the RLE header counts {count} segments where the pixels have {expected}")
+        raise RleError(f"the RLE header counts {counted(count, 'segment')} where the pixels have {expected}")
     ends = [*offsets[1:count], len(frame)]
     starts = offsets[:count]
     if starts[0] != _HEADER.size or any(start >= end for start, end in zip(starts, ends, strict=True)):
@@ -60,7 +62,7 @@ def _unpacked(packed: bytes, size: int) -> bytes:
             at += 1
         found += run
     if len(found) != size or at > len(packed):
-        raise RleError(f"unpacks to {len(found)} bytes and not to {size}")
+        raise RleError(f"unpacks to {counted(len(found), 'byte')} and not to {size}")
     if len(packed) - at > 1:
-        raise RleError(f"has {len(packed) - at} bytes beyond its {size}")
+        raise RleError(f"has {counted(len(packed) - at, 'byte')} beyond its {size}")
     return bytes(found)

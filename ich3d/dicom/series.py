@@ -11,6 +11,7 @@ import numpy as np
 
 from ich3d.core.codes import Code
 from ich3d.core.types import Reason, Rejected, Series, SliceHeader
+from ich3d.core.words import counted
 
 _OF_ORDER: Final = (Code.IRREGULAR_SPACING, Code.SHIFTED_SLICE, Code.SINGLE_SLICE)
 """The reasons that `order` finds."""
@@ -54,7 +55,7 @@ def without(series: Series, problems: Mapping[SliceHeader, str]) -> Series:
 
 def incomplete(problems: Sequence[str]) -> Reason:
     """The warning of a series that goes on without slices; `problems` name each."""
-    more = f"; {len(problems) - 1} more slices are left out" if len(problems) > 1 else ""
+    more = f"; and {counted(len(problems) - 1, 'more slice')}" if len(problems) > 1 else ""
     return Reason(Code.INCOMPLETE, f"left out: {problems[0]}{more}")
 
 
@@ -135,17 +136,17 @@ def _odd_steps(slices: Sequence[SliceHeader]) -> list[Reason]:
     if len(irregular := irregular_steps(slices)):
         lower = irregular[0]
         apart = f"{steps[lower]:.2f} mm apart where {np.median(steps):.2f} mm are expected"
-        detail = f"{_pair(slices, lower)} lie {apart}{_more(irregular, 'steps are irregular')}"
+        detail = f"{_pair(slices, lower)} lie {apart}{_more(irregular, 'irregular step')}"
         found.append(Reason(Code.IRREGULAR_SPACING, detail))
     if len(shifted := _out_of_tolerance(shifts, steps)):
         lower = shifted[0]
         told = f"{_pair(slices, lower)} are shifted in their plane by {shifts[lower]:.2f} mm"
-        found.append(Reason(Code.SHIFTED_SLICE, told + _more(shifted, "steps are shifted")))
+        found.append(Reason(Code.SHIFTED_SLICE, told + _more(shifted, "shifted step")))
     return found
 
 
 def _more(odd: np.ndarray, what: str) -> str:
-    return f"; {len(odd) - 1} more {what}" if len(odd) > 1 else ""
+    return f"; {counted(len(odd) - 1, f'more {what}')}" if len(odd) > 1 else ""
 
 
 def _shifts(slices: Sequence[SliceHeader]) -> np.ndarray:

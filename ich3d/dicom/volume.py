@@ -4,6 +4,7 @@ import numpy as np
 
 from ich3d.core.codes import Code
 from ich3d.core.types import Reason, Rejected, Series, SliceHeader, Volume
+from ich3d.core.words import counted
 from ich3d.dicom import pixels
 from ich3d.dicom.series import affine_mm, rejected
 
@@ -52,10 +53,11 @@ def _wrapped_slices(series: Series) -> frozenset[SliceHeader] | Reason:
 def _pixel_reasons(n_mended: int, clipped: list[tuple[int, str]]) -> list[Reason]:
     reasons = []
     if n_mended:
-        detail = f"{n_mended} slices held signed 12-bit values as unsigned and were unwrapped"
+        detail = f"signed 12-bit values, held as unsigned in {counted(n_mended, 'slice')}, were unwrapped"
         reasons.append(Reason(Code.WRAP_MENDED, detail))
     if clipped:
         count, name = max(clipped)
-        detail = f"{len(clipped)} slices leave 16-bit HU and were clipped, {name} in {count} pixels"
+        where = f"{counted(len(clipped), 'slice')}, most in {name} in {counted(count, 'pixel')}"
+        detail = f"HU beyond 16 bits were clipped in {where}"
         reasons.append(Reason(Code.HU_CLIPPED, detail))
     return reasons

@@ -22,6 +22,7 @@ from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
 from ich3d.core.seeds import derive, stream
 from ich3d.core.types import Rejected, Series
+from ich3d.core.words import counted
 from ich3d.core.workspace import Workspace, read_json, write_csv, write_json
 from ich3d.dicom.check import check_siblings
 from ich3d.dicom.index import index
@@ -73,7 +74,7 @@ def prepare(config: Config, progress: Progress = quiet) -> Prepared:
         "fingerprint": fingerprint(stored, table),
     }
     store = Store.finish(workspace.store, table, meta)
-    log.info("%d series, %d slices, %d rejected", len(stored), len(table), len(refused))
+    log.info("%d series, %s, %d rejected", len(stored), counted(len(table), "slice"), len(refused))
     return Prepared(store, refused)
 
 
@@ -226,10 +227,8 @@ def _assign_folds(table: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, pd
         for name, rows in table[list(LABELS)].groupby(group, sort=True)
     }
     if len(bleeds) < config.prepare.folds:
-        raise DataError(
-            f"{len(bleeds)} patient groups are too few for prepare.folds={config.prepare.folds}; "
-            "every fold needs one"
-        )
+        too_few = f"{counted(len(bleeds), 'patient group')} {'is' if len(bleeds) == 1 else 'are'} too few"
+        raise DataError(f"{too_few} for prepare.folds={config.prepare.folds}; every fold needs one")
     fold_of = folds.deal(bleeds, config.prepare.folds, stream(config.seed, "folds"))
     table = table.assign(group_id=group, fold=group.map(fold_of))
     fold_table = (

@@ -22,6 +22,7 @@ from PIL import Image
 
 from ich3d.core.errors import DataError
 from ich3d.core.labels import ANY
+from ich3d.core.words import counted
 from ich3d.dicom.write import SeriesToWrite, uid, write_series
 from ich3d.sources.ct_ich_diagnosis import label_rows, read_diagnosis, row_names, slice_uid
 from ich3d.sources.ct_ich_hu import (
@@ -147,7 +148,7 @@ def _import_patient(folder: Path, dicom: Path) -> Patient:
             lacking.append(Lack(s.number, "bone", f"{_name(folder, 'bone', s.number + shift)} {share}"))
     if whole:
         _write_patient(folder.name, whole, center, shift, dicom)
-    log.info("patient %s: %d slices, bone centre %g", folder.name, len(whole), center)
+    log.info("patient %s: %s, bone centre %g", folder.name, counted(len(whole), "slice"), center)
     return Patient(
         patient=folder.name,
         pictures=_pictures_digest(folder),

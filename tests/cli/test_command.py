@@ -282,7 +282,7 @@ def test_too_few_patients_for_the_folds_is_said(run: Run, good: Path, tmp_path: 
     path = write_config(tmp_path / "run.yaml", {"workspace": str(tmp_path / "run"), "source": source})
     code, _, err = run("prepare", "--config", path)
     assert code == 2
-    assert "prepare.folds=5" in sentence(err)
+    assert "1 patient group is too few for prepare.folds=5" in sentence(err)
 
 
 def test_a_changed_model_is_named(run: Run, model: Path, good: Path, tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def test_lenient_leaves_a_faulty_frame_out_and_nothing_else(
 
 def test_further_faulty_frames_are_counted(write_enhanced):
     path = write_enhanced(own=faulty("PlanePositionSequence", 1, 3, 4))
-    assert index(path).rejected[0].detail.endswith("; 2 more frames are flawed")
+    assert index(path).rejected[0].detail.endswith("; 2 more frames with flaws")
     (series,) = index(path, policy=LENIENT).series
     assert [header.frame for header in series.headers] == [2]
     assert series.reasons[-1].detail.startswith("left out: a.dcm: frame 1: ")

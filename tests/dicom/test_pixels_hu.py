@@ -183,6 +183,13 @@ def test_wrapped_twelve_bit_hu_are_mended(tmp_path, write_stack, intercept):
     assert "3 slices" in volume.reasons[0].detail
 
 
+@pytest.mark.parametrize(("n", "told"), [(1, "in 1 slice,"), (3, "in 3 slices,")])
+def test_slices_are_counted_as_people_do(tmp_path, write_stack, n, told):
+    write_wrapped(write_stack, head()[:n], "0")
+    (reason,) = (reason for reason in load(tmp_path).reasons if reason.code is Code.WRAP_MENDED)
+    assert told in reason.detail
+
+
 def test_an_honest_twelve_bit_image_is_not_touched(tmp_path, write_stack):
     """Air clipped at 0, an intercept of 0: the header of a wrapped image, without its pixels."""
     honest = np.maximum(head(), 0)

@@ -102,7 +102,7 @@ def test_sound_segments_unpack(write_stack, low, tail):
 HIGH = b"\x81\0\x81\0"
 DAMAGED = {
     "a segment too many": (frame_of(HIGH, RUNS, RUNS), "counts 3 segments where the pixels have 2"),
-    "a segment too few": (frame_of(RUNS), "counts 1 segments where the pixels have 2"),
+    "a segment too few": (frame_of(RUNS), "counts 1 segment where the pixels have 2"),
     "an untrue count": (frame_of(HIGH, RUNS, count=0x10002), "counts 65538 segments"),
     "a gap after the header": (frame_of(HIGH, RUNS, offsets=(66, 68)), "do not ascend"),
     "offsets that descend": (frame_of(HIGH, RUNS, offsets=(64, 64)), "do not ascend"),

@@ -128,7 +128,7 @@ FLAWS = [
     ({"ImageOrientationPatient": b"0\\0\\0\\0\\0\\0 "}, Code.NO_ORIENTATION, "perpendicular unit vectors"),
     ({"ImageOrientationPatient": b"1\\0\\0\\1\\0\\0 "}, Code.NO_ORIENTATION, "perpendicular unit vectors"),
     ({"PixelSpacing": None}, Code.NO_PIXEL_SPACING, "PixelSpacing (0028,0030) is missing"),
-    ({"PixelSpacing": b"0.5 "}, Code.NO_PIXEL_SPACING, "holds 1 values"),
+    ({"PixelSpacing": b"0.5 "}, Code.NO_PIXEL_SPACING, "holds 1 value and not 2"),
     ({"PixelSpacing": b"0\\0 "}, Code.NO_PIXEL_SPACING, "not positive"),
     ({"PixelSpacing": b"1e-310\\1e-310 "}, Code.NO_PIXEL_SPACING, "below 0.001 mm"),
     ({"RescaleSlope": None}, Code.NO_RESCALE, "RescaleSlope (0028,1053) is missing"),

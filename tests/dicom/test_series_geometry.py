@@ -115,7 +115,7 @@ def test_two_gaps_are_told(tmp_path, write_stack):
     (series,) = index(tmp_path).series
     (reason,) = series.reasons
     assert f"{paths[4].name} and {paths[7].name} lie 15.00 mm apart" in reason.detail
-    assert "; 1 more steps are irregular" in reason.detail
+    assert "; 1 more irregular step" in reason.detail
 
 
 @pytest.mark.parametrize(
