@@ -20,7 +20,7 @@ from pydicom.uid import (
 )
 
 from ich3d.dicom import itk, rle
-from ich3d.dicom.native import Image
+from ich3d.dicom.native import Image, padding_range
 
 _IMAGE_KEYWORDS: Final = (
     "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored",
@@ -43,9 +43,9 @@ def decode(ds: FileDataset, index: int) -> Image:
     """The frame at `index`. Whatever the decoders raise on damaged pixels passes through."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        padding = tuple(int(ds[key].value) for key in _PADDING_KEYWORDS if ds.get(key) not in (None, ""))
+        ends = [int(ds[key].value) if ds.get(key) not in (None, "") else None for key in _PADDING_KEYWORDS]
         high_bit = int(ds.HighBit) if "HighBit" in ds else None
-        return Image(_container(ds, index), ds.BitsAllocated, high_bit, padding)
+        return Image(_container(ds, index), ds.BitsAllocated, high_bit, padding_range(*ends))
 
 
 def _container(ds: FileDataset, index: int) -> np.ndarray:

@@ -94,9 +94,9 @@ def rescaled(ds: FileDataset, stored: np.ndarray) -> np.ndarray:
 
 def padding(ds: FileDataset, stored: np.ndarray) -> np.ndarray | None:
     ends = [ds.get(key) for key in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
-    ends = [int(end) for end in ends if end not in (None, "")]
-    if not ends:
+    if ends[0] in (None, ""):
         return None
+    ends = [int(end) for end in ends if end not in (None, "")]
     span = 1 << ds.BitsAllocated
     reach = max(ends) - min(ends)
     raw, value = ((pixels - min(ends)) % span <= reach for pixels in (containers(ds), stored))

@@ -132,6 +132,23 @@ def test_a_padding_value_alone_marks_padding(write_stack, values, attributes):
     assert load(path).hu[0, 0].tolist() == [-1024, -1500, 30]
 
 
+@pytest.mark.parametrize("syntax", ["", ExplicitVRBigEndian])
+def test_a_range_of_padding_holds_both_its_ends_and_may_run_either_way(write_stack, syntax):
+    values = np.broadcast_to(np.array([-3025, -3024, -3000, -2990, -2989, 30], "i2"), (16, 6))
+    for ends in ((-3024, -2990), (-2990, -3024)):
+        (path,) = write_stack(n=1)
+        store(path, values, syntax, PixelPaddingValue=ends[0], PixelPaddingRangeLimit=ends[1])
+        assert load(path).hu[0, 0].tolist() == [-3025, -1024, -1024, -1024, -2989, 30]
+
+
+@pytest.mark.parametrize("syntax", ["", ExplicitVRBigEndian])
+def test_a_range_limit_without_its_value_says_nothing(write_stack, syntax):
+    (path,) = write_stack(n=1)
+    values = np.broadcast_to(np.array([-2000, 500, 30], "i2"), (16, 3))
+    store(path, values, syntax, PixelPaddingRangeLimit=500)
+    assert load(path).hu[0, 0].tolist() == [-1024, 500, 30]
+
+
 def test_padding_beyond_the_stored_bits_spares_the_value_it_aliases(write_stack):
     """-2000 in a 16-bit container reads 2096 in twelve bits, and so does dense bone."""
     (path,) = write_stack(n=1)
