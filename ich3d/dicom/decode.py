@@ -1,5 +1,5 @@
-"""The frames of any file: pixels through pydicom, and where it cannot, through SimpleITK. RLE is unpacked
-here, with its lengths checked."""
+"""The frames of any file: native ones through pydicom, RLE with its lengths checked, and all that is
+compressed through SimpleITK in a process of its own, whatever decoders pydicom may find on a machine."""
 
 import warnings
 from io import BytesIO
@@ -52,12 +52,9 @@ def _container(ds: FileDataset, index: int) -> np.ndarray:
     syntax = ds.file_meta.TransferSyntaxUID
     if syntax == RLELossless:  # pydicom cuts what is too long, and SimpleITK fills what is too short
         return rle.decode(_frame(ds, index), ds.Rows, ds.Columns, ds.BitsAllocated // 8)
-    try:
-        return pixel_array(ds, index=index, raw=True, correct_unused_bits=False)
-    except Exception:  # pydicom has no decoder, or a decoder of its own gave up
-        if not syntax.is_compressed:
-            raise
-    return itk.decode(_bare_image(ds, index))
+    if syntax.is_encapsulated:
+        return itk.decode(_bare_image(ds, index))
+    return pixel_array(ds, index=index, raw=True, correct_unused_bits=False)
 
 
 def _frame(ds: FileDataset, index: int) -> bytes:
