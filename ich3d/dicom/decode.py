@@ -16,17 +16,22 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
     RLELossless,
 )
 
 from ich3d.dicom import itk, rle
-from ich3d.dicom.native import Image, padding_range
+from ich3d.dicom.native import DecoderError, Image, padding_range
 
 _IMAGE_KEYWORDS: Final = (
     "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored",
     "HighBit", "PixelRepresentation",
 )  # fmt: skip
 _PADDING_KEYWORDS: Final = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+_J2K_START: Final = b"\xff\x4f\xff\x51"
+_J2K_DEPTH: Final = 42
+"""How a JPEG 2000 stream begins, and where it tells depth and sign (ISO 15444-1 A.4.1, A.5.1)."""
+
 _KEYWORDS: Final = (*_IMAGE_KEYWORDS, *_PADDING_KEYWORDS, "NumberOfFrames", "PixelData")
 
 
@@ -52,6 +57,8 @@ def _container(ds: FileDataset, index: int) -> np.ndarray:
     syntax = ds.file_meta.TransferSyntaxUID
     if syntax == RLELossless:  # pydicom cuts what is too long, and SimpleITK fills what is too short
         return rle.decode(_frame(ds, index), ds.Rows, ds.Columns, ds.BitsAllocated // 8)
+    if syntax in JPEG2000TransferSyntaxes:
+        _require_one_sign(ds, _frame(ds, index))
     if syntax.is_encapsulated:
         return itk.decode(_bare_image(ds, index))
     return pixel_array(ds, index=index, raw=True, correct_unused_bits=False)
@@ -60,6 +67,14 @@ def _container(ds: FileDataset, index: int) -> np.ndarray:
 def _frame(ds: FileDataset, index: int) -> bytes:
     """The encapsulated frame at `index` (PS3.5 A.4)."""
     return get_frame(ds.PixelData, index, number_of_frames=int(ds.get("NumberOfFrames") or 1))
+
+
+def _require_one_sign(ds: FileDataset, frame: bytes) -> None:
+    """Refuse a JPEG 2000 stream of signed values in a file of unsigned ones: decoders give other values each.
+    The other way round, which real files have, they agree."""
+    is_signed = frame.startswith(_J2K_START) and frame[_J2K_DEPTH : _J2K_DEPTH + 1] > b"\x7f"
+    if is_signed and ds.PixelRepresentation == 0:
+        raise DecoderError("it holds signed values, which PixelRepresentation (0028,0103) calls unsigned")
 
 
 def _name_syntax(ds: FileDataset) -> None:

@@ -21,6 +21,10 @@ _ONE_SAMPLE: Final = {0x00280002: 1, 0x00280100: 16}
 _WANTED: Final = frozenset({_NUMBER_OF_FRAMES, _ROWS, _COLUMNS, _HIGH_BIT, _SIGNED, *_PADDING, *_ONE_SAMPLE})
 
 
+class DecoderError(Exception):
+    """Why a frame has no pixels, in words."""
+
+
 @dataclass(frozen=True)
 class Image:
     """Pixel containers (Y, X), unused bits and all; HighBit, if given; the ends of the range of padding that

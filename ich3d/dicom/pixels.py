@@ -16,8 +16,7 @@ from ich3d.core.codes import Code
 from ich3d.core.types import FileRef, Reason, SliceHeader
 from ich3d.dicom.decode import dataset, decode
 from ich3d.dicom.files import content
-from ich3d.dicom.native import Image, native_image
-from ich3d.dicom.rle import RleError
+from ich3d.dicom.native import DecoderError, Image, native_image
 
 AIR_HU: Final = -1024
 """What padding becomes, and the floor of a file that names no padding value."""
@@ -68,7 +67,7 @@ def _stored(pixels: Image | FileDataset, header: SliceHeader) -> Stored | Reason
     try:
         image = pixels if isinstance(pixels, Image) else decode(pixels, (header.frame or 1) - 1)
         above, below = _unused_bits(image, header.bits_stored)
-    except RleError as error:
+    except DecoderError as error:
         return Reason(Code.UNDECODABLE, f"{subject} cannot be decoded: {error}")
     except Exception as error:  # two decoders on foreign bytes: whatever they raise, there are no pixels
         return Reason(Code.UNDECODABLE, f"{subject} cannot be decoded ({type(error).__name__})")
@@ -156,7 +155,7 @@ def _unused_bits(image: Image, bits_stored: int) -> tuple[int, int]:
     high_bit = bits_stored - 1 if image.high_bit is None else image.high_bit
     below = high_bit + 1 - bits_stored
     if not 0 <= below <= image.bits_allocated - bits_stored:
-        raise ValueError("HighBit (0028,0102) does not fit BitsStored (0028,0101)")
+        raise DecoderError("HighBit (0028,0102) does not fit BitsStored (0028,0101)")
     return 8 * image.container.dtype.itemsize - bits_stored - below, below
 
 

@@ -10,13 +10,10 @@ from typing import Final
 import numpy as np
 
 from ich3d.core.words import counted
+from ich3d.dicom.native import DecoderError
 
 _HEADER: Final = struct.Struct("<16L")
 _NO_OPERATION: Final = 128
-
-
-class RleError(Exception):
-    """What is wrong with a frame, in words."""
 
 
 def decode(frame: bytes, rows: int, columns: int, n_bytes: int) -> np.ndarray:
@@ -26,22 +23,24 @@ def decode(frame: bytes, rows: int, columns: int, n_bytes: int) -> np.ndarray:
     for number, packed in enumerate(_segments(frame, n_bytes), start=1):
         try:
             planes[:, n_bytes - number] = np.frombuffer(_unpacked(packed, rows * columns), np.uint8)
-        except RleError as error:
-            raise RleError(f"RLE segment {number} {error}") from None
+        except DecoderError as error:
+            raise DecoderError(f"RLE segment {number} {error}") from None
     return planes.view(f"<u{n_bytes}").reshape(rows, columns)
 
 
 def _segments(frame: bytes, expected: int) -> list[bytes]:
     """The segments, which follow the header and each other without a gap (PS3.5 G.4, G.5)."""
     if len(frame) < _HEADER.size:
-        raise RleError("it ends within the RLE header")
+        raise DecoderError("it ends within the RLE header")
     count, *offsets = _HEADER.unpack_from(frame)
     if count != expected:
-        raise RleError(f"the RLE header counts {counted(count, 'segment')} where the pixels have {expected}")
+        raise DecoderError(
+            f"the RLE header counts {counted(count, 'segment')} where the pixels have {expected}"
+        )
     ends = [*offsets[1:count], len(frame)]
     starts = offsets[:count]
     if starts[0] != _HEADER.size or any(start >= end for start, end in zip(starts, ends, strict=True)):
-        raise RleError("the offsets of the RLE segments do not ascend within the frame")
+        raise DecoderError("the offsets of the RLE segments do not ascend within the frame")
     return [frame[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
@@ -62,7 +61,7 @@ def _unpacked(packed: bytes, size: int) -> bytes:
             at += 1
         found += run
     if len(found) != size or at > len(packed):
-        raise RleError(f"unpacks to {counted(len(found), 'byte')} and not to {size}")
+        raise DecoderError(f"unpacks to {counted(len(found), 'byte')} and not to {size}")
     if len(packed) - at > 1:
-        raise RleError(f"has {counted(len(packed) - at, 'byte')} beyond its {size}")
+        raise DecoderError(f"has {counted(len(packed) - at, 'byte')} beyond its {size}")
     return bytes(found)

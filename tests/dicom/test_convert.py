@@ -272,6 +272,14 @@ def test_convert_prints_a_line_a_volume(tmp_path, write_stack, run):
     assert "Secret" not in out + err
 
 
+def test_convert_tells_what_only_pixels_show(tmp_path, write_stack, edit_file, run):
+    edit_file(write_stack("in/deep")[2], RescaleSlope="40")
+    code, out, _ = run(tmp_path / "in", "-o", tmp_path / "out")
+    assert code == 0
+    (line,) = out.splitlines()
+    assert "; HU beyond 16 bits were clipped in 1 slice, most in deep/a002.dcm in " in line
+
+
 def test_convert_takes_one_series(tmp_path, write_stack, edit_file, run):
     write_stack("in/a")
     edit_file(write_stack("in/b", name="b")[0], RescaleSlope=None)

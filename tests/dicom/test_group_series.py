@@ -92,6 +92,24 @@ def test_a_rounding_of_the_geometry_is_no_difference(tmp_path, write_stack, edit
     assert len(series) == 4
 
 
+@pytest.mark.parametrize(
+    ("changes", "together"),
+    [
+        ({"PixelSpacing": [0.5004, 0.4]}, True),
+        ({"PixelSpacing": [0.5006, 0.4]}, False),
+        ({"PixelSpacing": [0.5, 0.39968]}, True),
+        ({"PixelSpacing": [0.5, 0.39952]}, False),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 1, 0.0009]}, True),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 1, 0.0011]}, False),
+    ],
+)
+def test_geometry_parts_from_a_thousandth_on(tmp_path, write_stack, edit_file, changes, together):
+    edit_file(write_stack()[1], **changes)
+    found = index(tmp_path)
+    assert [len(series) for series in found.series] == ([4] if together else [])
+    assert [item.code for item in found.rejected] == ([] if together else [Code.MIXED_GEOMETRY])
+
+
 def test_two_patients_under_one_series_uid_are_rejected(tmp_path, write_stack, edit_file):
     paths = write_stack()
     edit_file(paths[3], PatientID="Somebody-Else")

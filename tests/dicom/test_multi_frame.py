@@ -96,6 +96,14 @@ def test_json_repeats_the_file_and_numbers_its_frames(write_enhanced):
     assert series["paths"] == [path.name] * 4
 
 
+def test_a_slice_is_named_by_its_file_and_frame(write_enhanced, write_stack):
+    path = write_enhanced()
+    sop = pydicom.dcmread(path).SOPInstanceUID
+    assert load(path).keys == tuple((sop, frame, "a.dcm") for frame in (2, 4, 1, 3))
+    (single,) = write_stack(n=1, name="b")
+    assert load(single).keys == ((pydicom.dcmread(single).SOPInstanceUID, None, single.name),)
+
+
 def test_each_frame_has_its_own_rescale_before_the_shared_one(write_enhanced, make_stack):
     def own(k):
         if k == 1:
@@ -235,6 +243,17 @@ def test_lenient_leaves_a_file_without_a_sound_frame_out_once(tmp_path, write_en
     (item,) = found.left_out
     assert (item.code, item.paths) == (Code.NO_POSITION, ("b.dcm",))
     assert "frame 1" in item.detail
+
+
+def test_a_position_in_another_sequence_is_none_of_a_frame(write_enhanced):
+    """Frames refer to other images by sequences that may hold any attribute of those."""
+    own = {
+        "PlanePositionSequence": Sequence([]),
+        **macro("SourceImageSequence", ImagePositionPatient=[0, 0, 0]),
+    }
+    path = write_enhanced(own=lambda k: own if k == 1 else {})
+    (rejected,) = index(path).rejected
+    assert rejected.detail == "a.dcm: frame 2: ImagePositionPatient (0020,0032) is missing"
 
 
 def test_a_position_of_the_whole_file_is_none_of_a_frame(write_enhanced, edit_file):

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from mutations import compressed
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
@@ -260,19 +261,6 @@ def test_whole_slopes_give_whole_arithmetic(values, slope, intercept):
     assert clipped == sum(not -32768 <= v <= 32767 for v in exact.ravel())
 
 
-def compressed(path: Path, name: str) -> tuple[str, bytes]:
-    """The transfer syntax and the frame that ITK makes of the pixels of a file."""
-    writer = sitk.ImageFileWriter()
-    writer.SetImageIO("GDCMImageIO")
-    writer.UseCompressionOn()
-    writer.SetCompressor(name)
-    writer.SetFileName(str(path.parent / "compressed"))
-    writer.Execute(sitk.ReadImage(str(path)))
-    ds = pydicom.dcmread(path.parent / "compressed")
-    (path.parent / "compressed").unlink()
-    return ds.file_meta.TransferSyntaxUID, next(generate_frames(ds.PixelData, number_of_frames=1))
-
-
 def put_frame(path: Path, syntax: str, frame: bytes) -> None:
     ds = pydicom.dcmread(path)
     ds.file_meta.TransferSyntaxUID = syntax
@@ -363,6 +351,7 @@ def test_a_high_bit_that_does_not_fit_rejects_the_volume(write_stack, high_bit):
     rejected = load_volume(index(path).series[0])
     assert isinstance(rejected, Rejected)
     assert rejected.code is Code.UNDECODABLE
+    assert "HighBit (0028,0102) does not fit BitsStored (0028,0101)" in rejected.detail
 
 
 def test_a_file_that_is_gone_rejects_the_volume(tmp_path, write_stack):

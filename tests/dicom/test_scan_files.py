@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom.uid import (
@@ -14,7 +15,10 @@ from pydicom.uid import (
 
 from ich3d.core.codes import Code
 from ich3d.core.errors import DataError
+from ich3d.core.types import Volume
+from ich3d.dicom.elements import tag_text
 from ich3d.dicom.index import Index, index
+from ich3d.dicom.volume import load_volume
 
 
 def accounted(found: Index) -> list[str]:
@@ -168,6 +172,28 @@ def test_a_flawed_file_takes_its_series_with_it(tmp_path, write_stack, edit_file
     assert [len(series) for series in found.series] == [4]
 
 
+@pytest.mark.parametrize(
+    ("keyword", "code"),
+    [
+        ("ImagePositionPatient", Code.NO_POSITION),
+        ("ImageOrientationPatient", Code.NO_ORIENTATION),
+        ("PixelSpacing", Code.NO_PIXEL_SPACING),
+        ("RescaleSlope", Code.NO_RESCALE),
+        ("RescaleIntercept", Code.NO_RESCALE),
+    ],
+)
+@pytest.mark.parametrize("value", [None, b""])
+def test_what_is_missing_in_all_slices_has_no_default(tmp_path, write_stack, edit_file, keyword, code, value):
+    for path in write_stack():
+        edit_file(path, **{keyword: value})
+    found = index(tmp_path)
+    assert not found.series
+    (rejected,) = found.rejected
+    assert (rejected.code, len(rejected.paths)) == (code, 4)
+    assert rejected.detail.startswith("a000.dcm: ")
+    assert tag_text(keyword) in rejected.detail
+
+
 def forget_meta_class(path: Path) -> None:
     """Take the SOP class out of the file meta information too."""
     ds = pydicom.dcmread(path)
@@ -285,18 +311,31 @@ def rewrite(path: Path, syntax: str, cut: int) -> None:
                      little_endian=syntax != ExplicitVRBigEndian, force_encoding=True)  # fmt: skip
 
 
-def test_a_file_without_preamble_and_meta_is_read(tmp_path, write_stack):
+def test_a_file_without_preamble_and_meta_is_read(tmp_path, write_stack, make_stack):
     for path in write_stack():
         whole = path.read_bytes()
         path.write_bytes(whole[whole.index(b"\x08\x00\x08\x00CS") :])
     found = index(tmp_path)
-    assert [len(series) for series in found.series] == [4]
+    volume = load_volume(found.series[0])
+    assert isinstance(volume, Volume)
+    assert np.array_equal(volume.hu, make_stack().hu)
 
 
-def test_rsna_headers_are_enough(tmp_path, write_stack, recwarn):
-    for i, path in enumerate(write_stack()):
+def test_rsna_headers_are_enough(tmp_path, write_stack, make_stack, recwarn):
+    """Tilted, as an ordinary series of theirs is, and named in no order."""
+    tilted = {
+        "col_dir": (0.0, 0.98, -0.19),
+        "position_mm": np.array([(-100, -120, 5.1 * i) for i in range(4)]),
+    }
+    for i, path in enumerate(write_stack(file_names=["c", "a", "d", "b"], **tilted)):
         make_rsna(path, i)
     found = index(tmp_path)
+    volume = load_volume(found.series[0])
+    assert isinstance(volume, Volume)
+    assert np.array_equal(volume.hu, make_stack().hu)
+    assert volume.affine_mm[:3, 2] == pytest.approx((0, 0, 5.1))
+    assert found.series[0].spacing_mm == pytest.approx(5.0, abs=0.01)
+    assert found.series[0].tilt_deg == pytest.approx(10.97, abs=0.01)
     assert [series.volume_id for series in found.series] == ["ID_series"]
     assert [header.sop_uid for header in found.series[0].headers] == [f"ID_{i}" for i in range(4)]
     assert not found.series[0].reasons
