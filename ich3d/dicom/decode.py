@@ -1,7 +1,6 @@
 """The frames of any file: native ones through pydicom, RLE with its lengths checked, and all that is
 compressed through SimpleITK in a process of its own, whatever decoders pydicom may find on a machine."""
 
-import warnings
 from io import BytesIO
 from typing import Final
 
@@ -22,6 +21,7 @@ from pydicom.uid import (
 
 from ich3d.dicom import itk, rle
 from ich3d.dicom.native import DecoderError, Image, padding_range
+from ich3d.dicom.remarks import unremarked
 
 _IMAGE_KEYWORDS: Final = (
     "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored",
@@ -37,8 +37,7 @@ _KEYWORDS: Final = (*_IMAGE_KEYWORDS, *_PADDING_KEYWORDS, "NumberOfFrames", "Pix
 
 def dataset(content: bytes) -> FileDataset:
     """What `decode` needs of the bytes of a file. pydicom's exceptions pass through."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks on values that do not touch the pixels
+    with unremarked():
         ds = pydicom.dcmread(BytesIO(content), force=True, specific_tags=list(_KEYWORDS))
         _name_syntax(ds)
         return ds
@@ -46,8 +45,7 @@ def dataset(content: bytes) -> FileDataset:
 
 def decode(ds: FileDataset, index: int) -> Image:
     """The frame at `index`. Whatever the decoders raise on damaged pixels passes through."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with unremarked():
         ends = [int(ds[key].value) if ds.get(key) not in (None, "") else None for key in _PADDING_KEYWORDS]
         high_bit = int(ds.HighBit) if "HighBit" in ds else None
         return Image(_container(ds, index), ds.BitsAllocated, high_bit, padding_range(*ends))

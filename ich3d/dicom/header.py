@@ -22,6 +22,7 @@ from ich3d.dicom.attributes import grey_image, slice_header
 from ich3d.dicom.elements import Elements, Refusal, tag_text
 from ich3d.dicom.files import ZIP_STARTS, is_regular, opened
 from ich3d.dicom.parse import parse
+from ich3d.dicom.remarks import unremarked
 from ich3d.dicom.skim import skimmed
 
 _EMPTY_PREAMBLE: Final = bytes(128)
@@ -209,7 +210,8 @@ def _require_pixels(elements: Elements, stream: BinaryIO, size: int, expected: i
     """
     if elements.pixels_at is None or elements.pixels_length is None:  # deflated
         stream.seek(0)
-        length = len(pydicom.dcmread(stream, specific_tags=["PixelData"]).get("PixelData") or b"")
+        with unremarked():
+            length = len(pydicom.dcmread(stream, specific_tags=["PixelData"]).get("PixelData") or b"")
         present = length
     else:
         stream.seek(elements.pixels_at)

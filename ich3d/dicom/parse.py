@@ -1,7 +1,6 @@
 """A header through pydicom: every encoding, and the functional groups of multi-frame files."""
 
 import struct
-import warnings
 from collections.abc import Mapping
 from typing import BinaryIO, Final
 
@@ -9,6 +8,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from ich3d.dicom.elements import PIXEL_DATA, TAGS, Elements
+from ich3d.dicom.remarks import unremarked
 
 _TOP_LEVEL: Final = tuple(tag for tag in TAGS.values() if 0x0002FFFF < tag < PIXEL_DATA)
 _PIXEL_VRS: Final = (b"OB", b"OW", b"UN")
@@ -28,8 +28,7 @@ _PER_FRAME: Final = frozenset(keyword for keywords in _MACROS.values() for keywo
 
 def parse(file: BinaryIO) -> Elements:
     """The header of the DICOM file that `file` stands at the start of. pydicom's exceptions pass through."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks on values that are checked where they are used
+    with unremarked():
         ds = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TOP_LEVEL))
         values = _values(ds)  # first of all, for pydicom turns what it looks at from bytes into values
         frames = _frames(ds)

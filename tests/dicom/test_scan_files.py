@@ -366,6 +366,19 @@ def make_rsna(path: Path, number: int) -> None:
     ds.save_as(path, enforce_file_format=False)
 
 
+def test_what_pydicom_remarks_on_a_damaged_file_is_not_told(write_stack, caplog, recwarn):
+    """A length that is wrong makes one value of many, the patient's among them, which pydicom would quote."""
+    caplog.set_level("DEBUG")
+    (path,) = write_stack(n=1)
+    sound = b"\x02\0\x10\0UI\x14\0"
+    whole = path.read_bytes()
+    assert sound in whole
+    path.write_bytes(whole.replace(sound, sound[:6] + (500).to_bytes(2, "little"), 1))
+    assert not index(path).series
+    assert not caplog.records
+    assert not recwarn.list
+
+
 def test_no_word_of_an_index_names_the_patient(tmp_path, write_stack, edit_file, caplog):
     caplog.set_level("DEBUG")
     write_stack("a")
