@@ -1,21 +1,21 @@
 """The `ich3d` command: one verb a task, each a thin door to a library function.
 
 Exit codes: 0 finished; 2 a wrong option, path, config or model; 3 finished, but something was rejected
-or no volume was found; 130 interrupted; 1 anything else. Rooms are imported inside the verbs, so that
-help answers at once.
+or no volume was found; 130 interrupted; 1 anything else.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import ich3d
-from ich3d.core.console import as_text, bars, log_to_stderr
+from ich3d import verbs
+from ich3d.core.console import escape_what_stdout_lacks, log_to_stderr
 from ich3d.core.errors import UserError
+from ich3d.core.words import printable
+from ich3d.verbs import FAILED, INTERRUPTED, USAGE
 
-OK, FAILED, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130
 Verb = Callable[[argparse.Namespace], int]
 DEMO_CONFIG = Path("configs/demo.yaml")
 
@@ -24,13 +24,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code. A user's mistake is one sentence on stderr."""
     arguments = build_parser().parse_args(argv)
     log_to_stderr(arguments.verbose)
+    escape_what_stdout_lacks()
     try:
         return int(arguments.verb(arguments))
     except UserError as error:
-        print(f"ich3d: {error}", file=sys.stderr)
+        print(printable(f"ich3d: {error}"), file=sys.stderr)
         return USAGE
     except OSError as error:
-        print(f"ich3d: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        told = f"ich3d: {error.filename or 'input or output'}: {error.strerror or error}"
+        print(printable(told), file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("ich3d: interrupted; the same command goes on where it stopped", file=sys.stderr)
@@ -43,10 +45,10 @@ def build_parser() -> argparse.ArgumentParser:
         prog="ich3d", description="Hemorrhage labels for every slice of a head CT, from the whole study."
     )
     parser.add_argument("--version", action="version", version=f"ich3d {ich3d.__version__}")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    subparsers = parser.add_subparsers(required=True, metavar="VERB")
 
     def add(name: str, verb: Verb, does: str, example: str) -> argparse.ArgumentParser:
-        sub = verbs.add_parser(
+        sub = subparsers.add_parser(
             name, help=does, description=does, epilog=f"example: ich3d {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
@@ -55,18 +57,28 @@ def build_parser() -> argparse.ArgumentParser:
         return sub
 
     one = add(
-        "phantom", _phantom, "write synthetic head CT studies as DICOM", "phantom -o phantoms --studies 20"
+        "phantom",
+        verbs.phantom,
+        "write synthetic head CT studies as DICOM",
+        "phantom -o phantoms --studies 20",
     )
     one.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
     one.add_argument("--studies", type=int, default=20, help="how many (default 20)")
     one.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default 0)")
 
-    one = add("import", _import, "turn a public data set into DICOM", "import ct-ich $ICH3D_CT_ICH imported")
+    one = add(
+        "import",
+        verbs.import_data,
+        "turn a public data set into DICOM",
+        "import ct-ich $ICH3D_CT_ICH imported",
+    )
     one.add_argument("dataset", choices=["ct-ich"], help="whose layout SRC has")
     one.add_argument("src", type=Path, help="the data set's folder")
     one.add_argument("out", type=Path, help="folder to write to")
 
-    one = add("inspect", _inspect, "show the series below a path, and what is wrong", "inspect study/ --json")
+    one = add(
+        "inspect", verbs.inspect, "show the series below a path, and what is wrong", "inspect study/ --json"
+    )
     one.add_argument("path", type=Path, help="a folder, a zip or a file")
     one.add_argument("--json", action="store_true", help="JSON instead of a table")
     one.add_argument("--identifiers", action="store_true", help="tell PatientID in the JSON")
@@ -74,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--headers-only", action="store_true", help="do not read pixels")
 
     one = add(
-        "convert", _convert, "write each series below a path as NIfTI, in HU", "convert study/ -o nifti"
+        "convert", verbs.convert, "write each series below a path as NIfTI, in HU", "convert study/ -o nifti"
     )
     one.add_argument("path", type=Path, help="a folder, a zip or a file")
     one.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
@@ -84,16 +96,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     for name, verb, does in (
-        ("prepare", _prepare, "read a source into a prepared store"),
-        ("train", _train, "prepare, train all stages of all folds, save the model"),
-        ("report", _report, "write a trained run's HTML report"),
+        ("prepare", verbs.prepare, "read a source into a prepared store"),
+        ("train", verbs.train, "prepare, train all stages of all folds, save the model"),
+        ("report", verbs.report, "write a trained run's HTML report"),
     ):
         one = add(name, verb, does, f"{name} --config configs/ct_ich.yaml --set workspace=runs/mine")
         _add_config(one)
 
     one = add(
         "ablate",
-        _ablate,
+        verbs.ablate,
         "show what each stage, and each kind of context, is worth; train what is missing",
         "ablate --config configs/ablations/context.yaml",
     )
@@ -102,27 +114,30 @@ def build_parser() -> argparse.ArgumentParser:
         "--scores", type=Path, metavar="DIR", help="rebuild tables and page from the scores kept in DIR alone"
     )
 
-    one = add("demo", _demo, "the whole way on phantoms, in minutes", "demo")
+    one = add("demo", verbs.demo, "the whole way on phantoms, in minutes", "demo")
     _add_config(one, DEMO_CONFIG)
 
     one = add(
-        "export", _export, "write a model as a MONAI Bundle", "export runs/demo/model --bundle ich3d_bundle"
+        "export",
+        verbs.export,
+        "write a model as a MONAI Bundle",
+        "export runs/demo/model --bundle ich3d_bundle",
     )
     one.add_argument("model", type=Path, metavar="MODEL", help="a model folder")
     one.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder to write to")
 
     one = add(
-        "doctor", _doctor, "show what is installed, which device is used, and what is missing", "doctor"
+        "doctor", verbs.doctor, "show what is installed, which device is used, and what is missing", "doctor"
     )
     one.add_argument("--json", action="store_true", help="JSON instead of lines")
 
-    one = add("info", _info, "show what a model is, and that it is whole", "info runs/demo/model")
+    one = add("info", verbs.info, "show what a model is, and that it is whole", "info runs/demo/model")
     one.add_argument("model", type=Path, metavar="MODEL", help="a model folder")
     one.add_argument("--json", action="store_true", help="JSON instead of lines")
 
     one = add(
         "predict",
-        _predict,
+        verbs.predict,
         "score every slice of every series",
         "predict study/ --model runs/demo/model -o out",
     )
@@ -135,7 +150,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     one = add(
         "explain",
-        _explain,
+        verbs.explain,
         "show what moved a label of one slice: which neighbours, and where in the picture",
         "explain study/ --model runs/demo/model --slice 12 --label subdural -o out",
     )
@@ -160,218 +175,3 @@ def _add_config(parser: argparse.ArgumentParser, default: Path | None = None) ->
         metavar="A.B=C",
         help="override a key; repeatable",
     )
-
-
-def _phantom(arguments: argparse.Namespace) -> int:
-    from ich3d.core.config import PhantomConfig
-    from ich3d.phantom import write_phantoms
-
-    config = PhantomConfig(studies=arguments.studies)
-    for _ in bars(write_phantoms(config, arguments.seed, arguments.out), "phantoms", total=config.studies):
-        pass
-    print(arguments.out / "labels.csv")
-    return OK
-
-
-def _import(arguments: argparse.Namespace) -> int:
-    from ich3d.sources import import_ct_ich
-
-    source = import_ct_ich(arguments.src, arguments.out, lambda items: bars(items, "patients"))
-    print(source.labels)
-    return OK
-
-
-def _inspect(arguments: argparse.Namespace) -> int:
-    import json
-
-    from ich3d.dicom.check import check_pixels, leave_out_undecodable
-    from ich3d.dicom.group import Policy
-    from ich3d.dicom.index import index
-    from ich3d.dicom.inspect import as_json, as_table, with_identifiers
-
-    policy = Policy(lenient=arguments.lenient, headers_only=arguments.headers_only)
-    found = index(arguments.path, lambda files: bars(files, "headers"), policy)
-    if not policy.headers_only:
-        if policy.lenient:
-            found = leave_out_undecodable(found, lambda series: bars(series, "decode"))
-        found = check_pixels(found, lambda series: bars(series, "pixels"))
-    if arguments.json:
-        told = as_json(found)
-        print(json.dumps(with_identifiers(told, found) if arguments.identifiers else told, indent=1))
-    else:
-        print(as_table(found))
-    if not found.series:
-        print(f"ich3d: no CT volume was found in {arguments.path}", file=sys.stderr)
-    return REJECTED if found.rejected or not found.series else OK
-
-
-def _convert(arguments: argparse.Namespace) -> int:
-    from ich3d.core.errors import DataError, suggestion
-    from ich3d.core.types import Rejected
-    from ich3d.dicom.convert import as_acquired, convert, deskewed
-    from ich3d.dicom.index import index
-
-    if arguments.out.exists() and not arguments.out.is_dir():
-        raise DataError(f"{arguments.out} is no folder")
-    found = index(arguments.path, lambda files: bars(files, "headers"))
-    chosen = [s for s in found.series if arguments.series in (None, s.series_uid, s.volume_id)]
-    rejected = [item for item in found.rejected if arguments.series in (None, item.subject)]
-    known = {s.volume_id for s in found.series}
-    if known and not chosen and not rejected:
-        raise DataError(
-            f"no series {arguments.series} in {arguments.path}{suggestion(arguments.series, known)}"
-        )
-    for series in chosen:
-        done = convert(series, arguments.out, deskewed if arguments.deskew else as_acquired)
-        if isinstance(done, Rejected):
-            rejected.append(done)
-        else:
-            slices, rows, columns = done.shape
-            told = f"{done.path}: {slices} slices of {rows} x {columns}"
-            print("; ".join((told, *(reason.detail for reason in done.reasons))))
-    for item in rejected:
-        print(f"{item.subject}: {item.detail}", file=sys.stderr)
-    if not chosen:
-        print(f"ich3d: no CT volume was found in {arguments.path}", file=sys.stderr)
-    return REJECTED if rejected or not chosen else OK
-
-
-def _prepare(arguments: argparse.Namespace) -> int:
-    from ich3d.core.config import load_config
-    from ich3d.prepare.build import prepare
-
-    prepared = prepare(load_config(arguments.config, arguments.overrides), bars)
-    print(prepared.store.folder)
-    return _after(len(prepared.rejected))
-
-
-def _train(arguments: argparse.Namespace) -> int:
-    from ich3d.core.config import load_config
-    from ich3d.pipeline import train
-    from ich3d.report import write_report
-    from ich3d.results import markdown
-
-    config = load_config(arguments.config, arguments.overrides)
-    workspace = train(config, bars)
-    print(markdown(write_report(config)))
-    print(workspace.report)
-    return _after(_count_rejected(workspace.rejected))
-
-
-def _ablate(arguments: argparse.Namespace) -> int:
-    from ich3d.ablate import ablate, rebuild
-    from ich3d.core.config import load_config
-
-    config = load_config(arguments.config, arguments.overrides)
-    done = rebuild(config, arguments.scores) if arguments.scores else ablate(config, bars)
-    print(done.table)
-    print(done.page)
-    return OK
-
-
-def _report(arguments: argparse.Namespace) -> int:
-    from ich3d.core.config import load_config
-    from ich3d.core.workspace import Workspace
-    from ich3d.report import write_report
-
-    config = load_config(arguments.config, arguments.overrides)
-    write_report(config)
-    print(Workspace(Path(config.workspace)).report)
-    return OK
-
-
-def _demo(arguments: argparse.Namespace) -> int:
-    from ich3d.core.config import load_config
-    from ich3d.demo import demo
-
-    return _after(demo(load_config(arguments.config, arguments.overrides), print, bars))
-
-
-def _export(arguments: argparse.Namespace) -> int:
-    from ich3d.export.bundle import export_bundle
-
-    export_bundle(arguments.model, arguments.bundle)
-    print(arguments.bundle)
-    return OK
-
-
-def _doctor(arguments: argparse.Namespace) -> int:
-    from ich3d.doctor import doctor
-
-    tree = doctor()
-    _tell(tree, arguments)
-    return FAILED if tree["missing"]["packages"] else OK
-
-
-def _info(arguments: argparse.Namespace) -> int:
-    from ich3d.info import info
-
-    _tell(info(arguments.model), arguments)
-    return OK
-
-
-def _tell(tree: Mapping[str, Any], arguments: argparse.Namespace) -> None:
-    import json
-
-    print(json.dumps(tree, indent=1) if arguments.json else as_text(tree))
-
-
-def _predict(arguments: argparse.Namespace) -> int:
-    from ich3d.core.errors import DataError
-    from ich3d.pipeline import load_model, predict
-
-    for path in arguments.paths:
-        if not path.exists():
-            raise DataError(f"there is no {path}")
-    if arguments.dicom:
-        from ich3d.export import require_highdicom
-
-        require_highdicom()
-    model = load_model(arguments.model)
-    prediction = predict(model, arguments.paths, arguments.out, bars)
-    rejected = prediction.rejected
-    if arguments.dicom:
-        from ich3d.export import export_dicom
-
-        rejected += export_dicom(prediction, arguments.out, model.sha256, bars)
-    for item in rejected:
-        print(f"{item.subject}: {item.detail}", file=sys.stderr)
-    if not prediction.series:
-        names = ", ".join(map(str, arguments.paths))
-        print(f"ich3d: no head CT volume was found in {names}", file=sys.stderr)
-        return REJECTED
-    print(arguments.out / "slices.csv")
-    return _after(len(rejected))
-
-
-def _explain(arguments: argparse.Namespace) -> int:
-    from ich3d.core.errors import DataError
-    from ich3d.core.labels import place_of
-    from ich3d.explain import explain, pick_slice
-    from ich3d.pipeline import load_model
-    from ich3d.pipeline.predict import predict_one
-    from ich3d.report.explanation import sentence, write_explanation
-
-    if arguments.out.exists() and not arguments.out.is_dir():
-        raise DataError(f"{arguments.out} is no folder")
-    place_of(arguments.label)
-    model = load_model(arguments.model)
-    prediction = predict_one(model, arguments.path, arguments.series, bars)
-    for item in prediction.rejected:
-        print(f"{item.subject}: {item.detail}", file=sys.stderr)
-    if not prediction.series:
-        print(f"ich3d: no head CT volume was found in {arguments.path}", file=sys.stderr)
-        return REJECTED
-    (series,) = prediction.series
-    found = explain(model, series, pick_slice(series, arguments.slice, arguments.label), arguments.label)
-    print(*write_explanation(found, arguments.out), sentence(found), sep="\n")
-    return _after(len(prediction.rejected))
-
-
-def _after(rejected: int) -> int:
-    return REJECTED if rejected else OK
-
-
-def _count_rejected(path: Path) -> int:
-    with path.open() as rows:
-        return sum(1 for _ in rows) - 1

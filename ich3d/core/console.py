@@ -6,6 +6,7 @@ Only the doors (the command line, scripts, notebooks) set this up; rooms log and
 import logging
 import sys
 from collections.abc import Iterable, Mapping
+from io import TextIOWrapper
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -45,6 +46,12 @@ def _plain(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def escape_what_stdout_lacks() -> None:
+    """Let characters that the terminal's encoding does not have be printed as their escapes."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def log_to_stderr(verbose: int = 0) -> None:

@@ -22,7 +22,8 @@ Vector3 = tuple[float, float, float]
 
 
 class SliceKey(NamedTuple):
-    """What names a slice: its SOPInstanceUID, its frame (None in a single-frame file), its path."""
+    """What names a slice: its SOPInstanceUID, its frame (None in a single-frame file), its path below the
+    searched folder."""
 
     sop_uid: str
     frame: int | None
@@ -41,7 +42,8 @@ class Reason:
 class Rejected:
     """Something that should have been a volume, or part of one, and is not. A value, not an error.
 
-    `subject` is a path relative to the searched folder, or a volume_id; `paths` all files it takes along.
+    `subject` is a path relative to the searched folder, or a volume_id; `paths` all files it takes along,
+    relative to that folder as well.
     """
 
     subject: str
@@ -60,15 +62,15 @@ class LeftOut:
 
 
 class FileRef(NamedTuple):
-    """Where the bytes of a file lie: on disk at `path`, or in the zip there, as its `member`."""
+    """Where the bytes of a file lie: on disk at `path`, or in the zip there, as its `member`.
+
+    `name` is what sentences and tables call it: its place below the searched folder, with forward slashes;
+    a member lies in its zip as in a folder.
+    """
 
     path: Path
+    name: str
     member: str = ""
-
-    @property
-    def name(self) -> Path:
-        """The path that sentences and tables show: a member lies in its zip as in a folder."""
-        return self.path / self.member.lstrip("/") if self.member else self.path
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,13 @@ class SliceHeader:
 
     @property
     def path(self) -> Path:
-        """What sentences and tables call the file; `file` says where its bytes are."""
-        return self.file.name
+        """Where the file lies; a member lies in its zip as in a folder, `file` says where its bytes are."""
+        return self.file.path / self.file.member.lstrip("/")
+
+    @property
+    def name(self) -> str:
+        """What sentences call the slice: its file, and its frame in a multi-frame file."""
+        return self.file.name if self.frame is None else f"{self.file.name} frame {self.frame}"
 
 
 @dataclass(frozen=True)
@@ -133,6 +140,11 @@ class Series:
     def __len__(self) -> int:
         return len(self.headers)
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The names of its files, each once, in the order of the slices."""
+        return tuple(dict.fromkeys(header.file.name for header in self.headers))
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -152,7 +164,7 @@ class Volume:
 
     @property
     def keys(self) -> tuple[SliceKey, ...]:
-        return tuple(SliceKey(h.sop_uid, h.frame, str(h.path)) for h in self.series.headers)
+        return tuple(SliceKey(h.sop_uid, h.frame, h.file.name) for h in self.series.headers)
 
 
 @dataclass(frozen=True)

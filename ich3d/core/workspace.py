@@ -119,7 +119,7 @@ def read_json(path: Path) -> Any:
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     with replacing(path) as partial:
-        table.to_csv(partial, index=False, lineterminator="\n")
+        table.to_csv(partial, index=False, lineterminator="\n", errors="backslashreplace")
 
 
 def read_csv(path: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:

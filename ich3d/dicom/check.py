@@ -1,14 +1,14 @@
 """What only pixels tell of an index: slices that do not decode, HU that were clipped or mended."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from ich3d.core.codes import Code
 from ich3d.core.types import FileRef, LeftOut, Reason, Rejected, Series
 from ich3d.dicom.index import Index
 from ich3d.dicom.pixels import read_each
-from ich3d.dicom.series import relative, without
+from ich3d.dicom.series import without
 from ich3d.dicom.volume import load_volume
 
 Progress = Callable[[Iterable[Series]], Iterable[Series]]
@@ -32,6 +32,17 @@ def check_pixels(found: Index, progress: Progress = iter) -> Index:
     return replace(found, series=series, rejected=tuple(rejected))
 
 
+def check_siblings(found: Index, progress: Progress = iter) -> Index:
+    """`found` without the volumes that `check_pixels` would reject together with another one of their
+    SeriesInstanceUID: for doors that read each volume by itself. Only such series are read."""
+    volumes = Counter(one.series_uid for one in found.series)
+    siblings = tuple(one for one in found.series if volumes[one.series_uid] > 1)
+    checked = check_pixels(replace(found, series=siblings), progress)
+    gone = {item.subject for item in checked.rejected}
+    series = tuple(one for one in found.series if one.series_uid not in gone)
+    return replace(found, series=series, rejected=checked.rejected)
+
+
 def leave_out_undecodable(found: Index, progress: Progress = iter) -> Index:
     """`found` without the slices whose pixels cannot be had, which each series then tells of. A series of
     which no slice can be had stays as it is, for `check_pixels` to reject."""
@@ -46,25 +57,22 @@ def leave_out_undecodable(found: Index, progress: Progress = iter) -> Index:
         if not problems or len(problems) == len(one):
             series.append(one)
             continue
-        series.append(without(one, problems, found.root))
+        series.append(without(one, problems))
         gone |= {header.file: problem for header, problem in problems.items()}
-    left_out = [*found.left_out, *_left_out(gone, series, found.root)]
+    left_out = [*found.left_out, *_left_out(gone, series)]
     left_out.sort(key=lambda item: item.paths)
     return replace(found, series=tuple(series), left_out=tuple(left_out))
 
 
 def _with_its_series(item: Rejected, series_uid: str, found: Index) -> Rejected:
     """`item` with the files of all volumes of its SeriesInstanceUID."""
-    headers = [header for one in found.series if one.series_uid == series_uid for header in one.headers]
-    paths = dict.fromkeys(relative(header.path, found.root) for header in headers)
+    paths = dict.fromkeys(path for one in found.series if one.series_uid == series_uid for path in one.paths)
     return replace(item, subject=series_uid, paths=tuple(paths))
 
 
-def _left_out(gone: dict[FileRef, str], series: list[Series], root: Path) -> list[LeftOut]:
+def _left_out(gone: dict[FileRef, str], series: list[Series]) -> list[LeftOut]:
     """The files in `gone` of which no frame is used any more, in whatever volume."""
     used = {header.file for one in series for header in one.headers}
     return [
-        LeftOut((relative(file.name, root),), Code.UNDECODABLE, problem)
-        for file, problem in gone.items()
-        if file not in used
+        LeftOut((file.name,), Code.UNDECODABLE, problem) for file, problem in gone.items() if file not in used
     ]

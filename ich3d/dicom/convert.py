@@ -19,14 +19,20 @@ import SimpleITK as sitk
 
 from ich3d.core.codes import Code
 from ich3d.core.types import Reason, Rejected, Series, Volume
+from ich3d.core.words import counted
 from ich3d.core.workspace import replacing
+from ich3d.dicom.elements import tag_text
 from ich3d.dicom.pixels import AIR_HU
-from ich3d.dicom.series import STEP_TOLERANCE, STEP_TOLERANCE_MM, normal
+from ich3d.dicom.series import STEP_TOLERANCE, STEP_TOLERANCE_MM, normal, rejected
 from ich3d.dicom.volume import load_volume
 
 LARGEST_GROWTH: Final = 8
 """How many times its own voxels a deskewed volume may take. A tilt of 30 degrees or a missing third takes
 less than twice; slices that are scattered about would fill the memory with air."""
+
+LONGEST_NAME: Final = 255 - len(".nii.gz") - len("..partial")
+"""Of a volume's file without its extension: file systems take 255 bytes, and it is first written beside its
+place under a longer name. UIDs by the rules have at most 64 (PS3.5 9.1)."""
 
 _LPS_TO_RAS: Final = np.diag((-1.0, -1.0, 1.0, 1.0))
 _COMPRESSION: Final = 3
@@ -57,7 +63,7 @@ def as_acquired(volume: Volume) -> Grid | Rejected:
     """The slices as they are. Rejected where no one affine puts every slice in its place."""
     problem = _no_affine(volume)
     if problem is not None:
-        return _rejected(volume.series, problem)
+        return rejected(volume.series, problem)
     assert volume.affine_mm is not None
     return Grid(volume.hu, volume.affine_mm, volume.reasons)
 
@@ -71,7 +77,7 @@ def deskewed(volume: Volume) -> Grid | Rejected:
     """
     series = volume.series
     if series.spacing_mm is None:
-        return _rejected(series, _single(series))
+        return rejected(series, _single(series))
     place_mm, axes = _places(series)
     between_rows, between_columns = series.headers[0].pixel_spacing_mm
     steps = np.array((between_columns, between_rows, series.spacing_mm))
@@ -83,7 +89,7 @@ def deskewed(volume: Volume) -> Grid | Rejected:
     n_planes = 1 + round(extent[2])
     if n_planes * size[0] * size[1] > LARGEST_GROWTH * volume.hu.size:
         detail = f"its {n_slices} slices would take {n_planes} planes of {size[1]} x {size[0]}"
-        return _rejected(series, Reason(Code.IRREGULAR_SPACING, f"{series.volume_id}: {detail}"))
+        return rejected(series, Reason(Code.IRREGULAR_SPACING, f"{series.volume_id}: {detail}"))
     affine = np.eye(4)
     affine[:3, :3] = axes * steps
     affine[:3, 3] = axes @ corner_mm
@@ -95,15 +101,20 @@ def convert(
 ) -> Converted | Rejected:
     """Write `series` as `<volume_id>.nii.gz` into `folder`, placed by `as_acquired` or `deskewed`.
 
-    Rejected where its pixels cannot be read or `place` finds no grid for it; then no file is written.
+    Rejected where its UID is too long for a name, its pixels cannot be read or `place` finds no grid; then
+    no file is written. Of several volumes of one SeriesInstanceUID, `ich3d.dicom.check.check_siblings` tells
+    whether all stand.
     """
+    name = quote(series.volume_id, safe="")  # a foreign UID may hold a slash
+    if len(name) > LONGEST_NAME:
+        return rejected(series, _too_long(series))
     volume = load_volume(series)
     if isinstance(volume, Rejected):
         return volume
     grid = place(volume)
     if isinstance(grid, Rejected):
         return grid
-    path = folder / f"{quote(series.volume_id, safe='')}.nii.gz"  # a foreign UID may hold a slash
+    path = folder / f"{name}.nii.gz"
     write_nifti(grid, path)
     n_slices, rows, columns = grid.hu.shape
     return Converted(path, (n_slices, rows, columns), grid.reasons)
@@ -134,13 +145,19 @@ def _no_affine(volume: Volume) -> Reason | None:
     worst = int(np.argmax(stray))
     if stray[worst] <= max(STEP_TOLERANCE_MM, STEP_TOLERANCE * series.spacing_mm):
         return None
-    detail = f"{series.headers[worst].path.name} lies {stray[worst]:.2f} mm off the line of the others"
+    detail = f"{series.headers[worst].name} lies {stray[worst]:.2f} mm off the line of the others"
     return Reason(Code.IRREGULAR_SPACING, f"{detail}: the volume is written only with --deskew")
 
 
 def _single(series: Series) -> Reason:
-    name = series.headers[0].path.name
+    name = series.headers[0].name
     return Reason(Code.SINGLE_SLICE, f"{name} is the only slice of its series, which gives no step")
+
+
+def _too_long(series: Series) -> Reason:
+    subject = f"{series.headers[0].name}: {tag_text('SeriesInstanceUID')}"
+    detail = f"has {counted(len(series.series_uid), 'character')}, too many for the name of a file"
+    return Reason(Code.NO_UID, f"{subject} {detail}")
 
 
 def _places(series: Series) -> tuple[np.ndarray, np.ndarray]:
@@ -189,8 +206,3 @@ def _resampled(volume: Volume) -> tuple[Reason, ...]:
 def _whole(pixels: float) -> int:
     """Whole pixels that hold `pixels`; positions written to a few decimals may err by a hundredth."""
     return ceil(pixels - 0.01)
-
-
-def _rejected(series: Series, reason: Reason) -> Rejected:
-    paths = tuple(header.path.as_posix() for header in series.headers)
-    return Rejected(series.volume_id, reason.code, reason.detail, paths)

@@ -13,6 +13,7 @@ from typing import Final
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from ich3d.core.codes import Code
+from ich3d.core.words import counted
 
 PIXEL_DATA: Final = 0x7FE00010
 TAGS: Final = {
@@ -110,7 +111,7 @@ class Elements:
         if parts == [""]:
             raise Refusal(code, f"{tag_text(keyword)} is empty")
         if len(parts) != count:
-            raise Refusal(code, f"{tag_text(keyword)} holds {len(parts)} values and not {count}")
+            raise Refusal(code, f"{tag_text(keyword)} holds {counted(len(parts), 'value')} and not {count}")
         try:
             values = tuple(float(part.replace("_", "?")) for part in parts)  # Python reads 1_0 as ten
         except ValueError:

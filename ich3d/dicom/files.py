@@ -46,12 +46,12 @@ def without_repeats(files: Sequence[Path]) -> list[Path]:
     return list(real.values())
 
 
-def members(path: Path) -> list[FileRef]:
-    """The files in the zip at `path`; of several under one name the last, as unpacking would leave it.
+def members(file: FileRef) -> list[FileRef]:
+    """The files in the zip `file`; of several under one name the last, as unpacking would leave it.
     OSError where it is no whole zip."""
     with _zip_errors():
-        names = {info.filename for info in _archive(path).infolist() if not info.is_dir()}
-    return [FileRef(path, name) for name in sorted(names)]
+        names = {info.filename for info in _archive(file.path).infolist() if not info.is_dir()}
+    return [FileRef(file.path, f"{file.name}/{name.lstrip('/')}", name) for name in sorted(names)]
 
 
 @contextmanager

@@ -3,32 +3,29 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Final
 
 from ich3d.core.codes import Code
 from ich3d.core.types import FileRef, LeftOut, Reason, Rejected, Series, SliceHeader
+from ich3d.core.words import counted
 from ich3d.dicom.elements import tag_text
 from ich3d.dicom.header import Flawed, Slices
-from ich3d.dicom.series import incomplete, name_of, order, project, relative
+from ich3d.dicom.series import incomplete, order, project
 from ich3d.dicom.stacks import (
     CLEAN_STACK,
     MARKS,
     Compare,
     Stack,
     Twin,
+    differences,
     interleaved,
     not_judged,
     same_slice,
     stacks,
 )
+from ich3d.dicom.strays import told_of_strays
 from ich3d.dicom.write import uid
-
-SPACING_TOLERANCE: Final = 1e-3
-"""Largest relative difference of PixelSpacing within one volume."""
-
-ORIENTATION_TOLERANCE: Final = 1e-3
-"""Largest difference of one ImageOrientationPatient component within one volume."""
 
 _NAMED: Final = 5
 
@@ -55,37 +52,38 @@ class Sorted:
     rejected: tuple[Rejected, ...] = ()
 
 
-def sort_out(found: Sequence[Slices | Flawed], root: Path, policy: Policy) -> Sorted:
-    """Every file of `found` in a series, left out as a copy, or rejected; names are relative to `root`.
+def sort_out(found: Sequence[Slices | Flawed], policy: Policy) -> Sorted:
+    """Every file of `found` in a series, left out as a copy, or rejected.
 
     One SeriesInstanceUID is one series; files that name none are one series a folder, and folders of the
-    same slices are copies of one.
+    same slices are copies of one. One series is one patient's: another PatientID, or a file without one
+    among files that have it, rejects the series, for nobody can tell whose it is.
     """
-    series: dict[str | Path, list[SliceHeader | Flawed]] = defaultdict(list)
+    series: dict[str | PurePosixPath, list[SliceHeader | Flawed]] = defaultdict(list)
     alone = []
     for item in sorted(found, key=lambda item: _file(item).name):
         slices = (item,) if isinstance(item, Flawed) else item
         series_uid = slices[0].series_uid
         if isinstance(item, Flawed) and series_uid is None:
-            alone.append(_rejected_alone(item, root))
+            alone.append(_rejected_alone(item))
         else:
-            series[series_uid or _file(item).name.parent].extend(slices)
-    results = [_one_series(slices, root, policy) for slices in _without_copies(series)]
+            series[series_uid or _folder(_file(item))].extend(slices)
+    results = [_one_series(slices, policy) for slices in _without_copies(series)]
     return Sorted(
-        tuple(series for result in results for series in result.series),
+        told_of_strays([series for result in results for series in result.series]),
         tuple(left_out for result in results for left_out in result.left_out),
         (*alone, *(rejected for result in results for rejected in result.rejected)),
     )
 
 
 def _without_copies(
-    series: Mapping[str | Path, list[SliceHeader | Flawed]],
+    series: Mapping[str | PurePosixPath, list[SliceHeader | Flawed]],
 ) -> list[list[SliceHeader | Flawed]]:
     """The files of each series; folders whose files name no series and hold the same slices together."""
-    together: dict[str | Path, list[SliceHeader | Flawed]] = defaultdict(list)
+    together: dict[str | PurePosixPath, list[SliceHeader | Flawed]] = defaultdict(list)
     for name, items in series.items():
         headers = [item for item in items if isinstance(item, SliceHeader)]
-        together[_made_up_uid(headers) if isinstance(name, Path) and headers else name].extend(items)
+        together[_made_up_uid(headers) if isinstance(name, PurePosixPath) and headers else name].extend(items)
     return list(together.values())
 
 
@@ -93,53 +91,62 @@ def _file(item: Slices | Flawed) -> FileRef:
     return item.file if isinstance(item, Flawed) else item[0].file
 
 
-def _rejected_alone(item: Flawed, root: Path) -> Rejected:
-    return Rejected(_name(item, root), item.code, _told(item, root), (_name(item, root),))
+def _folder(file: FileRef) -> PurePosixPath:
+    return PurePosixPath(file.name).parent
 
 
-def _name(item: Flawed, root: Path) -> str:
-    return relative(item.file.name, root)
+def _rejected_alone(item: Flawed) -> Rejected:
+    return Rejected(item.file.name, item.code, _told(item), (item.file.name,))
 
 
-def _told(item: Flawed, root: Path) -> str:
-    return f"{_name(item, root)}: {item.problem}"
+def _told(item: Flawed) -> str:
+    return f"{item.file.name}: {item.problem}"
 
 
-def _one_series(items: list[SliceHeader | Flawed], root: Path, policy: Policy) -> Sorted:
+def _one_series(items: list[SliceHeader | Flawed], policy: Policy) -> Sorted:
     flawed = [item for item in items if isinstance(item, Flawed)]
     headers = [item for item in items if isinstance(item, SliceHeader)]
     if flawed and not (policy.lenient and headers):
-        more = f"; {len(flawed) - 1} more files are flawed" if len(flawed) > 1 else ""
-        return _reject(items, root, flawed[0].code, _told(flawed[0], root) + more)
-    result = _sound_series(headers, root, policy.compare)
+        return _reject(items, flawed[0].code, _told(flawed[0]) + _more(flawed))
+    result = _sound_series(headers, policy.compare)
     if not flawed:
         return result
-    gone = tuple(LeftOut((_name(item, root),), item.code, _told(item, root)) for item in flawed)
-    reason = incomplete([item.detail for item in gone])
+    reason = incomplete([_told(item) for item in flawed])
     series = tuple(replace(one, reasons=(*one.reasons, reason)) for one in result.series)
-    return Sorted(series, (*result.left_out, *gone), result.rejected)
+    sound = {header.file for header in headers}
+    gone = {item.file: item for item in reversed(flawed) if item.file not in sound}
+    left_out = [LeftOut((item.file.name,), item.code, _told(item)) for item in gone.values()]
+    return Sorted(series, (*result.left_out, *left_out), result.rejected)
 
 
-def _sound_series(headers: list[SliceHeader], root: Path, compare: Compare) -> Sorted:
+def _more(flawed: Sequence[Flawed]) -> str:
+    """How many files, or frames of the only file, are flawed beside the first."""
+    n_files = len({item.file for item in flawed})
+    if n_files > 1:
+        return f"; {counted(n_files - 1, 'more file')} with flaws"
+    return f"; {counted(len(flawed) - 1, 'more frame')} with flaws" if len(flawed) > 1 else ""
+
+
+def _sound_series(headers: list[SliceHeader], compare: Compare) -> Sorted:
     if len({header.patient_id for header in headers}) > 1:
-        return _reject(headers, root, Code.MIXED_PATIENTS, _two_patients(headers, root))
+        return _reject(headers, Code.MIXED_PATIENTS, _two_patients(headers))
     found: list[Stack] = []
     for group in _groups(headers):
-        match stacks(group, root, compare):
+        match stacks(group, compare):
             case Reason(code, detail):
-                return _reject(headers, root, code, detail)
+                return _reject(headers, code, detail)
             case list(inner):
                 found += inner
     if len(found) > 1 and not all(stack.is_clean for stack in found):
-        return _reject(headers, root, Code.MIXED_GEOMETRY, _odd_slices(found, root))
-    return _volumes(found, root)
+        return _reject(headers, Code.MIXED_GEOMETRY, _odd_slices(found))
+    return _volumes(found)
 
 
-def _volumes(found: list[Stack], root: Path) -> Sorted:
+def _volumes(found: list[Stack]) -> Sorted:
     """The ordered series of each stack, numbered by lowest position where there are several."""
     found = sorted(found, key=lambda stack: (float(project(stack.slices)[0]), stack.slices[0].sop_uid))
     headers = [header for stack in found for header in stack.slices]
-    reasons = [*_unnamed(headers, root), *_several(found), *_repeated(headers, root)]
+    reasons = [*_unnamed(headers), *_several(found), *_repeated(headers)]
     series_uid = headers[0].series_uid or _made_up_uid(
         [*headers, *(twin.header for stack in found for twin in stack.twins)]
     )
@@ -149,9 +156,9 @@ def _volumes(found: list[Stack], root: Path) -> Sorted:
         if not headers[0].series_uid:
             slices = tuple(replace(header, series_uid=series_uid) for header in slices)
         volume_id = f"{series_uid}-{number}" if len(found) > 1 else series_uid
-        own = (*reasons, *_remarks(stack, {header.file for header in headers}, root))
-        series.append(order(slices, volume_id, root, own))
-    return Sorted(tuple(series), tuple(_left_out(found, root)))
+        own = (*reasons, *_remarks(stack, {header.file for header in headers}))
+        series.append(order(slices, volume_id, own))
+    return Sorted(tuple(series), tuple(_left_out(found)))
 
 
 def _made_up_uid(headers: Sequence[SliceHeader]) -> str:
@@ -161,10 +168,10 @@ def _made_up_uid(headers: Sequence[SliceHeader]) -> str:
     return uid("series", *patients, *studies, *sorted({header.sop_uid for header in headers}))
 
 
-def _unnamed(headers: list[SliceHeader], root: Path) -> list[Reason]:
+def _unnamed(headers: list[SliceHeader]) -> list[Reason]:
     if headers[0].series_uid:
         return []
-    folder = relative(headers[0].path.parent, root)
+    folder = _folder(headers[0].file)
     detail = f"{folder}: {tag_text('SeriesInstanceUID')} is missing, the folder is one series"
     return [Reason(Code.NO_SERIES_UID, detail)]
 
@@ -177,19 +184,19 @@ def _several(found: list[Stack]) -> list[Reason]:
     return [Reason(Code.SEVERAL_VOLUMES, f"{tag_text('SeriesInstanceUID')} holds {what}")]
 
 
-def _repeated(headers: list[SliceHeader], root: Path) -> list[Reason]:
+def _repeated(headers: list[SliceHeader]) -> list[Reason]:
     """A warning where two files have one SOPInstanceUID: at different positions, both are used."""
     first: dict[str, SliceHeader] = {}
     for header in headers:
         other = first.setdefault(header.sop_uid, header)
         if other.file != header.file:
-            names = f"{name_of(other, root)} and {name_of(header, root)}"
+            names = f"{other.name} and {header.name}"
             detail = f"{names} have one {tag_text('SOPInstanceUID')} at different positions"
             return [Reason(Code.REPEATED_SOP_UID, detail)]
     return []
 
 
-def _remarks(stack: Stack, used: set[FileRef], root: Path) -> list[Reason]:
+def _remarks(stack: Stack, used: set[FileRef]) -> list[Reason]:
     """What is odd about how a stack came to be: marks that run to and fro along it, twins that were not
     judged, and frames that were taken out of a file whose other frames are used."""
     found = []
@@ -199,23 +206,21 @@ def _remarks(stack: Stack, used: set[FileRef], root: Path) -> list[Reason]:
             found.append(Reason(Code.INTERLEAVED, detail))
     for twin in stack.twins:
         if twin.code is Code.SAME_POSITION or twin.header.file in used:
-            found.append(Reason(twin.code, _about(twin, root)))
+            found.append(Reason(twin.code, _about(twin)))
     return found
 
 
-def _left_out(found: list[Stack], root: Path) -> list[LeftOut]:
+def _left_out(found: list[Stack]) -> list[LeftOut]:
     """The files of which no slice is used, because other slices stand for them."""
     used = {header.file for stack in found for header in stack.slices}
     twins = {twin.header.file: twin for stack in found for twin in stack.twins}
     return [
-        LeftOut((relative(file.name, root),), twin.code, _about(twin, root))
-        for file, twin in twins.items()
-        if file not in used
+        LeftOut((file.name,), twin.code, _about(twin)) for file, twin in twins.items() if file not in used
     ]
 
 
-def _about(twin: Twin, root: Path) -> str:
-    name, kept = name_of(twin.header, root), name_of(twin.kept, root)
+def _about(twin: Twin) -> str:
+    name, kept = twin.header.name, twin.kept.name
     if twin.code is Code.DUPLICATE:
         return f"{name}: a copy of {kept}"
     return f"{name}: at the position of {kept}, pixels not compared"
@@ -226,7 +231,7 @@ def _groups(headers: list[SliceHeader]) -> list[list[SliceHeader]]:
     groups: list[list[SliceHeader]] = []
     for header in sorted(headers, key=lambda h: (h.sop_uid, h.position_mm)):
         for group in groups:
-            if not any(_geometry(group[0], header).values()):
+            if not any(differences(group[0], header).values()):
                 group.append(header)
                 break
         else:
@@ -234,46 +239,38 @@ def _groups(headers: list[SliceHeader]) -> list[list[SliceHeader]]:
     return groups
 
 
-def _geometry(a: SliceHeader, b: SliceHeader) -> dict[str, bool]:
-    """Which attributes keep two slices out of one volume."""
-    spacing = zip(a.pixel_spacing_mm, b.pixel_spacing_mm, strict=True)
-    turn = zip((*a.row_dir, *a.col_dir), (*b.row_dir, *b.col_dir), strict=True)
-    return {
-        "StudyInstanceUID": a.study_uid != b.study_uid,
-        "Rows": a.rows != b.rows,
-        "Columns": a.columns != b.columns,
-        "PixelSpacing": any(abs(p / q - 1) > SPACING_TOLERANCE for p, q in spacing),
-        "ImageOrientationPatient": any(abs(p - q) > ORIENTATION_TOLERANCE for p, q in turn),
-        "FrameType": a.frame_type != b.frame_type,
-    }
-
-
 def _difference(a: SliceHeader, b: SliceHeader) -> str:
     """The first attribute in which two slices of different stacks differ."""
     marks = {keyword: mark(a) != mark(b) for keyword, mark in MARKS.items()}
-    return next(keyword for keyword, differs in (_geometry(a, b) | marks).items() if differs)
+    return next(keyword for keyword, differs in (differences(a, b) | marks).items() if differs)
 
 
-def _two_patients(headers: list[SliceHeader], root: Path) -> str:
+def _two_patients(headers: list[SliceHeader]) -> str:
     other = next(header for header in headers if header.patient_id != headers[0].patient_id)
-    names = f"{relative(headers[0].path, root)} and {relative(other.path, root)}"
+    nameless = [header for header in (headers[0], other) if not header.patient_id]
+    if nameless:
+        return (
+            f"{nameless[0].file.name}: {tag_text('PatientID')} is missing, other files of the series have one"
+        )
+    names = f"{headers[0].file.name} and {other.file.name}"
     return f"{names} share {tag_text('SeriesInstanceUID')} but differ in {tag_text('PatientID')}"
 
 
-def _odd_slices(found: list[Stack], root: Path) -> str:
+def _odd_slices(found: list[Stack]) -> str:
     """Names the slices outside the largest stack, and what sets them apart."""
     largest, *others = sorted(found, key=lambda stack: -len(stack.slices))
     odd = [header for stack in others for header in stack.slices]
-    names = sorted(name_of(header, root) for header in odd)
+    names = sorted(header.name for header in odd)
     named = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
     keyword = _difference(largest.slices[0], odd[0])
+    others_of = f"{counted(len(largest.slices), 'other slice')} of the series"
     return (
-        f"{named}: {tag_text(keyword)} differs from that of {len(largest.slices)} others of the series, "
-        f"and these are not regular stacks of at least {CLEAN_STACK} each"
+        f"{named}: {tag_text(keyword)} differs from that of {others_of}, "
+        f"which leaves no regular stacks of at least {CLEAN_STACK} slices each"
     )
 
 
-def _reject(items: Sequence[SliceHeader | Flawed], root: Path, code: Code, detail: str) -> Sorted:
-    subject = items[0].series_uid or relative(items[0].file.name.parent, root)
-    paths = dict.fromkeys(relative(item.file.name, root) for item in items)
+def _reject(items: Sequence[SliceHeader | Flawed], code: Code, detail: str) -> Sorted:
+    subject = items[0].series_uid or str(_folder(items[0].file))
+    paths = dict.fromkeys(item.file.name for item in items)
     return Sorted(rejected=(Rejected(subject, code, detail, tuple(paths)),))

@@ -1,7 +1,6 @@
 """One DICOM file to the headers of its slices, or to the reason why it has none. Pixels are measured,
 not read."""
 
-import math
 import struct
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
@@ -17,18 +16,18 @@ from pydicom.uid import (
 )
 
 from ich3d.core.codes import Code
-from ich3d.core.types import FileRef, SliceHeader, Vector3
+from ich3d.core.types import FileRef, SliceHeader
+from ich3d.core.words import counted
+from ich3d.dicom.attributes import grey_image, slice_header
 from ich3d.dicom.elements import Elements, Refusal, tag_text
 from ich3d.dicom.files import ZIP_STARTS, is_regular, opened
 from ich3d.dicom.parse import parse
+from ich3d.dicom.remarks import unremarked
 from ich3d.dicom.skim import skimmed
 
-UNIT_TOLERANCE: Final = 1e-2
-"""How far ImageOrientationPatient may be from two perpendicular unit vectors before it is refused: files
-that round to two decimals (0.98, -0.19) are common."""
-
-SMALLEST_PIXEL_MM: Final = 1e-3
-"""No CT resolves a thousandth of a millimetre; a smaller PixelSpacing is damage."""
+_EMPTY_PREAMBLE: Final = bytes(128)
+_PREFIX: Final = b"DICM"
+"""How a DICOM file begins: 128 bytes for any use, and four that name the format (PS3.10 7.1)."""
 
 _BEGINNING: Final = 8192
 """The bytes of a file that hold an ordinary header; a buffered file reads as many at once."""
@@ -51,8 +50,8 @@ class Foreign:
 
 @dataclass(frozen=True)
 class Flawed:
-    """A file that should be a slice and is not. `series_uid` ties it to a series: empty where the file
-    is whole but names none, None where the file ends before it could."""
+    """A file, or a frame of one, that should be a slice and is not. `series_uid` ties it to a series: empty
+    where the file is whole but names none, None where the file ends before it could."""
 
     file: FileRef
     code: Code
@@ -67,12 +66,12 @@ class Zip:
     file: FileRef
 
 
-Slices = tuple[SliceHeader, ...]
-"""The headers of one file: one, or one a frame."""
+Slices = tuple[SliceHeader | Flawed, ...]
+"""The slices of one file: one, or one a frame, of which some may be flawed."""
 
 
 def read_file(file: FileRef) -> Slices | Foreign | Flawed | Zip:
-    """The slice headers of one file, or why it has none."""
+    """The slices of one file, or why it has none."""
     try:
         if not is_regular(file.path):
             return Foreign(file, Code.NOT_DICOM, "not a regular file")
@@ -86,9 +85,12 @@ def _read(stream: BinaryIO, size: int, file: FileRef) -> Slices | Foreign | Flaw
     if size == 0:
         return Flawed(file, Code.EMPTY_FILE, "the file is empty", None)
     beginning = stream.read(_BEGINNING)
-    if beginning[128:132] != b"DICM" and beginning[:4] in ZIP_STARTS:
+    if beginning[128:132] != _PREFIX and beginning[:4] in ZIP_STARTS:
         return Foreign(file, Code.NOT_DICOM, "a zip within a zip") if file.member else Zip(file)
-    if not _starts_as_dicom(beginning[:132], size):
+    if not _starts_as_dicom(beginning, size):
+        problem = _spoilt_start(beginning, size)
+        if problem:
+            return Flawed(file, Code.UNREADABLE, problem, None)
         return Foreign(file, Code.NOT_DICOM, "not a DICOM file")
     try:
         elements = skimmed(beginning) or _parsed(stream)
@@ -110,17 +112,25 @@ def _parsed(stream: BinaryIO) -> Elements:
 
 
 def _starts_as_dicom(start: bytes, size: int) -> bool:
-    """Whether a file of `size` bytes has the DICM prefix (PS3.10 7.1) or, without one, begins like a data
-    set: an element of group 0002 or 0008 that fits into the file."""
-    if start[128:] == b"DICM":
-        return True
-    if len(start) < 132:
-        return False
-    return any(_is_first_element(start, size, order) for order in "<>")
+    """Whether a file of `size` bytes has the DICM prefix or, without one, begins like a data set: an element
+    of group 0002 or 0008 that fits into the file."""
+    return start[128:132] == _PREFIX or any(_is_first_element(start, size, order) for order in "<>")
+
+
+def _spoilt_start(start: bytes, size: int) -> str:
+    """What is wrong with a file that begins with the preamble that most writers leave empty, and yet lacks
+    the prefix; nothing where the file is something else."""
+    if size < len(_EMPTY_PREAMBLE + _PREFIX) and (_EMPTY_PREAMBLE + _PREFIX).startswith(start):
+        return "the file ends within its preamble"
+    if start.startswith(_EMPTY_PREAMBLE) and _is_first_element(start[132:], size, "<"):
+        return "the DICM prefix after its preamble is damaged"
+    return ""
 
 
 def _is_first_element(start: bytes, size: int, order: str) -> bool:
-    group, element, length = struct.unpack(f"{order}HHI", start[:8])
+    if len(start) < 8:
+        return False
+    group, element, length = struct.unpack_from(f"{order}HHI", start)
     if group not in (0x0002, 0x0008) or element > 0x0100:
         return False
     vr = start[4:6]
@@ -154,16 +164,17 @@ def _slice_headers(elements: Elements, stream: BinaryIO, size: int, file: FileRe
     if not elements.text("Modality") and not elements.sop_class:
         raise Refusal(Code.UNREADABLE, f"{tag_text('Modality')} is missing")
     n_frames = _count_frames(elements)
+    slices: Slices
     if not elements.frames:
-        headers = [_slice_header(elements, file)]
+        slices = (slice_header(elements, file),)
     elif n_frames == 1:
-        headers = [_slice_header(_frame(elements, 0), file)]
+        slices = (slice_header(_frame(elements, 0), file),)
     else:
-        headers = [_numbered(elements, number, file) for number in range(1, n_frames + 1)]
-    first = headers[0]
-    expected = first.rows * first.columns * elements.whole("BitsAllocated") // 8
+        slices = tuple(_numbered(elements, number, file) for number in range(1, n_frames + 1))
+    rows, columns, _ = grey_image(elements)
+    expected = rows * columns * elements.whole("BitsAllocated") // 8
     _require_pixels(elements, stream, size, n_frames * expected)
-    return tuple(headers)
+    return slices
 
 
 def _count_frames(elements: Elements) -> int:
@@ -175,7 +186,7 @@ def _count_frames(elements: Elements) -> int:
         raise Refusal(
             Code.UNREADABLE,
             f"{tag_text('NumberOfFrames')} is {int(text)}, but "
-            f"{tag_text('PerFrameFunctionalGroupsSequence')} holds {len(elements.frames)} items",
+            f"{tag_text('PerFrameFunctionalGroupsSequence')} holds {counted(len(elements.frames), 'item')}",
         )
     return int(text)
 
@@ -184,94 +195,12 @@ def _frame(elements: Elements, index: int) -> Elements:
     return replace(elements, values={**elements.values, **elements.frames[index]})
 
 
-def _numbered(elements: Elements, number: int, file: FileRef) -> SliceHeader:
+def _numbered(elements: Elements, number: int, file: FileRef) -> SliceHeader | Flawed:
     try:
-        return replace(_slice_header(_frame(elements, number - 1), file), frame=number)
+        return replace(slice_header(_frame(elements, number - 1), file), frame=number)
     except Refusal as refusal:
-        raise Refusal(refusal.code, f"frame {number}: {refusal}") from None
-
-
-def _slice_header(elements: Elements, file: FileRef) -> SliceHeader:
-    rows, columns, bits_stored = _grey_image(elements)
-    x, y, z = elements.numbers("ImagePositionPatient", 3, Code.NO_POSITION)
-    row_dir, col_dir = _directions(elements)
-    return SliceHeader(
-        file=file,
-        sop_uid=elements.text("SOPInstanceUID"),
-        series_uid=elements.text("SeriesInstanceUID"),
-        study_uid=elements.text("StudyInstanceUID"),
-        patient_id=elements.patient_id,
-        position_mm=(x, y, z),
-        row_dir=row_dir,
-        col_dir=col_dir,
-        pixel_spacing_mm=_pixel_spacing(elements),
-        rows=rows,
-        columns=columns,
-        slope=_slope(elements),
-        intercept=elements.numbers("RescaleIntercept", 1, Code.NO_RESCALE)[0],
-        bits_stored=bits_stored,
-        signed=elements.whole("PixelRepresentation") == 1,
-        image_type=elements.text("ImageType"),
-        frame_type=elements.text("FrameType"),
-        kernel=elements.text("ConvolutionKernel"),
-        acquisition=_acquisition(elements),
-        transfer_syntax=elements.transfer_syntax,
-    )
-
-
-def _acquisition(elements: Elements) -> str:
-    """AcquisitionNumber, in a multi-frame file that of the frame (PS3.3 C.7.6.16.2.2, VR US)."""
-    if "FrameAcquisitionNumber" in elements.values:
-        return str(elements.whole("FrameAcquisitionNumber"))
-    return elements.text("AcquisitionNumber")
-
-
-def _grey_image(elements: Elements) -> tuple[int, int, int]:
-    """Rows, columns and bits stored of one grey frame (PS3.3 C.7.6.3.1)."""
-    if not elements.text("PhotometricInterpretation"):
-        raise Refusal(Code.UNREADABLE, f"{tag_text('PhotometricInterpretation')} is missing")
-    if elements.whole("SamplesPerPixel") != 1:
-        raise Refusal(Code.UNREADABLE, f"{tag_text('SamplesPerPixel')} is not 1")
-    rows, columns = elements.whole("Rows"), elements.whole("Columns")
-    if min(rows, columns) == 0:
-        raise Refusal(Code.UNREADABLE, f"{tag_text('Rows')} or {tag_text('Columns')} is 0")
-    allocated, stored = elements.whole("BitsAllocated"), elements.whole("BitsStored")
-    if allocated not in (8, 16, 32):
-        raise Refusal(Code.UNREADABLE, f"{tag_text('BitsAllocated')} is {allocated}, which is not read")
-    if not 1 <= stored <= allocated:
-        raise Refusal(Code.UNREADABLE, f"{tag_text('BitsStored')} is {stored}, of {allocated} bits")
-    if elements.whole("PixelRepresentation") not in (0, 1):
-        raise Refusal(Code.UNREADABLE, f"{tag_text('PixelRepresentation')} is neither 0 nor 1")
-    return rows, columns, stored
-
-
-def _directions(elements: Elements) -> tuple[Vector3, Vector3]:
-    """Row and column direction as unit vectors (PS3.3 C.7.6.2.1.1)."""
-    a, b, c, d, e, f = elements.numbers("ImageOrientationPatient", 6, Code.NO_ORIENTATION)
-    across, down = math.hypot(a, b, c), math.hypot(d, e, f)
-    worst = max(abs(across - 1), abs(down - 1), abs(a * d + b * e + c * f))
-    if not worst <= UNIT_TOLERANCE:
-        raise Refusal(
-            Code.NO_ORIENTATION,
-            f"{tag_text('ImageOrientationPatient')} is no pair of perpendicular unit vectors",
-        )
-    return (a / across, b / across, c / across), (d / down, e / down, f / down)
-
-
-def _pixel_spacing(elements: Elements) -> tuple[float, float]:
-    between_rows, between_columns = elements.numbers("PixelSpacing", 2, Code.NO_PIXEL_SPACING)
-    if min(between_rows, between_columns) <= 0:
-        raise Refusal(Code.NO_PIXEL_SPACING, f"{tag_text('PixelSpacing')} is not positive")
-    if min(between_rows, between_columns) < SMALLEST_PIXEL_MM:
-        raise Refusal(Code.NO_PIXEL_SPACING, f"{tag_text('PixelSpacing')} is below {SMALLEST_PIXEL_MM} mm")
-    return between_rows, between_columns
-
-
-def _slope(elements: Elements) -> float:
-    (slope,) = elements.numbers("RescaleSlope", 1, Code.NO_RESCALE)
-    if slope == 0:
-        raise Refusal(Code.NO_RESCALE, f"{tag_text('RescaleSlope')} is 0")
-    return slope
+        problem = f"frame {number}: {refusal}"
+        return Flawed(file, refusal.code, problem, elements.text("SeriesInstanceUID"))
 
 
 def _require_pixels(elements: Elements, stream: BinaryIO, size: int, expected: int) -> None:
@@ -281,7 +210,8 @@ def _require_pixels(elements: Elements, stream: BinaryIO, size: int, expected: i
     """
     if elements.pixels_at is None or elements.pixels_length is None:  # deflated
         stream.seek(0)
-        length = len(pydicom.dcmread(stream, specific_tags=["PixelData"]).get("PixelData") or b"")
+        with unremarked():
+            length = len(pydicom.dcmread(stream, specific_tags=["PixelData"]).get("PixelData") or b"")
         present = length
     else:
         stream.seek(elements.pixels_at)
@@ -296,7 +226,7 @@ def _require_pixels(elements: Elements, stream: BinaryIO, size: int, expected: i
     elif min(length, present) < expected:
         raise Refusal(
             Code.TRUNCATED_PIXELS,
-            f"{tag_text('PixelData')} holds {min(length, present)} of {expected} bytes",
+            f"{tag_text('PixelData')} holds {min(length, present)} of {counted(expected, 'byte')}",
         )
 
 

@@ -12,7 +12,6 @@ from ich3d.core.types import FileRef, LeftOut, Rejected, Series
 from ich3d.dicom.files import files_below, members, without_repeats
 from ich3d.dicom.group import Policy, sort_out
 from ich3d.dicom.header import Flawed, Foreign, Slices, Zip, read_file
-from ich3d.dicom.series import relative
 
 Progress = Callable[[Iterable[FileRef]], Iterable[FileRef]]
 
@@ -47,10 +46,10 @@ def index_all(paths: Sequence[Path], progress: Progress = iter, policy: Policy =
             raise DataError(f"no file or folder {path}")
     root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in paths]))
     named = [file for path in paths for file in (files_below(path) if path.is_dir() else [path])]
-    items = _read_all([FileRef(file) for file in without_repeats(named)], progress)
-    left_out = [_left_out(item, root) for item in items if isinstance(item, Foreign)]
-    found = [item for item in items if not isinstance(item, Foreign)]
-    result = sort_out(found, root, policy)
+    files = [FileRef(file, file.relative_to(root).as_posix()) for file in without_repeats(named)]
+    items = _read_all(files, progress)
+    left_out = [_left_out(item) for item in items if isinstance(item, Foreign)]
+    result = sort_out([item for item in items if not isinstance(item, Foreign)], policy)
     return Index(
         root=root,
         n_files=len(items),
@@ -79,12 +78,11 @@ def _read_all(files: Sequence[FileRef], progress: Progress) -> list[Slices | For
 
 def _members(file: FileRef) -> list[FileRef] | Foreign | Flawed:
     try:
-        inner = members(file.path)
+        inner = members(file)
     except OSError as error:
         return Flawed(file, Code.UNREADABLE, error.strerror or "cannot be read", None)
     return inner or Foreign(file, Code.NOT_DICOM, "an empty zip")
 
 
-def _left_out(item: Foreign, root: Path) -> LeftOut:
-    name = relative(item.file.name, root)
-    return LeftOut((name,), item.code, f"{name}: {item.problem}")
+def _left_out(item: Foreign) -> LeftOut:
+    return LeftOut((item.file.name,), item.code, f"{item.file.name}: {item.problem}")

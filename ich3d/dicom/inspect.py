@@ -6,28 +6,29 @@ from typing import Any
 
 from ich3d.core.codes import join
 from ich3d.core.types import LeftOut, Rejected, Series
+from ich3d.core.words import counted, printable
 from ich3d.dicom.index import Index
-from ich3d.dicom.series import affine_mm, relative
+from ich3d.dicom.series import affine_mm
 
 _COLUMNS = ("volume", "slices", "size", "spacing mm", "tilt deg", "remarks")
 
 
 def as_table(index: Index) -> str:
     """A row a series, then what was left out and rejected, counted and listed."""
-    lines = [_count(index.n_files, "file"), ""]
+    lines = [counted(index.n_files, "file"), ""]
     if index.series:
         lines += [*_aligned([_COLUMNS, *(_row(series) for series in index.series)]), ""]
         lines += [f"{s.volume_id}: {reason.detail}" for s in index.series for reason in s.reasons]
     lines += _listed("left out", index.left_out)
     lines += _listed("rejected", index.rejected)
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join(map(printable, lines)).rstrip() + "\n"
 
 
 def as_json(index: Index) -> dict[str, Any]:
     """The index as plain JSON-ready data: slices ascend along the normal, paths are relative to the root."""
     return {
         "files": index.n_files,
-        "series": [_series(index, series) for series in index.series],
+        "series": [_series(series) for series in index.series],
         "left_out": [
             {"paths": list(item.paths), "code": item.code.value, "detail": item.detail}
             for item in index.left_out
@@ -53,7 +54,7 @@ def with_identifiers(told: dict[str, Any], index: Index) -> dict[str, Any]:
     return {**told, "series": named}
 
 
-def _series(index: Index, series: Series) -> dict[str, Any]:
+def _series(series: Series) -> dict[str, Any]:
     first = series.headers[0]
     affine = affine_mm(series)
     return {
@@ -65,7 +66,7 @@ def _series(index: Index, series: Series) -> dict[str, Any]:
         "n_slices": len(series),
         "sop_uids": [header.sop_uid for header in series.headers],
         "frames": [header.frame for header in series.headers],
-        "paths": [relative(header.path, index.root) for header in series.headers],
+        "paths": [header.file.name for header in series.headers],
         "z_mm": series.z_mm.tolist(),
         "spacing_mm": series.spacing_mm,
         "is_regular": series.is_regular,
@@ -82,7 +83,7 @@ def _series(index: Index, series: Series) -> dict[str, Any]:
 def _row(series: Series) -> tuple[str, ...]:
     first = series.headers[0]
     return (
-        series.volume_id,
+        printable(series.volume_id),
         str(len(series)),
         f"{first.rows}x{first.columns}",
         "-" if series.spacing_mm is None else f"{series.spacing_mm:.2f}",
@@ -100,11 +101,7 @@ def _listed(title: str, items: Sequence[LeftOut | Rejected]) -> list[str]:
     counts: Counter[str] = Counter()
     for item in items:
         counts[item.code.value] += len(item.paths)
-    total = f"{title}: {_count(counts.total(), 'file')}"
+    total = f"{title}: {counted(counts.total(), 'file')}"
     by_code = ", ".join(f"{code} {n}" for code, n in sorted(counts.items()))
     head = f"{total} ({by_code})" if items else total
     return [head, *(f"  {item.code.value}: {item.detail}" for item in items)]
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" + ("" if n == 1 else "s")

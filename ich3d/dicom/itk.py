@@ -16,19 +16,17 @@ from typing import Final
 import numpy as np
 from pydicom.dataset import Dataset
 
+from ich3d.dicom.native import DecoderError
+
 PATIENCE_S: Final = 120
 """How long one frame may take; a worker that needs longer is ended."""
 
 _lock = threading.Lock()
 
 
-class DecoderError(Exception):
-    """The decoder refused a frame, crashed over it, or did not come to an end."""
-
-
 def decode(image: Dataset) -> np.ndarray:
     """The pixel containers (Y, X) of a dataset of one frame, which passes through a temporary file: the
-    decoder takes only names."""
+    decoder takes only names. DecoderError where it refuses the frame, crashes over it or finds no end."""
     with tempfile.TemporaryDirectory(prefix="ich3d-") as folder:
         path = Path(folder) / "frame.dcm"
         image.save_as(path, enforce_file_format=True)
@@ -55,9 +53,9 @@ def _ask(path: Path) -> None:
         limit.cancel()
     if not answer:
         _end(worker)
-        raise DecoderError("crashed, or took too long")
+        raise DecoderError("the decoder crashed, or took too long")
     if answer != b"done\n":
-        raise DecoderError("refused the frame")
+        raise DecoderError("the decoder refused the frame")
 
 
 def _running() -> subprocess.Popen[bytes]:

@@ -21,10 +21,14 @@ _ONE_SAMPLE: Final = {0x00280002: 1, 0x00280100: 16}
 _WANTED: Final = frozenset({_NUMBER_OF_FRAMES, _ROWS, _COLUMNS, _HIGH_BIT, _SIGNED, *_PADDING, *_ONE_SAMPLE})
 
 
+class DecoderError(Exception):
+    """Why a frame has no pixels, in words."""
+
+
 @dataclass(frozen=True)
 class Image:
-    """Pixel containers (Y, X), unused bits and all; HighBit, if given; PixelPaddingValue and
-    PixelPaddingRangeLimit, those that are given."""
+    """Pixel containers (Y, X), unused bits and all; HighBit, if given; the ends of the range of padding that
+    PixelPaddingValue and PixelPaddingRangeLimit give, none where they give none."""
 
     container: np.ndarray
     bits_allocated: int
@@ -45,7 +49,7 @@ def native_image(content: bytes) -> Image | None:
             return None
         rows, columns = _short(values[_ROWS]), _short(values[_COLUMNS])
         signed = _short(values[_SIGNED]) == 1
-        padding = tuple(_padding(values[tag], signed) for tag in _PADDING if tag in values)
+        ends = [_padding(values[tag], signed) if tag in values else None for tag in _PADDING]
         high_bit = _short(values[_HIGH_BIT]) if _HIGH_BIT in values else None
     except (Unusual, KeyError):
         return None
@@ -53,7 +57,15 @@ def native_image(content: bytes) -> Image | None:
     if length != 2 * rows * columns or start + length > len(content):
         return None
     container = np.frombuffer(content, dtype="<u2", count=rows * columns, offset=start)
-    return Image(container.reshape(rows, columns), 16, high_bit, padding)
+    return Image(container.reshape(rows, columns), 16, high_bit, padding_range(*ends))
+
+
+def padding_range(value: int | None, limit: int | None) -> tuple[int, ...]:
+    """The ends of the range of padding, one where it is a single value. A limit by itself says nothing: the
+    standard requires the value with it (PS3.3 C.7.5.1.1.2)."""
+    if value is None:
+        return ()
+    return (value,) if limit is None else (value, limit)
 
 
 def _short(value: Value) -> int:

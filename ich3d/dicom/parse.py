@@ -1,27 +1,34 @@
 """A header through pydicom: every encoding, and the functional groups of multi-frame files."""
 
 import struct
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import BinaryIO, Final
 
 import pydicom
 from pydicom.dataset import Dataset
 
 from ich3d.dicom.elements import PIXEL_DATA, TAGS, Elements
+from ich3d.dicom.remarks import unremarked
 
 _TOP_LEVEL: Final = tuple(tag for tag in TAGS.values() if 0x0002FFFF < tag < PIXEL_DATA)
 _PIXEL_VRS: Final = (b"OB", b"OW", b"UN")
-_PER_FRAME: Final = frozenset({
-    "FrameType", "ConvolutionKernel", "ImagePositionPatient", "ImageOrientationPatient",
-    "FrameAcquisitionNumber", "PixelSpacing", "RescaleIntercept", "RescaleSlope",
-})  # fmt: skip
+_MACROS: Final = {
+    "PlanePositionSequence": ("ImagePositionPatient",),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
+    "PixelMeasuresSequence": ("PixelSpacing",),
+    "PixelValueTransformationSequence": ("RescaleIntercept", "RescaleSlope"),
+    "FrameContentSequence": ("FrameAcquisitionNumber",),
+    "CTImageFrameTypeSequence": ("FrameType",),
+    "CTReconstructionSequence": ("ConvolutionKernel",),
+}
+"""The functional group macros that tell of a frame, and what is read of each (PS3.3 C.7.6.16.2, C.8.15.3)."""
+
+_PER_FRAME: Final = frozenset(keyword for keywords in _MACROS.values() for keyword in keywords)
 
 
 def parse(file: BinaryIO) -> Elements:
     """The header of the DICOM file that `file` stands at the start of. pydicom's exceptions pass through."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks on values that are checked where they are used
+    with unremarked():
         ds = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TOP_LEVEL))
         values = _values(ds)  # first of all, for pydicom turns what it looks at from bytes into values
         frames = _frames(ds)
@@ -70,15 +77,11 @@ def _frames(ds: Dataset) -> tuple[Mapping[str, bytes], ...]:
 def _grouped(groups: Dataset) -> dict[str, bytes]:
     """The elements of the functional group macros in one item, each a sequence of one item."""
     found: dict[str, bytes] = {}
-    for macro in _macros(groups):
-        found |= {keyword: value for keyword, value in _values(macro).items() if keyword in _PER_FRAME}
+    for macro, keywords in _MACROS.items():
+        for item in (groups.get(macro) or ())[:1]:
+            values = _values(item)
+            found |= {keyword: values[keyword] for keyword in keywords if keyword in values}
     return found
-
-
-def _macros(groups: Dataset) -> Iterator[Dataset]:
-    for element in groups:
-        if element.VR == "SQ" and element.value:
-            yield element.value[0]
 
 
 def _pixels(file: BinaryIO, implicit: bool, order: str) -> tuple[int, int] | tuple[None, None]:

@@ -16,7 +16,7 @@ from ich3d.core.codes import Code
 from ich3d.core.types import FileRef, Reason, SliceHeader
 from ich3d.dicom.decode import dataset, decode
 from ich3d.dicom.files import content
-from ich3d.dicom.native import Image, native_image
+from ich3d.dicom.native import DecoderError, Image, native_image
 
 AIR_HU: Final = -1024
 """What padding becomes, and the floor of a file that names no padding value."""
@@ -59,15 +59,16 @@ def _open(file: FileRef) -> Image | FileDataset | Reason:
         problem = error.strerror
     except Exception as error:  # pydicom on foreign bytes: whatever it raises, there are no pixels
         problem = type(error).__name__
-    return Reason(Code.UNDECODABLE, f"{file.name.name}: PixelData (7FE0,0010) cannot be read ({problem})")
+    return Reason(Code.UNDECODABLE, f"{file.name}: PixelData (7FE0,0010) cannot be read ({problem})")
 
 
 def _stored(pixels: Image | FileDataset, header: SliceHeader) -> Stored | Reason:
-    name = header.path.name if header.frame is None else f"{header.path.name} frame {header.frame}"
-    subject = f"{name}: PixelData (7FE0,0010)"
+    subject = f"{header.name}: PixelData (7FE0,0010)"
     try:
         image = pixels if isinstance(pixels, Image) else decode(pixels, (header.frame or 1) - 1)
         above, below = _unused_bits(image, header.bits_stored)
+    except DecoderError as error:
+        return Reason(Code.UNDECODABLE, f"{subject} cannot be decoded: {error}")
     except Exception as error:  # two decoders on foreign bytes: whatever they raise, there are no pixels
         return Reason(Code.UNDECODABLE, f"{subject} cannot be decoded ({type(error).__name__})")
     if image.container.shape != (header.rows, header.columns):
@@ -154,7 +155,7 @@ def _unused_bits(image: Image, bits_stored: int) -> tuple[int, int]:
     high_bit = bits_stored - 1 if image.high_bit is None else image.high_bit
     below = high_bit + 1 - bits_stored
     if not 0 <= below <= image.bits_allocated - bits_stored:
-        raise ValueError("HighBit (0028,0102) does not fit BitsStored (0028,0101)")
+        raise DecoderError("HighBit (0028,0102) does not fit BitsStored (0028,0101)")
     return 8 * image.container.dtype.itemsize - bits_stored - below, below
 
 

@@ -5,13 +5,13 @@ C.7.6.2.1.1): names, InstanceNumber and SliceLocation are never asked.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from ich3d.core.codes import Code
-from ich3d.core.types import Reason, Series, SliceHeader
+from ich3d.core.types import Reason, Rejected, Series, SliceHeader
+from ich3d.core.words import counted
 
 _OF_ORDER: Final = (Code.IRREGULAR_SPACING, Code.SHIFTED_SLICE, Code.SINGLE_SLICE)
 """The reasons that `order` finds."""
@@ -24,16 +24,12 @@ STEP_TOLERANCE: Final = 0.01
 """A step is regular within the larger of 0.02 mm and 1 % of the median step."""
 
 
-def order(
-    headers: Sequence[SliceHeader], volume_id: str, root: Path, reasons: tuple[Reason, ...] = ()
-) -> Series:
-    """The series of `headers`, which agree in orientation and lie at different heights.
-
-    Reasons name files relative to `root`; those given come first.
-    """
+def order(headers: Sequence[SliceHeader], volume_id: str, reasons: tuple[Reason, ...] = ()) -> Series:
+    """The series of `headers`, which agree in orientation and lie at different heights. The `reasons` given
+    come first."""
     slices = ascending(headers)
-    odd = _odd_steps(slices, root)
-    alone = [Reason(Code.SINGLE_SLICE, f"{name_of(slices[0], root)} is the only slice of its series")]
+    odd = _odd_steps(slices)
+    alone = [Reason(Code.SINGLE_SLICE, f"{slices[0].name} is the only slice of its series")]
     z_mm = project(slices)
     first = slices[0]
     return Series(
@@ -50,17 +46,22 @@ def order(
     )
 
 
-def without(series: Series, problems: Mapping[SliceHeader, str], root: Path) -> Series:
+def without(series: Series, problems: Mapping[SliceHeader, str]) -> Series:
     """`series` without the slices that have problems, which it then tells of."""
     told = tuple(reason for reason in series.reasons if reason.code not in _OF_ORDER)
     rest = [header for header in series.headers if header not in problems]
-    return order(rest, series.volume_id, root, (*told, incomplete(list(problems.values()))))
+    return order(rest, series.volume_id, (*told, incomplete(list(problems.values()))))
 
 
 def incomplete(problems: Sequence[str]) -> Reason:
     """The warning of a series that goes on without slices; `problems` name each."""
-    more = f"; {len(problems) - 1} more slices are left out" if len(problems) > 1 else ""
+    more = f"; and {counted(len(problems) - 1, 'more slice')}" if len(problems) > 1 else ""
     return Reason(Code.INCOMPLETE, f"left out: {problems[0]}{more}")
+
+
+def rejected(series: Series, reason: Reason) -> Rejected:
+    """`series` as no volume, with all its files."""
+    return Rejected(series.volume_id, reason.code, reason.detail, series.paths)
 
 
 def normal(series: Series) -> np.ndarray:
@@ -102,17 +103,6 @@ def irregular_steps(slices: Sequence[SliceHeader]) -> np.ndarray:
     return _out_of_tolerance(steps - np.median(steps), steps) if len(slices) > 2 else np.arange(0)
 
 
-def relative(path: Path, root: Path) -> str:
-    """`path` as sentences and tables show it: below `root`, with forward slashes."""
-    return path.relative_to(root).as_posix()
-
-
-def name_of(header: SliceHeader, root: Path) -> str:
-    """What sentences call a slice: its file, and its frame in a multi-frame file."""
-    name = relative(header.path, root)
-    return name if header.frame is None else f"{name} frame {header.frame}"
-
-
 def _positions(headers: Sequence[SliceHeader]) -> np.ndarray:
     return np.array([header.position_mm for header in headers])
 
@@ -136,7 +126,7 @@ def _tilt_deg(slices: Sequence[SliceHeader]) -> float | None:
     return float(np.degrees(np.arctan2(across, along)))
 
 
-def _odd_steps(slices: Sequence[SliceHeader], root: Path) -> list[Reason]:
+def _odd_steps(slices: Sequence[SliceHeader]) -> list[Reason]:
     """The worst step along the normal and the worst shift within the plane, where they are out of
     tolerance, and how many more are."""
     if len(slices) < 3:
@@ -146,17 +136,17 @@ def _odd_steps(slices: Sequence[SliceHeader], root: Path) -> list[Reason]:
     if len(irregular := irregular_steps(slices)):
         lower = irregular[0]
         apart = f"{steps[lower]:.2f} mm apart where {np.median(steps):.2f} mm are expected"
-        detail = f"{_pair(slices, lower, root)} lie {apart}{_more(irregular, 'steps are irregular')}"
+        detail = f"{_pair(slices, lower)} lie {apart}{_more(irregular, 'irregular step')}"
         found.append(Reason(Code.IRREGULAR_SPACING, detail))
     if len(shifted := _out_of_tolerance(shifts, steps)):
         lower = shifted[0]
-        told = f"{_pair(slices, lower, root)} are shifted in their plane by {shifts[lower]:.2f} mm"
-        found.append(Reason(Code.SHIFTED_SLICE, told + _more(shifted, "steps are shifted")))
+        told = f"{_pair(slices, lower)} are shifted in their plane by {shifts[lower]:.2f} mm"
+        found.append(Reason(Code.SHIFTED_SLICE, told + _more(shifted, "shifted step")))
     return found
 
 
 def _more(odd: np.ndarray, what: str) -> str:
-    return f"; {len(odd) - 1} more {what}" if len(odd) > 1 else ""
+    return f"; {counted(len(odd) - 1, f'more {what}')}" if len(odd) > 1 else ""
 
 
 def _shifts(slices: Sequence[SliceHeader]) -> np.ndarray:
@@ -177,5 +167,5 @@ def _out_of_tolerance(deviation: np.ndarray, steps: np.ndarray) -> np.ndarray:
     return found
 
 
-def _pair(slices: Sequence[SliceHeader], lower: int, root: Path) -> str:
-    return f"{name_of(slices[lower], root)} and {name_of(slices[lower + 1], root)}"
+def _pair(slices: Sequence[SliceHeader], lower: int) -> str:
+    return f"{slices[lower].name} and {slices[lower + 1].name}"

@@ -3,7 +3,7 @@
 from typing import Final
 
 from ich3d.dicom.elements import PIXEL_DATA, TAGS, Elements
-from ich3d.dicom.walk import Unusual, walk
+from ich3d.dicom.walk import Unusual, Value, walk
 
 _KEYWORDS: Final = {tag: keyword for keyword, tag in TAGS.items() if tag != PIXEL_DATA}
 _FRAMED: Final = frozenset({TAGS["SharedFunctionalGroupsSequence"], TAGS["PerFrameFunctionalGroupsSequence"]})
@@ -17,7 +17,8 @@ def skimmed(beginning: bytes) -> Elements | None:
         if _FRAMED & found.values.keys():
             return None
         values = {_KEYWORDS[tag]: value.raw for tag, value in found.values.items() if tag in _KEYWORDS}
-        patient_id = _plain_text(values.get("PatientID", b""))
+        patient = found.values.get(TAGS["PatientID"])
+        patient_id = _plain_text(patient) if patient else ""
     except Unusual:
         return None
     return Elements(
@@ -30,9 +31,11 @@ def skimmed(beginning: bytes) -> Elements | None:
     )
 
 
-def _plain_text(raw: bytes) -> str:
-    """One value in ASCII; a character set or a second value is pydicom's to read."""
-    text = raw.rstrip(b"\0 ").decode("latin-1")
+def _plain_text(value: Value) -> str:
+    """One long string in ASCII; another VR, a character set or a second value is pydicom's to read."""
+    if value.vr not in (b"", b"LO"):
+        raise Unusual
+    text = value.raw.rstrip(b"\0 ").decode("latin-1")
     if not (text.isascii() and text.isprintable()) or "\\" in text:
         raise Unusual
     return text.strip()

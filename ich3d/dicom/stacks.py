@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -14,10 +13,16 @@ from ich3d.core.codes import Code
 from ich3d.core.types import Reason, SliceHeader
 from ich3d.dicom.elements import tag_text
 from ich3d.dicom.pixels import read_stored
-from ich3d.dicom.series import SAME_PLACE_MM, ascending, irregular_steps, name_of, project
+from ich3d.dicom.series import SAME_PLACE_MM, ascending, irregular_steps, project
 
 CLEAN_STACK: Final = 3
 """Fewest slices that may stand beside another volume of the same SeriesInstanceUID."""
+
+SPACING_TOLERANCE: Final = 1e-3
+"""Largest relative difference of PixelSpacing within one volume."""
+
+ORIENTATION_TOLERANCE: Final = 1e-3
+"""Largest difference of one ImageOrientationPatient component within one volume."""
 
 MARKS: Final[dict[str, Callable[[SliceHeader], str]]] = {
     "ConvolutionKernel": lambda header: header.kernel,
@@ -58,17 +63,17 @@ class Stack:
         return self.is_judged and len(self.slices) >= CLEAN_STACK and not len(irregular_steps(self.slices))
 
 
-def stacks(headers: Sequence[SliceHeader], root: Path, compare: Compare) -> list[Stack] | Reason:
+def stacks(headers: Sequence[SliceHeader], compare: Compare) -> list[Stack] | Reason:
     """The stacks of slices that agree in geometry, or why they cannot stand together.
 
     One stack, unless slices share a position or a mark runs to and fro: then as many as a mark parts
-    into clean ones. Reasons name files relative to `root`.
+    into clean ones.
     """
-    whole = _one_stack(headers, root, compare)
+    whole = _one_stack(headers, compare)
     if isinstance(whole, Stack) and whole.is_judged and not interleaved(whole.slices):
         return [whole]
     for mark in MARKS.values():
-        parted = _parted(headers, mark, root, compare)
+        parted = _parted(headers, mark, compare)
         if len(parted) > 1 and all(stack.is_clean for stack in parted):
             return parted
     return whole if isinstance(whole, Reason) else [whole]
@@ -81,6 +86,20 @@ def interleaved(slices: Sequence[SliceHeader]) -> list[str]:
         for keyword, mark in MARKS.items()
         if len(list(groupby(slices, key=mark))) > len({mark(header) for header in slices})
     ]
+
+
+def differences(a: SliceHeader, b: SliceHeader) -> dict[str, bool]:
+    """Which attributes keep two slices out of one volume."""
+    spacing = zip(a.pixel_spacing_mm, b.pixel_spacing_mm, strict=True)
+    turn = zip((*a.row_dir, *a.col_dir), (*b.row_dir, *b.col_dir), strict=True)
+    return {
+        "StudyInstanceUID": a.study_uid != b.study_uid,
+        "Rows": a.rows != b.rows,
+        "Columns": a.columns != b.columns,
+        "PixelSpacing": any(abs(p / q - 1) > SPACING_TOLERANCE for p, q in spacing),
+        "ImageOrientationPatient": any(abs(p - q) > ORIENTATION_TOLERANCE for p, q in turn),
+        "FrameType": a.frame_type != b.frame_type,
+    }
 
 
 def same_slice(a: SliceHeader, b: SliceHeader) -> bool | Reason | None:
@@ -105,7 +124,7 @@ def _one_place(a: SliceHeader, b: SliceHeader) -> bool:
 
 
 def _parted(
-    headers: Sequence[SliceHeader], mark: Callable[[SliceHeader], str], root: Path, compare: Compare
+    headers: Sequence[SliceHeader], mark: Callable[[SliceHeader], str], compare: Compare
 ) -> list[Stack]:
     """The stacks of each value of `mark`, themselves parted where need be; none where a value has none."""
     parts: dict[str, list[SliceHeader]] = defaultdict(list)
@@ -115,14 +134,14 @@ def _parted(
         return []
     found: list[Stack] = []
     for part in parts.values():
-        inner = stacks(part, root, compare)
+        inner = stacks(part, compare)
         if isinstance(inner, Reason):
             return []
         found += inner
     return found
 
 
-def _one_stack(headers: Sequence[SliceHeader], root: Path, compare: Compare) -> Stack | Reason:
+def _one_stack(headers: Sequence[SliceHeader], compare: Compare) -> Stack | Reason:
     """All slices in one stack, or two that share a position and differ."""
     kept: list[SliceHeader] = []
     twins = []
@@ -137,7 +156,7 @@ def _one_stack(headers: Sequence[SliceHeader], root: Path, compare: Compare) -> 
         if isinstance(same, Reason):
             return same
         if same is False:
-            names = f"{name_of(kept[-1], root)} and {name_of(header, root)}"
+            names = f"{kept[-1].name} and {header.name}"
             detail = f"{names} lie at one height by {tag_text('ImagePositionPatient')} but differ"
             return Reason(Code.SAME_POSITION, detail)
         code = Code.DUPLICATE if same else Code.SAME_POSITION

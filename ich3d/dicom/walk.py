@@ -87,7 +87,7 @@ def _walk(content: bytes, wanted: Container[int]) -> Walked:
 
 
 def _file_meta(content: bytes, wanted: Container[int]) -> tuple[dict[int, Value], int]:
-    """TransferSyntaxUID and what else is wanted of group 0002, and where the data set begins after it."""
+    """TransferSyntaxUID, what other UIDs of group 0002 are wanted, and where the data set begins after it."""
     at, before, values = 132, 0, {}
     while content[at : at + 2] == b"\2\0":
         tag, vr, start, length = _element(content, at, implicit=False)
@@ -95,6 +95,8 @@ def _file_meta(content: bytes, wanted: Container[int]) -> tuple[dict[int, Value]
             raise Unusual
         at, before = start + length, tag
         if tag == TRANSFER_SYNTAX or tag in wanted:
+            if vr != b"UI":
+                raise Unusual
             values[tag] = Value(vr, content[start:at])
     if TRANSFER_SYNTAX not in values:
         raise Unusual

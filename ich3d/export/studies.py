@@ -9,6 +9,7 @@ import numpy as np
 
 from ich3d.core.config import PrepareConfig
 from ich3d.core.types import Rejected
+from ich3d.dicom.check import check_siblings
 from ich3d.dicom.index import index
 from ich3d.prepare.build import prepare_series
 from ich3d.prepare.store import series_file
@@ -22,10 +23,10 @@ def from_dicom(path: str, matrix: int, pixel_mm: float) -> Iterator[dict[str, An
 
     What is rejected is logged with its reason, and the rest goes on.
     """
-    found = index(Path(path).absolute())
+    found = check_siblings(index(Path(path).absolute()))
     rejected = list(found.rejected)
     for series in found.series:
-        made = prepare_series(series, found.root, PrepareConfig(pixel_mm=pixel_mm, matrix=matrix))
+        made = prepare_series(series, PrepareConfig(pixel_mm=pixel_mm, matrix=matrix))
         if isinstance(made, Rejected):
             rejected.append(made)
             continue

@@ -43,11 +43,6 @@ class Head:
         x, y, z = (c - np.float32(m) for c, m in zip((x, y, z), self.centre_mm, strict=True))
         return Points(*(row[0] * x + row[1] * y + row[2] * z for row in matrix))
 
-    def to_patient(self, point: tuple[float, float, float]) -> np.ndarray:
-        """A head coordinate (3,) as patient millimetres."""
-        moved: np.ndarray = self.rotation @ (self.scale * np.asarray(point)) + self.centre_mm
-        return moved
-
     @property
     def mm3(self) -> float:
         """Patient cubic millimetres in one of head coordinates."""

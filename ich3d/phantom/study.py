@@ -14,6 +14,7 @@ import numpy as np
 from ich3d.core.config import PhantomConfig
 from ich3d.core.labels import ANY, LABELS, SUBTYPES
 from ich3d.core.seeds import stream
+from ich3d.core.words import counted
 from ich3d.dicom.write import SeriesToWrite, uid, write_series
 from ich3d.phantom.bleeds import Bleed, draw_bleed, lattice
 from ich3d.phantom.head import Head, draw_head
@@ -116,7 +117,7 @@ def _write_study(config: PhantomConfig, seed: int, number: int, folder: Path) ->
     write_series(series, partial / "head")
     shutil.rmtree(place, ignore_errors=True)
     os.replace(partial, place)
-    log.debug("study %d: %d slices, %s", number, len(hu), [bleed.subtype for bleed in plan.bleeds])
+    log.debug("study %d: %s, %s", number, counted(len(hu), "slice"), [bleed.subtype for bleed in plan.bleeds])
     return _truths(plan, exposure, series)
 
 

@@ -19,8 +19,8 @@ from ich3d.core.errors import DataError, suggestion
 from ich3d.core.labels import ANY, LABELS, STAGES
 from ich3d.core.types import FileRef, LeftOut, Rejected, Series, SliceKey, SliceScores
 from ich3d.core.workspace import write_csv, write_json
+from ich3d.dicom.check import check_siblings
 from ich3d.dicom.index import Index, index, index_all
-from ich3d.dicom.series import relative
 from ich3d.learn import bf16_is_native, device
 from ich3d.pipeline.chain import mean_score
 from ich3d.pipeline.model import Model
@@ -90,7 +90,7 @@ def predict(model: Model, paths: Sequence[Path], out: Path, progress: Progress =
 def predict_paths(model: Model, paths: Sequence[Path], progress: Progress = quiet) -> Prediction:
     """Score every head CT series below `paths`, writing nothing."""
     found = index_all([path.absolute() for path in paths], lambda files: progress(files, "headers"))
-    return _predict_all(model, found, progress)
+    return _predict_all(model, check_siblings(found), progress)
 
 
 def predict_one(model: Model, path: Path, uid: str | None, progress: Progress = quiet) -> Prediction:
@@ -98,7 +98,7 @@ def predict_one(model: Model, path: Path, uid: str | None, progress: Progress = 
 
     DataError where several are there to choose from, or none of that name.
     """
-    found = index(path.absolute(), lambda files: progress(files, "headers"))
+    found = check_siblings(index(path.absolute(), lambda files: progress(files, "headers")))
     known = [one.volume_id for one in found.series]
     chosen = tuple(one for one in found.series if uid in (None, one.series_uid, one.volume_id))
     rejected = tuple(item for item in found.rejected if uid in (None, item.subject))
@@ -113,7 +113,7 @@ def _predict_all(model: Model, found: Index, progress: Progress) -> Prediction:
     rejected = list(found.rejected)
     predicted = []
     for series in progress(found.series, "series", total=len(found.series)):
-        item = _predict_series(model, series, found.root)
+        item = _predict_series(model, series)
         if isinstance(item, Rejected):
             rejected.append(item)
         else:
@@ -138,18 +138,18 @@ def _series_columns() -> list[str]:
     return [*_KEYS, "n_slices", "codes", "out_of_range", *(f"prob_{label}" for label in LABELS), "top_slices"]
 
 
-def _predict_series(model: Model, series: Series, root: Path) -> Predicted | Rejected:
-    made = prepare_series(series, root, model.config.prepare)
+def _predict_series(model: Model, series: Series) -> Predicted | Rejected:
+    made = prepare_series(series, model.config.prepare)
     if isinstance(made, Rejected):
         return made
     stored, hu = made
     prob = mean_score(model.chains, hu, np.array(stored.z_mm), model.config)
-    return Predicted(stored, _files(series, stored, root), hu, prob, _out_of_range(stored, model))
+    return Predicted(stored, _files(series, stored), hu, prob, _out_of_range(stored, model))
 
 
-def _files(series: Series, stored: StoredSeries, root: Path) -> tuple[FileRef, ...]:
+def _files(series: Series, stored: StoredSeries) -> tuple[FileRef, ...]:
     """The file of each stored slice; frames of one file share it."""
-    files = {SliceKey(h.sop_uid, h.frame, relative(h.path, root)): h.file for h in series.headers}
+    files = {SliceKey(h.sop_uid, h.frame, h.file.name): h.file for h in series.headers}
     return tuple(files[key] for key in stored.keys)
 
 

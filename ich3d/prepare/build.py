@@ -22,9 +22,10 @@ from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
 from ich3d.core.seeds import derive, stream
 from ich3d.core.types import Rejected, Series
+from ich3d.core.words import counted
 from ich3d.core.workspace import Workspace, read_json, write_csv, write_json
+from ich3d.dicom.check import check_siblings
 from ich3d.dicom.index import index
-from ich3d.dicom.series import relative
 from ich3d.dicom.volume import load_volume
 from ich3d.phantom import write_phantoms
 from ich3d.prepare import folds, head
@@ -49,9 +50,9 @@ def prepare(config: Config, progress: Progress = quiet) -> Prepared:
     """
     workspace = Workspace(Path(config.workspace))
     source = open_source(config, workspace, progress)
-    found = index(source.images, lambda files: progress(files, "headers"))
+    found = check_siblings(index(source.images, lambda files: progress(files, "headers")))
     kept = _subset(found.series, config)
-    stored, rejected = _store_all(kept, found.root, workspace.store, config.prepare, progress)
+    stored, rejected = _store_all(kept, workspace.store, config.prepare, progress)
     refused = (*found.rejected, *rejected)
     write_csv(workspace.rejected, rejected_table(refused))
     if not stored:
@@ -73,7 +74,7 @@ def prepare(config: Config, progress: Progress = quiet) -> Prepared:
         "fingerprint": fingerprint(stored, table),
     }
     store = Store.finish(workspace.store, table, meta)
-    log.info("%d series, %d slices, %d rejected", len(stored), len(table), len(refused))
+    log.info("%d series, %s, %d rejected", len(stored), counted(len(table), "slice"), len(refused))
     return Prepared(store, refused)
 
 
@@ -105,31 +106,27 @@ def _phantoms(config: Config, folder: Path, progress: Progress) -> Source:
     return Source(images=folder, labels=folder / "labels.csv")
 
 
-def prepare_series(
-    series: Series, root: Path, config: PrepareConfig
-) -> tuple[StoredSeries, np.ndarray] | Rejected:
-    """One series on the model's grid: its facts and HU int16 (Z, H, W), or why it is refused.
-    Paths in the keys are relative to `root`."""
-    paths = tuple(relative(header.path, root) for header in series.headers)
+def prepare_series(series: Series, config: PrepareConfig) -> tuple[StoredSeries, np.ndarray] | Rejected:
+    """One series on the model's grid: its facts and HU int16 (Z, H, W), or why it is refused."""
     volume = load_volume(series)
     if isinstance(volume, Rejected):
-        return replace(volume, paths=paths)
+        return volume
     turned = head.turn(volume)
     if isinstance(turned, Rejected):
-        return replace(turned, paths=paths)
+        return replace(turned, paths=series.paths)
     hu = head.crop(turned, config)
     if hu is None:
         detail = "no body of tissue as large as a head was found"
-        return Rejected(series.volume_id, Code.NO_HEAD, detail, paths)
+        return Rejected(series.volume_id, Code.NO_HEAD, detail, series.paths)
     stored = StoredSeries(
         volume_id=series.volume_id,
         series_uid=series.series_uid,
         study_uid=series.study_uid,
         patient_id=folds.pseudonym(series.patient_id),
         preprocessing=preprocessing_sha256(config),
-        files=_files_digest(series, root),
+        files=_files_digest(series),
         z_mm=turned.z_mm.tolist(),
-        keys=[key._replace(path=relative(Path(key.path), root)) for key in turned.keys],
+        keys=list(turned.keys),
         hashes=folds.slice_hashes(turned.hu, head.brain_cm2(turned)),
         codes=codes.join([reason.code for reason in volume.reasons]),
         facts={
@@ -192,13 +189,13 @@ def _subset(series: tuple[Series, ...], config: Config) -> list[Series]:
 
 
 def _store_all(
-    series: list[Series], root: Path, folder: Path, config: PrepareConfig, progress: Progress
+    series: list[Series], folder: Path, config: PrepareConfig, progress: Progress
 ) -> tuple[list[StoredSeries], list[Rejected]]:
     stored, rejected = [], []
     for one in progress(series, "volumes", total=len(series)):
         ready = read_stored(folder, one.volume_id)
-        if ready is None or not _is_current(ready, one, root, config):
-            made = prepare_series(one, root, config)
+        if ready is None or not _is_current(ready, one, config):
+            made = prepare_series(one, config)
             if isinstance(made, Rejected):
                 rejected.append(made)
                 continue
@@ -208,18 +205,16 @@ def _store_all(
     return stored, rejected
 
 
-def _is_current(stored: StoredSeries, series: Series, root: Path, config: PrepareConfig) -> bool:
-    return stored.preprocessing == preprocessing_sha256(config) and stored.files == _files_digest(
-        series, root
-    )
+def _is_current(stored: StoredSeries, series: Series, config: PrepareConfig) -> bool:
+    return stored.preprocessing == preprocessing_sha256(config) and stored.files == _files_digest(series)
 
 
-def _files_digest(series: Series, root: Path) -> str:
+def _files_digest(series: Series) -> str:
     """A hash of the files of a series: their names, sizes and times of change."""
     facts = []
     for header in series.headers:
         status = header.file.path.stat()
-        facts.append((relative(header.path, root), header.frame, status.st_size, status.st_mtime_ns))
+        facts.append((header.file.name, header.frame, status.st_size, status.st_mtime_ns))
     return hashlib.sha256(repr(sorted(facts, key=repr)).encode()).hexdigest()
 
 
@@ -232,10 +227,8 @@ def _assign_folds(table: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, pd
         for name, rows in table[list(LABELS)].groupby(group, sort=True)
     }
     if len(bleeds) < config.prepare.folds:
-        raise DataError(
-            f"{len(bleeds)} patient groups are too few for prepare.folds={config.prepare.folds}; "
-            "every fold needs one"
-        )
+        too_few = f"{counted(len(bleeds), 'patient group')} {'is' if len(bleeds) == 1 else 'are'} too few"
+        raise DataError(f"{too_few} for prepare.folds={config.prepare.folds}; every fold needs one")
     fold_of = folds.deal(bleeds, config.prepare.folds, stream(config.seed, "folds"))
     table = table.assign(group_id=group, fold=group.map(fold_of))
     fold_table = (

@@ -18,6 +18,7 @@ from ich3d.core.config import SlicesConfig
 from ich3d.core.errors import ConfigError
 from ich3d.core.labels import LABELS
 from ich3d.core.windows import window
+from ich3d.core.words import counted
 
 FIRST_MEMBER = "members.0."
 
@@ -172,7 +173,8 @@ def _load_pretrained(encoder: SliceEncoder, path: Path, sha256: str | None) -> N
     own = {prefix + name: tensor for name, tensor in part.state_dict().items()}
     missing = sorted(name for name in own if name not in tensors and not name.endswith("num_batches_tracked"))
     if missing:
-        raise ConfigError(f"{path} lacks {len(missing)} tensors of this encoder, {missing[0]} first")
+        lacks = counted(len(missing), "tensor")
+        raise ConfigError(f"{path} lacks {lacks} of this encoder, {missing[0]} first")
     for name, tensor in own.items():
         if name in tensors:
             tensor.copy_(_fit_channels(tensors[name], tensor, f"{path}: {name}"))

@@ -22,11 +22,14 @@ from PIL import Image
 
 from ich3d.core.errors import DataError
 from ich3d.core.labels import ANY
+from ich3d.core.words import counted
 from ich3d.dicom.write import SeriesToWrite, uid, write_series
 from ich3d.sources.ct_ich_diagnosis import label_rows, read_diagnosis, row_names, slice_uid
 from ich3d.sources.ct_ich_hu import (
     MIN_AGREEMENT,
+    Greys,
     agreement,
+    bone_shift,
     measured_center,
     nearest_center,
     rebuilt_hu,
@@ -42,7 +45,6 @@ STEP_MM: Final = 5.0
 # adults of 19 to 65 years: breadth 155 (men) and 145 mm (women), length 195 and 180 mm, on average
 # 150 x 188 mm (medians; City University of Hong Kong, Online Anthropometry, chapter 2, items 26, 27).
 PIXEL_MM: Final = 0.34
-MAX_SHIFT: Final = 3
 UNMATCHED: Final = ("sop_uid", "lacks", "detail")
 
 
@@ -75,9 +77,6 @@ class Patient:
     agreement: float | None
     written: list[int]
     lacking: list[Lack]
-
-
-_Greys = dict[int, np.ndarray]  # slice number to grey levels uint8 (Y, X) of one window
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ def _import_patient(folder: Path, dicom: Path) -> Patient:
             lacking.append(Lack(s.number, "bone", f"{_name(folder, 'bone', s.number + shift)} {share}"))
     if whole:
         _write_patient(folder.name, whole, center, shift, dicom)
-    log.info("patient %s: %d slices, bone centre %g", folder.name, len(whole), center)
+    log.info("patient %s: %s, bone centre %g", folder.name, counted(len(whole), "slice"), center)
     return Patient(
         patient=folder.name,
         pictures=_pictures_digest(folder),
@@ -160,29 +159,7 @@ def _import_patient(folder: Path, dicom: Path) -> Patient:
     )
 
 
-def bone_shift(brain: _Greys, bone: _Greys) -> int:
-    """What to add to a brain picture's number to find the bone picture of the same section.
-
-    Zero unless the windows then disagree; else the shift of at most `MAX_SHIFT` at which they agree
-    best, if they do. The bone pictures of patient 81 are numbered two further than its brain pictures.
-    """
-    if _median_agreement(brain, bone, 0) >= MIN_AGREEMENT:
-        return 0
-    shares = {shift: _median_agreement(brain, bone, shift) for shift in range(-MAX_SHIFT, MAX_SHIFT + 1)}
-    best = max(shares, key=lambda shift: (shares[shift], -abs(shift)))
-    return best if shares[best] >= MIN_AGREEMENT else 0
-
-
-def _median_agreement(brain: _Greys, bone: _Greys, shift: int) -> float:
-    pairs = [(grey, bone[number + shift]) for number, grey in brain.items() if number + shift in bone]
-    centers = [measured_center(*pair) for pair in pairs]
-    if not np.isfinite(centers).any():
-        return 0.0
-    center = nearest_center(float(np.nanmedian(centers)))
-    return float(np.median([agreement(*pair, center) for pair in pairs]))
-
-
-def _read_window(folder: Path, window: str) -> _Greys:
+def _read_window(folder: Path, window: str) -> Greys:
     """Every picture of one window that can be decoded, by slice number."""
     # The brain folders also hold the bleeds' outlines, `<n>_HGE_Seg.jpg`.
     paths = [path for path in (folder / window).glob("*.jpg") if path.stem.isdecimal()]
@@ -190,7 +167,7 @@ def _read_window(folder: Path, window: str) -> _Greys:
     return {number: grey for number, grey in sorted(read.items()) if grey is not None}
 
 
-def _pair(folder: Path, brain: _Greys, bone: _Greys, shift: int) -> tuple[list[_Pictures], list[Lack]]:
+def _pair(folder: Path, brain: Greys, bone: Greys, shift: int) -> tuple[list[_Pictures], list[Lack]]:
     """The slices of one patient with both windows, inferior to superior, and those without."""
     files = {"brain": brain, "bone": {number - shift: grey for number, grey in bone.items()}}
     numbers = {

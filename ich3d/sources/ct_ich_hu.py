@@ -1,4 +1,4 @@
-"""HU of a CT-ICH slice from its two 8-bit pictures, a brain and a bone window.
+"""The two 8-bit pictures of CT-ICH slices, a brain and a bone window: which belong together, and their HU.
 
 CT-ICH 1.0.0 ships every slice as two JPEGs (M. D. Hssayeni et al., PhysioNet 2020): a brain window
 of centre 40 and width 120, one grey level 0.47 HU, and a bone window of centre 700 and width 3200,
@@ -26,6 +26,11 @@ TOLERANCE_HU: Final = 25.0
 # Share of pixels that must agree. Over 40 patients, pictures of one section reach 0.97 or more; those
 # of patient 81, paired by number although they show other sections, 0.32 to 0.88.
 MIN_AGREEMENT: Final = 0.93
+# How far the pictures of two windows may be numbered apart.
+MAX_SHIFT: Final = 3
+
+Greys = dict[int, np.ndarray]
+"""Slice number to grey levels uint8 (Y, X) of one window."""
 
 
 def brain_hu(brain: np.ndarray) -> np.ndarray:
@@ -61,6 +66,28 @@ def agreement(brain: np.ndarray, bone: np.ndarray, center: float) -> float:
         return 0.0
     difference = np.abs(brain_hu(brain) - seen_in_bone)[not_air]
     return float(np.mean(difference <= TOLERANCE_HU))
+
+
+def bone_shift(brain: Greys, bone: Greys) -> int:
+    """What to add to a brain picture's number to find the bone picture of the same section.
+
+    Zero unless the windows then disagree; else the shift of at most `MAX_SHIFT` at which they agree
+    best, if they do. The bone pictures of patient 81 are numbered two further than its brain pictures.
+    """
+    if _median_agreement(brain, bone, 0) >= MIN_AGREEMENT:
+        return 0
+    shares = {shift: _median_agreement(brain, bone, shift) for shift in range(-MAX_SHIFT, MAX_SHIFT + 1)}
+    best = max(shares, key=lambda shift: (shares[shift], -abs(shift)))
+    return best if shares[best] >= MIN_AGREEMENT else 0
+
+
+def _median_agreement(brain: Greys, bone: Greys, shift: int) -> float:
+    pairs = [(grey, bone[number + shift]) for number, grey in brain.items() if number + shift in bone]
+    centers = [measured_center(*pair) for pair in pairs]
+    if not np.isfinite(centers).any():
+        return 0.0
+    center = nearest_center(float(np.nanmedian(centers)))
+    return float(np.median([agreement(*pair, center) for pair in pairs]))
 
 
 def rebuilt_hu(brain: np.ndarray, bone: np.ndarray, center: float) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The `ich3d` command: exit codes, and one sentence for a user's mistake."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -140,6 +141,58 @@ def test_inspect_reads_pixels_unless_headers_are_enough(run: Run, good: Path) ->
     assert f"left out: {path.name}" in out
 
 
+HOSTILE = b"a\n\x1b[31m/..\\b\x00c\x9b'\""
+
+
+@pytest.fixture
+def hostile(make_head: Callable[..., SeriesToWrite], tmp_path: Path) -> Path:
+    """Names and UIDs that break lines, drive a terminal, climb out of a folder or are no UTF-8; one of two
+    series lacks a slice, the other is flawed."""
+    folder = tmp_path / "in"
+    names = [f"{k}\n\x1b[2J\u202e\udcff{k}.dcm" for k in range(6)]
+    for name in ("gap", "bad"):
+        paths = write_series(make_head(name, file_names=names), folder / f"{name}\r\n")
+        for path in paths:
+            whole = path.read_bytes()
+            own = make_head(name).series_uid.encode()
+            path.write_bytes(whole.replace(own, (HOSTILE + name.encode()).ljust(len(own), b"1")))
+        if name == "gap":
+            paths[3].unlink()
+        else:
+            paths[3].write_bytes(paths[3].read_bytes()[:-9])
+    (folder / "note\t.txt").write_text("no image")
+    return folder
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_hostile_names_and_uids_are_printed_as_escapes(hostile: Path, tmp_path: Path, encoding: str) -> None:
+    def command(*words: object) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "ich3d", *map(str, words)], capture_output=True, check=False,
+            env={**os.environ, "PYTHONIOENCODING": encoding, "TERM": "dumb"},
+        )  # fmt: skip
+        return done.returncode, done.stdout.decode(encoding), done.stderr.decode(encoding)
+
+    code, table, err = command("inspect", hostile)
+    assert code == 3
+    assert "Traceback" not in err
+    assert all(char.isprintable() for line in table.split("\n") for char in line)
+    rows = ["files", "", "head", "row", "", "warning", "left out", "item", "rejected", "item"]
+    assert len(table.rstrip("\n").split("\n")) == len(rows)
+    code, told, _ = command("inspect", hostile, "--json")
+    assert code == 3
+    (series,) = json.loads(told)["series"]
+    assert series["series_uid"].encode("latin-1").startswith(HOSTILE)
+    assert all((hostile / path).is_file() for path in series["paths"])
+    code, out, err = command("convert", hostile, "-o", tmp_path / "out", "--deskew")
+    assert code == 3
+    assert len(out.splitlines()) == 1
+    assert "Traceback" not in err
+    (written,) = (path for path in tmp_path.rglob("*.nii.gz"))
+    assert written.parent == tmp_path / "out"
+    assert written.name.isprintable()
+
+
 def test_inspect_of_an_empty_folder_finds_no_volume(run: Run, tmp_path: Path) -> None:
     code, _, err = run("inspect", tmp_path)
     assert code == 3
@@ -274,7 +327,7 @@ def test_too_few_patients_for_the_folds_is_said(run: Run, good: Path, tmp_path: 
     path = write_config(tmp_path / "run.yaml", {"workspace": str(tmp_path / "run"), "source": source})
     code, _, err = run("prepare", "--config", path)
     assert code == 2
-    assert "prepare.folds=5" in sentence(err)
+    assert "1 patient group is too few for prepare.folds=5" in sentence(err)
 
 
 def test_a_changed_model_is_named(run: Run, model: Path, good: Path, tmp_path: Path) -> None:

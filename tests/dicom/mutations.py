@@ -1,5 +1,6 @@
 """Small CT series in many encodings, and a seeded way to damage the bytes of their files."""
 
+import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,13 +10,18 @@ from struct import unpack_from
 
 import numpy as np
 import pydicom
+import SimpleITK as sitk
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.sequence import Sequence as Items
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
     RLELossless,
 )
 
@@ -25,16 +31,29 @@ SYNTAXES = (
     ExplicitVRBigEndian,
     DeflatedExplicitVRLittleEndian,
     RLELossless,
+    JPEG2000Lossless,
 )
 PIXEL_DATA = 0x7FE00010
 BEFORE_PIXELS = 0.7
 """The share of mutations that hit bytes before PixelData."""
 
+SHARED = {
+    "PixelMeasuresSequence": ("PixelSpacing",),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
+}
+OWN = {
+    "PlanePositionSequence": ("ImagePositionPatient",),
+    "PixelValueTransformationSequence": ("RescaleIntercept", "RescaleSlope"),
+}
+"""The functional groups of a multi-frame file and of each frame, and what they hold (PS3.3 C.7.6.16.2)."""
+
 TELLING = (
     "TransferSyntaxUID", "SOPInstanceUID", "Modality", "PatientID", "SeriesInstanceUID",
     "ImagePositionPatient", "ImageOrientationPatient", "SamplesPerPixel", "PhotometricInterpretation",
     "Rows", "Columns", "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-    "PixelPaddingValue", "RescaleIntercept", "RescaleSlope", "PixelData",
+    "PixelPaddingValue", "RescaleIntercept", "RescaleSlope", "PixelData", "NumberOfFrames",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PlanePositionSequence",
+    "PlaneOrientationSequence", "PixelMeasuresSequence", "PixelValueTransformationSequence",
 )  # fmt: skip
 
 
@@ -74,7 +93,53 @@ def encode(path: Path, syntax: UID) -> Seed:
     ds = pydicom.dcmread(path)
     if syntax == RLELossless:
         ds.compress(RLELossless, generate_instance_uid=False)
+    if syntax == JPEG2000Lossless:
+        made, frame = compressed(path, "JPEG2000")
+        assert made == syntax
+        ds.PixelData = encapsulate([frame])
+        ds["PixelData"].VR = "OB"
+        ds["PixelData"].is_undefined_length = True
     return _seed(encoded(ds, syntax), syntax)
+
+
+def encode_together(paths: list[Path]) -> Seed:
+    """The slices at `paths` as the frames of one Enhanced CT file, each with functional groups of its own."""
+    slices = [pydicom.dcmread(path) for path in paths]
+    ds = pydicom.dcmread(paths[0])
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    ds.NumberOfFrames = len(slices)
+    ds.SharedFunctionalGroupsSequence = [_groups(ds, SHARED)]
+    ds.PerFrameFunctionalGroupsSequence = [_groups(one, OWN) for one in slices]
+    for keyword in ("PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "RescaleSlope"):
+        del ds[keyword]
+    del ds.RescaleIntercept
+    ds.PixelData = b"".join(one.PixelData for one in slices)
+    return _seed(encoded(ds, ExplicitVRLittleEndian), ExplicitVRLittleEndian)
+
+
+def _groups(ds: Dataset, macros: dict[str, tuple[str, ...]]) -> Dataset:
+    """The attributes of a slice as functional groups."""
+    groups = Dataset()
+    for macro, keywords in macros.items():
+        item = Dataset()
+        for keyword in keywords:
+            item[keyword] = ds[keyword]
+        setattr(groups, macro, Items([item]))
+    return groups
+
+
+def compressed(path: Path, name: str) -> tuple[str, bytes]:
+    """The transfer syntax and the frame that ITK makes of the pixels of a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        packed = Path(folder) / "packed"
+        writer = sitk.ImageFileWriter()
+        writer.SetImageIO("GDCMImageIO")
+        writer.UseCompressionOn()
+        writer.SetCompressor(name)
+        writer.SetFileName(str(packed))
+        writer.Execute(sitk.ReadImage(str(path)))
+        ds = pydicom.dcmread(packed)
+    return ds.file_meta.TransferSyntaxUID, next(generate_frames(ds.PixelData, number_of_frames=1))
 
 
 def encoded(ds: Dataset, syntax: str) -> bytes:
@@ -99,25 +164,40 @@ def _seed(content: bytes, syntax: UID) -> Seed:
 
 
 def _elements(
-    content: bytes, at: int, implicit: bool, little: bool, group: int | None = None
+    content: bytes, at: int, implicit: bool, little: bool, group: int | None = None, end: int | None = None
 ) -> Iterator[Element]:
-    """The elements of a sound file without sequences, up to PixelData or to the end of `group`."""
+    """The elements of a sound file, up to PixelData or to the end of `group`; sequences, which only an
+    explicit one may have, with the elements of their items after them."""
     order = "<" if little else ">"
     tag = 0
-    while tag != PIXEL_DATA:
+    while tag != PIXEL_DATA and at < (len(content) if end is None else end):
         found, element = unpack_from(f"{order}HH", content, at)
         if group not in (None, found):
             return
         tag = found << 16 | element
-        if implicit or content[at + 4 : at + 6] in (b"OB", b"OW"):
+        vr = content[at + 4 : at + 6]
+        if implicit or vr in (b"OB", b"OW", b"SQ"):
             value = at + (8 if implicit else 12)
             (length,) = unpack_from(f"{order}I", content, value - 4)
         else:
             value = at + 8
             (length,) = unpack_from(f"{order}H", content, at + 6)
-        end = min(value + length, len(content))
-        yield Element(at, value, end, pydicom.datadict.keyword_for_tag(tag) in TELLING)
-        at = end
+        is_telling = pydicom.datadict.keyword_for_tag(tag) in TELLING
+        at_end = min(value + length, len(content))
+        if vr == b"SQ" and not implicit:
+            yield Element(at, value, value, is_telling)
+            yield from _items(content, value, at_end)
+        else:
+            yield Element(at, value, at_end, is_telling)
+        at = at_end
+
+
+def _items(content: bytes, at: int, end: int) -> Iterator[Element]:
+    """The elements of the items of an explicit little-endian sequence, all of known lengths (PS3.5 7.5)."""
+    while at < end:
+        (length,) = unpack_from("<I", content, at + 4)
+        yield from _elements(content, at + 8, implicit=False, little=True, end=at + 8 + length)
+        at += 8 + length
 
 
 def mutate(seed: Seed, rng: np.random.Generator) -> bytes:
@@ -137,6 +217,13 @@ def mutate(seed: Seed, rng: np.random.Generator) -> bytes:
         place = rng.integers(0, seed.pixels_at) if in_header else rng.integers(0, len(content))
         del content[int(place) :]
     return seed.close(bytes(content))
+
+
+def damaged(content: bytes, rng: np.random.Generator) -> bytes:
+    """The bytes of any file after one mutation."""
+    changed = bytearray(content)
+    _damage(changed, int(rng.integers(len(changed))), rng)
+    return bytes(changed)
 
 
 def _damage(content: bytearray, at: int, rng: np.random.Generator) -> None:

@@ -2,15 +2,23 @@
 
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
+from io import BytesIO
 
 import numpy as np
 import pydicom
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import RLELossless
+from pydicom.uid import JPEG2000, JPEG2000Lossless, RLELossless
 
 AIR = -1024
+MACRO = {
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "PixelSpacing": "PixelMeasuresSequence",
+    "RescaleSlope": "PixelValueTransformationSequence",
+    "RescaleIntercept": "PixelValueTransformationSequence",
+}
+"""The functional group that holds an attribute of a frame (PS3.3 C.7.6.16.2)."""
 
 
 @dataclass(frozen=True)
@@ -26,30 +34,53 @@ class Plain:
     wrapped_hu: np.ndarray | None
 
 
-def read_plainly(path: Path) -> Plain:
-    """Whatever goes wrong is raised: then nobody should have accepted the file."""
+def read_plainly(content: bytes, frame: int | None) -> Plain:
+    """The one slice of a file, or that of a frame, counted from 1. Whatever goes wrong is raised: then nobody
+    should have accepted it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ds = pydicom.dcmread(path, force=True)
-        directions = numbers(ds, "ImageOrientationPatient", 6).reshape(2, 3)
-        stored = stored_values(ds)
+        ds = pydicom.dcmread(BytesIO(content), force=True)
+        holders = {keyword: holder(ds, frame, keyword) for keyword in MACRO}
+
+        def of_slice(keyword: str, count: int) -> np.ndarray:
+            return numbers(holders[keyword], keyword, count)
+
+        directions = of_slice("ImageOrientationPatient", 6).reshape(2, 3)
+        pixels = containers(ds, frame or 1)
+        stored = stored_values(ds, pixels)
+        rescale = (of_slice("RescaleSlope", 1), of_slice("RescaleIntercept", 1))
         return Plain(
             series_uid=text(ds, "SeriesInstanceUID"),
             patient_id=text(ds, "PatientID"),
-            position_mm=numbers(ds, "ImagePositionPatient", 3),
+            position_mm=of_slice("ImagePositionPatient", 3),
             directions=directions / np.linalg.norm(directions, axis=1, keepdims=True),
-            pixel_spacing_mm=numbers(ds, "PixelSpacing", 2),
-            hu=rescaled(ds, stored),
-            wrapped_hu=unwrapped(ds, stored),
+            pixel_spacing_mm=of_slice("PixelSpacing", 2),
+            hu=rescaled(stored, *rescale, padding(ds, pixels, stored)),
+            wrapped_hu=unwrapped(ds, stored, *rescale, padding(ds, pixels, stored)),
         )
 
 
-def text(ds: FileDataset, keyword: str) -> str:
+def holder(ds: FileDataset, frame: int | None, keyword: str) -> Dataset:
+    """Where an attribute of a slice stands: in the file, or in the frame's functional groups, its own before
+    the shared ones."""
+    own = ds.get("PerFrameFunctionalGroupsSequence")
+    if not own:
+        assert frame is None
+        return ds
+    assert len(own) == int(ds.get("NumberOfFrames") or 1)
+    for groups in (own[(frame or 1) - 1], *(ds.get("SharedFunctionalGroupsSequence") or ())):
+        items = groups.get(MACRO[keyword])
+        if items and keyword in items[0]:
+            return items[0]
+    raise AssertionError(f"no {keyword} in frame {frame}")
+
+
+def text(ds: Dataset, keyword: str) -> str:
     """A value by its bytes: a damaged VR does not change what they say."""
     return (ds.get_item(keyword).value or b"").decode("latin-1").rstrip("\0") if keyword in ds else ""
 
 
-def numbers(ds: FileDataset, keyword: str, count: int) -> np.ndarray:
+def numbers(ds: Dataset, keyword: str, count: int) -> np.ndarray:
     parts = text(ds, keyword).split("\\")
     assert len(parts) == count, keyword
     assert not {"_", "\0"} & set("".join(parts)), keyword
@@ -58,55 +89,61 @@ def numbers(ds: FileDataset, keyword: str, count: int) -> np.ndarray:
     return found
 
 
-def containers(ds: FileDataset) -> np.ndarray:
-    """The pixels as unsigned whole numbers of BitsAllocated bits."""
+def containers(ds: FileDataset, frame: int) -> np.ndarray:
+    """The pixels of a frame as unsigned whole numbers of BitsAllocated bits."""
     assert ds.SamplesPerPixel == 1
     assert ds.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2")
     _, little = ds.original_encoding
     dtype = np.dtype(f"{'<' if little else '>'}u{ds.BitsAllocated // 8}")
-    if ds.file_meta.get("TransferSyntaxUID") == RLELossless:
-        pixels = pixel_array(ds, raw=True, correct_unused_bits=False)
+    if ds.file_meta.get("TransferSyntaxUID") in (RLELossless, JPEG2000Lossless, JPEG2000):
+        pixels = pixel_array(ds, index=frame - 1, raw=True, correct_unused_bits=False)
         return pixels.view(f"u{pixels.dtype.itemsize}").astype(np.int64)
     assert not ds["PixelData"].is_undefined_length
     count = ds.Rows * ds.Columns
-    assert len(ds.PixelData) >= count * dtype.itemsize
-    return np.frombuffer(ds.PixelData, dtype, count).reshape(ds.Rows, ds.Columns).astype(np.int64)
+    assert len(ds.PixelData) >= count * dtype.itemsize * int(ds.get("NumberOfFrames") or 1)
+    pixels = np.frombuffer(ds.PixelData, dtype, count, offset=(frame - 1) * count * dtype.itemsize)
+    return pixels.reshape(ds.Rows, ds.Columns).astype(np.int64)
 
 
-def stored_values(ds: FileDataset) -> np.ndarray:
+def stored_values(ds: FileDataset, pixels: np.ndarray) -> np.ndarray:
     bits = ds.BitsStored
     low = ds.get("HighBit", bits - 1) + 1 - bits
     assert 0 <= low <= ds.BitsAllocated - bits
-    values = containers(ds) >> low & (1 << bits) - 1
+    values = pixels >> low & (1 << bits) - 1
     assert ds.PixelRepresentation in (0, 1)
     if ds.PixelRepresentation == 1:
         values = np.where(values >= 1 << (bits - 1), values - (1 << bits), values)
     return values
 
 
-def rescaled(ds: FileDataset, stored: np.ndarray) -> np.ndarray:
+def rescaled(
+    stored: np.ndarray, slope: np.ndarray, intercept: np.ndarray, is_padding: np.ndarray | None
+) -> np.ndarray:
     """HU by the rule: half to even, padding to air, clipped to 16 bits."""
-    hu = np.rint(stored * numbers(ds, "RescaleSlope", 1) + numbers(ds, "RescaleIntercept", 1))
-    is_padding = padding(ds, stored)
+    hu = np.rint(stored * slope + intercept)
     hu[hu < AIR if is_padding is None else is_padding] = AIR
     return np.clip(hu, -32768, 32767)
 
 
-def padding(ds: FileDataset, stored: np.ndarray) -> np.ndarray | None:
+def padding(ds: FileDataset, pixels: np.ndarray, stored: np.ndarray) -> np.ndarray | None:
     ends = [ds.get(key) for key in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
-    ends = [int(end) for end in ends if end not in (None, "")]
-    if not ends:
+    if ends[0] in (None, ""):
         return None
+    ends = [int(end) for end in ends if end not in (None, "")]
     span = 1 << ds.BitsAllocated
     reach = max(ends) - min(ends)
-    raw, value = ((pixels - min(ends)) % span <= reach for pixels in (containers(ds), stored))
+    raw, value = ((found - min(ends)) % span <= reach for found in (pixels, stored))
     return raw | value
 
 
-def unwrapped(ds: FileDataset, stored: np.ndarray) -> np.ndarray | None:
-    slope, intercept = numbers(ds, "RescaleSlope", 1), numbers(ds, "RescaleIntercept", 1)
+def unwrapped(
+    ds: FileDataset,
+    stored: np.ndarray,
+    slope: np.ndarray,
+    intercept: np.ndarray,
+    is_padding: np.ndarray | None,
+) -> np.ndarray | None:
     if ds.BitsStored != 12 or ds.PixelRepresentation != 0 or slope != 1 or intercept <= -100:
         return None
     hu = (stored + 1000) % 4096 - 1000
-    is_padding = padding(ds, stored)
     return hu if is_padding is None else np.where(is_padding, AIR, hu)

@@ -1,15 +1,20 @@
 """Lenient, by headers alone, or by all pixels: how strictly an index is judged."""
 
+import json
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom.encaps import encapsulate
 from pydicom.uid import RLELossless
 
+from ich3d.cli import main
 from ich3d.core.codes import Code
-from ich3d.core.types import Volume
-from ich3d.dicom.check import check_pixels, leave_out_undecodable
+from ich3d.core.types import Rejected, Volume
+from ich3d.dicom.check import check_pixels, check_siblings, leave_out_undecodable
+from ich3d.dicom.convert import convert
 from ich3d.dicom.group import Policy
 from ich3d.dicom.index import index
 from ich3d.dicom.volume import load_volume
@@ -135,6 +140,55 @@ def test_pixels_that_do_not_decode_take_the_other_volumes_of_their_series_along(
     assert paths[1].name in rejected.detail
 
 
+@pytest.fixture
+def two_kernels(tmp_path, write_stack):
+    """One SeriesInstanceUID of two volumes, the second with a slice that does not decode; and a sound one."""
+    write_stack("in/c", name="c")
+    for name, kernel in (("a", "H31s"), ("b", "H60s")):
+        paths = write_stack(
+            f"in/{name}", name=name, series_uid="2.25.9", study_uid="2.25.8",
+            position_mm=np.array([(0, 0, 5 * i + ord(name)) for i in range(4)]),
+            extra={"ConvolutionKernel": kernel},
+        )  # fmt: skip
+    damage(paths[1])
+    return tmp_path / "in"
+
+
+def test_a_volume_that_cannot_be_read_takes_its_siblings_along_at_every_door(two_kernels):
+    """By headers alone there are three volumes; a door that reads each by itself must not keep one of two."""
+    found = index(two_kernels)
+    assert {one.volume_id for one in found.series} == {"2.25.9-1", "2.25.9-2", uid("series", "c")}
+    assert sum(isinstance(load_volume(one), Volume) for one in found.series) == 2
+    alike = [check(found) for check in (check_pixels, check_siblings)]
+    for checked in alike:
+        assert [one.volume_id for one in checked.series] == [uid("series", "c")]
+        assert len(accounted(checked)) == 12
+    assert alike[0].rejected == alike[1].rejected
+    assert alike[0].rejected[0].detail.startswith("b/b001.dcm: ")
+
+
+@pytest.mark.parametrize("asked", [(), ("--series", "2.25.9"), ("--series", "2.25.9-1")])
+def test_inspect_and_convert_agree_on_siblings(two_kernels, tmp_path, capsys, asked):
+    assert main(["inspect", str(two_kernels), "--json"]) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert main(["convert", str(two_kernels), "-o", str(tmp_path / "out"), *asked]) == 3
+    captured = capsys.readouterr()
+    written = [] if asked else [series["volume_id"] for series in told["series"]]
+    assert [Path(line.split(": ")[0]).name for line in captured.out.splitlines()] == [
+        f"{name}.nii.gz" for name in written
+    ]
+    (rejected,) = told["rejected"]
+    assert f"{rejected['subject']}: {rejected['detail']}" in captured.err.splitlines()
+
+
+def test_volumes_without_siblings_are_not_read_twice(tmp_path, write_stack):
+    write_stack()
+    found = index(tmp_path)
+    seen = []
+    assert check_siblings(found, lambda series: seen.extend(series) or ()) == found
+    assert not seen
+
+
 def test_warnings_that_need_pixels_are_those_of_the_volume(tmp_path, write_stack, edit_file):
     path = write_stack()[2]
     edit_file(path, RescaleSlope="40")
@@ -142,6 +196,32 @@ def test_warnings_that_need_pixels_are_those_of_the_volume(tmp_path, write_stack
     (reason,) = checked.series[0].reasons
     assert reason.code is Code.HU_CLIPPED
     assert path.name in reason.detail
+
+
+@pytest.mark.parametrize("flaw", [damage, Path.unlink])
+def test_reasons_that_need_pixels_name_the_file_below_the_searched_folder(tmp_path, write_stack, flaw):
+    """Two patients' folders hold files of the same names."""
+    write_stack("one/ct", name="one", file_names=[f"{i}" for i in range(4)])
+    paths = write_stack("two/ct", name="two", file_names=[f"{i}" for i in range(4)])
+    found = index(tmp_path)
+    flaw(paths[2])
+    (series,) = (series for series in found.series if series.volume_id == uid("series", "two"))
+    names = tuple(f"two/ct/{i}" for i in range(4))
+    for rejected in (load_volume(series), convert(series, tmp_path / "out"), *check_pixels(found).rejected):
+        assert isinstance(rejected, Rejected)
+        assert rejected.detail.startswith("two/ct/2: PixelData (7FE0,0010)")
+        assert rejected.paths == names
+    if flaw is damage:
+        lenient = leave_out_undecodable(found)
+        assert [item.paths for item in lenient.left_out] == [("two/ct/2",)]
+        assert lenient.left_out[0].detail.startswith("two/ct/2: ")
+
+
+def test_what_is_clipped_is_named_below_the_searched_folder(tmp_path, write_stack, edit_file):
+    write_stack("one/ct", name="one", file_names=[f"{i}" for i in range(4)])
+    edit_file(write_stack("two/ct", name="two", file_names=[f"{i}" for i in range(4)])[2], RescaleSlope="40")
+    (reason,) = (reason for one in check_pixels(index(tmp_path)).series for reason in one.reasons)
+    assert "two/ct/2 in" in reason.detail
 
 
 @pytest.mark.parametrize("pixels", ["equal", "different"])

@@ -197,12 +197,13 @@ def test_a_slice_off_the_line_is_refused_as_it_is_and_deskewed_to_its_place(
 
 
 def test_a_single_slice_has_no_step_to_write(tmp_path, write_stack):
-    (path,) = write_stack("in", n=1)
+    write_stack("in/deep", n=1)
     for place in (as_acquired, deskewed):
         done = convert(one_series(tmp_path / "in"), tmp_path / "out", place)
         assert isinstance(done, Rejected)
         assert done.code is Code.SINGLE_SLICE
-        assert path.name in done.detail
+        assert done.detail == "deep/a000.dcm is the only slice of its series, which gives no step"
+    assert not (tmp_path / "out").exists()
 
 
 def test_scattered_slices_are_refused_and_not_a_memory_full_of_air(tmp_path, write_stack):
@@ -230,6 +231,26 @@ def test_a_name_never_leaves_the_folder(tmp_path, write_stack, edit_file):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["..%2F1%2F2.nii.gz", ".._1_2.nii.gz"]
 
 
+@pytest.mark.parametrize("length", [64, 239, 240, 300])
+def test_a_uid_that_is_too_long_for_a_name_is_refused_in_one_sentence(
+    tmp_path, write_stack, edit_file, run, length
+):
+    for path in write_stack("in"):
+        edit_file(path, SeriesInstanceUID=b"1" * length)
+    code, out, err = run(tmp_path / "in", "-o", tmp_path / "out")
+    if length < 240:
+        assert code == 0
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["1" * length + ".nii.gz"]
+        return
+    assert (code, out) == (3, "")
+    assert not (tmp_path / "out").exists()
+    told = [line for line in err.splitlines() if line.startswith("1" * length)]
+    sentence = (
+        f"a000.dcm: SeriesInstanceUID (0020,000E) has {length} characters, too many for the name of a file"
+    )
+    assert told == [f"{'1' * length}: {sentence}"]
+
+
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     def call(*words: object) -> tuple[int, str, str]:
@@ -249,6 +270,14 @@ def test_convert_prints_a_line_a_volume(tmp_path, write_stack, run):
     assert out.splitlines() == [f"{name}: 4 slices of 16 x 16" for name in names]
     assert all(Path(name).is_file() for name in names)
     assert "Secret" not in out + err
+
+
+def test_convert_tells_what_only_pixels_show(tmp_path, write_stack, edit_file, run):
+    edit_file(write_stack("in/deep")[2], RescaleSlope="40")
+    code, out, _ = run(tmp_path / "in", "-o", tmp_path / "out")
+    assert code == 0
+    (line,) = out.splitlines()
+    assert "; HU beyond 16 bits were clipped in 1 slice, most in deep/a002.dcm in " in line
 
 
 def test_convert_takes_one_series(tmp_path, write_stack, edit_file, run):
@@ -276,6 +305,16 @@ def test_convert_refuses_an_irregular_series_without_deskew(tmp_path, write_stac
     code, out, _ = run(tmp_path / "in", "-o", tmp_path / "out", "--deskew")
     assert code == 0
     assert "resampled to its median step of 5.00 mm" in out
+
+
+@pytest.mark.parametrize("words", [(), ("--deskew",)])
+def test_convert_refuses_a_single_slice_in_one_sentence(tmp_path, write_stack, run, words):
+    """NIfTI needs a step, and SliceThickness is none: slices may overlap or lie apart."""
+    write_stack("in", n=1)
+    code, out, err = run(tmp_path / "in", "-o", tmp_path / "out", *words)
+    assert (code, out) == (3, "")
+    told = [line for line in err.splitlines() if "a000.dcm" in line]
+    assert told == [f"{uid('series', 'a')}: a000.dcm is the only slice of its series, which gives no step"]
 
 
 def test_convert_of_nothing_finds_no_volume(tmp_path, run):

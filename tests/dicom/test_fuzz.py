@@ -1,36 +1,63 @@
 """Damaged files: nothing crashes or hangs, every file is accounted for, and what is accepted is what a
 plain reading of the same bytes finds."""
 
+import json
 import signal
 import struct
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from mutations import SYNTAXES, Seed, encode, mutate
+from mutations import SYNTAXES, Seed, damaged, encode, encode_together, mutate
 from plain_reading import Plain, read_plainly
 from pydicom.encaps import encapsulate
-from pydicom.uid import RLELossless
+from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from ich3d.core.codes import Code
 from ich3d.core.types import Rejected, SliceHeader, Volume
 from ich3d.dicom.index import Index, index
+from ich3d.dicom.inspect import as_json, as_table
 from ich3d.dicom.volume import load_volume
 from ich3d.dicom.write import SeriesToWrite, write_series
 
 SIZE = 64
 PATIENCE_S = 120
+DAMAGED_ZIPS = 0.3
+"""The share of zips that are damaged beside their members."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A sound series, in loose files or in one zip."""
+
+    name: str
+    seeds: list[Seed]
+    zipped: bool = False
+
+    def lay_out(self, folder: Path, contents: list[bytes]) -> Path | None:
+        """Put files of `contents` into the empty `folder`; the zip, if they are in one."""
+        for path in folder.iterdir():
+            path.unlink()
+        if not self.zipped:
+            for k, content in enumerate(contents):
+                (folder / f"{k}").write_bytes(content)
+            return None
+        with zipfile.ZipFile(folder / "zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for k, content in enumerate(contents):
+                archive.writestr(f"inner/{k}", content)
+        return folder / "zip"
 
 
 @pytest.fixture(scope="module")
-def seeds(
-    make_stack: Callable[..., SeriesToWrite], tmp_path_factory: pytest.TempPathFactory
-) -> list[list[Seed]]:
-    """A tilted series of four slices in each transfer syntax, every other one with padding."""
+def sound(make_stack: Callable[..., SeriesToWrite], tmp_path_factory: pytest.TempPathFactory) -> list[Sound]:
+    """A tilted series of four slices in each transfer syntax, every other one with padding; one in a zip, and
+    one in a multi-frame file."""
     made = []
     for number, syntax in enumerate(SYNTAXES):
         hu = np.random.default_rng(number).integers(-1100, 2000, (4, SIZE, SIZE)).astype(np.int16)
@@ -43,8 +70,8 @@ def seeds(
             extra={"PixelPaddingValue": -1050} if number % 2 else {},
         )
         paths = write_series(stack, tmp_path_factory.mktemp("seed"))
-        made.append([encode(path, syntax) for path in paths])
-    return made
+        made.append(Sound(syntax.name, [encode(path, syntax) for path in paths]))
+    return [*made, Sound("zip", made[0].seeds, zipped=True), Sound("multi-frame", [encode_together(paths)])]
 
 
 @contextmanager
@@ -61,28 +88,32 @@ def no_hang() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def fuzz(seeds: list[list[Seed]], folder: Path, cases: range) -> tuple[int, int]:
+def fuzz(sound: list[Sound], folder: Path, cases: range) -> tuple[int, int]:
     """Judge every case; how many volumes were accepted of how many mutated files."""
     accepted = mutated = 0
     for case in cases:
         rng = np.random.default_rng(case)
-        series = seeds[case % len(seeds)]
-        spoilt = set(rng.choice(len(series), size=int(rng.choice((1, 1, 2))), replace=False).tolist())
-        for k, seed in enumerate(series):
-            content = mutate(seed, rng) if k in spoilt else seed.content
-            (folder / f"{k}").write_bytes(content)
+        series = sound[case % len(sound)]
+        n = len(series.seeds)
+        spoilt = set(rng.choice(n, size=min(n, int(rng.choice((1, 1, 2)))), replace=False).tolist())
+        contents = [mutate(one, rng) if k in spoilt else one.content for k, one in enumerate(series.seeds)]
+        packed = series.lay_out(folder, contents)
+        if packed is not None and rng.random() < DAMAGED_ZIPS:
+            packed.write_bytes(damaged(packed.read_bytes(), rng))
         mutated += len(spoilt)
         try:
             with no_hang():
                 accepted += judge(index(folder))
         except Exception as error:
-            raise AssertionError(f"case {case}: {error!r}") from error
+            raise AssertionError(f"case {case} ({series.name}): {error!r}") from error
     return accepted, mutated
 
 
 def judge(found: Index) -> int:
     """How many volumes of `found` load; each must be what its files say."""
     account(found)
+    assert json.loads(json.dumps(as_json(found)))["files"] == found.n_files
+    assert all(line.isprintable() for line in as_table(found).split("\n"))
     accepted = 0
     for series in found.series:
         volume = load_volume(series)
@@ -96,14 +127,17 @@ def judge(found: Index) -> int:
 
 def account(found: Index) -> None:
     """Each file is in one place."""
-    in_series = [h.path.relative_to(found.root).as_posix() for s in found.series for h in s.headers]
+    in_series = {header.file.name for series in found.series for header in series.headers}
     others = [path for item in (*found.left_out, *found.rejected) for path in item.paths]
-    assert sorted(in_series + others) == sorted(p.name for p in found.root.iterdir())
+    named = sorted([*in_series, *others])
+    assert len(named) == found.n_files
+    assert len(set(named)) == len(named)
+    assert {name.split("/")[0] for name in named} == {path.name for path in found.root.iterdir()}
 
 
 def judge_volume(volume: Volume) -> None:
     series = volume.series
-    plain = [read_plainly(header.path) for header in series.headers]
+    plain = [read_plainly(content_of(header), header.frame) for header in series.headers]
     assert len({one.series_uid.strip() for one in plain}) == 1
     assert len({one.patient_id.strip() for one in plain}) == 1
     for header, one, hu in zip(series.headers, plain, volume.hu, strict=True):
@@ -115,6 +149,13 @@ def judge_volume(volume: Volume) -> None:
     if volume.affine_mm is not None:
         assert series.is_regular
         judge_affine(volume.affine_mm, plain)
+
+
+def content_of(header: SliceHeader) -> bytes:
+    if not header.file.member:
+        return header.file.path.read_bytes()
+    with zipfile.ZipFile(header.file.path) as archive:
+        return archive.read(header.file.member)
 
 
 def judge_slice(header: SliceHeader, plain: Plain, hu: np.ndarray, mended: bool) -> None:
@@ -184,22 +225,30 @@ def test_compressed_pixels_are_not_read_as_native_ones(write_stack, said, instea
     assert "PixelData (7FE0,0010)" in refused(path)
 
 
-def test_sound_files_are_accepted_in_every_encoding(seeds, tmp_path):
-    for number, series in enumerate(seeds):
-        for k, seed in enumerate(series):
-            (tmp_path / f"{k}").write_bytes(seed.close(seed.open()))
-        assert judge(index(tmp_path)) == 1, SYNTAXES[number].name
+def test_signed_values_in_an_unsigned_file_are_refused(write_stack, edit_file):
+    """Of such a file each decoder makes its own values."""
+    (path,) = write_stack(n=1)
+    path.write_bytes(encode(path, JPEG2000Lossless).content)
+    assert judge(index(path)) == 1
+    edit_file(path, PixelRepresentation=0)
+    assert "PixelRepresentation (0028,0103)" in refused(path)
 
 
-def test_damaged_files_are_read_right_or_not_at_all(seeds, tmp_path):
-    accepted, mutated = fuzz(seeds, tmp_path, range(300))
+def test_sound_files_are_accepted_in_every_encoding(sound, tmp_path):
+    for series in sound:
+        series.lay_out(tmp_path, [seed.close(seed.open()) for seed in series.seeds])
+        assert judge(index(tmp_path)) == 1, series.name
+
+
+def test_damaged_files_are_read_right_or_not_at_all(sound, tmp_path):
+    accepted, mutated = fuzz(sound, tmp_path, range(300))
     assert mutated >= 300
     assert accepted >= 30
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", range(10))
-def test_many_damaged_files_are_read_right_or_not_at_all(seeds, tmp_path, batch):
-    accepted, mutated = fuzz(seeds, tmp_path, range(1000 + 1600 * batch, 1000 + 1600 * (batch + 1)))
+def test_many_damaged_files_are_read_right_or_not_at_all(sound, tmp_path, batch):
+    accepted, mutated = fuzz(sound, tmp_path, range(1000 + 1600 * batch, 1000 + 1600 * (batch + 1)))
     assert mutated >= 2000
     assert accepted >= 200

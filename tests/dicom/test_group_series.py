@@ -92,6 +92,24 @@ def test_a_rounding_of_the_geometry_is_no_difference(tmp_path, write_stack, edit
     assert len(series) == 4
 
 
+@pytest.mark.parametrize(
+    ("changes", "together"),
+    [
+        ({"PixelSpacing": [0.5004, 0.4]}, True),
+        ({"PixelSpacing": [0.5006, 0.4]}, False),
+        ({"PixelSpacing": [0.5, 0.39968]}, True),
+        ({"PixelSpacing": [0.5, 0.39952]}, False),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 1, 0.0009]}, True),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 1, 0.0011]}, False),
+    ],
+)
+def test_geometry_parts_from_a_thousandth_on(tmp_path, write_stack, edit_file, changes, together):
+    edit_file(write_stack()[1], **changes)
+    found = index(tmp_path)
+    assert [len(series) for series in found.series] == ([4] if together else [])
+    assert [item.code for item in found.rejected] == ([] if together else [Code.MIXED_GEOMETRY])
+
+
 def test_two_patients_under_one_series_uid_are_rejected(tmp_path, write_stack, edit_file):
     paths = write_stack()
     edit_file(paths[3], PatientID="Somebody-Else")
@@ -100,6 +118,68 @@ def test_two_patients_under_one_series_uid_are_rejected(tmp_path, write_stack, e
     assert "PatientID (0010,0020)" in rejected.detail
     assert "Somebody" not in rejected.detail
     assert len(rejected.paths) == 4
+
+
+@pytest.mark.parametrize("missing", [0, 2])
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_slice_without_a_patient_among_those_of_one_rejects_the_series(
+    tmp_path, write_stack, edit_file, missing, value
+):
+    paths = write_stack("deep")
+    edit_file(paths[missing], PatientID=value)
+    (rejected,) = index(tmp_path).rejected
+    assert rejected.code is Code.MIXED_PATIENTS
+    assert rejected.detail == (
+        f"deep/{paths[missing].name}: PatientID (0010,0020) is missing, other files of the series have one"
+    )
+    assert len(rejected.paths) == 4
+
+
+def test_a_series_without_a_patient_is_a_volume(tmp_path, write_stack, edit_file):
+    for path in write_stack():
+        edit_file(path, PatientID=None)
+    (series,) = index(tmp_path).series
+    assert (series.patient_id, series.reasons) == ("", ())
+
+
+@pytest.mark.parametrize("lost", [0, 3, 6])
+def test_a_slice_that_lost_its_series_uid_is_told_by_both(tmp_path, write_stack, edit_file, lost):
+    """At an end there is no gap that would tell of it."""
+    paths = write_stack("deep", n=7)
+    edit_file(paths[lost], SeriesInstanceUID=None)
+    found = index(tmp_path)
+    assert not found.rejected
+    host, stray = sorted(found.series, key=len, reverse=True)
+    assert (len(host), len(stray)) == (6, 1)
+    name = f"deep/{paths[lost].name}"
+    assert Code.IRREGULAR_SPACING in {reason.code for reason in host.reasons} or lost != 3
+    assert host.reasons[-1].code is Code.INCOMPLETE
+    assert f"{name}: SeriesInstanceUID (0020,000E) is missing" in host.reasons[-1].detail
+    assert {reason.code for reason in stray.reasons} == {Code.NO_SERIES_UID, Code.SINGLE_SLICE}
+    assert stray.reasons[-1].detail.startswith(f"{name}: ")
+    assert uid("series", "a") in stray.reasons[-1].detail
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"StudyInstanceUID": "2.25.1"},
+        {"PatientID": "Other"},
+        {"PixelSpacing": [0.7, 0.7]},
+        {"ImagePositionPatient": [-100, -120, 17.5]},
+        {"ImagePositionPatient": [-100, -120, 60]},
+        {"ImagePositionPatient": [-100, -120, 10]},
+    ],
+    ids=["study", "patient", "spacing", "between", "far off", "taken"],
+)
+def test_a_slice_without_a_series_uid_that_fits_nowhere_stands_alone(
+    tmp_path, write_stack, edit_file, changes
+):
+    paths = write_stack(n=7)
+    edit_file(paths[3], SeriesInstanceUID=None, **changes)
+    host, stray = sorted(index(tmp_path).series, key=len, reverse=True)
+    assert [reason.code for reason in host.reasons] == [Code.IRREGULAR_SPACING]
+    assert [reason.code for reason in stray.reasons] == [Code.NO_SERIES_UID, Code.SINGLE_SLICE]
 
 
 def test_files_without_a_series_uid_are_one_series_a_folder(tmp_path, write_stack, edit_file):

@@ -1,6 +1,8 @@
 """What people and programs are told of an index."""
 
 import json
+import re
+from pathlib import Path
 
 from ich3d.dicom.index import index
 from ich3d.dicom.inspect import as_json, as_table, with_identifiers
@@ -82,6 +84,21 @@ def test_identifiers_are_told_where_asked_for(tmp_path, write_stack, edit_file):
     for series in told["series"]:
         del series["patient_id"]
     assert "Secret" not in json.dumps(told)
+
+
+def test_the_example_in_the_readme_runs(tmp_path, write_stack, edit_file, monkeypatch, capsys):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (example,) = (
+        block for block in re.findall("```python\n(.*?)```", readme, re.S) if "load_volume" in block
+    )
+    write_stack("study/good")
+    edit_file(write_stack("study/bad", name="bad")[0], RescaleSlope=None)
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
+    assert capsys.readouterr().out.splitlines() == [
+        f"{uid('series', 'a')} (4, 16, 16) []",
+        f"{uid('series', 'bad')} bad/bad000.dcm: RescaleSlope (0028,1053) is missing",
+    ]
 
 
 def test_an_empty_index_still_reads(tmp_path):

@@ -83,7 +83,24 @@ def test_a_crash_over_a_slice_rejects_its_volume_and_nothing_else(jpeg_series):
     other.join()
     assert isinstance(rejected, Rejected)
     assert rejected.code is Code.UNDECODABLE
-    assert "a000.dcm: PixelData (7FE0,0010) cannot be decoded (DecoderError" in rejected.detail
+    sentence = "a000.dcm: PixelData (7FE0,0010) cannot be decoded: the decoder crashed, or took too long"
+    assert rejected.detail == sentence
+    assert isinstance(load_volume(jpeg_series), Volume)
+
+
+def test_a_stream_that_the_decoder_fills_in_is_refused_and_spoils_no_other(jpeg_series):
+    """Five bytes lost in the midst: the decoder reads on, and makes up the last rows."""
+    worker_pid(jpeg_series)
+    path = jpeg_series.headers[2].path
+    sound = path.read_bytes()
+    ds = pydicom.dcmread(path)
+    frame = next(generate_frames(ds.PixelData, number_of_frames=1))
+    ds.PixelData = encapsulate([frame[: len(frame) // 2] + frame[len(frame) // 2 + 5 :]])
+    ds.save_as(path)
+    rejected = load_volume(jpeg_series)
+    assert isinstance(rejected, Rejected)
+    assert rejected.detail.startswith("a002.dcm: PixelData (7FE0,0010) cannot be decoded")
+    path.write_bytes(sound)
     assert isinstance(load_volume(jpeg_series), Volume)
 
 

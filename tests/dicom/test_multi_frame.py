@@ -17,10 +17,12 @@ from pydicom.uid import (
 from ich3d.core.codes import Code
 from ich3d.core.types import Rejected, Volume
 from ich3d.dicom.check import check_pixels, leave_out_undecodable
+from ich3d.dicom.group import Policy
 from ich3d.dicom.index import index
 from ich3d.dicom.inspect import as_json
 from ich3d.dicom.volume import load_volume
 
+LENIENT = Policy(lenient=True)
 Z = (10.0, 0.0, 15.0, 5.0)  # of frames 1 to 4
 
 
@@ -94,6 +96,14 @@ def test_json_repeats_the_file_and_numbers_its_frames(write_enhanced):
     assert series["paths"] == [path.name] * 4
 
 
+def test_a_slice_is_named_by_its_file_and_frame(write_enhanced, write_stack):
+    path = write_enhanced()
+    sop = pydicom.dcmread(path).SOPInstanceUID
+    assert load(path).keys == tuple((sop, frame, "a.dcm") for frame in (2, 4, 1, 3))
+    (single,) = write_stack(n=1, name="b")
+    assert load(single).keys == ((pydicom.dcmread(single).SOPInstanceUID, None, single.name),)
+
+
 def test_each_frame_has_its_own_rescale_before_the_shared_one(write_enhanced, make_stack):
     def own(k):
         if k == 1:
@@ -162,6 +172,88 @@ def test_a_frame_without_a_position_rejects_the_file(write_enhanced):
     assert rejected.code is Code.NO_POSITION
     assert rejected.detail == "a.dcm: frame 3: ImagePositionPatient (0020,0032) is missing"
     assert rejected.paths == ("a.dcm",)
+
+
+FAULTS = [
+    ("PlanePositionSequence", Code.NO_POSITION, "ImagePositionPatient (0020,0032) is missing"),
+    ("PlaneOrientationSequence", Code.NO_ORIENTATION, "ImageOrientationPatient (0020,0037) is empty"),
+    ("PixelMeasuresSequence", Code.NO_PIXEL_SPACING, "PixelSpacing (0028,0030) is empty"),
+    ("PixelValueTransformationSequence", Code.NO_RESCALE, "RescaleSlope (0028,1053) is empty"),
+]
+
+
+def faulty(sequence, *frames):
+    """Functional groups that spoil the frames numbered so: no position, or an empty value of their own."""
+    spoilt = {
+        "PlanePositionSequence": {"PlanePositionSequence": Sequence([])},
+        "PlaneOrientationSequence": macro("PlaneOrientationSequence", ImageOrientationPatient=None),
+        "PixelMeasuresSequence": macro("PixelMeasuresSequence", PixelSpacing=None),
+        "PixelValueTransformationSequence": macro("PixelValueTransformationSequence", RescaleSlope=None),
+    }[sequence]
+    return lambda k: spoilt if k + 1 in frames else {}
+
+
+@pytest.mark.parametrize(("sequence", "code", "sentence"), FAULTS)
+def test_lenient_leaves_a_faulty_frame_out_and_nothing_else(
+    write_enhanced, make_stack, sequence, code, sentence
+):
+    """Frame 4 lies at 5 mm, between frame 2 at 0 mm and frame 1 at 10 mm."""
+    path = write_enhanced(own=faulty(sequence, 4))
+    (rejected,) = index(path).rejected
+    assert (rejected.code, rejected.detail) == (code, f"a.dcm: frame 4: {sentence}")
+    found = index(path, policy=LENIENT)
+    assert not found.rejected
+    assert not found.left_out  # the file is in the volume
+    (series,) = found.series
+    assert [header.frame for header in series.headers] == [2, 1, 3]
+    gap, incomplete = series.reasons
+    assert gap.code is Code.IRREGULAR_SPACING
+    assert "a.dcm frame 2 and a.dcm frame 1 lie 10.00 mm apart" in gap.detail
+    assert (incomplete.code, incomplete.detail) == (Code.INCOMPLETE, f"left out: {rejected.detail}")
+    volume = load_volume(series)
+    assert isinstance(volume, Volume)
+    assert np.array_equal(volume.hu, make_stack().hu[[1, 0, 2]])
+
+
+def test_further_faulty_frames_are_counted(write_enhanced):
+    path = write_enhanced(own=faulty("PlanePositionSequence", 1, 3, 4))
+    assert index(path).rejected[0].detail.endswith("; 2 more frames with flaws")
+    (series,) = index(path, policy=LENIENT).series
+    assert [header.frame for header in series.headers] == [2]
+    assert series.reasons[-1].detail.startswith("left out: a.dcm: frame 1: ")
+
+
+def test_lenient_rejects_a_file_without_a_sound_frame(write_enhanced):
+    path = write_enhanced(own=faulty("PlanePositionSequence", 1, 2, 3, 4))
+    (rejected,) = index(path, policy=LENIENT).rejected
+    assert (rejected.code, rejected.paths) == (Code.NO_POSITION, ("a.dcm",))
+
+
+def test_lenient_leaves_a_file_without_a_sound_frame_out_once(tmp_path, write_enhanced):
+    """Two files of one series: of one no frame has a position."""
+    write_enhanced()
+    path = write_enhanced(name="b", own=faulty("PlanePositionSequence", 1, 2, 3, 4))
+    ds = pydicom.dcmread(path)
+    ds.SeriesInstanceUID = pydicom.dcmread(tmp_path / "a.dcm").SeriesInstanceUID
+    ds.save_as(path)
+    (rejected,) = index(tmp_path).rejected
+    assert rejected.paths == ("a.dcm", "b.dcm")
+    found = index(tmp_path, policy=LENIENT)
+    assert [len(series) for series in found.series] == [4]
+    (item,) = found.left_out
+    assert (item.code, item.paths) == (Code.NO_POSITION, ("b.dcm",))
+    assert "frame 1" in item.detail
+
+
+def test_a_position_in_another_sequence_is_none_of_a_frame(write_enhanced):
+    """Frames refer to other images by sequences that may hold any attribute of those."""
+    own = {
+        "PlanePositionSequence": Sequence([]),
+        **macro("SourceImageSequence", ImagePositionPatient=[0, 0, 0]),
+    }
+    path = write_enhanced(own=lambda k: own if k == 1 else {})
+    (rejected,) = index(path).rejected
+    assert rejected.detail == "a.dcm: frame 2: ImagePositionPatient (0020,0032) is missing"
 
 
 def test_a_position_of_the_whole_file_is_none_of_a_frame(write_enhanced, edit_file):

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from mutations import compressed
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
@@ -132,6 +133,23 @@ def test_a_padding_value_alone_marks_padding(write_stack, values, attributes):
     assert load(path).hu[0, 0].tolist() == [-1024, -1500, 30]
 
 
+@pytest.mark.parametrize("syntax", ["", ExplicitVRBigEndian])
+def test_a_range_of_padding_holds_both_its_ends_and_may_run_either_way(write_stack, syntax):
+    values = np.broadcast_to(np.array([-3025, -3024, -3000, -2990, -2989, 30], "i2"), (16, 6))
+    for ends in ((-3024, -2990), (-2990, -3024)):
+        (path,) = write_stack(n=1)
+        store(path, values, syntax, PixelPaddingValue=ends[0], PixelPaddingRangeLimit=ends[1])
+        assert load(path).hu[0, 0].tolist() == [-3025, -1024, -1024, -1024, -2989, 30]
+
+
+@pytest.mark.parametrize("syntax", ["", ExplicitVRBigEndian])
+def test_a_range_limit_without_its_value_says_nothing(write_stack, syntax):
+    (path,) = write_stack(n=1)
+    values = np.broadcast_to(np.array([-2000, 500, 30], "i2"), (16, 3))
+    store(path, values, syntax, PixelPaddingRangeLimit=500)
+    assert load(path).hu[0, 0].tolist() == [-1024, 500, 30]
+
+
 def test_padding_beyond_the_stored_bits_spares_the_value_it_aliases(write_stack):
     """-2000 in a 16-bit container reads 2096 in twelve bits, and so does dense bone."""
     (path,) = write_stack(n=1)
@@ -181,6 +199,13 @@ def test_wrapped_twelve_bit_hu_are_mended(tmp_path, write_stack, intercept):
     assert np.array_equal(volume.hu, head())
     assert codes(volume) == {Code.WRAP_MENDED}
     assert "3 slices" in volume.reasons[0].detail
+
+
+@pytest.mark.parametrize(("n", "told"), [(1, "in 1 slice,"), (3, "in 3 slices,")])
+def test_slices_are_counted_as_people_do(tmp_path, write_stack, n, told):
+    write_wrapped(write_stack, head()[:n], "0")
+    (reason,) = (reason for reason in load(tmp_path).reasons if reason.code is Code.WRAP_MENDED)
+    assert told in reason.detail
 
 
 def test_an_honest_twelve_bit_image_is_not_touched(tmp_path, write_stack):
@@ -234,19 +259,6 @@ def test_whole_slopes_give_whole_arithmetic(values, slope, intercept):
     hu, clipped = to_hu(Stored(values, np.zeros((3, 3), bool)), float(slope), float(intercept))
     assert hu.tolist() == [[min(max(v, -32768), 32767) for v in row] for row in exact.tolist()]
     assert clipped == sum(not -32768 <= v <= 32767 for v in exact.ravel())
-
-
-def compressed(path: Path, name: str) -> tuple[str, bytes]:
-    """The transfer syntax and the frame that ITK makes of the pixels of a file."""
-    writer = sitk.ImageFileWriter()
-    writer.SetImageIO("GDCMImageIO")
-    writer.UseCompressionOn()
-    writer.SetCompressor(name)
-    writer.SetFileName(str(path.parent / "compressed"))
-    writer.Execute(sitk.ReadImage(str(path)))
-    ds = pydicom.dcmread(path.parent / "compressed")
-    (path.parent / "compressed").unlink()
-    return ds.file_meta.TransferSyntaxUID, next(generate_frames(ds.PixelData, number_of_frames=1))
 
 
 def put_frame(path: Path, syntax: str, frame: bytes) -> None:
@@ -339,6 +351,7 @@ def test_a_high_bit_that_does_not_fit_rejects_the_volume(write_stack, high_bit):
     rejected = load_volume(index(path).series[0])
     assert isinstance(rejected, Rejected)
     assert rejected.code is Code.UNDECODABLE
+    assert "HighBit (0028,0102) does not fit BitsStored (0028,0101)" in rejected.detail
 
 
 def test_a_file_that_is_gone_rejects_the_volume(tmp_path, write_stack):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom.uid import (
@@ -14,7 +15,10 @@ from pydicom.uid import (
 
 from ich3d.core.codes import Code
 from ich3d.core.errors import DataError
+from ich3d.core.types import Volume
+from ich3d.dicom.elements import tag_text
 from ich3d.dicom.index import Index, index
+from ich3d.dicom.volume import load_volume
 
 
 def accounted(found: Index) -> list[str]:
@@ -128,7 +132,7 @@ FLAWS = [
     ({"ImageOrientationPatient": b"0\\0\\0\\0\\0\\0 "}, Code.NO_ORIENTATION, "perpendicular unit vectors"),
     ({"ImageOrientationPatient": b"1\\0\\0\\1\\0\\0 "}, Code.NO_ORIENTATION, "perpendicular unit vectors"),
     ({"PixelSpacing": None}, Code.NO_PIXEL_SPACING, "PixelSpacing (0028,0030) is missing"),
-    ({"PixelSpacing": b"0.5 "}, Code.NO_PIXEL_SPACING, "holds 1 values"),
+    ({"PixelSpacing": b"0.5 "}, Code.NO_PIXEL_SPACING, "holds 1 value and not 2"),
     ({"PixelSpacing": b"0\\0 "}, Code.NO_PIXEL_SPACING, "not positive"),
     ({"PixelSpacing": b"1e-310\\1e-310 "}, Code.NO_PIXEL_SPACING, "below 0.001 mm"),
     ({"RescaleSlope": None}, Code.NO_RESCALE, "RescaleSlope (0028,1053) is missing"),
@@ -166,6 +170,28 @@ def test_a_flawed_file_takes_its_series_with_it(tmp_path, write_stack, edit_file
     assert rejected.paths == tuple(f"x/{path.name}" for path in paths)
     assert rejected.subject != found.series[0].volume_id
     assert [len(series) for series in found.series] == [4]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "code"),
+    [
+        ("ImagePositionPatient", Code.NO_POSITION),
+        ("ImageOrientationPatient", Code.NO_ORIENTATION),
+        ("PixelSpacing", Code.NO_PIXEL_SPACING),
+        ("RescaleSlope", Code.NO_RESCALE),
+        ("RescaleIntercept", Code.NO_RESCALE),
+    ],
+)
+@pytest.mark.parametrize("value", [None, b""])
+def test_what_is_missing_in_all_slices_has_no_default(tmp_path, write_stack, edit_file, keyword, code, value):
+    for path in write_stack():
+        edit_file(path, **{keyword: value})
+    found = index(tmp_path)
+    assert not found.series
+    (rejected,) = found.rejected
+    assert (rejected.code, len(rejected.paths)) == (code, 4)
+    assert rejected.detail.startswith("a000.dcm: ")
+    assert tag_text(keyword) in rejected.detail
 
 
 def forget_meta_class(path: Path) -> None:
@@ -216,6 +242,52 @@ def test_a_file_cut_before_its_uids_is_rejected_alone(tmp_path, write_stack):
     assert Code.EMPTY_FILE in {item.code for item in found.rejected}
 
 
+@pytest.mark.parametrize("length", [0, 1, 127, 128, 129, 131])
+def test_a_file_that_ends_within_its_preamble_is_rejected_alone(tmp_path, write_stack, length):
+    paths = write_stack(n=5)
+    paths[4].write_bytes(paths[4].read_bytes()[:length])
+    found = index(tmp_path)
+    assert [len(series) for series in found.series] == [4]
+    assert not found.left_out
+    (rejected,) = found.rejected
+    assert (rejected.subject, rejected.paths) == (paths[4].name, (paths[4].name,))
+    assert rejected.code is (Code.UNREADABLE if length else Code.EMPTY_FILE)
+    assert rejected.detail == f"{paths[4].name}: the file " + (
+        "ends within its preamble" if length else "is empty"
+    )
+
+
+def test_a_file_with_a_damaged_prefix_is_rejected_alone(tmp_path, write_stack):
+    paths = write_stack(n=5)
+    paths[4].write_bytes(paths[4].read_bytes().replace(b"DICM", b"DIKM", 1))
+    (rejected,) = index(tmp_path).rejected
+    assert rejected.paths == (paths[4].name,)
+    assert rejected.detail == f"{paths[4].name}: the DICM prefix after its preamble is damaged"
+
+
+@pytest.mark.parametrize("length", [8, 60, 131, 132, 200])
+def test_a_file_without_preamble_that_is_cut_is_rejected_alone(tmp_path, write_stack, length):
+    paths = write_stack(n=5)
+    whole = paths[4].read_bytes()
+    start = whole.index(b"\x08\x00\x08\x00CS")
+    paths[4].write_bytes(whole[start : start + length])
+    found = index(tmp_path)
+    assert [len(series) for series in found.series] == [4]
+    assert [item.paths for item in found.rejected] == [(paths[4].name,)]
+    assert not found.left_out
+
+
+@pytest.mark.parametrize(
+    "content", [b"x", b"\n", b"II*\0" + bytes(100), bytes(60) + b"x", bytes(132), bytes(4000)]
+)
+def test_a_short_file_of_something_else_is_left_out(tmp_path, content):
+    """A file of zeros that is longer than a preamble lacks the prefix: it is something else."""
+    (tmp_path / "short").write_bytes(content)
+    found = index(tmp_path)
+    assert [item.code for item in found.left_out] == [Code.NOT_DICOM]
+    assert not found.rejected
+
+
 @pytest.mark.parametrize(
     "syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
 )
@@ -239,18 +311,31 @@ def rewrite(path: Path, syntax: str, cut: int) -> None:
                      little_endian=syntax != ExplicitVRBigEndian, force_encoding=True)  # fmt: skip
 
 
-def test_a_file_without_preamble_and_meta_is_read(tmp_path, write_stack):
+def test_a_file_without_preamble_and_meta_is_read(tmp_path, write_stack, make_stack):
     for path in write_stack():
         whole = path.read_bytes()
         path.write_bytes(whole[whole.index(b"\x08\x00\x08\x00CS") :])
     found = index(tmp_path)
-    assert [len(series) for series in found.series] == [4]
+    volume = load_volume(found.series[0])
+    assert isinstance(volume, Volume)
+    assert np.array_equal(volume.hu, make_stack().hu)
 
 
-def test_rsna_headers_are_enough(tmp_path, write_stack, recwarn):
-    for i, path in enumerate(write_stack()):
+def test_rsna_headers_are_enough(tmp_path, write_stack, make_stack, recwarn):
+    """Tilted, as an ordinary series of theirs is, and named in no order."""
+    tilted = {
+        "col_dir": (0.0, 0.98, -0.19),
+        "position_mm": np.array([(-100, -120, 5.1 * i) for i in range(4)]),
+    }
+    for i, path in enumerate(write_stack(file_names=["c", "a", "d", "b"], **tilted)):
         make_rsna(path, i)
     found = index(tmp_path)
+    volume = load_volume(found.series[0])
+    assert isinstance(volume, Volume)
+    assert np.array_equal(volume.hu, make_stack().hu)
+    assert volume.affine_mm[:3, 2] == pytest.approx((0, 0, 5.1))
+    assert found.series[0].spacing_mm == pytest.approx(5.0, abs=0.01)
+    assert found.series[0].tilt_deg == pytest.approx(10.97, abs=0.01)
     assert [series.volume_id for series in found.series] == ["ID_series"]
     assert [header.sop_uid for header in found.series[0].headers] == [f"ID_{i}" for i in range(4)]
     assert not found.series[0].reasons
@@ -279,6 +364,19 @@ def make_rsna(path: Path, number: int) -> None:
         ds[keyword] = pydicom.DataElement(keyword, "UI", value, validation_mode=pydicom.config.IGNORE)
     ds.file_meta.MediaStorageSOPInstanceUID = "2.25.5"
     ds.save_as(path, enforce_file_format=False)
+
+
+def test_what_pydicom_remarks_on_a_damaged_file_is_not_told(write_stack, caplog, recwarn):
+    """A length that is wrong makes one value of many, the patient's among them, which pydicom would quote."""
+    caplog.set_level("DEBUG")
+    (path,) = write_stack(n=1)
+    sound = b"\x02\0\x10\0UI\x14\0"
+    whole = path.read_bytes()
+    assert sound in whole
+    path.write_bytes(whole.replace(sound, sound[:6] + (500).to_bytes(2, "little"), 1))
+    assert not index(path).series
+    assert not caplog.records
+    assert not recwarn.list
 
 
 def test_no_word_of_an_index_names_the_patient(tmp_path, write_stack, edit_file, caplog):

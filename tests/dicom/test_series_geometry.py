@@ -59,6 +59,16 @@ def test_a_tilted_gantry_is_a_sheared_stack_and_no_warning(tmp_path, write_stack
     assert affine[:3, 2] == pytest.approx([0, 0, 5.1])
 
 
+@pytest.mark.parametrize("said", [None, "20", "-20", "0"])
+def test_the_tilt_that_a_header_says_is_not_asked(tmp_path, write_stack, said):
+    """GantryDetectorTilt has opposite signs on two vendors; positions have one."""
+    extra = {} if said is None else {"GantryDetectorTilt": said}
+    write_stack(col_dir=TILTED, position_mm=positions([0, 5.1, 10.2, 15.3]), extra=extra)
+    (series,) = index(tmp_path).series
+    assert series.tilt_deg == pytest.approx(20)
+    assert not series.reasons
+
+
 def test_an_oblique_stack_along_its_normal_has_no_tilt(tmp_path, write_stack):
     along = np.array([0.0, np.sin(TILT), np.cos(TILT)])
     write_stack(col_dir=TILTED, position_mm=np.outer(np.arange(4) * 3.0, along))
@@ -115,7 +125,7 @@ def test_two_gaps_are_told(tmp_path, write_stack):
     (series,) = index(tmp_path).series
     (reason,) = series.reasons
     assert f"{paths[4].name} and {paths[7].name} lie 15.00 mm apart" in reason.detail
-    assert "; 1 more steps are irregular" in reason.detail
+    assert "; 1 more irregular step" in reason.detail
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,13 @@ def test_a_patient_in_another_alphabet_takes_the_long_way(write_stack, edit_file
     assert parse(BytesIO(path.read_bytes())).patient_id == "Пациент"
 
 
+@pytest.mark.parametrize("sound", [b"\x02\0\x02\0UI", b"\x10\0\x20\0LO"], ids=["SOP class", "patient"])
+def test_a_text_that_is_called_a_number_takes_the_long_way(write_stack, sound):
+    (path,) = write_stack(n=1)
+    assert skimmed(path.read_bytes()) is not None
+    assert skimmed(path.read_bytes().replace(sound, sound[:4] + b"UL", 1)) is None
+
+
 @pytest.fixture(scope="module")
 def ordinary(make_stack, tmp_path_factory) -> dict[str, bytes]:
     """A file in each syntax that the short way knows."""

@@ -56,7 +56,7 @@ def test_anatomy_appears_where_the_header_says(tilt: float) -> None:
     found = (
         geometry.position_mm[k] + along_row * np.array(geometry.row_dir) + down * np.array(geometry.col_dir)
     )
-    assert found == pytest.approx(head.to_patient((0, 27, 2)), abs=5)
+    assert found == pytest.approx(head.rotation @ (head.scale * (0, 27, 2)) + head.centre_mm, abs=5)
 
 
 def test_the_image_is_a_head_in_air() -> None:

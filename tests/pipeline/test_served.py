@@ -10,6 +10,8 @@ import pandas as pd
 import pydicom
 import pytest
 import torch
+from pydicom.encaps import encapsulate
+from pydicom.uid import RLELossless
 
 from ich3d.core.config import Config
 from ich3d.core.errors import DataError
@@ -272,3 +274,22 @@ def test_nothing_to_score_still_gives_whole_tables(model: Model, tmp_path: Path)
 def test_a_path_that_is_not_there_is_named(model: Model, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere"):
         predict(model, [tmp_path / "nowhere"], tmp_path / "out")
+
+
+def test_a_volume_goes_with_the_sibling_that_cannot_be_read(
+    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    """Two kernels under one SeriesInstanceUID: scoring the sound one alone would pass for all there is."""
+    for name in "ab":
+        series = make_head(
+            name, series_uid="2.25.9", study_uid="2.25.8", patient_id="p", extra={"ConvolutionKernel": name}
+        )
+        paths = write_series(series, tmp_path / name)
+    assert len(predict_paths(model, [tmp_path]).series) == 2
+    spoilt = pydicom.dcmread(paths[2])
+    spoilt.compress(RLELossless, generate_instance_uid=False)
+    spoilt.PixelData = encapsulate([b"\xff" * 64])
+    spoilt.save_as(paths[2])
+    prediction = predict_paths(model, [tmp_path])
+    assert not prediction.series
+    assert [item.subject for item in prediction.rejected] == ["2.25.9"]

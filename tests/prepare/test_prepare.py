@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
+from pydicom.encaps import encapsulate
+from pydicom.uid import RLELossless
 
 from ich3d.core.config import Config, PrepareConfig, SourceConfig
 from ich3d.core.errors import DataError
@@ -63,6 +66,27 @@ def test_every_patient_has_one_group_and_one_fold(write: Write) -> None:
     assert len(table) == len(PATIENTS)
     assert set(table["fold"]) == {0, 1, 2}
     assert store.table.groupby("group_id")["fold"].nunique().eq(1).all()
+
+
+def test_a_volume_goes_with_the_sibling_that_cannot_be_read(
+    make_head: Callable[..., SeriesToWrite], write: Write
+) -> None:
+    """Two kernels under one SeriesInstanceUID, of which one has a slice that does not decode."""
+    config = write(names="")
+    for name in "ab":
+        series = make_head(
+            name, series_uid="2.25.9", study_uid="2.25.8", patient_id="p", extra={"ConvolutionKernel": name}
+        )
+        paths = write_series(series, Path(str(config.source.path)) / name)
+    spoilt = pydicom.dcmread(paths[2])
+    spoilt.compress(RLELossless, generate_instance_uid=False)
+    spoilt.PixelData = encapsulate([b"\xff" * 64])
+    spoilt.save_as(paths[2])
+    with pytest.raises(DataError, match="holds no head CT volume; 1 rejected"):
+        prepare(config)
+    (row,) = read_csv(Workspace(Path(config.workspace)).rejected).itertuples()
+    assert (row.subject, row.path.count("|")) == ("2.25.9", 11)
+    assert "b/2.dcm: PixelData (7FE0,0010)" in row.detail
 
 
 def test_one_shared_slice_keeps_two_patients_in_one_fold(write: Write) -> None:

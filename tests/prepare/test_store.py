@@ -99,7 +99,7 @@ def test_a_store_gives_back_what_was_prepared(config: Config) -> None:
     assert config.source.path is not None
     found = index(Path(config.source.path))
     for series, header in zip(store, found.series, strict=True):
-        made = prepare_series(header, found.root, config.prepare)
+        made = prepare_series(header, config.prepare)
         assert isinstance(made, tuple)
         stored, hu = made
         np.testing.assert_array_equal(series.hu, hu)
