@@ -98,10 +98,12 @@ def predict_one(model: Model, path: Path, uid: str | None, progress: Progress = 
 
     DataError where several are there to choose from, or none of that name.
     """
-    found = check_siblings(index(path.absolute(), lambda files: progress(files, "headers")))
+    headers = index(path.absolute(), lambda files: progress(files, "headers"))
+    found = check_siblings(headers)
+    asked = {uid, *(one.series_uid for one in headers.series if one.volume_id == uid)}
     known = [one.volume_id for one in found.series]
     chosen = tuple(one for one in found.series if uid in (None, one.series_uid, one.volume_id))
-    rejected = tuple(item for item in found.rejected if uid in (None, item.subject))
+    rejected = tuple(item for item in found.rejected if uid is None or item.subject in asked)
     if len(chosen) > 1:
         raise DataError(f"{path} holds {len(chosen)} series; name one of them, such as {chosen[0].volume_id}")
     if uid is not None and known and not chosen and not rejected:

@@ -19,7 +19,7 @@ from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.workspace import Workspace, read_csv, read_json
 from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.pipeline import Model, load_model, predict
-from ich3d.pipeline.predict import Prediction, predict_paths, submission
+from ich3d.pipeline.predict import Prediction, predict_one, predict_paths, submission
 from ich3d.pipeline.train import probabilities, read_oof
 from ich3d.prepare.store import Store
 
@@ -290,6 +290,7 @@ def test_a_volume_goes_with_the_sibling_that_cannot_be_read(
     spoilt.compress(RLELossless, generate_instance_uid=False)
     spoilt.PixelData = encapsulate([b"\xff" * 64])
     spoilt.save_as(paths[2])
-    prediction = predict_paths(model, [tmp_path])
-    assert not prediction.series
-    assert [item.subject for item in prediction.rejected] == ["2.25.9"]
+    found = [predict_paths(model, [tmp_path]), predict_one(model, tmp_path, "2.25.9-1")]
+    for prediction in found:
+        assert not prediction.series
+        assert [item.subject for item in prediction.rejected] == ["2.25.9"]
