@@ -33,7 +33,6 @@ from ich3d.core.errors import UserError
 from ich3d.core.labels import LABELS
 from ich3d.core.types import Rejected, SliceKey
 from ich3d.dicom.index import index
-from ich3d.dicom.series import relative
 from ich3d.dicom.write import SeriesToWrite, uid, write_series
 from ich3d.export import require_highdicom, write_dicom_results
 from ich3d.export.concepts import SIGNS
@@ -72,7 +71,7 @@ def score(path: Path, *bleeds: tuple[int, str, float]) -> Predicted:
     prepared = prepare_series(series, found.root, PrepareConfig(matrix=48, pixel_mm=4.8))
     assert not isinstance(prepared, Rejected), prepared
     stored, hu = prepared
-    file = {SliceKey(h.sop_uid, h.frame, relative(h.path, found.root)): h.file for h in series.headers}
+    file = {SliceKey(h.sop_uid, h.frame, h.file.name): h.file for h in series.headers}
     stack = np.full((len(hu), len(LABELS)), 0.1, dtype=np.float32)
     for z, label, prob in bleeds:
         stack[z, [LABELS.index(label), LABELS.index("any")]] = prob
