@@ -68,7 +68,7 @@ def score(path: Path, *bleeds: tuple[int, str, float]) -> Predicted:
     """The series below `path`, scored 0.1 but for `bleeds`: slice from below, label, probability."""
     found = index(path)
     (series,) = found.series
-    prepared = prepare_series(series, found.root, PrepareConfig(matrix=48, pixel_mm=4.8))
+    prepared = prepare_series(series, PrepareConfig(matrix=48, pixel_mm=4.8))
     assert not isinstance(prepared, Rejected), prepared
     stored, hu = prepared
     file = {SliceKey(h.sop_uid, h.frame, h.file.name): h.file for h in series.headers}
