@@ -358,7 +358,7 @@ def test_ablate_prints_its_table(run: Run, finished_run: Config, tmp_path: Path)
         "base rate", "position only", "encoder", "encoder + stacker", "context", "context + stacker",
     ]  # fmt: skip
     written = Workspace(Path(finished_run.workspace)).ablation
-    assert written.with_suffix(".md").read_text() == out
+    assert written.with_suffix(".md").read_text().splitlines() == table
 
 
 def test_prepare_says_where_the_store_is_and_that_a_head_was_missing(

@@ -66,7 +66,8 @@ Score = Callable[..., Predicted]
 
 def score(path: Path, *bleeds: tuple[int, str, float]) -> Predicted:
     """The series below `path`, scored 0.1 but for `bleeds`: slice from below, label, probability."""
-    (series,) = index(path).series
+    found = index(path)
+    (series,) = found.series
     prepared = prepare_series(series, PrepareConfig(matrix=48, pixel_mm=4.8))
     assert not isinstance(prepared, Rejected), prepared
     stored, hu = prepared
