@@ -10,8 +10,8 @@ from ich3d.core.config import ContextConfig
 from ich3d.core.types import SliceEmbeddings
 
 GEOMETRY = 5
-_GAP_MM = 5.0  # the common step of head CT; gaps and positions are given in units of about one
-_POSITION_MM = 100.0
+GAP_MM = 5.0  # the common step of head CT; gaps and positions are given in units of about one
+POSITION_MM = 100.0
 FROM_BOTTOM = 3  # the column of `geometry` that says how far a slice lies above the lowest
 _ROUNDING_MM = 0.01  # positions are float32 here
 
@@ -53,9 +53,9 @@ def geometry(z_mm: np.ndarray) -> np.ndarray:
     """Where each slice lies (Z, GEOMETRY): gap to the slice below and above in units of 5 mm (zero at
     the ends), distance from the top slice and from the bottom one in units of 100 mm, relative index."""
     count = len(z_mm)
-    gaps = np.diff(z_mm) / _GAP_MM
+    gaps = np.diff(z_mm) / GAP_MM
     below, above = np.concatenate([[0.0], gaps]), np.concatenate([gaps, [0.0]])
-    from_top, from_bottom = (z_mm[-1] - z_mm) / _POSITION_MM, (z_mm - z_mm[0]) / _POSITION_MM
+    from_top, from_bottom = (z_mm[-1] - z_mm) / POSITION_MM, (z_mm - z_mm[0]) / POSITION_MM
     index = np.arange(count) / max(1, count - 1)
     return np.stack([below, above, from_top, from_bottom, index], axis=1).astype(np.float32)
 
@@ -78,7 +78,7 @@ def surroundings(series: ContextInput, config: ContextConfig) -> list[tuple[Cont
     in that."""
     at, reach = np.arange(len(series), dtype=float), float(config.window or 0)
     if config.window_mm is not None:
-        at, reach = series.geometry[:, FROM_BOTTOM] * _POSITION_MM, config.window_mm + _ROUNDING_MM
+        at, reach = series.geometry[:, FROM_BOTTOM] * POSITION_MM, config.window_mm + _ROUNDING_MM
     parts = []
     for index, own in enumerate(at):
         start, stop = np.searchsorted(at, own - reach), np.searchsorted(at, own + reach, "right")

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ich3d.context.batch import _GAP_MM, _POSITION_MM, GEOMETRY, ContextBatch
+from ich3d.context.batch import GAP_MM, GEOMETRY, POSITION_MM, ContextBatch
 from ich3d.context.bigru import ContextEnsemble
 from ich3d.core.config import Config
 from ich3d.core.errors import ModelError
@@ -64,7 +64,7 @@ class _SeriesNetwork(nn.Module):
     def __init__(self, folds: list["_FoldNetwork"]) -> None:
         super().__init__()
         self.folds = nn.ModuleList(folds)
-        self.gap_mm, self.position_mm = _GAP_MM, _POSITION_MM
+        self.gap_mm, self.position_mm = GAP_MM, POSITION_MM
 
     def forward(self, hu: torch.Tensor, z_mm: torch.Tensor) -> torch.Tensor:
         geometry = self.geometry(z_mm.double())

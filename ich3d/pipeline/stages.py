@@ -8,7 +8,7 @@ a fold that is finished, from the same inputs, is kept: an interrupted run goes 
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from ich3d.core.types import FitPatients, SliceEmbeddings, SliceScores
 from ich3d.core.workspace import Workspace, read_json, write_json
 from ich3d.learn import load_weights, save_weights
 from ich3d.pipeline.chain import Chain, stack_features, standard
+from ich3d.pipeline.marks import close, file_sha256, fit_patients_of, inputs_in, is_done
 from ich3d.prepare.store import Store, training_volumes
 from ich3d.slices.embed import load_embeddings, save_embeddings
 from ich3d.slices.encoder import EncoderEnsemble
@@ -114,11 +115,11 @@ class Stages:
 
     def _encoder(self, fold: int, progress: Progress) -> list[SliceEmbeddings]:
         folder = self._open("encoder", fold)
-        if not _is_done(folder):
+        if not is_done(folder):
             model, fit_patients = train_encoder(self.store, self.config, fold, folder, progress)
             save_weights(folder / "weights.safetensors", model)
             self._embed(fold, model, fit_patients, self._volumes(fold), folder / "embeddings.safetensors")
-            _close(folder, fit_patients, [])
+            close(folder, fit_patients, [])
         return self._read(folder / "embeddings.safetensors")
 
     def _fitted_on(
@@ -159,12 +160,12 @@ class Stages:
         self, fold: int, embedded: Mapping[str, SliceEmbeddings], progress: Progress
     ) -> list[SliceScores]:
         folder = self._open("context", fold)
-        if not _is_done(folder):
+        if not is_done(folder):
             fitted_on = self._fitted_on(fold, embedded, progress)
             model, fit_patients = train_context(self.store, fitted_on, self.config, fold, folder, progress)
             save_weights(folder / "weights.safetensors", model)
             makers = [item.fit_patients for item in fitted_on.values()]
-            _close(folder, fit_patients, makers)
+            close(folder, fit_patients, makers)
         model, fit_patients = self._load_context(fold), self._fit_patients("context", fold)
         scores = []
         for name in self._volumes(fold):
@@ -188,7 +189,7 @@ class Stages:
         below: Mapping[str, SliceScores],
     ) -> list[SliceScores]:
         folder = self._open(stage, fold)
-        if not _is_done(folder):
+        if not is_done(folder):
             outside = training_volumes(self.store, self.config, fold)
             rows = self._stack_rows(outside, embedded, below)
             seed = derive(self.config.late_seed, stage, fold)
@@ -196,7 +197,7 @@ class Stages:
             stack = fit_stack(rows, self.config.stack, seed, keep)
             write_json(folder / "stack.json", {label: asdict(item) for label, item in stack.items()})
             makers = [item.fit_patients for name in outside for item in (embedded[name], below[name])]
-            _close(folder, FitPatients.of(self.store.groups[name] for name in outside), makers)
+            close(folder, FitPatients.of(self.store.groups[name] for name in outside), makers)
         stack, fit_patients = self._load_stack(stage, fold), self._fit_patients(stage, fold)
         scores = []
         for name in self._volumes(fold):
@@ -246,11 +247,11 @@ class Stages:
         }
 
     def _fit_patients(self, stage: str, fold: int) -> FitPatients:
-        return FitPatients.of(read_json(self._folder(stage, fold) / "done.json")["fit_patients"])
+        return fit_patients_of(self._folder(stage, fold))
 
     def _folder(self, stage: str, fold: int) -> Path:
         own, inputs = self.workspace.stage(stage, fold), self.inputs_sha256(stage)
-        if self._run is None or (own.exists() and _inputs_in(own) == inputs):
+        if self._run is None or (own.exists() and inputs_in(own) == inputs):
             return own
         if not own.exists() and inputs == self._inputs_of(self._run, stage):
             return own
@@ -260,7 +261,7 @@ class Stages:
         """The stage's folder, emptied where it was begun from other inputs."""
         folder = self._folder(stage, fold)
         wanted = self.inputs_sha256(stage)
-        if folder.exists() and _inputs_in(folder) != wanted:
+        if folder.exists() and inputs_in(folder) != wanted:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "inputs.json", wanted)
@@ -271,38 +272,7 @@ class Stages:
         names = ("seed", "precision", *(("replicate",) if stage != "encoder" else ()), *_SECTIONS[stage])
         used = {name: tree[name] for name in names}
         controls = {name: tree["control"][name] for name in _CONTROLS[stage]}
-        weights = [_file_sha256(path) for path in (config.slices.weights, config.context.weights)]
+        weights = [file_sha256(path) for path in (config.slices.weights, config.context.weights)]
         data = [self._store_hash, self.store.meta["preprocessing_sha256"]]
         inputs = [STAGE_FORMAT, data, used, controls, weights if stage != "encoder" else weights[:1]]
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-
-
-def _inputs_in(folder: Path) -> str | None:
-    """The hash of the inputs that a stage's folder was begun from."""
-    mark = folder / "inputs.json"
-    return str(read_json(mark)) if mark.exists() else None
-
-
-def _is_done(folder: Path) -> bool:
-    return (folder / "done.json").exists()
-
-
-def _close(folder: Path, fit_patients: FitPatients, makers: Iterable[FitPatients]) -> None:
-    """Mark a stage's fold as finished, with the patients that it was fitted on, and, as `upstream_patients`,
-    all that it knows of through the makers of its inputs."""
-    for state in folder.rglob("state.pt"):
-        state.unlink()
-    upstream = FitPatients.of({*fit_patients.groups, *(group for maker in makers for group in maker.groups)})
-    facts = {
-        "fit_patients": sorted(fit_patients.groups),
-        "fit_patients_sha256": fit_patients.sha256,
-        "upstream_patients": sorted(upstream.groups),
-        "upstream_patients_sha256": upstream.sha256,
-    }
-    write_json(folder / "done.json", facts)
-
-
-def _file_sha256(path: str | None) -> str | None:
-    if path is None or not Path(path).is_file():
-        return path
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,0 +1,46 @@
+"""What a stage's folder says of itself: what it was begun from, that it is finished, and whom it has seen."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from ich3d.core.types import FitPatients
+from ich3d.core.workspace import read_json, write_json
+
+
+def inputs_in(folder: Path) -> str | None:
+    """The hash of the inputs that a stage's folder was begun from."""
+    mark = folder / "inputs.json"
+    return str(read_json(mark)) if mark.exists() else None
+
+
+def is_done(folder: Path) -> bool:
+    """Whether the stage was finished there."""
+    return (folder / "done.json").exists()
+
+
+def fit_patients_of(folder: Path) -> FitPatients:
+    """The patients that a finished stage was fitted on."""
+    return FitPatients.of(read_json(folder / "done.json")["fit_patients"])
+
+
+def close(folder: Path, fit_patients: FitPatients, makers: Iterable[FitPatients]) -> None:
+    """Mark a stage's fold as finished, with the patients that it was fitted on, and, as `upstream_patients`,
+    all that it knows of through the makers of its inputs."""
+    for state in folder.rglob("state.pt"):
+        state.unlink()
+    upstream = FitPatients.of({*fit_patients.groups, *(group for maker in makers for group in maker.groups)})
+    facts = {
+        "fit_patients": sorted(fit_patients.groups),
+        "fit_patients_sha256": fit_patients.sha256,
+        "upstream_patients": sorted(upstream.groups),
+        "upstream_patients_sha256": upstream.sha256,
+    }
+    write_json(folder / "done.json", facts)
+
+
+def file_sha256(path: str | None) -> str | None:
+    """The hash of a file that a config names; its name where it is not there, None where none is named."""
+    if path is None or not Path(path).is_file():
+        return path
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
