@@ -84,7 +84,8 @@ def open_source(config: Config, workspace: Workspace, progress: Progress = quiet
     if kind == "phantom":
         return _phantoms(config, workspace.source(kind), progress)
     if path is None:
-        raise DataError(f"source.path is not set, and source.kind {kind} needs it")
+        where = "" if kind == "folder" else f": export ICH3D_{kind.upper()}, its folder"
+        raise DataError(f"source.path is not set, and source.kind {kind} needs it{where}")
     if kind == "rsna":
         return rsna_source(Path(path))
     if kind == "ct_ich":
