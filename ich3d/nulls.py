@@ -2,6 +2,7 @@
 below (an oracle), and a rolling mean of another row's scores."""
 
 import numpy as np
+import pandas as pd
 
 from ich3d.core.labels import LABELS
 from ich3d.core.metrics import weighted_log_loss
@@ -14,6 +15,12 @@ def place(z_mm: np.ndarray) -> np.ndarray:
     """What position-only reads (Z, 2): millimetres below the top slice, and relative index."""
     index = np.arange(len(z_mm)) / max(1, len(z_mm) - 1)
     return np.stack([z_mm[-1] - z_mm, index], axis=1)
+
+
+def places(table: pd.DataFrame) -> np.ndarray:
+    """`place` of every slice (N, 2) of a table `volume_id, z_mm`, which runs series by series."""
+    by_volume = table.groupby("volume_id", sort=False)["z_mm"]
+    return np.concatenate([place(z_mm.to_numpy()) for _, z_mm in by_volume])
 
 
 def base_rate(target: np.ndarray, fold: np.ndarray) -> np.ndarray:

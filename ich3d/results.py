@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ich3d.core.config import Config, as_dict
 from ich3d.core.errors import DataError
 from ich3d.core.labels import ANY, LABELS, STAGES
 from ich3d.core.metrics import Evaluation, Interval, Resampling, difference, evaluate
 from ich3d.core.seeds import stream
 from ich3d.core.workspace import Workspace, read_json
-from ich3d.nulls import base_rate, place, position_only
+from ich3d.nulls import base_rate, places, position_only
 from ich3d.pipeline.train import probabilities, read_oof
 
 _KEYS = ["volume_id", "sop_uid", "frame", "slice_index", "fold", *LABELS]
@@ -47,23 +46,12 @@ def out_of_fold(workspace: Workspace) -> OutOfFold:
         if not tables[stage][_KEYS].equals(table[_KEYS]):
             raise DataError(f"{workspace.oof(stage)} and {workspace.oof(STAGES[0])} are of different runs")
     target, fold = table[list(LABELS)].to_numpy(float), table["fold"].to_numpy()
-    places = np.concatenate([place(z.to_numpy()) for _, z in table.groupby("volume_id", sort=False)["z_mm"]])
     rows = {
         "base rate": base_rate(target, fold),
-        "position only": position_only(places, target, fold),
+        "position only": position_only(places(table), target, fold),
         **{stage: probabilities(tables[stage]) for stage in STAGES},
     }
     return OutOfFold(table, target, fold, rows)
-
-
-def require_same_run(config: Config, workspace: Workspace) -> None:
-    """DataError names the first section in which the finished run's config is another one."""
-    ran = read_json(workspace.run)["config"]
-    for section, wanted in as_dict(config).items():
-        if section not in ("workspace", "report") and ran[section] != wanted:
-            raise DataError(
-                f"the run in {workspace.root} had another {section}; train with this config first"
-            )
 
 
 @dataclass(frozen=True)

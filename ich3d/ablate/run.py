@@ -17,7 +17,7 @@ from ich3d.core.console import Progress, quiet
 from ich3d.core.errors import DataError
 from ich3d.core.types import SliceScores
 from ich3d.core.workspace import Workspace, read_csv, replacing, write_csv
-from ich3d.nulls import base_rate, label_continuity, place, position_only, rolling_mean
+from ich3d.nulls import base_rate, label_continuity, places, position_only, rolling_mean
 from ich3d.pipeline.stages import STAGE_FORMAT, Stages
 from ich3d.prepare.build import prepare
 from ich3d.prepare.store import Store
@@ -31,7 +31,7 @@ STAGE_ROWS = {
 }
 _NULLS: Mapping[str, Callable[[Truth], np.ndarray]] = {
     "base rate": lambda truth: base_rate(truth.target, truth.fold),
-    "position only": lambda truth: position_only(_places(truth), truth.target, truth.fold),
+    "position only": lambda truth: position_only(places(truth.table), truth.target, truth.fold),
     "label continuity": lambda truth: label_continuity(truth.target, truth.fold, truth.volume),
 }
 
@@ -166,8 +166,3 @@ class _Runner:
 
     def _pooled(self, scores: Mapping[str, SliceScores]) -> np.ndarray:
         return np.concatenate([scores[name].prob for name in self.store.volume_ids]).astype(np.float64)
-
-
-def _places(truth: Truth) -> np.ndarray:
-    by_volume = truth.table.groupby("volume_id", sort=False)["z_mm"]
-    return np.concatenate([place(z_mm.to_numpy()) for _, z_mm in by_volume])
