@@ -144,6 +144,8 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="DICOM files or folders")
     one.add_argument("--model", type=Path, required=True, help="a model folder")
     one.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
+    one.add_argument("--lenient", action="store_true", help="leave flawed slices out, not their series")
+    one.add_argument("--fast", action="store_true", help="score with the first fold alone")
     one.add_argument(
         "--dicom", action="store_true", help="a DICOM SR and a Key Object Selection a series, in OUT/dicom"
     )

@@ -173,30 +173,32 @@ def _tell(tree: Mapping[str, Any], arguments: Namespace) -> None:
 
 def predict(arguments: Namespace) -> int:
     from ich3d.core.errors import DataError
+    from ich3d.dicom.group import Policy
+    from ich3d.export import dicom_sink, require_highdicom
     from ich3d.pipeline import load_model, predict
 
     for path in arguments.paths:
         if not path.exists():
             raise DataError(f"there is no {path}")
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise DataError(f"{arguments.out} is no folder")
     if arguments.dicom:
-        from ich3d.export import require_highdicom
-
         require_highdicom()
     model = load_model(arguments.model)
-    prediction = predict(model, arguments.paths, arguments.out, bars)
-    rejected = prediction.rejected
-    if arguments.dicom:
-        from ich3d.export import export_dicom
-
-        rejected += export_dicom(prediction, arguments.out, model.sha256, bars)
-    for item in rejected:
+    if arguments.fast:
+        folds = len(model.chains)
+        model = model.first_fold()
+        print(f"ich3d: --fast scores with the first of {folds} folds alone", file=sys.stderr)
+    sinks = {"dicom": dicom_sink(arguments.out / "dicom", model.sha256)} if arguments.dicom else {}
+    done = predict(model, arguments.paths, arguments.out, bars, Policy(lenient=arguments.lenient), sinks)
+    for item in done.rejected:
         print(printable(f"{item.subject}: {item.detail}"), file=sys.stderr)
-    if not prediction.series:
+    if not done.scored:
         names = ", ".join(map(str, arguments.paths))
         print(f"ich3d: no head CT volume was found in {names}", file=sys.stderr)
         return REJECTED
     print(arguments.out / "slices.csv")
-    return _after(len(rejected))
+    return _after(len(done.rejected))
 
 
 def explain(arguments: Namespace) -> int:

@@ -116,9 +116,22 @@ class SliceHeader:
 
 
 @dataclass(frozen=True)
+class LostSlice:
+    """A slice that its series goes on without, and what its file still tells: `sop_uid` is empty and
+    `position_mm` None where it does not. `file` and `frame` are as in `SliceHeader`."""
+
+    file: FileRef
+    frame: int | None
+    sop_uid: str
+    position_mm: Vector3 | None
+    code: Code
+
+
+@dataclass(frozen=True)
 class Series:
     """Ordered headers of one volume. `z_mm` (Z,) float64 is the projection of ImagePositionPatient
-    on the slice normal, strictly increasing; `spacing_mm` its median step (None for one slice)."""
+    on the slice normal, strictly increasing; `spacing_mm` its median step (None for one slice). `lost` are
+    the slices that were left out of it as flawed."""
 
     volume_id: str
     series_uid: str
@@ -130,6 +143,7 @@ class Series:
     tilt_deg: float | None
     is_regular: bool
     reasons: tuple[Reason, ...] = ()
+    lost: tuple[LostSlice, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.headers) != len(self.z_mm):

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from ich3d.core.codes import Code
-from ich3d.core.types import FileRef, LeftOut, Reason, Rejected, Series, SliceHeader
+from ich3d.core.types import FileRef, LeftOut, LostSlice, Reason, Rejected, Series, SliceHeader
 from ich3d.core.words import counted
 from ich3d.dicom.elements import tag_text
 from ich3d.dicom.header import Flawed, Slices
@@ -112,11 +112,14 @@ def _one_series(items: list[SliceHeader | Flawed], policy: Policy) -> Sorted:
     if not flawed:
         return result
     reason = incomplete([_told(item) for item in flawed])
-    series = tuple(replace(one, reasons=(*one.reasons, reason)) for one in result.series)
+    series = [replace(one, reasons=(*one.reasons, reason)) for one in result.series]
+    lost = [LostSlice(item.file, item.frame, item.sop_uid, item.position_mm, item.code) for item in flawed]
+    if series:  # nobody can tell of which of several volumes they were
+        series[0] = replace(series[0], lost=tuple(lost))
     sound = {header.file for header in headers}
     gone = {item.file: item for item in reversed(flawed) if item.file not in sound}
     left_out = [LeftOut((item.file.name,), item.code, _told(item)) for item in gone.values()]
-    return Sorted(series, (*result.left_out, *left_out), result.rejected)
+    return Sorted(tuple(series), (*result.left_out, *left_out), result.rejected)
 
 
 def _more(flawed: Sequence[Flawed]) -> str:

@@ -16,7 +16,7 @@ from pydicom.uid import (
 )
 
 from ich3d.core.codes import Code
-from ich3d.core.types import FileRef, SliceHeader
+from ich3d.core.types import FileRef, SliceHeader, Vector3
 from ich3d.core.words import counted
 from ich3d.dicom.attributes import grey_image, slice_header
 from ich3d.dicom.elements import Elements, Refusal, tag_text
@@ -51,12 +51,16 @@ class Foreign:
 @dataclass(frozen=True)
 class Flawed:
     """A file, or a frame of one, that should be a slice and is not. `series_uid` ties it to a series: empty
-    where the file is whole but names none, None where the file ends before it could."""
+    where the file is whole but names none, None where the file ends before it could. `sop_uid` and
+    `position_mm` are what can be told of the slice all the same, `frame` is as in `SliceHeader`."""
 
     file: FileRef
     code: Code
     problem: str
     series_uid: str | None
+    sop_uid: str = ""
+    position_mm: Vector3 | None = None
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,16 @@ def _read(stream: BinaryIO, size: int, file: FileRef) -> Slices | Foreign | Flaw
     except Refusal as refusal:
         uid = elements.text("SeriesInstanceUID")
         tied = uid if uid or elements.has_pixels else None
-        return Flawed(file, refusal.code, str(refusal), tied)
+        return _flawed(elements, file, refusal.code, str(refusal), tied)
+
+
+def _flawed(elements: Elements, file: FileRef, code: Code, problem: str, series_uid: str | None) -> Flawed:
+    """What is wrong with a slice, and what its elements tell of it all the same."""
+    try:
+        x, y, z = elements.numbers("ImagePositionPatient", 3, code)
+    except Refusal:
+        return Flawed(file, code, problem, series_uid, elements.text("SOPInstanceUID"))
+    return Flawed(file, code, problem, series_uid, elements.text("SOPInstanceUID"), (x, y, z))
 
 
 def _parsed(stream: BinaryIO) -> Elements:
@@ -196,11 +209,13 @@ def _frame(elements: Elements, index: int) -> Elements:
 
 
 def _numbered(elements: Elements, number: int, file: FileRef) -> SliceHeader | Flawed:
+    own = _frame(elements, number - 1)
     try:
-        return replace(slice_header(_frame(elements, number - 1), file), frame=number)
+        return replace(slice_header(own, file), frame=number)
     except Refusal as refusal:
         problem = f"frame {number}: {refusal}"
-        return Flawed(file, refusal.code, problem, elements.text("SeriesInstanceUID"))
+        flawed = _flawed(own, file, refusal.code, problem, elements.text("SeriesInstanceUID"))
+        return replace(flawed, frame=number)
 
 
 def _require_pixels(elements: Elements, stream: BinaryIO, size: int, expected: int) -> None:

@@ -5,17 +5,21 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
+from typing import Final
+
+_ONE_THREAD: Final = RLock()
+"""Filters of warnings belong to the process: two threads that change and restore them undo each other."""
 
 
 @contextmanager
 def unremarked() -> Iterator[None]:
     """Read through pydicom without its remarks: values are checked where they are used."""
     log = logging.getLogger("pydicom")
-    before = log.disabled
-    log.disabled = True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    with _ONE_THREAD, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before, log.disabled = log.disabled, True
+        try:
             yield
-    finally:
-        log.disabled = before
+        finally:
+            log.disabled = before

@@ -5,12 +5,13 @@ C.7.6.2.1.1): names, InstanceNumber and SliceLocation are never asked.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from ich3d.core.codes import Code
-from ich3d.core.types import Reason, Rejected, Series, SliceHeader
+from ich3d.core.types import LostSlice, Reason, Rejected, Series, SliceHeader
 from ich3d.core.words import counted
 
 _OF_ORDER: Final = (Code.IRREGULAR_SPACING, Code.SHIFTED_SLICE, Code.SINGLE_SLICE)
@@ -50,7 +51,9 @@ def without(series: Series, problems: Mapping[SliceHeader, str]) -> Series:
     """`series` without the slices that have problems, which it then tells of."""
     told = tuple(reason for reason in series.reasons if reason.code not in _OF_ORDER)
     rest = [header for header in series.headers if header not in problems]
-    return order(rest, series.volume_id, (*told, incomplete(list(problems.values()))))
+    lost = [LostSlice(h.file, h.frame, h.sop_uid, h.position_mm, Code.UNDECODABLE) for h in problems]
+    shorter = order(rest, series.volume_id, (*told, incomplete(list(problems.values()))))
+    return replace(shorter, lost=(*series.lost, *lost))
 
 
 def incomplete(problems: Sequence[str]) -> Reason:

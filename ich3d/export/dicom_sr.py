@@ -6,7 +6,7 @@ The Key Object Selection (TID 2010) names the flagged slices. UIDs depend on wha
 so that the same result keeps its name from run to run; Patient and Study modules are the source's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,21 +14,19 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 import ich3d
-from ich3d.core.console import Progress, quiet
 from ich3d.core.errors import UserError
 from ich3d.core.labels import ANY, LABELS
 from ich3d.core.types import Rejected, SliceScores
-from ich3d.core.workspace import read_json, replacing, write_csv, write_json
+from ich3d.core.workspace import replacing
 from ich3d.dicom.write import uid
 from ich3d.export import concepts
 from ich3d.export.evidence import Evidence, read_evidence
-from ich3d.prepare.build import rejected_table
 
 if TYPE_CHECKING:
     from highdicom import SOPClass
     from highdicom.sr import MeasurementsAndQualitativeEvaluations, ObserverContext
 
-    from ich3d.pipeline.predict import Predicted, Prediction
+    from ich3d.pipeline.predict import Predicted
 
 FLAG_AT: Final = 0.5
 """A slice is flagged where bleeding is likelier than not. No data chose this number, and a calibrated score
@@ -61,20 +59,15 @@ def require_highdicom() -> None:
         raise UserError("DICOM results need highdicom: pip install 'ich3d[dicom]'") from None
 
 
-def export_dicom(
-    prediction: "Prediction", out: Path, model_sha256: str, progress: Progress = quiet
-) -> tuple[Rejected, ...]:
-    """Write the objects of every scored series to `out`/dicom. Series that get none are returned, join the
-    rejected in `failures.csv`, and are counted in `run.json`."""
+def dicom_sink(folder: Path, model_sha256: str) -> Callable[["Predicted"], Rejected | None]:
+    """What `pipeline.predict` calls with each scored series to have its objects in `folder`."""
     require_highdicom()
-    series = progress(prediction.series, "dicom", total=len(prediction.series))
-    results = [write_dicom_results(item, out / "dicom", model_sha256) for item in series]
-    refused = tuple(result for result in results if isinstance(result, Rejected))
-    write_csv(out / "failures.csv", rejected_table((*prediction.rejected, *refused)))
-    facts = read_json(out / "run.json")
-    counts = {"dicom_series": len(results) - len(refused), "dicom_refused": len(refused)}
-    write_json(out / "run.json", {**facts, **counts})
-    return refused
+
+    def write(item: "Predicted") -> Rejected | None:
+        written = write_dicom_results(item, folder, model_sha256)
+        return written if isinstance(written, Rejected) else None
+
+    return write
 
 
 def write_dicom_results(

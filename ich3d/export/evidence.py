@@ -1,8 +1,5 @@
 """The source slices behind a result: what its references name, and the header that it inherits."""
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +12,7 @@ from ich3d.core.types import FileRef, Rejected
 from ich3d.dicom.elements import Refusal, tag_text
 from ich3d.dicom.files import opened
 from ich3d.dicom.header import CT_CLASSES
+from ich3d.dicom.remarks import unremarked
 
 if TYPE_CHECKING:
     from highdicom import SOPClass
@@ -41,7 +39,7 @@ class Evidence:
 
     def hand_down(self, document: "SOPClass") -> None:
         """Give `document` the Patient and Study modules of the header, as they are."""
-        with _no_remarks():
+        with unremarked():
             if "SpecificCharacterSet" in self.header:
                 document.SpecificCharacterSet = self.header.SpecificCharacterSet
             document.copy_patient_and_study_information(self.header)
@@ -55,7 +53,7 @@ def read_evidence(item: "Predicted") -> Evidence | Rejected:
     headers = []
     for file, path in paths.items():
         try:
-            with _no_remarks():
+            with unremarked():
                 header = _read(file)
                 _require_referable(header)
             if header.SOPInstanceUID in instances:
@@ -94,11 +92,3 @@ def _instance(header: Dataset) -> Dataset:
     for keyword in _BLANK:
         setattr(instance, keyword, "")
     return instance
-
-
-@contextmanager
-def _no_remarks() -> Iterator[None]:
-    """Without pydicom's warnings on values that are checked here, or copied as they are."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

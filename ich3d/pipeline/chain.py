@@ -45,7 +45,12 @@ class Chain:
 
     def read(self, hu: np.ndarray, z_mm: np.ndarray, config: Config) -> Reading:
         """The scores of one series with what each stage read on the way to them."""
-        vectors, logits = embed(self.encoder, hu, config)
+        return self.read_embedded(*embed(self.encoder, hu, config), z_mm, config)
+
+    def read_embedded(
+        self, vectors: np.ndarray, logits: np.ndarray, z_mm: np.ndarray, config: Config
+    ) -> Reading:
+        """`read` of a series whose slices have been embedded: vectors float32 (Z, D), logits (Z, K)."""
         own, name = standard(self.encoder.standard.cpu().numpy(), config), f"encoder fold {self.fold}"
         embedded = SliceEmbeddings("", vectors, logits, own, name, self.fit_patients)
         encoder = sigmoid(logits).astype(np.float32)
@@ -69,11 +74,3 @@ def stack_features(
     made of them, probabilities (Z, K)."""
     prob = {"encoder": sigmoid(series.logits), "context": context}
     return build_features(prob, z_mm, config.stack.reach_mm)
-
-
-def mean_score(
-    chains: list[Chain], hu: np.ndarray, z_mm: np.ndarray, config: Config
-) -> dict[str, np.ndarray]:
-    """Each stage's score: the mean of its folds' probabilities."""
-    scores = [chain.score(hu, z_mm, config) for chain in chains]
-    return {stage: np.mean([score[stage] for score in scores], axis=0) for stage in STAGES}

@@ -6,20 +6,28 @@
 Nothing in it is executable.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ich3d.context.bigru import ContextEnsemble
 from ich3d.core.config import Config
-from ich3d.core.labels import LABELS
+from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.types import FitPatients
 from ich3d.core.workspace import read_json, replacing, write_json
+from ich3d.dicom.group import Policy
 from ich3d.learn import device, load_weights, save_weights
 from ich3d.manifest import read_manifest, write_manifest
 from ich3d.pipeline.chain import Chain
 from ich3d.slices.encoder import EncoderEnsemble
+from ich3d.slices.fast import Encoders
 from ich3d.stack.booster import LabelStack
+
+if TYPE_CHECKING:
+    from ich3d.pipeline.predict import Prediction
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,29 @@ class Model:
     chains: list[Chain]
     fingerprint: dict[str, Any]
     sha256: str
+
+    @cached_property
+    def encoders(self) -> Encoders:
+        """All folds' encoders, on the fastest path that this machine has."""
+        return Encoders([chain.encoder for chain in self.chains], self.config)
+
+    def first_fold(self) -> "Model":
+        """The first fold alone: as much faster as there are folds, and less sure."""
+        return replace(self, chains=self.chains[:1])
+
+    def score(self, hu: np.ndarray, z_mm: np.ndarray) -> dict[str, np.ndarray]:
+        """Each stage's score of one series, HU int16 (Z, H, W), slices at `z_mm`: the mean (Z, K) of its
+        folds' probabilities."""
+        embedded = zip(self.chains, self.encoders.embed(hu), strict=True)
+        scores = [chain.read_embedded(*own, z_mm, self.config).prob for chain, own in embedded]
+        return {stage: np.mean([score[stage] for score in scores], axis=0) for stage in STAGES}
+
+    def predict(self, *paths: Path | str, lenient: bool = False) -> "Prediction":
+        """Every head CT series below `paths`, scored, with its pixels; nothing is written. For a study or a
+        few: `pipeline.predict.stream` holds one series at a time. DataError where there is no such path."""
+        from ich3d.pipeline.predict import predict_paths  # which needs this module
+
+        return predict_paths(self, [Path(path) for path in paths], policy=Policy(lenient=lenient))
 
 
 def save_model(folder: Path, config: Config, store_meta: dict[str, Any], chains: list[Chain]) -> None:

@@ -125,7 +125,7 @@ def prepare_series(series: Series, config: PrepareConfig) -> tuple[StoredSeries,
         study_uid=series.study_uid,
         patient_id=folds.pseudonym(series.patient_id),
         preprocessing=preprocessing_sha256(config),
-        files=_files_digest(series),
+        files=files_digest(series),
         z_mm=turned.z_mm.tolist(),
         keys=list(turned.keys),
         hashes=folds.slice_hashes(turned.hu, head.brain_cm2(turned)),
@@ -207,10 +207,10 @@ def _store_all(
 
 
 def _is_current(stored: StoredSeries, series: Series, config: PrepareConfig) -> bool:
-    return stored.preprocessing == preprocessing_sha256(config) and stored.files == _files_digest(series)
+    return stored.preprocessing == preprocessing_sha256(config) and stored.files == files_digest(series)
 
 
-def _files_digest(series: Series) -> str:
+def files_digest(series: Series) -> str:
     """A hash of the files of a series: their names, sizes and times of change."""
     facts = []
     for header in series.headers:

@@ -26,24 +26,27 @@ def embed(
     Batches have one fixed shape, the last one filled up, so that a slice's score does not depend on
     how many slices keep it company.
     """
-    batch_size = config.slices.batch_size
     where = next(encoder.parameters()).device
-    neighbours = encoder.slices // 2
     vectors, logits = [], []
     with autocast(where, config.precision):
-        for start in range(0, len(hu), batch_size):
-            places = np.arange(start, start + batch_size).clip(max=len(hu) - 1)
-            drawn = [stack(hu, int(i), neighbours) for i in places]
-            slices = torch.from_numpy(np.stack([s for s, _ in drawn])).to(where)
-            copies = torch.from_numpy(np.stack([c for _, c in drawn])).to(where)
+        for drawn, is_copy in batches(hu, encoder.slices // 2, config.slices.batch_size):
+            slices, copies = torch.from_numpy(drawn).to(where), torch.from_numpy(is_copy).to(where)
             vector, logit = encoder(slices, copies)
             if config.slices.mirror_at_test:
                 mirrored = encoder(slices.flip(-1), copies)
                 vector, logit = (vector + mirrored[0]) / 2, (logit + mirrored[1]) / 2
-            real = min(batch_size, len(hu) - start)
-            vectors.append(vector[:real].cpu().numpy())
-            logits.append(logit[:real].cpu().numpy())
-    return np.concatenate(vectors), np.concatenate(logits)
+            vectors.append(vector.cpu().numpy())
+            logits.append(logit.cpu().numpy())
+    return np.concatenate(vectors)[: len(hu)], np.concatenate(logits)[: len(hu)]
+
+
+def batches(hu: np.ndarray, neighbours: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The slices of HU (Z, H, W) between their neighbours, (size, S, H, W), and which of these are copies,
+    (size, S). The last batch is filled up with the last slice."""
+    for start in range(0, len(hu), size):
+        places = np.arange(start, start + size).clip(max=len(hu) - 1)
+        drawn = [stack(hu, int(i), neighbours) for i in places]
+        yield np.stack([slices for slices, _ in drawn]), np.stack([copies for _, copies in drawn])
 
 
 def save_embeddings(path: Path, embedded: Iterable[SliceEmbeddings]) -> None:

@@ -92,7 +92,18 @@ class EncoderEnsemble(nn.Module):
         self.embedding_width = sum(member.embedding_width for member in members)
 
     def forward(self, hu: torch.Tensor, is_copy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        vectors, logits = zip(*(member(hu, is_copy) for member in self.members), strict=True)
+        return self.encode(self.image(hu, is_copy))
+
+    def image(self, hu: torch.Tensor, is_copy: torch.Tensor) -> torch.Tensor:
+        """What every member reads, (B, C, H, W): it depends on the config alone."""
+        first: Any = self.members[0]
+        made: torch.Tensor = first.image(first.with_mirror(hu), is_copy)
+        return made
+
+    def encode(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embedding and logits of `image` (B, C, H, W)."""
+        members: Any = self.members
+        vectors, logits = zip(*(member.encode(image) for member in members), strict=True)
         return torch.cat(vectors, dim=1), torch.stack(logits).mean(dim=0)
 
 

@@ -6,6 +6,7 @@ calibration, and whether the result is kept at all are decided on inner folds of
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import lightgbm as lgb
 import numpy as np
@@ -40,12 +41,16 @@ class LabelStack:
     inner_start_loss: float
     inner_se: float
 
+    @cached_property
+    def booster(self) -> lgb.Booster:
+        """The trees, read once."""
+        return lgb.Booster(model_str=self.trees)
+
     def score(self, features: pd.DataFrame, start: np.ndarray) -> np.ndarray:
         """Probability (N,) of this label, from those of the stage before (N,)."""
         if not self.is_kept:
             return start
-        booster = lgb.Booster(model_str=self.trees)
-        raw = np.round(logit(start), DECIMALS) + _raw(booster, features[list(self.columns)])
+        raw = np.round(logit(start), DECIMALS) + _raw(self.booster, features[list(self.columns)])
         return sigmoid(self.scale * raw + self.shift)
 
     def contributions(self, features: pd.DataFrame, start: np.ndarray) -> pd.DataFrame:
@@ -54,8 +59,7 @@ class LabelStack:
         Lundberg et al., Nature Machine Intelligence 2020). `START` alone where no stacker is kept."""
         if not self.is_kept:
             return pd.DataFrame({START: logit(start)})
-        booster = lgb.Booster(model_str=self.trees)
-        added = booster.predict(features[list(self.columns)], pred_contrib=True)
+        added = self.booster.predict(features[list(self.columns)], pred_contrib=True)
         table = pd.DataFrame(added, columns=[*self.columns, AVERAGE])
         return table.assign(**{START: np.round(logit(start), DECIMALS)})
 

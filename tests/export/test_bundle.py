@@ -28,7 +28,7 @@ from ich3d.export.bundle import context_losses
 from ich3d.export.network import torchscript
 from ich3d.export.studies import from_dicom
 from ich3d.pipeline import Model, load_model
-from ich3d.pipeline.chain import Chain, mean_score
+from ich3d.pipeline.chain import Chain
 from ich3d.pipeline.predict import predict_paths
 from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.stack.booster import LabelStack
@@ -66,7 +66,7 @@ def studies(make_head: Callable[..., SeriesToWrite], tmp_path_factory: pytest.Te
 
 def ours(model: Model, hu: np.ndarray, z_mm: np.ndarray) -> np.ndarray:
     """Probabilities (Z, 2, K) of the two stages as prediction makes them."""
-    scores = mean_score(model.chains, hu, z_mm, model.config)
+    scores = model.score(hu, z_mm)
     return np.stack([scores[stage] for stage in OURS], axis=1)
 
 

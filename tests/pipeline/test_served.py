@@ -19,7 +19,9 @@ from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.workspace import Workspace, read_csv, read_json
 from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.pipeline import Model, load_model, predict
-from ich3d.pipeline.predict import Prediction, predict_one, predict_paths, submission
+from ich3d.pipeline.predict import Prediction, predict_one, predict_paths
+from ich3d.pipeline.serve import Outcome
+from ich3d.pipeline.tables import submission
 from ich3d.pipeline.train import probabilities, read_oof
 from ich3d.prepare.store import Store
 
@@ -42,6 +44,7 @@ def model(finished_run: Config) -> Model:
 
 @dataclass(frozen=True)
 class Written:
+    outcome: Outcome
     prediction: Prediction
     out: Path
     slices: pd.DataFrame
@@ -52,9 +55,10 @@ class Written:
 def written(finished_run: Config, model: Model, tmp_path_factory: pytest.TempPathFactory) -> Written:
     """All that lies in the run's source, predicted: six phantoms, one with a slice missing, one headless."""
     out = tmp_path_factory.mktemp("out")
-    prediction = predict(model, [Workspace(Path(finished_run.workspace)).source("phantom")], out)
+    source = Workspace(Path(finished_run.workspace)).source("phantom")
+    outcome, prediction = predict(model, [source], out), predict_paths(model, [source])
     slices, series = (read_csv(out / f"{name}.csv", TEXT) for name in ("slices", "series"))
-    return Written(prediction, out, slices, series)
+    return Written(outcome, prediction, out, slices, series)
 
 
 def by_slice(prediction: Prediction, stage: str) -> pd.DataFrame:
@@ -152,7 +156,7 @@ def test_the_submission_has_six_rows_a_slice(written: Written) -> None:
 def test_the_frames_of_one_slice_submit_their_maximum(written: Written) -> None:
     frames = written.slices.iloc[:2].assign(sop_uid="1.2")
     expected = frames[[f"stack_{label}" for label in LABELS]].max()
-    assert submission(frames)["Label"].tolist() == expected.tolist()
+    assert submission(frames, dict.fromkeys(LABELS, 0.5))["Label"].tolist() == expected.tolist()
 
 
 def test_a_bad_series_stops_no_other_and_is_listed(written: Written) -> None:
@@ -163,7 +167,8 @@ def test_a_bad_series_stops_no_other_and_is_listed(written: Written) -> None:
 
 def test_every_file_is_accounted_for(written: Written, finished_run: Config) -> None:
     facts = read_json(written.out / "run.json")
-    rejected = sum(len(item.paths) for item in written.prediction.rejected)
+    rejected = sum(len(item.paths) for item in written.outcome.rejected)
+    assert facts["files_rejected"] == rejected
     present = [p for p in Workspace(Path(finished_run.workspace)).source("phantom").rglob("*") if p.is_file()]
     assert facts["files"] == len(present)
     assert facts["files"] == facts["files_in_volumes"] + facts["files_left_out"] + rejected
@@ -265,8 +270,7 @@ def test_a_series_unlike_the_training_set_says_so(
 
 def test_nothing_to_score_still_gives_whole_tables(model: Model, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    prediction = predict(model, [tmp_path / "in"], tmp_path / "out")
-    assert prediction.series == ()
+    assert predict(model, [tmp_path / "in"], tmp_path / "out") == Outcome(0, ())
     assert list(pd.read_csv(tmp_path / "out" / "slices.csv")) == SLICE_COLUMNS
     assert pd.read_csv(tmp_path / "out" / "submission.csv").empty
 

@@ -1,0 +1,193 @@
+"""A folder of studies to a folder of tables: `slices.csv`, `series.csv`, `submission.csv`, `failures.csv` and
+`run.json`. The stack columns are the answer; encoder and context columns stand beside them.
+"""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import ich3d
+from ich3d.core.config import as_dict
+from ich3d.core.console import Progress, quiet
+from ich3d.core.types import Rejected, Series
+from ich3d.core.workspace import read_csv, replacing, write_csv, write_json
+from ich3d.dicom.group import Policy
+from ich3d.dicom.index import STRICT, Index
+from ich3d.learn import device
+from ich3d.pipeline.finished import Done, Finished
+from ich3d.pipeline.model import Model
+from ich3d.pipeline.predict import Predicted, find, stream
+from ich3d.pipeline.tables import (
+    SERIES_COLUMNS,
+    SLICE_COLUMNS,
+    SLICE_TEXT,
+    series_row,
+    slice_rows,
+    submission,
+)
+from ich3d.prepare.build import files_digest, rejected_table
+
+KEY_FORMAT = 1  # raised when a series is scored or told in another way, so that it is scored again
+PACKAGES = ("torch", "monai", "lightgbm", "numpy", "pydicom", "SimpleITK")
+Sink = Callable[[Predicted], Rejected | None]
+"""A further output of a scored series, or why there is none."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the series that were found: how many are scored, and what was rejected, further outputs
+    included."""
+
+    scored: int
+    rejected: tuple[Rejected, ...]
+
+
+def predict(
+    model: Model,
+    paths: Sequence[Path],
+    out: Path,
+    progress: Progress = quiet,
+    policy: Policy = STRICT,
+    sinks: Mapping[str, Sink] | None = None,
+) -> Outcome:
+    """Score every head CT series below `paths`, write the tables to `out`, and call each of `sinks` with
+    every series as it is scored.
+
+    One bad series never stops the rest: it goes to `failures.csv` with its reason. A run that was interrupted
+    goes on: a series that the same model scored from the same files, for the same sinks, is not scored again.
+    DataError where a path does not exist.
+    """
+    clock = _Clock()
+    sinks = sinks or {}
+    found = find(paths, progress, policy)
+    clock.lap("find")
+    keys = {one.volume_id: _key(model, one, sinks) for one in found.series}
+    out.mkdir(parents=True, exist_ok=True)
+    finished = Finished(out / "finished.jsonl", keys.values())
+    todo = [one for one in found.series if keys[one.volume_id] not in finished]
+    rejected = list(found.rejected)
+    for item in progress(stream(model, todo), "series", total=len(todo)):
+        if isinstance(item, Rejected):
+            rejected.append(item)
+        else:
+            finished.add(keys[item.stored.volume_id], _done(item, sinks))
+    clock.lap("score")
+    scored = [one for one in found.series if keys[one.volume_id] in finished]
+    done = [keys[one.volume_id] for one in scored]
+    counts = {
+        **_file_counts(found, scored),
+        "series": len(scored),
+        "series_scored_before": len(found.series) - len(todo),
+        "rejected": len(rejected),
+    }
+    rejected += _write_tables(out, finished, done, rejected, model)
+    clock.lap("tables")
+    counts |= _slice_counts([finished[key] for key in done], sinks)
+    options = {"lenient": policy.lenient, "folds": [chain.fold for chain in model.chains]}
+    write_json(out / "run.json", {**_facts(model), **options, **counts, "seconds": clock.seconds})
+    return Outcome(len(scored), tuple(rejected))
+
+
+def _write_tables(
+    out: Path, finished: Finished, done: Sequence[str], rejected: Sequence[Rejected], model: Model
+) -> list[Rejected]:
+    """All tables, from the finished series `done`; what further outputs they do not have."""
+    _write_rows(out / "slices.csv", SLICE_COLUMNS, (finished[key].slices for key in done))
+    _write_rows(out / "series.csv", SERIES_COLUMNS, (finished[key].series for key in done))
+    slices = read_csv(out / "slices.csv", text=SLICE_TEXT)
+    write_csv(out / "submission.csv", submission(slices, model.fingerprint["prevalence"]))
+    refused = [item for key in done for item in finished[key].refused.values()]
+    write_csv(out / "failures.csv", rejected_table((*rejected, *refused)))
+    return refused
+
+
+class _Clock:
+    """Seconds by part of the work."""
+
+    def __init__(self) -> None:
+        self._started = self._last = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    def lap(self, part: str) -> None:
+        now = time.perf_counter()
+        self.seconds |= {part: round(now - self._last, 3), "all": round(now - self._started, 3)}
+        self._last = now
+
+
+def _key(model: Model, series: Series, sinks: Iterable[str]) -> str:
+    """A hash of all that a series' rows are made of; empty where its files are gone."""
+    try:
+        files = files_digest(series)
+    except OSError:
+        return ""
+    folds = [chain.fold for chain in model.chains]
+    told = [KEY_FORMAT, ich3d.__version__, model.sha256, folds, model.encoders.path, sorted(sinks), files]
+    of_series = [series.volume_id, series.study_uid, series.reasons, series.lost]
+    return hashlib.sha256(json.dumps([told, repr(of_series)]).encode()).hexdigest()
+
+
+def _done(item: Predicted, sinks: Mapping[str, Sink]) -> Done:
+    answers = {name: sink(item) for name, sink in sinks.items()}
+    return Done(
+        slices=_as_text(slice_rows(item)),
+        series=_as_text(series_row(item)),
+        scored=len(item.stored.keys),
+        unscored=len(item.unscored),
+        refused={name: answer for name, answer in answers.items() if answer is not None},
+    )
+
+
+def _as_text(rows: pd.DataFrame) -> str:
+    return str(rows.to_csv(index=False, header=False, lineterminator="\n"))
+
+
+def _write_rows(path: Path, columns: Sequence[str], rows: Iterable[str]) -> None:
+    with replacing(path) as partial, partial.open("w", newline="", errors="backslashreplace") as file:
+        file.write(",".join(columns) + "\n")
+        file.writelines(rows)
+
+
+def _file_counts(found: Index, scored: Iterable[Series]) -> dict[str, int]:
+    """Every file that was found once: in a scored volume, left out, or rejected."""
+    in_volumes = {path for one in scored for path in one.paths}
+    left_out = sum(len(item.paths) for item in found.left_out)
+    return {
+        "files": found.n_files,
+        "files_in_volumes": len(in_volumes),
+        "files_left_out": left_out,
+        "files_rejected": found.n_files - len(in_volumes) - left_out,
+    }
+
+
+def _slice_counts(done: Sequence[Done], sinks: Iterable[str]) -> dict[str, int]:
+    counts = {"slices": sum(one.scored for one in done), "slices_unscored": sum(one.unscored for one in done)}
+    for name in sinks:
+        refused = sum(name in one.refused for one in done)
+        counts |= {f"{name}_series": len(done) - refused, f"{name}_refused": refused}
+    return counts
+
+
+def _facts(model: Model) -> dict[str, Any]:
+    """With what the scores were made."""
+    path = model.encoders.path
+    packages = (*PACKAGES, "openvino") if path.startswith("openvino") else PACKAGES
+    return {
+        "ich3d": ich3d.__version__,
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in packages},
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model_sha256": model.sha256,
+        "folds_of_model": model.config.prepare.folds,
+        "device": str(device()),
+        "path": path,
+        "config": as_dict(model.config),
+    }

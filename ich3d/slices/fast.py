@@ -1,0 +1,158 @@
+"""The encoders of all folds as predictions run them: on the fastest path that this machine has.
+
+An image is made once for all folds, and with its mirror image once through each network. Batches have one
+fixed shape, the last one filled up, so that no slice's score depends on what else is scored.
+"""
+
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from functools import cached_property
+from types import ModuleType
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from ich3d.core.config import Config
+from ich3d.learn import autocast, bf16_is_native
+from ich3d.slices.embed import batches
+from ich3d.slices.encoder import EncoderEnsemble
+
+TORCH_BATCH: Final = 4
+OPENVINO_BATCH: Final = 1
+"""Slices that are scored at once: few, for what fills up the last batch is work for nothing. OpenVINO keeps
+every core busy with several requests instead."""
+
+Batches = Iterator[tuple[np.ndarray, np.ndarray]]
+Outputs = list[np.ndarray]
+
+
+class _Path(Protocol):
+    """A way to run the networks: batches of `slices.embed.batches` to their outputs, in order."""
+
+    batch: int
+
+    def run(self, drawn: Batches) -> list[Outputs]: ...
+
+
+class Encoders:
+    """The encoders of one model's folds. What they are run with is made when the first series is embedded."""
+
+    def __init__(self, encoders: Sequence[EncoderEnsemble], config: Config) -> None:
+        self._network = _Together(encoders, config.slices.mirror_at_test).eval()
+        self._config = config
+        self._where = next(encoders[0].parameters()).device
+        self._neighbours = encoders[0].slices // 2
+
+    @property
+    def path(self) -> str:
+        """What the networks run in: `openvino` or `torch`, then `bf16` or `fp32`."""
+        if self._config.precision == "fp32":
+            return "torch fp32"
+        openvino = _openvino() if self._where.type == "cpu" else None
+        if openvino is None:
+            return f"torch {'bf16' if bf16_is_native(self._where) else 'fp32'}"
+        has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return f"openvino {'bf16' if has_bf16 else 'fp32'}"
+
+    def embed(self, hu: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Each fold's vectors float32 (Z, D) and logits float32 (Z, K) of one series, HU int16 (Z, H, W)."""
+        parts = self._runner.run(batches(hu, self._neighbours, self._runner.batch))
+        joined = [np.concatenate(part)[: len(hu)] for part in zip(*parts, strict=True)]
+        return list(zip(joined[0::2], joined[1::2], strict=True))
+
+    @cached_property
+    def _runner(self) -> _Path:
+        library, precision = self.path.split()
+        if library == "openvino":
+            side = self._config.prepare.matrix
+            return _OpenVino(self._network, (2 * self._neighbours + 1, side, side), precision)
+        network: Any = self._network
+        if precision == "bf16":
+            network = deepcopy(network).to(memory_format=torch.channels_last)
+        return _Torch(network, self._where, self._config.precision)
+
+
+class _Together(nn.Module):
+    """Encoders over the same slices: HU (B, S, H, W) and which are copies (B, S) to the vectors (B, D) and
+    logits (B, K) of each in turn, where `mirror` says so their means over both mirror images."""
+
+    def __init__(self, encoders: Sequence[EncoderEnsemble], mirror: bool) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleList(encoders)
+        self.mirror = mirror
+
+    def forward(self, hu: torch.Tensor, is_copy: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        encoders: Any = self.encoders
+        views = (
+            (torch.cat([hu, hu.flip(-1)]), torch.cat([is_copy, is_copy])) if self.mirror else (hu, is_copy)
+        )
+        image = encoders[0].image(*views)
+        outputs = [output for encoder in encoders for output in encoder.encode(image)]
+        if self.mirror:
+            outputs = [(output[: len(hu)] + output[len(hu) :]) / 2 for output in outputs]
+        return tuple(outputs)
+
+
+class _Torch:
+    """PyTorch on any device, mixed precision as `learn.autocast` has it."""
+
+    batch = TORCH_BATCH
+
+    def __init__(self, network: nn.Module, where: torch.device, precision: str) -> None:
+        self._network, self._where, self._precision = network, where, precision
+
+    def run(self, drawn: Batches) -> list[Outputs]:
+        with torch.inference_mode(), autocast(self._where, self._precision):
+            return [self._one(*batch) for batch in drawn]
+
+    def _one(self, slices: np.ndarray, copies: np.ndarray) -> Outputs:
+        hu, is_copy = torch.from_numpy(slices).to(self._where), torch.from_numpy(copies).to(self._where)
+        return [output.float().cpu().numpy() for output in self._network(hu, is_copy)]
+
+
+class _OpenVino:
+    """OpenVINO on the CPU: compiled for one shape, as many requests at once as it asks for."""
+
+    batch = OPENVINO_BATCH
+
+    def __init__(self, network: nn.Module, image: tuple[int, int, int], precision: str) -> None:
+        """`image` is the shape (S, H, W) of what one slice is scored from."""
+        openvino = _openvino()
+        slices = torch.zeros(self.batch, *image, dtype=torch.int16)
+        copies = torch.zeros(slices.shape[:2], dtype=torch.bool)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it traces, which torch calls deprecated; the shapes are fixed
+            model = openvino.convert_model(network, example_input=(slices, copies))
+        model.reshape({0: list(slices.shape), 1: list(copies.shape)})
+        hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": _HINTS[precision]}
+        self._requests = openvino.AsyncInferQueue(openvino.Core().compile_model(model, "CPU", hints))
+
+    def run(self, drawn: Batches) -> list[Outputs]:
+        found: dict[int, Outputs] = {}
+
+        def keep(request: Any, number: int) -> None:
+            found[number] = [output.data.copy() for output in request.output_tensors]
+
+        self._requests.set_callback(keep)
+        for number, (slices, copies) in enumerate(drawn):
+            self._requests.start_async({0: slices, 1: copies}, userdata=number)
+        self._requests.wait_all()
+        return [found[number] for number in range(len(found))]
+
+
+_HINTS: Final = {"bf16": "bf16", "fp32": "f32"}
+
+
+def _openvino() -> Any:
+    """The package, None where it is not installed. It reports its use to its maker where it finds
+    `openvino_telemetry`, so an empty module stands in for that: no word leaves a hospital's machine."""
+    sys.modules.setdefault("openvino_telemetry", ModuleType("openvino_telemetry"))
+    try:
+        import openvino
+    except ImportError:
+        return None
+    return openvino
