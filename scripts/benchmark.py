@@ -1,4 +1,4 @@
-"""Time and memory beside the libraries that do the same: see `python scripts/benchmark.py --help`."""
+"""Time and memory beside what others do for the same: see `python scripts/benchmark.py --help`."""
 
 import argparse
 import sys
@@ -11,9 +11,19 @@ def main() -> None:
     subjects = parser.add_subparsers(required=True, metavar="SUBJECT")
     one = subjects.add_parser("dicom", help="a series to HU, and a thousand headers")
     one.add_argument("--repeats", type=int, default=9, help="rounds that count (default 9)")
-    one.set_defaults(table=dicom)
+    one.set_defaults(table=lambda arguments: dicom(arguments.repeats))
+    one = subjects.add_parser("predict", help="a study on disk to its tables, beside the plain loop")
+    one.add_argument("--repeats", type=int, default=3, help="rounds that count (default 3)")
+    one.add_argument("--studies", type=int, default=50, help="studies in the folder of several (default 50)")
+    one.set_defaults(table=_predict)
     arguments = parser.parse_args()
-    sys.stdout.write(arguments.table(arguments.repeats) + "\n")
+    sys.stdout.write(arguments.table(arguments) + "\n")
+
+
+def _predict(arguments: argparse.Namespace) -> str:
+    from ich3d.bench.predict import benchmark  # with torch, which the other subject has no use for
+
+    return benchmark(arguments.repeats, arguments.studies)
 
 
 if __name__ == "__main__":

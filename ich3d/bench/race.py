@@ -80,12 +80,12 @@ def _seconds(contender: Contender) -> float:
 
 def _grown_mib(contender: Contender) -> float:
     contender.work(contender.files[:1])
-    before = _peak_kib()
+    before = peak_kib()
     contender.work(contender.files)
-    return (_peak_kib() - before) / 1024
+    return (peak_kib() - before) / 1024
 
 
-def _peak_kib() -> int:
+def peak_kib() -> int:
     """The largest resident memory so far (Linux, proc(5)); getrusage's would count the parent's as well."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0])

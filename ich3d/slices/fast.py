@@ -47,7 +47,7 @@ class Encoders:
         self._where = next(encoders[0].parameters()).device
         self._neighbours = encoders[0].slices // 2
 
-    @property
+    @cached_property
     def path(self) -> str:
         """What the networks run in: `openvino` or `torch`, then `bf16` or `fp32`."""
         if self._config.precision == "fp32":

@@ -1,0 +1,86 @@
+"""Every path to an encoder's scores says what plain fp32 says, whatever a slice's company."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ich3d.core.config import Config, PrepareConfig, SlicesConfig
+from ich3d.core.metrics import sigmoid
+from ich3d.slices import fast
+from ich3d.slices.embed import embed
+from ich3d.slices.encoder import EncoderEnsemble
+from ich3d.slices.fast import Encoders
+
+
+@pytest.fixture
+def config() -> Config:
+    return Config(
+        precision="fp32",
+        prepare=PrepareConfig(matrix=64, pixel_mm=3.6),
+        slices=SlicesConfig(encoder="resnet10-half", neighbours=1, members=2),
+    )
+
+
+@pytest.fixture
+def folds(config: Config) -> list[EncoderEnsemble]:
+    torch.manual_seed(0)
+    return [EncoderEnsemble(config.slices).eval() for _ in range(2)]
+
+
+@pytest.fixture
+def hu() -> np.ndarray:
+    return np.random.default_rng(0).integers(-1000, 1500, (7, 64, 64)).astype(np.int16)
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_folds_together_say_what_each_says_alone(
+    config: Config, folds: list[EncoderEnsemble], hu: np.ndarray, mirror: bool
+) -> None:
+    config = replace(config, slices=replace(config.slices, mirror_at_test=mirror))
+    together = Encoders(folds, config)
+    assert together.path == "torch fp32"
+    for encoder, found in zip(folds, together.embed(hu), strict=True):
+        for own, expected in zip(found, embed(encoder, hu, config), strict=True):
+            np.testing.assert_allclose(own, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_batches_change_no_score(
+    config: Config, folds: list[EncoderEnsemble], hu: np.ndarray, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = Encoders(folds, config).embed(hu)
+    monkeypatch.setattr(fast._Torch, "batch", batch)
+    for one, other in zip(usual, Encoders(folds, config).embed(hu), strict=True):
+        np.testing.assert_allclose(one[1], other[1], rtol=0, atol=1e-5)
+
+
+def test_the_fastest_path_agrees_with_fp32(
+    config: Config, folds: list[EncoderEnsemble], hu: np.ndarray
+) -> None:
+    quick = Encoders(folds, replace(config, precision="auto"))
+    for one, other in zip(Encoders(folds, config).embed(hu), quick.embed(hu), strict=True):
+        assert other[1].dtype == np.float32
+        np.testing.assert_allclose(sigmoid(other[1]), sigmoid(one[1]), rtol=0, atol=0.01)
+        assert np.abs(sigmoid(one[1]) - 0.5).max() > 0.02  # far from saying nothing
+
+
+def test_openvino_is_taken_where_it_is_and_tells_nobody(config: Config, folds: list[EncoderEnsemble]) -> None:
+    openvino = pytest.importorskip("openvino", reason="the openvino extra is not installed")
+    quick = Encoders(folds, replace(config, precision="auto"))
+    if torch.accelerator.is_available():
+        pytest.skip("OpenVINO serves the CPU, and there is an accelerator")
+    assert quick.path.split()[0] == "openvino"
+    assert openvino.tools.ovc.telemetry_utils.tm.__name__ == "openvino.tools.ovc.telemetry_stub"
+
+
+def test_without_openvino_torch_scores_alike(
+    config: Config, folds: list[EncoderEnsemble], hu: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not installed
+    quick = Encoders(folds, replace(config, precision="auto"))
+    assert quick.path.split()[0] == "torch"
+    for one, other in zip(Encoders(folds, config).embed(hu), quick.embed(hu), strict=True):
+        np.testing.assert_allclose(sigmoid(other[1]), sigmoid(one[1]), rtol=0, atol=0.01)
