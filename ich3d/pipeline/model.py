@@ -18,7 +18,6 @@ from ich3d.core.config import Config
 from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.types import FitPatients
 from ich3d.core.workspace import read_json, replacing, write_json
-from ich3d.dicom.group import Policy
 from ich3d.learn import device, load_weights, save_weights
 from ich3d.manifest import read_manifest, write_manifest
 from ich3d.pipeline.chain import Chain
@@ -55,12 +54,12 @@ class Model:
         scores = [chain.read_embedded(*own, z_mm, self.config).prob for chain, own in embedded]
         return {stage: np.mean([score[stage] for score in scores], axis=0) for stage in STAGES}
 
-    def predict(self, *paths: Path | str, lenient: bool = False) -> "Prediction":
+    def predict(self, *paths: Path | str) -> "Prediction":
         """Every head CT series below `paths`, scored, with its pixels; nothing is written. For a study or a
         few: `pipeline.predict.stream` holds one series at a time. DataError where there is no such path."""
         from ich3d.pipeline.predict import predict_paths  # which needs this module
 
-        return predict_paths(self, [Path(path) for path in paths], policy=Policy(lenient=lenient))
+        return predict_paths(self, [Path(path) for path in paths])
 
 
 def save_model(folder: Path, config: Config, store_meta: dict[str, Any], chains: list[Chain]) -> None:

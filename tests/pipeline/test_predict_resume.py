@@ -25,7 +25,7 @@ left = 2
 
 def watch(event, arguments):
     global left
-    if event == "open" and str(arguments[0]).endswith("/finished.jsonl") and arguments[1] == "ab":
+    if event == "open" and str(arguments[0]).endswith("/finished.jsonl") and arguments[1] == "a":
         left -= 1
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
