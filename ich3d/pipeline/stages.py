@@ -27,7 +27,7 @@ from ich3d.core.types import FitPatients, SliceEmbeddings, SliceScores
 from ich3d.core.workspace import Workspace, read_json, write_json
 from ich3d.learn import load_weights, save_weights
 from ich3d.pipeline.chain import Chain, stack_features
-from ich3d.pipeline.marks import close, file_sha256, fit_patients_of, inputs_in, is_done
+from ich3d.pipeline.marks import close, fit_patients_of, inputs_in, is_done, weights_sha256
 from ich3d.prepare.store import Store, training_volumes
 from ich3d.slices.embed import load_embeddings, save_embeddings
 from ich3d.slices.encoder import EncoderEnsemble
@@ -289,7 +289,7 @@ class Stages:
         names = ("seed", "precision", *(("replicate",) if stage != "encoder" else ()), *_SECTIONS[stage])
         used = {name: tree[name] for name in names}
         controls = {name: tree["control"][name] for name in _CONTROLS[stage]}
-        weights = [file_sha256(path) for path in (config.slices.weights, config.context.weights)]
+        weights = weights_sha256(config)
         data = [self._store_hash, self.store.meta["preprocessing_sha256"]]
         inputs = [STAGE_FORMAT, data, used, controls, weights if stage != "encoder" else weights[:1]]
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
