@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ from ich3d.pipeline import Model, predict
 from ich3d.pipeline.chain import Chain
 from ich3d.pipeline.predict import find
 from ich3d.prepare.build import prepare_series
-from ich3d.slices.encoder import EncoderEnsemble
+from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
 from ich3d.stack.booster import LabelStack
 
 SLICES: Final = 34
@@ -69,34 +69,33 @@ class _Work:
 
     def plain(self, folders: Sequence[Path]) -> object:
         """File by file through pydicom and the network, in fp32."""
-        encoder = self.model.chains[0].encoder.members[0]
-        rows = [_plain_slice(encoder, file) for folder in folders for file in sorted(folder.iterdir())]
+        rows = [_plain_slice(self.model, file) for folder in folders for file in sorted(folder.iterdir())]
         table = pd.DataFrame(rows, columns=["sop_uid", *LABELS])
         table.to_csv(self.out / "plain.csv", index=False)
         return table
 
 
-def benchmark(repeats: int, studies: int) -> str:
-    """The tables as markdown; a folder of several studies is `studies` of them."""
+def benchmark(repeats: int, studies: int, config: Config = CONFIG) -> str:
+    """The tables as markdown; a folder of several studies is `studies` of them. `config` makes the model."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         folder = _written(place / "studies", studies)
         one = min(folder.iterdir())
-        works = _works(place)
+        works = _works(config, place)
         parts = [machine([name for name in PACKAGES if name != "openvino" or len(works) > 1])]
         parts.append(_beside_the_plain_loop(works, one, repeats))
         parts += [_parts_of(work, one, folder, repeats) for work in works]
         with get_context("spawn").Pool(1) as pool:
-            peak = pool.apply(_peak_mib, (folder,))
+            peak = pool.apply(_peak_mib, (config, folder))
         return "\n\n".join([*parts, f"Peak memory of {works[0].path}: {peak:.0f} MiB"])
 
 
-def _works(out: Path) -> list[_Work]:
+def _works(config: Config, out: Path) -> list[_Work]:
     """The fastest path here, and where that is OpenVINO's, what is taken without it."""
-    fastest = _Work(_model(), out)
+    fastest = _Work(_model(config), out)
     if not fastest.path.startswith("openvino"):
         return [fastest]
-    other = _Work(_model(), out)
+    other = _Work(_model(config), out)
     with _without_openvino():
         assert other.path.startswith("torch")  # settled here, for good
     return [fastest, other]
@@ -114,7 +113,7 @@ def _beside_the_plain_loop(works: Sequence[_Work], one: Path, repeats: int) -> s
 def _parts_of(work: _Work, one: Path, folder: Path, repeats: int) -> str:
     """What is spent beside the network, and in company."""
     (series,) = find([one]).series
-    made = prepare_series(series, CONFIG.prepare)
+    made = prepare_series(series, work.model.config.prepare)
     assert isinstance(made, tuple)
     count = len(list(folder.iterdir()))
     contenders = [
@@ -135,25 +134,26 @@ def _row(result: Result, count: int, ratio: float) -> tuple[str, str, str]:
     return result.name, f"{result.seconds / count:.2f}", f"{ratio:.2f}"
 
 
-def _plain_slice(encoder: Any, file: Path) -> list[object]:
+def _plain_slice(model: Model, file: Path) -> list[object]:
+    config, encoder = model.config, cast(SliceEncoder, model.chains[0].encoder.members[0])
     ds = pydicom.dcmread(file)
     hu = ds.pixel_array * float(ds.RescaleSlope) + float(ds.RescaleIntercept)
-    planes = [np.clip((hu - own.low) / own.width, 0, 1) - 0.5 for own in map(window, CONFIG.slices.windows)]
+    planes = [np.clip((hu - own.low) / own.width, 0, 1) - 0.5 for own in map(window, config.slices.windows)]
     image = torch.from_numpy(np.stack(planes)[None]).float()
-    side = CONFIG.prepare.matrix
+    side = config.prepare.matrix
     with torch.no_grad():
         image = nn.functional.interpolate(image, size=(side, side), mode="bilinear", align_corners=False)
         _, logits = encoder.encode(image)
     return [ds.SOPInstanceUID, *torch.sigmoid(logits)[0].tolist()]
 
 
-def _model() -> Model:
+def _model(config: Config) -> Model:
     torch.manual_seed(0)
-    encoder = EncoderEnsemble(CONFIG.slices).eval().requires_grad_(False)
-    context = ContextEnsemble(CONFIG.context, encoder.embedding_width).eval()
+    encoder = EncoderEnsemble(config.slices).eval().requires_grad_(False)
+    context = ContextEnsemble(config.context, encoder.embedding_width).eval()
     stack = {label: LabelStack(label, False, (), "", 1.0, 0.0, 0.0, 0.0, 0.0) for label in LABELS}
     chain = Chain(0, encoder, context, stack, FitPatients.of([]))
-    return Model(CONFIG, [chain], {"ranges": {}, "prevalence": dict.fromkeys(LABELS, 0.1)}, "random")
+    return Model(config, [chain], {"ranges": {}, "prevalence": dict.fromkeys(LABELS, 0.1)}, "random")
 
 
 def _written(folder: Path, studies: int) -> Path:
@@ -181,10 +181,10 @@ def _written(folder: Path, studies: int) -> Path:
     return folder
 
 
-def _peak_mib(folder: Path) -> float:
+def _peak_mib(config: Config, folder: Path) -> float:
     """The most memory that a fresh process takes for some studies, its libraries and model included."""
     with tempfile.TemporaryDirectory() as out:
-        _Work(_model(), Path(out)).served(sorted(folder.iterdir())[:MEMORY_STUDIES])
+        _Work(_model(config), Path(out)).served(sorted(folder.iterdir())[:MEMORY_STUDIES])
     return peak_kib() / 1024
 
 
