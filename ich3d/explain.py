@@ -5,6 +5,7 @@ chain a fold, and serving averages their probabilities. Parts can be averaged as
 to the mean of the chains' logits, which is close to the logit of the served score and not the same.
 """
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
@@ -65,13 +66,26 @@ class Explanation:
 def explain(model: Model, series: Predicted, index: int, label: str) -> Explanation:
     """Why slice `index` of a scored series has its score of `label`; DataError where there is no such slice
     or label."""
+    (found,) = explain_slices(model, series, [(index, label)])
+    return found
+
+
+def explain_slices(model: Model, series: Predicted, asked: Sequence[tuple[int, str]]) -> list[Explanation]:
+    """As `explain`, of several pairs of a slice and a label: the networks read the series once for all."""
+    stored, config = series.stored, model.config
+    for index, label in asked:
+        place_of(label)
+        if not 0 <= index < len(stored.keys):
+            raise DataError(
+                f"no slice {index} in {stored.volume_id}, which has slices 0 to {len(stored.keys) - 1}"
+            )
+    readings = [chain.read(series.hu, np.array(stored.z_mm), config) for chain in model.chains]
+    return [_explain(model, readings, series, index, label) for index, label in asked]
+
+
+def _explain(model: Model, readings: list[Reading], series: Predicted, index: int, label: str) -> Explanation:
     k, stored = place_of(label), series.stored
-    if not 0 <= index < len(stored.keys):
-        raise DataError(
-            f"no slice {index} in {stored.volume_id}, which has slices 0 to {len(stored.keys) - 1}"
-        )
     z_mm, config = np.array(stored.z_mm), model.config
-    readings = [chain.read(series.hu, z_mm, config) for chain in model.chains]
     pairs = list(zip(model.chains, readings, strict=True))
     context = np.mean([_context(chain, reading, config, index, k) for chain, reading in pairs], axis=0)
     stacker = pd.concat([_stacker(chain, reading, index, label) for chain, reading in pairs])
