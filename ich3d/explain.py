@@ -20,7 +20,7 @@ from ich3d.context.bigru import ContextEnsemble
 from ich3d.core.config import Config
 from ich3d.core.errors import DataError
 from ich3d.core.labels import place_of
-from ich3d.pipeline.chain import Chain, Reading, standard
+from ich3d.pipeline.chain import Chain, Reading
 from ich3d.pipeline.model import Model
 from ich3d.pipeline.predict import Predicted
 from ich3d.slices.dataset import stack
@@ -92,7 +92,7 @@ def _explain(
     k, stored = place_of(label), series.stored
     z_mm, config = np.array(stored.z_mm), model.config
     pairs = list(zip(model.chains, readings, strict=True))
-    context = np.mean([_context(chain, reading, config, index, k) for chain, reading in pairs], axis=0)
+    context = np.mean([_context(chain, reading, index, k) for chain, reading in pairs], axis=0)
     stacker = pd.concat([_stacker(chain, reading, index, label) for chain, reading in pairs])
     return Explanation(
         volume_id=stored.volume_id,
@@ -214,12 +214,10 @@ def _grad_cam(
     return heat[0, 0].detach()
 
 
-def _context(chain: Chain, reading: Reading, config: Config, index: int, k: int) -> np.ndarray:
+def _context(chain: Chain, reading: Reading, index: int, k: int) -> np.ndarray:
     """`context_parts` of one chain; an average slice has the mean logits of the patients that were held back
-    in the encoder's training, written as its context model reads logits."""
-    own = chain.encoder.standard.cpu().numpy()
-    level, spread = standard(own, config)
-    return context_parts(chain.context, reading.series, (own[0] - level) / spread, index, k)
+    in the encoder's training."""
+    return context_parts(chain.context, reading.series, chain.encoder.level.cpu().numpy(), index, k)
 
 
 def _context_table(parts: np.ndarray, z_mm: np.ndarray, index: int) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from ich3d.manifest import FORMAT_VERSION, MANIFEST, read_manifest
 _TOLD = {
     "prepare": ("matrix", "pixel_mm"),
     "slices": ("encoder", "members", "windows", "neighbours", "symmetry", "mirror_at_test"),
-    "context": ("members", "hidden", "layers", "embeddings", "standardise"),
+    "context": ("members", "hidden", "layers", "embeddings", "align"),
     "stack": ("trees", "reach_mm"),
 }
 

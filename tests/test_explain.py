@@ -223,15 +223,10 @@ def test_a_model_that_reads_one_neighbours_difference_draws_on_it_and_no_other(
     assert abs(moved[neighbour]) > 1e-3
 
 
-@pytest.mark.parametrize("standardise", [True, False], ids=["standardised", "as they are"])
-def test_the_context_table_is_the_mean_over_chains(
-    model: Model, scored: Predicted, standardise: bool
-) -> None:
-    config = replace(model.config, context=replace(model.config.context, standardise=standardise))
-    told = replace(model, config=config)
+def test_the_context_table_is_the_mean_over_chains(model: Model, scored: Predicted) -> None:
     z_mm = np.array(scored.stored.z_mm)
-    found = explain(told, scored, 2, "any").context
-    prob = [chain.read(scored.hu, z_mm, config).prob["context"][2, ANY] for chain in told.chains]
+    found = explain(model, scored, 2, "any").context
+    prob = [chain.read(scored.hu, z_mm, model.config).prob["context"][2, ANY] for chain in model.chains]
     assert found["contribution"].sum() == pytest.approx(np.mean(logit(np.array(prob))), abs=1e-3)
     assert found["what"].tolist() == ["baseline", *["slice"] * 9]
     assert found["slice_index"].tolist()[1:] == list(range(9))

@@ -66,17 +66,22 @@ class Truth:
 
 @dataclass(frozen=True)
 class KeptRow:
-    """Scores (S, N, K) of one row, a run a seed, and the hashes of what they come from: the slices, and the
-    config of each seed."""
+    """Scores (S, N, K) of one row, a run a seed, and the hashes of what they come from: the slices, each
+    seed's config, and the files of weights that it starts from."""
 
     prob: np.ndarray
     truth_sha256: str
     config_sha256: tuple[str, ...]
+    weights_sha256: tuple[str | None, ...]
 
 
 def write_row(path: Path, row: KeptRow) -> None:
     """Keep one row."""
-    facts = {"truth_sha256": row.truth_sha256, "config_sha256": json.dumps(row.config_sha256)}
+    facts = {
+        "truth_sha256": row.truth_sha256,
+        "config_sha256": json.dumps(row.config_sha256),
+        "weights_sha256": json.dumps(row.weights_sha256),
+    }
     logits = np.ascontiguousarray(
         logit(row.prob), dtype=np.float16
     )  # safetensors takes the bytes as they lie
@@ -90,7 +95,8 @@ def read_row(path: Path) -> KeptRow:
         with safe_open(path, framework="numpy") as file:
             facts = file.metadata()
             prob = sigmoid(file.get_tensor("logits"))
-            return KeptRow(prob, facts["truth_sha256"], tuple(json.loads(facts["config_sha256"])))
+            configs, weights = (tuple(json.loads(facts[key])) for key in ("config_sha256", "weights_sha256"))
+            return KeptRow(prob, facts["truth_sha256"], configs, weights)
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
     except (SafetensorError, KeyError, TypeError, ValueError) as error:

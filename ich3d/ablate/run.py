@@ -18,6 +18,7 @@ from ich3d.core.errors import DataError
 from ich3d.core.types import SliceScores
 from ich3d.core.workspace import Workspace, read_csv, replacing, write_csv
 from ich3d.nulls import base_rate, label_continuity, places, position_only, rolling_mean
+from ich3d.pipeline.marks import weights_sha256
 from ich3d.pipeline.stages import STAGE_FORMAT, Stages
 from ich3d.prepare.build import prepare
 from ich3d.prepare.store import Store
@@ -137,16 +138,19 @@ class _Runner:
         shown = _shown(name, row, self.config)
         files = {line: row_file(self.workspace.scores, line) for line in shown}
         kept = {line: read_row(path) for line, path in files.items() if path.exists()}
-        if all(line in kept and self._is_current(kept[line], hashes) for line, hashes in shown.items()):
+        weights = weights_sha256(with_overrides(self.config, row.set, f"ablation.rows.{name}"))
+
+        def is_current(one: KeptRow, hashes: tuple[str, ...]) -> bool:
+            made_from = (one.config_sha256, one.truth_sha256, one.weights_sha256)
+            return made_from == (hashes, self.truth.sha256, weights)
+
+        if all(line in kept and is_current(kept[line], hashes) for line, hashes in shown.items()):
             return {line: kept[line].prob for line in shown}
         runs = [self._scores(row, one) for one in seeds_of(name, row, self.config)]
         for index, (line, hashes) in enumerate(shown.items()):
-            made = KeptRow(np.stack([run[index] for run in runs]), self.truth.sha256, hashes)
+            made = KeptRow(np.stack([run[index] for run in runs]), self.truth.sha256, hashes, weights)
             write_row(files[line], made)
         return {line: read_row(path).prob for line, path in files.items()}
-
-    def _is_current(self, kept: KeptRow, hashes: tuple[str, ...]) -> bool:
-        return kept.config_sha256 == hashes and kept.truth_sha256 == self.truth.sha256
 
     def _scores(self, row: AblationRow, config: Config) -> list[np.ndarray]:
         """The row's scores (N, K) with one config, and those of a stacker on it where the row asks for it."""

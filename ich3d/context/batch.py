@@ -18,7 +18,7 @@ _ROUNDING_MM = 0.01  # positions are float32 here
 
 @dataclass(frozen=True)
 class ContextInput:
-    """One series: `vectors` (Z, D), `logits` (Z, K) less their standard, `geometry` (Z, GEOMETRY), all
+    """One series: `vectors` (Z, D), `logits` (Z, K), `geometry` (Z, GEOMETRY), all
     float32; `order` (Z,) says which slice is read at each place, the slice itself but in a control."""
 
     vectors: np.ndarray
@@ -61,11 +61,8 @@ def geometry(z_mm: np.ndarray) -> np.ndarray:
 
 
 def context_input(embedded: SliceEmbeddings, z_mm: np.ndarray) -> ContextInput:
-    """What the GRU reads of one series whose slices lie at `z_mm` (Z,): its logits as SDs above their
-    encoder's level, so that several encoders' say the same; as they are where `standard` is (0, 1)."""
-    level, spread = embedded.standard
-    standardised = ((embedded.logits - level) / spread).astype(np.float32)
-    return ContextInput(embedded.vectors, standardised, geometry(z_mm), np.arange(len(z_mm)))
+    """What the GRU reads of one series whose slices lie at `z_mm` (Z,)."""
+    return ContextInput(embedded.vectors, embedded.logits, geometry(z_mm), np.arange(len(z_mm)))
 
 
 def shuffled(series: ContextInput, rng: np.random.Generator) -> ContextInput:

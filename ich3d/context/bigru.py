@@ -15,18 +15,16 @@ class ContextModel(nn.Module):
     Each slice enters as its logits and, where the config says so, its embedding, their differences to the
     slice below and to the one above (zero at the ends), and its geometry. Sequences are packed, so padding
     is never read. Slices are read in `batch.order`, each with its own differences; where one direction is
-    read, no slice sees beyond itself on the other side. Standardised logits are first put back on one common
-    level and spread, `standard` (2, K); the output starts as these and learns a correction to them.
+    read, no slice sees beyond itself on the other side. The output starts as the logits and learns a
+    correction to them.
     """
 
-    standard: torch.Tensor
     heard: torch.Tensor
 
     def __init__(self, config: ContextConfig, embedding_width: int) -> None:
         super().__init__()
         hidden, labels = config.hidden, len(LABELS)
         self.config = config
-        self.register_buffer("standard", torch.stack([torch.zeros(labels), torch.ones(labels)]))
         self.reduce = (
             nn.Sequential(
                 nn.LayerNorm(embedding_width), nn.Dropout(config.dropout), nn.Linear(embedding_width, hidden)
@@ -51,8 +49,7 @@ class ContextModel(nn.Module):
     def forward(self, batch: ContextBatch) -> torch.Tensor:
         inside = torch.arange(batch.vectors.shape[1]) < batch.lengths[:, None]
         inside = inside.to(batch.vectors.device)[..., None]
-        logits = self.standard[0] + self.standard[1] * batch.logits
-        own = logits  # (B, T, K), and the reduced embedding behind it
+        own = batch.logits  # (B, T, K), and the reduced embedding behind it
         if self.reduce is not None:
             own = torch.cat([own, self.reduce(batch.vectors)], dim=2)
         below, above = _differences(own, inside)
@@ -65,7 +62,7 @@ class ContextModel(nn.Module):
         read, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=rows.shape[1])
         correction: torch.Tensor = self.correct(self.dropout(read * self.heard))
         back_at = torch.argsort(read_at, dim=1)
-        return logits + _moved(correction, back_at)
+        return batch.logits + _moved(correction, back_at)
 
 
 class ContextEnsemble(nn.Module):

@@ -59,11 +59,10 @@ def train_context(
     ]
     bleeds = store.bleeds(outside)
     ensemble = ContextEnsemble(config.context, rows[0].series.vectors.shape[1])
-    common = torch.from_numpy(np.mean([embedded[name].standard for name in outside], axis=0))
     for index, model in enumerate(ensemble.members):
         assert isinstance(model, ContextModel)
         place = (fold, index)
-        member = _train_member(rows, bleeds, common, config, place, folder / f"member{index}", progress)
+        member = _train_member(rows, bleeds, config, place, folder / f"member{index}", progress)
         model.load_state_dict(member.state_dict())
     return ensemble.to(device()).eval(), FitPatients.of(groups[name] for name in outside)
 
@@ -71,14 +70,13 @@ def train_context(
 def _train_member(
     rows: list[_Row],
     bleeds: Mapping[str, np.ndarray],
-    standard: torch.Tensor,
     config: Config,
     place: tuple[int, int],
     folder: Path,
     progress: Progress,
 ) -> ContextModel:
-    """One context model of a fold: `place` is (fold, member), `standard` the logits' common level and
-    spread. The first member draws from the run's own seed."""
+    """One context model of a fold: `place` is (fold, member). The first member draws from the run's
+    own seed."""
     fold, index = place
     root = config.late_seed if index == 0 else derive(config.late_seed, "member", index)
     seed, settings, where = derive(root, "context", fold), config.context, device()
@@ -87,7 +85,6 @@ def _train_member(
     inner = [row for row in rows if row.group in held_back]
     torch.manual_seed(derive(seed, "init"))
     model = _new_model(config, training[0].series.vectors.shape[1])
-    model.standard.copy_(standard)
     model = model.to(where)
     noise = torch.from_numpy(np.concatenate([row.series.vectors for row in training]).std(axis=0)).to(where)
     noise *= config.control.vector_noise

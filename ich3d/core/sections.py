@@ -150,11 +150,9 @@ class SlicesConfig:
 class ContextConfig:
     """The bidirectional GRU over a series.
 
-    embeddings: read the embeddings beside the logits. The encoders of the folds do not share an embedding
-        space, though their logits are comparable: leave it off unless the spaces are known to agree.
-    standardise: read each logit as SDs above its encoder's level, both taken from that encoder's inner
-        patients. It makes encoders alike that differ in level and spread, and adds the chance of who the
-        inner patients are.
+    embeddings: read the embeddings beside the logits.
+    align: train on other folds' embeddings and logits as the fold's own encoder would give them, by a linear
+        map between the two; without it, on what each encoder says as it stands.
     window, window_mm: how much of its surroundings a slice may read on each side, in slices or millimetres;
         None reads the whole series.
     direction: `both`, or only `forward` (from inferior to superior) or `backward`.
@@ -167,7 +165,7 @@ class ContextConfig:
     """
 
     embeddings: bool = False
-    standardise: bool = True
+    align: bool = True
     window: int | None = None
     window_mm: float | None = None
     direction: str = "both"
@@ -176,10 +174,10 @@ class ContextConfig:
     members: int = 3
     hidden: int = 32
     layers: int = 1
-    dropout: float = 0.5
-    epochs: int = 40
+    dropout: float = 0.2
+    epochs: int = 100
     series_per_batch: int = 8
-    lr: float = 1e-3
+    lr: float = 5e-3
     weight_decay: float = 5e-2
     patience: int = 12
     inner_share: float = 0.2

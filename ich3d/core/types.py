@@ -218,21 +218,17 @@ class FitPatients:
 
 @dataclass(frozen=True)
 class SliceEmbeddings:
-    """What an encoder says of one series: `vectors` float32 (Z, D) and `logits` float32 (Z, K).
-    `standard` (2, K) is the level and spread that its logits have on patients held back in its training."""
+    """What an encoder says of one series: `vectors` float32 (Z, D) and `logits` float32 (Z, K)."""
 
     volume_id: str
     vectors: np.ndarray
     logits: np.ndarray
-    standard: np.ndarray
     encoder_id: str
     fit_patients: FitPatients
 
     def __post_init__(self) -> None:
         if self.logits.shape != (len(self.vectors), len(LABELS)):
             raise ValueError(f"logits must be (Z, {len(LABELS)}), got {self.logits.shape}")
-        if self.standard.shape != (2, len(LABELS)):
-            raise ValueError(f"standard must be (2, {len(LABELS)}), got {self.standard.shape}")
 
     def __len__(self) -> int:
         return len(self.vectors)

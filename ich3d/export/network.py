@@ -12,7 +12,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -21,7 +20,7 @@ from ich3d.context.bigru import ContextEnsemble
 from ich3d.core.config import Config
 from ich3d.core.errors import ModelError
 from ich3d.core.labels import LABELS
-from ich3d.pipeline.chain import Chain, standard
+from ich3d.pipeline.chain import Chain
 from ich3d.pipeline.model import Model
 
 _jit: Any = torch.jit  # most of it bears no types
@@ -86,20 +85,16 @@ class _SeriesNetwork(nn.Module):
 class _FoldNetwork(nn.Module):
     """One fold's encoder over batches of one shape, as `slices.embed` runs it, then its context models."""
 
-    standard: torch.Tensor
-
-    def __init__(self, encoder: nn.Module, context: nn.Module, standard: np.ndarray, config: Config) -> None:
+    def __init__(self, encoder: nn.Module, context: nn.Module, config: Config) -> None:
         super().__init__()
         self.encoder, self.context = encoder, context
-        self.register_buffer("standard", torch.from_numpy(standard).clone())
         self.neighbours, self.batch_size = config.slices.neighbours, config.slices.batch_size
         self.mirror = config.slices.mirror_at_test
 
     def forward(self, hu: torch.Tensor, geometry: torch.Tensor) -> torch.Tensor:
         vectors, logits = self.embed(hu)
-        standardised = (logits - self.standard[0]) / self.standard[1]
         length = torch.tensor([hu.shape[0]])
-        context = self.context(vectors, standardised, geometry, length)
+        context = self.context(vectors, logits, geometry, length)
         return torch.stack([logits.sigmoid(), context.sigmoid()], dim=1)
 
     def embed(self, hu: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -151,8 +146,7 @@ def _fold(chain: Chain, config: Config) -> _FoldNetwork:
     traced_encoder = _trace(encoder, hu, torch.zeros(hu.shape[:2], dtype=torch.bool))
     rows = [torch.zeros(_TRACED_SLICES, width) for width in (encoder.embedding_width, len(LABELS), GEOMETRY)]
     traced_context = _trace(_OneSeries(models).eval(), *rows, torch.tensor([_TRACED_SLICES]))
-    own = standard(chain.encoder.standard.cpu().numpy(), config)
-    return _FoldNetwork(traced_encoder, traced_context, own, config)
+    return _FoldNetwork(traced_encoder, traced_context, config)
 
 
 def _trace(network: nn.Module, *example: torch.Tensor) -> nn.Module:

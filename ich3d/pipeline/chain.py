@@ -10,7 +10,7 @@ from ich3d.context.batch import ContextInput, context_input
 from ich3d.context.bigru import ContextEnsemble
 from ich3d.context.train import score_context
 from ich3d.core.config import Config
-from ich3d.core.labels import LABELS, STAGES
+from ich3d.core.labels import STAGES
 from ich3d.core.metrics import sigmoid
 from ich3d.core.types import FitPatients, SliceEmbeddings
 from ich3d.slices.embed import embed
@@ -46,8 +46,7 @@ class Chain:
     def read(self, hu: np.ndarray, z_mm: np.ndarray, config: Config) -> Reading:
         """The scores of one series with what each stage read on the way to them."""
         vectors, logits = embed(self.encoder, hu, config)
-        own, name = standard(self.encoder.standard.cpu().numpy(), config), f"encoder fold {self.fold}"
-        embedded = SliceEmbeddings("", vectors, logits, own, name, self.fit_patients)
+        embedded = SliceEmbeddings("", vectors, logits, f"encoder fold {self.fold}", self.fit_patients)
         encoder = sigmoid(logits).astype(np.float32)
         series = context_input(embedded, z_mm)
         context = score_context(self.context, series)
@@ -56,17 +55,11 @@ class Chain:
         return Reading(series, features, dict(zip(STAGES, (encoder, context, stack), strict=True)))
 
 
-def standard(of_encoder: np.ndarray, config: Config) -> np.ndarray:
-    """Level and spread (2, K) by which later stages read an encoder's logits: its own, or none."""
-    none = np.stack([np.zeros(len(LABELS)), np.ones(len(LABELS))]).astype(np.float32)
-    return of_encoder if config.context.standardise else none
-
-
 def stack_features(
     series: ContextInput, context: np.ndarray, z_mm: np.ndarray, config: Config
 ) -> pd.DataFrame:
-    """What the stacker reads of one series: the encoder's logits as context reads them, and what context
-    made of them, probabilities (Z, K)."""
+    """What the stacker reads of one series: the encoder's logits, and what context made of them,
+    probabilities (Z, K)."""
     prob = {"encoder": sigmoid(series.logits), "context": context}
     return build_features(prob, z_mm, config.stack.reach_mm)
 

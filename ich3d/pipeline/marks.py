@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from ich3d.core.config import Config
 from ich3d.core.types import FitPatients
 from ich3d.core.workspace import read_json, write_json
 
@@ -39,7 +40,12 @@ def close(folder: Path, fit_patients: FitPatients, makers: Iterable[FitPatients]
     write_json(folder / "done.json", facts)
 
 
-def file_sha256(path: str | None) -> str | None:
+def weights_sha256(config: Config) -> tuple[str | None, ...]:
+    """The hashes of the files that the encoder and the context model start from, None where from none."""
+    return tuple(_file_sha256(path) for path in (config.slices.weights, config.context.weights))
+
+
+def _file_sha256(path: str | None) -> str | None:
     """The hash of a file that a config names; its name where it is not there, None where none is named."""
     if path is None or not Path(path).is_file():
         return path

@@ -9,12 +9,13 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ich3d.context.align import fit_alignment
 from ich3d.context.batch import ContextInput, context_input, shuffled
 from ich3d.context.bigru import ContextEnsemble
 from ich3d.context.train import require_held_out, score_context, train_context
@@ -25,8 +26,8 @@ from ich3d.core.seeds import derive, stream
 from ich3d.core.types import FitPatients, SliceEmbeddings, SliceScores
 from ich3d.core.workspace import Workspace, read_json, write_json
 from ich3d.learn import load_weights, save_weights
-from ich3d.pipeline.chain import Chain, stack_features, standard
-from ich3d.pipeline.marks import close, file_sha256, fit_patients_of, inputs_in, is_done
+from ich3d.pipeline.chain import Chain, stack_features
+from ich3d.pipeline.marks import close, fit_patients_of, inputs_in, is_done, weights_sha256
 from ich3d.prepare.store import Store, training_volumes
 from ich3d.slices.embed import load_embeddings, save_embeddings
 from ich3d.slices.encoder import EncoderEnsemble
@@ -34,7 +35,7 @@ from ich3d.slices.train import embed_volumes, train_encoder
 from ich3d.stack.booster import LabelStack, StackRows, always, fit_stack, score_stack, where_it_helps
 from ich3d.stack.features import build_features
 
-STAGE_FORMAT = 4  # raised when training changes, so that what an earlier version trained is trained again
+STAGE_FORMAT = 5  # raised when training changes, so that what an earlier version trained is trained again
 # What each stage depends on, beside the store and the seed.
 _SECTIONS = {
     "encoder": ("slices",),
@@ -120,21 +121,40 @@ class Stages:
             save_weights(folder / "weights.safetensors", model)
             self._embed(fold, model, fit_patients, self._volumes(fold), folder / "embeddings.safetensors")
             close(folder, fit_patients, [])
-        return self._read(folder / "embeddings.safetensors")
+        return list(load_embeddings(folder / "embeddings.safetensors"))
 
-    def _fitted_on(
-        self, fold: int, embedded: Mapping[str, SliceEmbeddings], progress: Progress
+    def fitted_on(
+        self, fold: int, embedded: Mapping[str, SliceEmbeddings], progress: Progress = quiet
     ) -> Mapping[str, SliceEmbeddings]:
         """The embeddings that the fold's context model is trained on: held-out ones, but in a control."""
         if self.config.control.allow_in_sample:
             return self._in_sample(fold)
         if self.config.control.nested:
             inner = Workspace(self.workspace.variant("nested", self.inputs_sha256("encoder"), fold))
-            return Stages(self.config, inner, self.store.without(fold)).embedded(progress)
-        return embedded
+            makers = Stages(self.config, inner, self.store.without(fold))
+            return self._as_own(fold, makers.embedded(progress), makers)
+        return self._as_own(fold, embedded, self)
+
+    def _as_own(
+        self, fold: int, embedded: Mapping[str, SliceEmbeddings], makers: "Stages"
+    ) -> Mapping[str, SliceEmbeddings]:
+        """What the other folds' encoders, those of `makers`, say of series that they have not seen, as the
+        fold's own encoder would say it. The maps are fitted on series that both encoders were trained on."""
+        if not self.config.context.align:
+            return embedded
+        own = self._in_sample(fold)
+        aligned: dict[str, SliceEmbeddings] = {}
+        for other in makers._folds:
+            if other == fold:
+                continue
+            theirs = makers._in_sample(other)
+            shared = sorted(own.keys() & theirs.keys())
+            as_own = fit_alignment([theirs[name] for name in shared], [own[name] for name in shared])
+            aligned |= {name: as_own(embedded[name]) for name in makers._volumes(other)}
+        return aligned
 
     def _in_sample(self, fold: int) -> dict[str, SliceEmbeddings]:
-        """What the fold's own encoder says of the patients that it was fitted on, for a control."""
+        """What the fold's own encoder says of the patients that it was fitted on."""
         folder = self._folder("encoder", fold)
         path = folder / "in_sample.safetensors"
         if not path.exists():
@@ -142,7 +162,7 @@ class Stages:
             load_weights(folder / "weights.safetensors", model)
             names = training_volumes(self.store, self.config, fold)
             self._embed(fold, model.eval(), self._fit_patients("encoder", fold), names, path)
-        return {item.volume_id: item for item in self._read(path)}
+        return {item.volume_id: item for item in load_embeddings(path)}
 
     def _embed(
         self, fold: int, model: EncoderEnsemble, fit_patients: FitPatients, names: list[str], path: Path
@@ -150,21 +170,16 @@ class Stages:
         maker = f"encoder fold {fold}"
         save_embeddings(path, embed_volumes(model, maker, fit_patients, self.store, names, self.config))
 
-    def _read(self, path: Path) -> list[SliceEmbeddings]:
-        """Embeddings with the standard that the context model reads them by."""
-        return [
-            replace(item, standard=standard(item.standard, self.config)) for item in load_embeddings(path)
-        ]
-
     def _context(
         self, fold: int, embedded: Mapping[str, SliceEmbeddings], progress: Progress
     ) -> list[SliceScores]:
         folder = self._open("context", fold)
         if not is_done(folder):
-            fitted_on = self._fitted_on(fold, embedded, progress)
+            fitted_on = self.fitted_on(fold, embedded, progress)
             model, fit_patients = train_context(self.store, fitted_on, self.config, fold, folder, progress)
             save_weights(folder / "weights.safetensors", model)
             makers = [item.fit_patients for item in fitted_on.values()]
+            makers += [self._fit_patients("encoder", fold)] if self.config.context.align else []
             close(folder, fit_patients, makers)
         model, fit_patients = self._load_context(fold), self._fit_patients("context", fold)
         scores = []
@@ -191,12 +206,14 @@ class Stages:
         folder = self._open(stage, fold)
         if not is_done(folder):
             outside = training_volumes(self.store, self.config, fold)
-            rows = self._stack_rows(outside, embedded, below)
+            described = self._as_own(fold, embedded, self)
+            before = below if stage == "stack" else self.encoder(described)
+            rows = self._stack_rows(outside, described, before)
             seed = derive(self.config.late_seed, stage, fold)
             keep = always if self.config.control.force_stacker else where_it_helps
             stack = fit_stack(rows, self.config.stack, seed, keep)
             write_json(folder / "stack.json", {label: asdict(item) for label, item in stack.items()})
-            makers = [item.fit_patients for name in outside for item in (embedded[name], below[name])]
+            makers = [item.fit_patients for name in outside for item in (described[name], before[name])]
             close(folder, FitPatients.of(self.store.groups[name] for name in outside), makers)
         stack, fit_patients = self._load_stack(stage, fold), self._fit_patients(stage, fold)
         scores = []
@@ -272,7 +289,7 @@ class Stages:
         names = ("seed", "precision", *(("replicate",) if stage != "encoder" else ()), *_SECTIONS[stage])
         used = {name: tree[name] for name in names}
         controls = {name: tree["control"][name] for name in _CONTROLS[stage]}
-        weights = [file_sha256(path) for path in (config.slices.weights, config.context.weights)]
+        weights = weights_sha256(config)
         data = [self._store_hash, self.store.meta["preprocessing_sha256"]]
         inputs = [STAGE_FORMAT, data, used, controls, weights if stage != "encoder" else weights[:1]]
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

@@ -194,10 +194,14 @@ class Store:
 
 def training_volumes(store: Store, config: Config, fold: int) -> list[str]:
     """The volumes that models of `fold` are fitted on: all of the other folds, or, where the config's
-    controls say so, those of some of their patients."""
+    controls say so, those of some of their patients, as many from each fold and always the same."""
     outside = [name for name, own in store.folds.items() if own != fold]
-    count = config.control.patients
-    if count is None:
+    if config.control.patients is None:
         return outside
-    chosen = some_of(store.bleeds(outside), count, stream(config.seed, "patients", fold))
+    others = sorted(set(store.folds.values()) - {fold})
+    share = max(1, config.control.patients // len(others))
+    chosen: set[str] = set()
+    for other in others:
+        own = [name for name in outside if store.folds[name] == other]
+        chosen |= set(some_of(store.bleeds(own), share, stream(config.seed, "patients", other)))
     return [name for name in outside if store.groups[name] in chosen]

@@ -53,7 +53,6 @@ def save_embeddings(path: Path, embedded: Iterable[SliceEmbeddings]) -> None:
     for item in items:
         tensors[f"{item.volume_id}/vectors"] = np.ascontiguousarray(item.vectors)
         tensors[f"{item.volume_id}/logits"] = np.ascontiguousarray(item.logits)
-        tensors["standard"] = item.standard
     maker = {
         "encoder_id": items[0].encoder_id if items else "",
         "fit_patients": json.dumps(sorted(items[0].fit_patients.groups) if items else []),
@@ -73,7 +72,6 @@ def load_embeddings(path: Path) -> Iterator[SliceEmbeddings]:
                 volume_id=volume_id,
                 vectors=file.get_tensor(f"{volume_id}/vectors"),
                 logits=file.get_tensor(f"{volume_id}/logits"),
-                standard=file.get_tensor("standard"),
                 encoder_id=maker["encoder_id"],
                 fit_patients=fit_patients,
             )

@@ -78,16 +78,16 @@ class SliceEncoder(nn.Module):
 class EncoderEnsemble(nn.Module):
     """Encoders of one config side by side: embeddings (B, members * D) joined, logits (B, K) averaged.
 
-    `standard` (2, K) is the mean and SD of the logits on patients held back in training.
+    `level` (K,) is the mean of the logits on patients held back in training.
     """
 
-    standard: torch.Tensor
+    level: torch.Tensor
 
     def __init__(self, config: SlicesConfig) -> None:
         super().__init__()
         members = [SliceEncoder(config) for _ in range(config.members)]
         self.members = nn.ModuleList(members)
-        self.register_buffer("standard", torch.stack([torch.zeros(len(LABELS)), torch.ones(len(LABELS))]))
+        self.register_buffer("level", torch.zeros(len(LABELS)))
         self.slices = members[0].slices
         self.embedding_width = sum(member.embedding_width for member in members)
 

@@ -23,7 +23,6 @@ from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder, load_start
 log = logging.getLogger(__name__)
 # With few inner patients the lowest loss is an early epoch picked by chance: they may veto, not choose.
 VETO_ERRORS = 2.0
-LEAST_SD = 0.1  # of logits, in units of one logit: a label that an encoder never tells apart has no spread
 TEMPERS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 
 
@@ -37,13 +36,13 @@ def train_encoder(
     """
     outside = training_volumes(store, config, fold)
     ensemble = EncoderEnsemble(config.slices)
-    standards = []
+    levels = []
     for index in range(config.slices.members):
         place = (fold, index)
         member, held_out = _train_member(store, config, outside, place, folder / f"member{index}", progress)
         ensemble.members[index].load_state_dict(member.state_dict())
-        standards.append(torch.stack([held_out.mean(dim=0), held_out.std(dim=0).clamp(min=LEAST_SD)]))
-    ensemble.standard.copy_(torch.stack(standards).mean(dim=0))
+        levels.append(held_out.mean(dim=0))
+    ensemble.level.copy_(torch.stack(levels).mean(dim=0))
     return ensemble.to(device()).eval(), FitPatients.of(store.groups[name] for name in outside)
 
 
@@ -110,8 +109,7 @@ def embed_volumes(
     embedded = []
     for name in volume_ids:
         vectors, logits = embed(encoder, store.hu(name), config)
-        standard = encoder.standard.cpu().numpy()
-        embedded.append(SliceEmbeddings(name, vectors, logits, standard, encoder_id, fit_patients))
+        embedded.append(SliceEmbeddings(name, vectors, logits, encoder_id, fit_patients))
     return embedded
 
 

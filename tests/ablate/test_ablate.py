@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from ich3d.ablate import ablate, rebuild
 from ich3d.ablate.kept import Truth, read_row, row_file
@@ -180,3 +181,21 @@ def test_an_ablation_of_another_config_leaves_the_finished_run_alone(ablated: Co
     )
     ablate(other)
     assert {str(path): path.stat().st_mtime_ns for path in folder.glob("*/fold*/done.json")} == run
+
+
+def test_a_row_is_made_again_where_the_weights_it_starts_from_changed(
+    ablated: Config, tmp_path: Path
+) -> None:
+    folder, weights = tmp_path / "run", tmp_path / "start.safetensors"
+    shutil.copytree(ablated.workspace, folder)
+    tensors = load_file(Workspace(folder).stage("context", 0) / "weights.safetensors")
+    save_file(tensors, weights)
+    row = AblationRow(set=(f"context.weights={weights}", "context.epochs=1"))
+    ablation = AblationConfig(reference="from weights", rows={"from weights": row})
+    config = replace(ablated, workspace=str(folder), ablation=ablation)
+    kept = row_file(Workspace(folder).scores, "from weights")
+    ablate(config)
+    first = read_row(kept).prob
+    save_file({name: tensor + 0.5 for name, tensor in tensors.items()}, weights)
+    ablate(config)
+    assert np.abs(read_row(kept).prob - first).max() > 1e-3

@@ -17,7 +17,7 @@ def test_a_row_is_read_as_it_was_written(tmp_path: Path, seed: int, order: str) 
     rng = np.random.default_rng(seed)
     prob = np.array(rng.uniform(1e-4, 1 - 1e-4, (2, 7, 6)), order=order)
     path = row_file(tmp_path, "row")
-    write_row(path, KeptRow(prob, "truth", ("a", "b")))
+    write_row(path, KeptRow(prob, "truth", ("a", "b"), (None, "c")))
     again = read_row(path)
     np.testing.assert_allclose(again.prob, prob, atol=1e-3)
     assert (again.truth_sha256, again.config_sha256) == ("truth", ("a", "b"))
@@ -32,5 +32,5 @@ def test_rows_of_other_names_lie_in_other_files() -> None:
 
 @pytest.mark.parametrize("at", [0.0, 1.0])
 def test_a_sure_score_stays_as_sure_as_the_metric_lets_it(tmp_path: Path, at: float) -> None:
-    write_row(tmp_path / "row", KeptRow(np.full((1, 3, 6), at), "", ("",)))
+    write_row(tmp_path / "row", KeptRow(np.full((1, 3, 6), at), "", ("",), (None,)))
     np.testing.assert_allclose(read_row(tmp_path / "row").prob, np.clip(at, 1e-6, 1 - 1e-6), atol=1e-8)

@@ -88,7 +88,6 @@ def lively(slices: SlicesConfig, context: ContextConfig) -> Model:
     chains = []
     for fold in range(2):
         encoder = EncoderEnsemble(config.slices).eval()
-        encoder.standard.copy_(torch.rand(2, len(LABELS)) + 0.5)
         models = ContextEnsemble(config.context, encoder.embedding_width).eval()
         for member in models.members:
             assert isinstance(member, ContextModel)
@@ -153,7 +152,7 @@ def test_the_saved_network_gives_our_scores(model: Model, bundle: Path, n: int) 
         ),
         (
             SlicesConfig(encoder="resnet10", neighbours=0, mirror_at_test=False, symmetry=False),
-            ContextConfig(standardise=False),
+            ContextConfig(geometry=False),
         ),
     ],
     ids=["all that a config can add", "all that it can leave out"],

@@ -117,8 +117,9 @@ def test_labels_of_a_fold_do_not_touch_its_context_model(
     finished_run: Config, inverted: Store, tmp_path: Path
 ) -> None:
     workspace = Workspace(Path(finished_run.workspace))
-    embedded = Stages(finished_run, workspace, Store(workspace.store)).embedded()
-    model, _ = train_context(inverted, embedded, finished_run, FOLD, tmp_path / "context")
+    stages = Stages(finished_run, workspace, Store(workspace.store))
+    fitted_on = stages.fitted_on(FOLD, stages.embedded())
+    model, _ = train_context(inverted, fitted_on, finished_run, FOLD, tmp_path / "context")
     saved = load_file(workspace.stage("context", FOLD) / "weights.safetensors")
     for name, tensor in model.state_dict().items():
         np.testing.assert_array_equal(tensor.numpy(), saved[name].numpy())
