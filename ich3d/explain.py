@@ -90,7 +90,7 @@ def _explain(
     model: Model, readings: list[Reading], series: Predicted, index: int, label: str, heat: np.ndarray
 ) -> Explanation:
     k, stored = place_of(label), series.stored
-    z_mm, config = np.array(stored.z_mm), model.config
+    z_mm = np.array(stored.z_mm)
     pairs = list(zip(model.chains, readings, strict=True))
     context = np.mean([_context(chain, reading, index, k) for chain, reading in pairs], axis=0)
     stacker = pd.concat([_stacker(chain, reading, index, label) for chain, reading in pairs])

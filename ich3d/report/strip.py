@@ -17,8 +17,8 @@ SHOWN_IN: Final = ("brain", "subdural", "soft", "bone")
 """The windows that a reader can choose from."""
 
 SHEET_PIXELS: Final = 40 * 256**2
-"""Most pixels of a sheet: 40 slices of 256 x 256 in four windows make a page of about 2 MB; the tiles of a
-longer series are smaller."""
+"""Most pixels of a sheet. The tiles of a longer series are smaller: the four sheets of 40 slices of 256 x 256
+take about 1 MB, those of 300 slices about 2 MB."""
 
 HEAT_PX: Final = 96
 _QUALITY: Final = 75
