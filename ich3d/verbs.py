@@ -189,6 +189,12 @@ def predict(arguments: Namespace) -> int:
         from ich3d.export import export_dicom
 
         rejected += export_dicom(prediction, arguments.out, model.sha256, bars)
+    if arguments.report:
+        from ich3d.report.study import by_study, read_patient_id, write_study_page
+
+        for items in bars(by_study(prediction.series), "report"):
+            patient_id = read_patient_id(items[0].files[0]) if arguments.identifiers else ""
+            write_study_page(model, items, arguments.out, patient_id)
     for item in rejected:
         print(printable(f"{item.subject}: {item.detail}"), file=sys.stderr)
     if not prediction.series:

@@ -16,7 +16,7 @@ import numpy as np
 import ich3d
 from ich3d.core.console import Progress, quiet
 from ich3d.core.errors import UserError
-from ich3d.core.labels import ANY, LABELS
+from ich3d.core.labels import ANY, FLAG_AT, LABELS
 from ich3d.core.types import Rejected, SliceScores
 from ich3d.core.workspace import read_json, replacing, write_csv, write_json
 from ich3d.dicom.write import uid
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from highdicom.sr import MeasurementsAndQualitativeEvaluations, ObserverContext
 
     from ich3d.pipeline.predict import Predicted, Prediction
-
-FLAG_AT: Final = 0.5
-"""A slice is flagged where bleeding is likelier than not. No data chose this number, and a calibrated score
-needs none: each object names it among the algorithm's parameters, and every probability is given."""
 
 _SERIES_NUMBERS: Final = {"SR": 9001, "KO": 9002}
 """Above what scanners give their series."""
