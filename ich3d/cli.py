@@ -149,6 +149,10 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--dicom", action="store_true", help="a DICOM SR and a Key Object Selection a series, in OUT/dicom"
     )
+    one.add_argument(
+        "--report", action="store_true", help="a page a study to look through in a browser, in OUT/report"
+    )
+    one.add_argument("--identifiers", action="store_true", help="show PatientID in the head of a page")
 
     one = add(
         "explain",

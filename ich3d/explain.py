@@ -5,6 +5,7 @@ chain a fold, and serving averages their probabilities. Parts can be averaged as
 to the mean of the chains' logits, which is close to the logit of the served score and not the same.
 """
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
@@ -65,17 +66,34 @@ class Explanation:
 def explain(model: Model, series: Predicted, index: int, label: str) -> Explanation:
     """Why slice `index` of a scored series has its score of `label`; DataError where there is no such slice
     or label."""
+    (found,) = explain_slices(model, series, [(index, label)])
+    return found
+
+
+def explain_slices(model: Model, series: Predicted, asked: Sequence[tuple[int, str]]) -> list[Explanation]:
+    """As `explain`, of several pairs of a slice and a label: the networks read the series once for all."""
+    stored, config = series.stored, model.config
+    for index, label in asked:
+        place_of(label)
+        if not 0 <= index < len(stored.keys):
+            raise DataError(
+                f"no slice {index} in {stored.volume_id}, which has slices 0 to {len(stored.keys) - 1}"
+            )
+    readings = [chain.read(series.hu, np.array(stored.z_mm), config) for chain in model.chains]
+    places = [(index, place_of(label)) for index, label in asked]
+    by_chain = [heat_maps(chain.encoder, series.hu, config, places) for chain in model.chains]
+    heats = [np.mean(maps, axis=0) for maps in zip(*by_chain, strict=True)]
+    return [_explain(model, readings, series, *one, heat) for one, heat in zip(asked, heats, strict=True)]
+
+
+def _explain(
+    model: Model, readings: list[Reading], series: Predicted, index: int, label: str, heat: np.ndarray
+) -> Explanation:
     k, stored = place_of(label), series.stored
-    if not 0 <= index < len(stored.keys):
-        raise DataError(
-            f"no slice {index} in {stored.volume_id}, which has slices 0 to {len(stored.keys) - 1}"
-        )
-    z_mm, config = np.array(stored.z_mm), model.config
-    readings = [chain.read(series.hu, z_mm, config) for chain in model.chains]
+    z_mm = np.array(stored.z_mm)
     pairs = list(zip(model.chains, readings, strict=True))
     context = np.mean([_context(chain, reading, index, k) for chain, reading in pairs], axis=0)
     stacker = pd.concat([_stacker(chain, reading, index, label) for chain, reading in pairs])
-    heat = np.mean([heat_map(chain.encoder, series.hu, config, index, k) for chain in model.chains], axis=0)
     return Explanation(
         volume_id=stored.volume_id,
         sop_uid=stored.keys[index].sop_uid,
@@ -144,16 +162,29 @@ def heat_map(encoder: EncoderEnsemble, hu: np.ndarray, config: Config, index: in
     """Where slice `index` of HU (Z, H, W) speaks for label `k`, float32 (H, W), zero or more: Grad-CAM
     (Selvaraju et al., ICCV 2017), the mean over members and, as scores are, over both mirror images.
     """
-    slices, copies = stack(hu, index, encoder.slices // 2)
+    (heat,) = heat_maps(encoder, hu, config, [(index, k)])
+    return heat
+
+
+def heat_maps(
+    encoder: EncoderEnsemble, hu: np.ndarray, config: Config, asked: Sequence[tuple[int, int]]
+) -> list[np.ndarray]:
+    """As `heat_map`, of several pairs of a slice and a label."""
+    members = [member for member in encoder.members if isinstance(member, SliceEncoder)]
+    watched = [_Watched(member) for member in members]
+    cams = [GradCAM(one, one.layer, postprocessing=nn.Identity()) for one in watched]
     where = next(encoder.parameters()).device
-    here, is_copy = torch.from_numpy(slices)[None].to(where), torch.from_numpy(copies)[None].to(where)
-    maps = []
-    for member in encoder.members:
-        assert isinstance(member, SliceEncoder)
-        maps.append(_grad_cam(member, here, is_copy, k))
-        if config.slices.mirror_at_test:
-            maps.append(_grad_cam(member, here.flip(-1), is_copy, k).flip(-1))
-    return np.asarray(torch.stack(maps).mean(dim=0).cpu().numpy())
+    found = []
+    for index, k in asked:
+        slices, copies = stack(hu, index, encoder.slices // 2)
+        here, is_copy = torch.from_numpy(slices)[None].to(where), torch.from_numpy(copies)[None].to(where)
+        maps = []
+        for cam, member in zip(cams, members, strict=True):
+            maps.append(_grad_cam(cam, member, here, is_copy, k))
+            if config.slices.mirror_at_test:
+                maps.append(_grad_cam(cam, member, here.flip(-1), is_copy, k).flip(-1))
+        found.append(np.asarray(torch.stack(maps).mean(dim=0).cpu().numpy()))
+    return found
 
 
 class _Watched(nn.Module):
@@ -174,11 +205,12 @@ class _Watched(nn.Module):
         return logits
 
 
-def _grad_cam(encoder: SliceEncoder, hu: torch.Tensor, is_copy: torch.Tensor, k: int) -> torch.Tensor:
+def _grad_cam(
+    cam: GradCAM, encoder: SliceEncoder, hu: torch.Tensor, is_copy: torch.Tensor, k: int
+) -> torch.Tensor:
     """MONAI's map (H, W) of one stack of slices (1, S, H, W), resized to their grid and not yet scaled."""
-    watched = _Watched(encoder)
     image = encoder.image(encoder.with_mirror(hu), is_copy).contiguous()  # MONAI flattens maps by `view`
-    heat: torch.Tensor = GradCAM(watched, watched.layer, postprocessing=nn.Identity())(image, class_idx=k)
+    heat: torch.Tensor = cam(image, class_idx=k)
     return heat[0, 0].detach()
 
 

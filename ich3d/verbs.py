@@ -189,7 +189,14 @@ def predict(arguments: Namespace) -> int:
         folds = len(model.chains)
         model = model.first_fold()
         print(f"ich3d: --fast scores with the first of {folds} folds alone", file=sys.stderr)
-    sinks = {"dicom": dicom_sink(arguments.out / "dicom", model.sha256)} if arguments.dicom else {}
+    sinks = {}
+    if arguments.dicom:
+        sinks["dicom"] = dicom_sink(arguments.out / "dicom", model.sha256)
+    if arguments.report:
+        from ich3d.report.study import page_sink
+
+        name = "identified_report" if arguments.identifiers else "report"
+        sinks[name] = page_sink(model, arguments.out, arguments.identifiers)
     done = predict(model, arguments.paths, arguments.out, bars, Policy(lenient=arguments.lenient), sinks)
     for item in done.rejected:
         print(printable(f"{item.subject}: {item.detail}"), file=sys.stderr)

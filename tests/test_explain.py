@@ -1,5 +1,6 @@
 """The parts of an explanation add up to what they explain, and are found where the answer is known."""
 
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -23,11 +24,11 @@ from ich3d.core.labels import LABELS
 from ich3d.core.metrics import logit
 from ich3d.core.workspace import Workspace
 from ich3d.dicom.write import SeriesToWrite, write_series
-from ich3d.explain import context_parts, explain, heat_map, pick_slice
+from ich3d.explain import context_parts, explain, explain_slices, heat_map, pick_slice
 from ich3d.pipeline import Model, load_model
 from ich3d.pipeline.chain import stack_features
 from ich3d.pipeline.predict import Predicted, predict_one
-from ich3d.report.explanation import sentence
+from ich3d.report.explanation import leaned_on, sentence
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.stack.booster import LabelStack, StackRows, fit_stack
@@ -112,6 +113,9 @@ def test_the_stackers_parts_add_up_to_its_logit_before_calibration(
         assert found.stacker["contribution"].sum() == pytest.approx(np.mean(logits), abs=1e-6)
         assert (found.folds, found.kept) == ((0, 1, 2), (0, 2))
         assert "kept in 2 of 3 folds" in sentence(found)
+        parts = found.stacker.groupby("what")["contribution"].sum()
+        told = [float(part) for part in re.findall(r"\(([+-][\d.]+)\)", leaned_on(found))]
+        assert told == sorted(parts[parts.abs() >= 0.005].round(2), key=abs, reverse=True)[:4]
 
 
 def test_the_neighbour_that_tells_the_label_is_found(
@@ -133,6 +137,17 @@ def test_a_stacker_that_was_not_kept_adds_nothing_and_says_so(model: Model, scor
     assert found.stacker["what"].tolist() == ["start"]
     assert found.stacker["contribution"].sum() == pytest.approx(found.context["contribution"].sum(), abs=1e-3)
     assert "no fold kept a stacker for this label" in sentence(found)
+    assert leaned_on(found) == ""
+
+
+def test_several_slices_are_explained_as_each_alone(model: Model, scored: Predicted) -> None:
+    asked = [(3, "any"), (5, "subdural")]
+    for together, (index, label) in zip(explain_slices(model, scored, asked), asked, strict=True):
+        alone = explain(model, scored, index, label)
+        assert (together.slice_index, together.label, together.prob) == (index, label, alone.prob)
+        pd.testing.assert_frame_equal(together.context, alone.context)
+        pd.testing.assert_frame_equal(together.stacker, alone.stacker)
+        np.testing.assert_allclose(together.heat, alone.heat, atol=1e-6)
 
 
 # The context model

@@ -15,6 +15,9 @@ ANY: Final = "any"
 LABELS: Final = (*SUBTYPES, ANY)
 WEIGHTS: Final = {**dict.fromkeys(SUBTYPES, 1.0), ANY: 2.0}
 STAGES: Final = ("encoder", "context", "stack")
+FLAG_AT: Final = 0.5
+"""A slice is flagged where bleeding is likelier than not. No data chose this number, and a calibrated score
+needs none: whatever flags slices names it, and gives every probability."""
 
 
 def place_of(label: str) -> int:

@@ -6,7 +6,7 @@ The Key Object Selection (TID 2010) names the flagged slices. UIDs depend on wha
 so that the same result keeps its name from run to run; Patient and Study modules are the source's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +15,7 @@ import numpy as np
 
 import ich3d
 from ich3d.core.errors import UserError
-from ich3d.core.labels import ANY, LABELS
+from ich3d.core.labels import ANY, FLAG_AT, LABELS
 from ich3d.core.types import Rejected, SliceScores
 from ich3d.core.workspace import replacing
 from ich3d.dicom.write import uid
@@ -27,10 +27,7 @@ if TYPE_CHECKING:
     from highdicom.sr import MeasurementsAndQualitativeEvaluations, ObserverContext
 
     from ich3d.pipeline.predict import Predicted
-
-FLAG_AT: Final = 0.5
-"""A slice is flagged where bleeding is likelier than not. No data chose this number, and a calibrated score
-needs none: each object names it among the algorithm's parameters, and every probability is given."""
+    from ich3d.pipeline.serve import Sink
 
 _SERIES_NUMBERS: Final = {"SR": 9001, "KO": 9002}
 """Above what scanners give their series."""
@@ -59,13 +56,13 @@ def require_highdicom() -> None:
         raise UserError("DICOM results need highdicom: pip install 'ich3d[dicom]'") from None
 
 
-def dicom_sink(folder: Path, model_sha256: str) -> Callable[["Predicted"], Rejected | None]:
-    """What `pipeline.predict` calls with each scored series to have its objects in `folder`."""
+def dicom_sink(folder: Path, model_sha256: str) -> "Sink":
+    """What `pipeline.predict` calls with each scored study to have its objects in `folder`."""
     require_highdicom()
 
-    def write(item: "Predicted") -> Rejected | None:
-        written = write_dicom_results(item, folder, model_sha256)
-        return written if isinstance(written, Rejected) else None
+    def write(study: Sequence["Predicted"]) -> tuple[Rejected, ...]:
+        results = [write_dicom_results(item, folder, model_sha256) for item in study]
+        return tuple(result for result in results if isinstance(result, Rejected))
 
     return write
 

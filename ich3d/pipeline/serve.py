@@ -6,10 +6,11 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ from ich3d.prepare.build import files_digest, rejected_table
 
 KEY_FORMAT = 1  # raised when a series is scored or told in another way, so that it is scored again
 PACKAGES = ("torch", "monai", "lightgbm", "numpy", "pydicom", "SimpleITK")
-Sink = Callable[[Predicted], Rejected | None]
-"""A further output of a scored series, or why there is none."""
+Sink = Callable[[Sequence[Predicted]], tuple[Rejected, ...]]
+"""A further output of the scored series of one study; why a series, named by its volume_id, gets none."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,11 @@ def predict(
     sinks: Mapping[str, Sink] | None = None,
 ) -> Outcome:
     """Score every head CT series below `paths`, write the tables to `out`, and call each of `sinks` with
-    every series as it is scored.
+    the series of every study as it is scored.
 
     One bad series never stops the rest: it goes to `failures.csv` with its reason. A run that was interrupted
-    goes on: a series that the same model scored from the same files, for the same sinks, is not scored again.
+    goes on: a study whose series the same model scored from the same files, for the same sinks, is not scored
+    again.
     DataError where a path does not exist.
     """
     clock = _Clock()
@@ -73,25 +75,25 @@ def predict(
     keys = {one.volume_id: _key(model, one, sinks) for one in found.series}
     out.mkdir(parents=True, exist_ok=True)
     finished = Finished(out / "finished.jsonl", keys.values())
-    todo = [one for one in found.series if keys[one.volume_id] not in finished]
+    unfinished = {one.study_uid for one in found.series if keys[one.volume_id] not in finished}
+    todo = [one for one in found.series if one.study_uid in unfinished]
     rejected = list(found.rejected)
-    for item in progress(stream(model, todo), "series", total=len(todo)):
-        if isinstance(item, Rejected):
-            rejected.append(item)
-        else:
-            finished.add(keys[item.stored.volume_id], _done(item, sinks))
+    items = progress(stream(model, todo), "series", total=len(todo))
+    for _, study in groupby(_scored(items, rejected), key=lambda item: item.stored.study_uid):
+        for name, done in _told(list(study), sinks).items():
+            finished.add(keys[name], done)
     clock.lap("score")
     scored = [one for one in found.series if keys[one.volume_id] in finished]
-    done = [keys[one.volume_id] for one in scored]
+    ready = [keys[one.volume_id] for one in scored]
     counts = {
         **_file_counts(found, scored),
         "series": len(scored),
         "series_scored_before": len(found.series) - len(todo),
         "rejected": len(rejected),
     }
-    rejected += _write_tables(out, finished, done, rejected, model)
+    rejected += _write_tables(out, finished, ready, rejected, model)
     clock.lap("tables")
-    counts |= _slice_counts([finished[key] for key in done], sinks)
+    counts |= _slice_counts([finished[key] for key in ready], sinks)
     options = {"lenient": policy.lenient, "folds": [chain.fold for chain in model.chains]}
     write_json(out / "run.json", {**_facts(model), **options, **counts, "seconds": clock.seconds})
     return Outcome(len(scored), tuple(rejected))
@@ -135,14 +137,33 @@ def _key(model: Model, series: Series, sinks: Iterable[str]) -> str:
     return hashlib.sha256(json.dumps([told, repr(of_series)]).encode()).hexdigest()
 
 
-def _done(item: Predicted, sinks: Mapping[str, Sink]) -> Done:
-    answers = {name: sink(item) for name, sink in sinks.items()}
+def _scored(items: Iterable[Predicted | Rejected], rejected: list[Rejected]) -> Iterator[Predicted]:
+    """The scored ones; the others join `rejected`."""
+    for item in items:
+        if isinstance(item, Rejected):
+            rejected.append(item)
+        else:
+            yield item
+
+
+def _told(study: Sequence[Predicted], sinks: Mapping[str, Sink]) -> dict[str, Done]:
+    """What is noted of each series of a study, by volume_id, once every sink has had them all."""
+    answers = [(name, answer) for name, sink in sinks.items() for answer in sink(study)]
+    return {
+        item.stored.volume_id: _done(
+            item, {name: a for name, a in answers if a.subject == item.stored.volume_id}
+        )
+        for item in study
+    }
+
+
+def _done(item: Predicted, refused: dict[str, Rejected]) -> Done:
     return Done(
         slices=_as_text(slice_rows(item)),
         series=_as_text(series_row(item)),
         scored=len(item.stored.keys),
         unscored=len(item.unscored),
-        refused={name: answer for name, answer in answers.items() if answer is not None},
+        refused=refused,
     )
 
 

@@ -74,10 +74,14 @@ class StoredSeries:
         )
 
 
+def plain_name(uid: str) -> str:
+    """`uid` as a file name, without a suffix: itself where it is a plain one, else its hash."""
+    return uid if re.fullmatch(r"[\w-][\w.-]{0,120}", uid) else hashlib.sha256(uid.encode()).hexdigest()
+
+
 def series_file(folder: Path, volume_id: str) -> Path:
     """The file of one series. A volume_id that is no plain file name is replaced by its hash."""
-    plain = re.fullmatch(r"[\w-][\w.-]{0,120}", volume_id)
-    return folder / f"{volume_id if plain else hashlib.sha256(volume_id.encode()).hexdigest()}.b2nd"
+    return folder / f"{plain_name(volume_id)}.b2nd"
 
 
 def write_series(folder: Path, stored: StoredSeries, hu: np.ndarray) -> None:

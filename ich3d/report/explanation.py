@@ -12,9 +12,20 @@ from ich3d.core.windows import window
 from ich3d.core.workspace import replacing, write_csv
 from ich3d.explain import SLICE, Explanation
 from ich3d.report.pictures import COLOR, FAINT
+from ich3d.stack.booster import AVERAGE, START
 
 COLUMNS = ["stage", "offset_mm", "slice_index", "what", "contribution"]
 MOST_COVER = 0.6  # opacity of the heat where it is strongest
+MOST_PARTS = 4  # that one sentence tells
+_READS = {
+    START: "the context score that it corrects",
+    AVERAGE: "what it adds to any slice",
+    "own": "the slice's own scores",
+    "neighbour": "its neighbours' scores",
+    "near": "the slices near it together",
+    "series": "the whole series",
+    "place": "the slice's place in the head",
+}
 
 
 def write_explanation(found: Explanation, out: Path) -> tuple[Path, Path]:
@@ -37,11 +48,25 @@ def as_table(found: Explanation) -> pd.DataFrame:
 def sentence(found: Explanation) -> str:
     """What moved the label, in plain English."""
     number = f"Slice {found.slice_index} ({found.sop_uid}) scores {found.prob:.3f} for {found.label}"
+    return f"{number}: {moved(found)}."
+
+
+def moved(found: Explanation) -> str:
+    """What moved the label, as a clause that follows what its score is."""
     if not found.kept:
         stacker = "no fold kept a stacker for this label, so the context score stands"
     else:
         stacker = f"the stacker, {_share(found)}, drew {_drawn(found.stacker)}"
-    return f"{number}: the context model drew {_drawn(found.context)}; {stacker}."
+    return f"the context model drew {_drawn(found.context)}; {stacker}"
+
+
+def leaned_on(found: Explanation) -> str:
+    """The strongest parts of the stacker's logit; empty where no fold kept a stacker."""
+    if not found.kept:
+        return ""
+    parts = found.stacker.groupby("what")["contribution"].sum().sort_values(key=abs, ascending=False)
+    words = [f"{_READS[str(what)]} ({part:+.2f})" for what, part in parts.items() if abs(part) >= 0.005]
+    return f"the stacker leaned on {', '.join(words[:MOST_PARTS])}"
 
 
 def _drawn(table: pd.DataFrame) -> str:

@@ -37,7 +37,7 @@ def grey_picture(grey: np.ndarray, alt: str) -> Picture:
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     png = BytesIO()
     image.save(png, format="PNG", optimize=True)
-    return Picture(_data_uri("image/png", png), alt)
+    return Picture(data_uri("image/png", png), alt)
 
 
 def forest(rows: list[Row]) -> Picture:
@@ -144,8 +144,8 @@ def svg(figure: Figure, alt: str) -> Picture:
     data = BytesIO()
     with mpl.rc_context({"svg.hashsalt": "ich3d"}):
         figure.savefig(data, format="svg", metadata={"Date": None}, facecolor="white")
-    return Picture(_data_uri("image/svg+xml", data), alt)
+    return Picture(data_uri("image/svg+xml", data), alt)
 
 
-def _data_uri(kind: str, data: BytesIO) -> str:
+def data_uri(kind: str, data: BytesIO) -> str:
     return f"data:{kind};base64,{b64encode(data.getvalue()).decode()}"

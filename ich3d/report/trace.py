@@ -44,10 +44,16 @@ class Trace:
 
     def true_spans_mm(self, label: str) -> list[tuple[float, float]]:
         """Where the label is true: each slice, halfway to the one below and to the one above."""
-        half = np.diff(self.z_mm) / 2 if len(self.z_mm) > 1 else np.array([0.5])
-        low, high = self.z_mm - np.r_[half[0], half], self.z_mm + np.r_[half, half[-1]]
         true = self.target[:, LABELS.index(label)] > 0.5
-        return [(float(a), float(b)) for a, b in zip(low[true], high[true], strict=True)]
+        return [(float(low), float(high)) for low, high in slabs_mm(self.z_mm)[true]]
+
+
+def slabs_mm(z_mm: np.ndarray) -> np.ndarray:
+    """The slab (Z, 2) that each slice stands for, from halfway to the one below to halfway to the one above;
+    an only slice's is 1 mm."""
+    half = np.diff(z_mm) / 2
+    lowest, highest = (half[0], half[-1]) if len(half) else (0.5, 0.5)
+    return np.stack([z_mm - np.r_[lowest, half], z_mm + np.r_[half, highest]], axis=1)
 
 
 def typical_trace(result: OutOfFold) -> Trace | None:

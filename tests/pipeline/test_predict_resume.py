@@ -3,11 +3,12 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from ich3d.core.codes import Code
 from ich3d.core.config import Config
 from ich3d.core.types import Rejected
 from ich3d.core.workspace import Workspace, read_json
@@ -72,9 +73,9 @@ def test_a_killed_prediction_goes_on_to_the_same_tables(
 def test_only_what_changed_is_scored_again(model: Model, studies: Path, tmp_path: Path) -> None:
     scored: list[str] = []
 
-    def sink(item: Predicted) -> Rejected | None:
-        scored.append(item.stored.volume_id)
-        return None
+    def sink(study: Sequence[Predicted]) -> tuple[Rejected, ...]:
+        scored.extend(item.stored.volume_id for item in study)
+        return ()
 
     out = tmp_path / "out"
     predict(model, [studies], out, sinks={"noted": sink})
@@ -88,6 +89,31 @@ def test_only_what_changed_is_scored_again(model: Model, studies: Path, tmp_path
     assert len(scored) == 4
     predict(model, [studies], out)  # for fewer outputs: another run
     assert read_json(out / "run.json")["series_scored_before"] == 0
+
+
+def test_the_series_of_a_study_are_handed_over_together_and_refusals_are_remembered(
+    model: Model, make_head: Callable[..., SeriesToWrite], studies: Path, tmp_path: Path
+) -> None:
+    """Series d belongs to the study of a; what a sink has against it is told again without asking."""
+    own = make_head("a").study_uid
+    d = make_head("d", n=3, study_uid=own, patient_id="patient a")
+    write_series(d, studies / "z")
+    calls: list[set[str]] = []
+
+    def sink(study: Sequence[Predicted]) -> tuple[Rejected, ...]:
+        calls.append({item.stored.series_uid for item in study})
+        odd = [item.stored.volume_id for item in study if item.stored.series_uid == d.series_uid]
+        return tuple(Rejected(name, Code.INVALID_UID, "no") for name in odd)
+
+    done = predict(model, [studies], tmp_path / "out", sinks={"odd": sink})
+    a, b, c = (make_head(name).series_uid for name in "abc")
+    assert sorted(calls, key=len) in ([{b}, {c}, {a, d.series_uid}], [{c}, {b}, {a, d.series_uid}])
+    again = predict(model, [studies], tmp_path / "out", sinks={"odd": sink})
+    assert len(calls) == 3
+    assert again == done
+    assert [item.subject for item in again.rejected] == [d.series_uid]
+    facts = read_json(tmp_path / "out" / "run.json")
+    assert (facts["odd_series"], facts["odd_refused"], facts["rejected"]) == (3, 1, 0)
 
 
 def test_a_line_that_was_being_written_is_no_finished_series(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 
 from ich3d.core.labels import ANY, LABELS, STAGES
-from ich3d.report.trace import Trace, typical_trace
+from ich3d.report.trace import Trace, slabs_mm, typical_trace
 from ich3d.results import OutOfFold
 
 SUBDURAL, ANY_AT = LABELS.index("subdural"), LABELS.index(ANY)
@@ -53,6 +53,7 @@ def test_true_spans_meet_halfway_between_slices() -> None:
     assert trace.true_spans_mm(ANY) == [(2.0, 7.0), (7.0, 11.0), (11.0, 13.0)]
     assert trace.true_spans_mm("subdural") == []
     assert trace.shown_labels == [ANY]
+    np.testing.assert_array_equal(slabs_mm(np.array([7.0])), [[6.5, 7.5]])
 
 
 def test_a_strip_runs_from_the_lowest_slice_to_the_highest() -> None:
