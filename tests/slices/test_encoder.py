@@ -225,7 +225,6 @@ def test_embeddings_round_trip(tmp_path: Path) -> None:
             name,
             rng.normal(size=(n, 5)).astype(np.float32),
             rng.normal(size=(n, 6)).astype(np.float32),
-            np.arange(12, dtype=np.float32).reshape(2, 6),
             "encoder fold 1",
             seen,
         )
