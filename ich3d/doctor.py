@@ -34,6 +34,7 @@ def doctor() -> dict[str, Any]:
     needed = {name: _version(name) for name in NEEDED}
     extras = {use: {name: _version(name) for name in names} for use, names in EXTRAS.items()}
     device, precision = _device(needed["torch"])
+    library = "openvino" if device == "cpu" and extras["speed on CPUs"]["openvino"] else "torch"
     memory = memory_gb()
     return {
         "ich3d": ich3d.__version__,
@@ -41,6 +42,7 @@ def doctor() -> dict[str, Any]:
         "system": platform.platform(),
         "device": device,
         "precision": precision,
+        "path": precision and f"{library} {precision}",
         "cores": usable_cores(),
         "memory_gb": memory and memory[0],
         "memory_free_gb": memory and memory[1],

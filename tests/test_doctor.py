@@ -15,8 +15,11 @@ import pytest
 from packaging.requirements import Requirement
 
 from ich3d.cli import main
+from ich3d.core.config import Config, SlicesConfig
 from ich3d.core.machine import cpu_has_bf16
 from ich3d.doctor import EXTRAS, NEEDED
+from ich3d.slices.encoder import EncoderEnsemble
+from ich3d.slices.fast import Encoders
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,6 +57,7 @@ def test_it_tells_versions_and_where_it_would_run(capsys: pytest.CaptureFixture[
     assert tree["packages"]["pydicom"] == pydicom.__version__
     assert tree["missing"]["packages"] is None
     assert tree["precision"] in {"bf16", "fp32"}
+    assert tree["path"] == Encoders([EncoderEnsemble(SlicesConfig())], Config()).path
     absent = [name for use in tree["extras"].values() for name, found in use.items() if found is None]
     assert (tree["missing"]["extras"] or "").split()[4:] == absent
 

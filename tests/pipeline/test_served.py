@@ -1,5 +1,6 @@
 """What was saved is what is loaded is what is served, and what users are promised to find in the tables."""
 
+import sys
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -16,8 +17,10 @@ from pydicom.uid import RLELossless
 from ich3d.core.config import Config
 from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS, STAGES
+from ich3d.core.metrics import weighted_log_loss
 from ich3d.core.workspace import Workspace, read_csv, read_json
 from ich3d.dicom.write import SeriesToWrite, write_series
+from ich3d.learn import device
 from ich3d.pipeline import Model, load_model, predict
 from ich3d.pipeline.predict import Prediction, predict_one, predict_paths
 from ich3d.pipeline.serve import Outcome
@@ -35,6 +38,8 @@ SERIES_COLUMNS = [
     *KEYS, "n_slices", "codes", "out_of_range", *(f"prob_{label}" for label in SIX), "top_slices",
 ]  # fmt: skip
 TEXT = (*KEYS, "sop_uid", "codes", "out_of_range", "top_slices")
+# So many of the scores are nearer than this to those in fp32; a tree may tip over in the last bits.
+AGREEMENT = {"encoder": (0.99, 0.005), "context": (0.99, 0.005), "stack": (0.95, 0.02)}
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +73,27 @@ def by_slice(prediction: Prediction, stage: str) -> pd.DataFrame:
         for item in prediction.series
     ]
     return pd.concat(blocks).sort_index()
+
+
+@pytest.mark.parametrize("path", ["openvino", "torch"])
+def test_the_fast_paths_agree_with_fp32(
+    finished_run: Config, model: Model, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if path == "torch":
+        monkeypatch.setitem(sys.modules, "openvino", None)
+    else:
+        pytest.importorskip("openvino", reason="the openvino extra is not installed")
+    quick = replace(model, config=replace(model.config, precision="auto"))
+    assert quick.encoders.path.startswith(path if device().type == "cpu" else "torch")
+    store = Store(Workspace(Path(finished_run.workspace)).store)
+    names = store.volume_ids
+    plain, fast = ([one.score(store.hu(n), store.z_mm(n)) for n in names] for one in (model, quick))
+    target = np.concatenate([store.targets(name) for name in names])
+    for stage in STAGES:
+        one, other = (np.concatenate([score[stage] for score in scores]) for scores in (plain, fast))
+        share, most = AGREEMENT[stage]
+        assert np.quantile(np.abs(one - other), share) < most
+        assert weighted_log_loss(other, target) == pytest.approx(weighted_log_loss(one, target), rel=0.005)
 
 
 @pytest.mark.parametrize("fold", [0, 1, 2])
