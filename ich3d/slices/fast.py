@@ -21,10 +21,11 @@ from ich3d.learn import autocast, bf16_is_native
 from ich3d.slices.embed import batches
 from ich3d.slices.encoder import EncoderEnsemble
 
-TORCH_BATCH: Final = 4
-OPENVINO_BATCH: Final = 1
-"""Slices that are scored at once: few, for what fills up the last batch is work for nothing. OpenVINO keeps
-every core busy with several requests instead."""
+CPU_BATCH: Final = 2
+GPU_BATCH: Final = 16
+OPENVINO_BATCH: Final = 4
+"""Slices that are scored at once: on a CPU few, so that maps stay in its caches and little is filled up.
+OpenVINO keeps every core busy with several requests beside."""
 
 Batches = Iterator[tuple[np.ndarray, np.ndarray]]
 Outputs = list[np.ndarray]
@@ -100,9 +101,8 @@ class _Together(nn.Module):
 class _Torch:
     """PyTorch on any device, mixed precision as `learn.autocast` has it."""
 
-    batch = TORCH_BATCH
-
     def __init__(self, network: nn.Module, where: torch.device, precision: str) -> None:
+        self.batch = CPU_BATCH if where.type == "cpu" else GPU_BATCH
         self._network, self._where, self._precision = network, where, precision
 
     def run(self, drawn: Batches) -> list[Outputs]:

@@ -52,7 +52,7 @@ def test_batches_change_no_score(
     config: Config, folds: list[EncoderEnsemble], hu: np.ndarray, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = Encoders(folds, config).embed(hu)
-    monkeypatch.setattr(fast._Torch, "batch", batch)
+    monkeypatch.setattr(fast, "CPU_BATCH", batch)
     for one, other in zip(usual, Encoders(folds, config).embed(hu), strict=True):
         np.testing.assert_allclose(one[1], other[1], rtol=0, atol=1e-5)
 
