@@ -15,7 +15,11 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     ("name", "heading", "least"),
-    [("context", "## CT-ICH", 20), ("pretraining", "## Are phantoms worth", 6)],
+    [
+        ("context", "## CT-ICH: ", 20),
+        ("seeds", "## CT-ICH with", 3),
+        ("pretraining", "## Are phantoms worth", 6),
+    ],
 )
 def test_a_ct_ich_table_is_what_its_kept_scores_give(
     name: str, heading: str, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
