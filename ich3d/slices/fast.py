@@ -23,7 +23,7 @@ from ich3d.slices.encoder import EncoderEnsemble
 
 CPU_BATCH: Final = 2
 GPU_BATCH: Final = 16
-OPENVINO_BATCH: Final = 4
+OPENVINO_BATCH: Final = 1
 """Slices that are scored at once: on a CPU few, so that maps stay in its caches and little is filled up.
 OpenVINO keeps every core busy with several requests beside."""
 
