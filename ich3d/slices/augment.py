@@ -44,4 +44,4 @@ def mix(image: torch.Tensor, target: torch.Tensor, alpha: float) -> tuple[torch.
     global stream, which training seeds anew each epoch."""
     order = torch.randperm(len(image)).to(image.device)
     share = float(torch.distributions.Beta(alpha, alpha).sample())
-    return share * image + (1 - share) * image[order], share * target + (1 - share) * target[order]
+    return image[order].lerp_(image, share), share * target + (1 - share) * target[order]

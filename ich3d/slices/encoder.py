@@ -60,8 +60,8 @@ class SliceEncoder(nn.Module):
 
     def image(self, hu: torch.Tensor, is_copy: torch.Tensor) -> torch.Tensor:
         """The network's input (B, C, H, W) from what `with_mirror` gave: windows, flags, asymmetry."""
-        planes = (hu.float().unsqueeze(2) - self.low[:, None, None]) / self.width[:, None, None]
-        planes = planes.clamp(0, 1)  # (B, S or S + 1, windows, H, W)
+        planes = hu.float().unsqueeze(2) - self.low[:, None, None]  # (B, S or S + 1, windows, H, W)
+        planes = planes.div_(self.width[:, None, None]).clamp_(0, 1)
         channels = [planes[:, : self.slices].flatten(1, 2) - 0.5]
         if self.slices > 1:
             channels.append(is_copy.to(planes.dtype)[..., None, None].expand(-1, -1, *planes.shape[3:]))
