@@ -15,6 +15,8 @@ from typing import Any, Final, Protocol
 import numpy as np
 import torch
 from torch import nn
+from torch.fx import GraphModule, Node, symbolic_trace
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ich3d.core.config import Config
 from ich3d.learn import autocast, bf16_is_native
@@ -71,9 +73,7 @@ class Encoders:
         if library == "openvino":
             side = self._config.prepare.matrix
             return _OpenVino(self._network, (2 * self._neighbours + 1, side, side), precision)
-        network: Any = self._network
-        if precision == "bf16":
-            network = deepcopy(network).to(memory_format=torch.channels_last)
+        network = _for_bf16(self._network) if precision == "bf16" else self._network
         return _Torch(network, self._where, self._config.precision)
 
 
@@ -96,6 +96,35 @@ class _Together(nn.Module):
         if self.mirror:
             outputs = [(output[: len(hu)] + output[len(hu) :]) / 2 for output in outputs]
         return tuple(outputs)
+
+
+def _for_bf16(network: _Together) -> nn.Module:
+    """A copy that does less under autocast and says the same: normalisations folded into the convolutions
+    before them, and weights that are bf16 already."""
+    copy: Any = deepcopy(network)
+    for member in (member for encoder in copy.encoders for member in encoder.members):
+        member.backbone = _folded(member.backbone)
+        for module in member.backbone.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.bfloat16()
+    made: nn.Module = copy.to(memory_format=torch.channels_last)
+    return made
+
+
+def _folded(network: nn.Module) -> GraphModule:
+    """The network, which is in evaluation mode, with no normalisation left that follows a convolution."""
+    traced = symbolic_trace(network)
+    modules: dict[Any, nn.Module] = dict(traced.named_modules())
+    for node in traced.graph.nodes:
+        before, norm = node.args[0] if node.args else None, modules.get(node.target)
+        if not isinstance(before, Node) or not isinstance(norm, nn.BatchNorm2d) or len(before.users) > 1:
+            continue
+        if isinstance(convolution := modules.get(before.target), nn.Conv2d):
+            traced.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm))
+            node.replace_all_uses_with(before)
+            traced.graph.erase_node(node)
+    traced.recompile()
+    return traced
 
 
 class _Torch:

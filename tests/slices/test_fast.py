@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ich3d.core.config import Config, PrepareConfig, SlicesConfig
 from ich3d.core.metrics import sigmoid
+from ich3d.core.sections import ENCODERS
 from ich3d.slices import fast
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble
@@ -80,11 +82,22 @@ def test_openvino_is_taken_where_it_is_and_tells_nobody(config: Config, folds: l
     assert openvino.tools.ovc.telemetry_utils.tm.__name__ == "openvino.tools.ovc.telemetry_stub"
 
 
+@pytest.mark.parametrize("name", ENCODERS)
 def test_without_openvino_torch_scores_alike(
-    config: Config, folds: list[EncoderEnsemble], hu: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    name: str, config: Config, hu: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Every network, with normalisations that change what they are given."""
     monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not installed
+    config = replace(config, slices=replace(config.slices, encoder=name, members=1))
+    torch.manual_seed(0)
+    folds = [EncoderEnsemble(config.slices).eval()]
+    for module in folds[0].modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.weight, module.running_var):
+                nn.init.uniform_(tensor, 0.8, 1.2)
+            for tensor in (module.bias, module.running_mean):
+                nn.init.uniform_(tensor, -0.2, 0.2)
     quick = Encoders(folds, replace(config, precision="auto"))
     assert quick.path.split()[0] == "torch"
     for one, other in zip(Encoders(folds, config).embed(hu), quick.embed(hu), strict=True):
-        np.testing.assert_allclose(sigmoid(other[1]), sigmoid(one[1]), rtol=0, atol=0.01)
+        np.testing.assert_allclose(sigmoid(other[1]), sigmoid(one[1]), rtol=0, atol=0.02)
