@@ -79,7 +79,7 @@ def explain_slices(model: Model, series: Predicted, asked: Sequence[tuple[int, s
             raise DataError(
                 f"no slice {index} in {stored.volume_id}, which has slices 0 to {len(stored.keys) - 1}"
             )
-    readings = [chain.read(series.hu, np.array(stored.z_mm), config) for chain in model.chains]
+    readings = model.read(series.hu, np.array(stored.z_mm))
     places = [(index, place_of(label)) for index, label in asked]
     by_chain = [heat_maps(chain.encoder, series.hu, config, places) for chain in model.chains]
     heats = [np.mean(maps, axis=0) for maps in zip(*by_chain, strict=True)]

@@ -187,7 +187,7 @@ def predict(arguments: Namespace) -> int:
     model = load_model(arguments.model)
     if arguments.fast:
         folds = len(model.chains)
-        model = model.first_fold()
+        model = model.fold(model.chains[0].fold)
         print(f"ich3d: --fast scores with the first of {folds} folds alone", file=sys.stderr)
     sinks = {}
     if arguments.dicom:
@@ -196,7 +196,7 @@ def predict(arguments: Namespace) -> int:
         from ich3d.report.study import page_sink
 
         name = "identified_report" if arguments.identifiers else "report"
-        sinks[name] = page_sink(model, arguments.out, arguments.identifiers)
+        sinks[name] = page_sink(model, arguments.out / "report", arguments.identifiers)
     done = predict(model, arguments.paths, arguments.out, bars, Policy(lenient=arguments.lenient), sinks)
     for item in done.rejected:
         print(printable(f"{item.subject}: {item.detail}"), file=sys.stderr)

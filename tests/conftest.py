@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -20,6 +20,9 @@ from ich3d.core.workspace import Workspace
 from ich3d.dicom.write import SeriesToWrite, uid, write_series
 from ich3d.phantom import write_phantoms
 from ich3d.prepare.build import open_source
+
+if TYPE_CHECKING:
+    from ich3d.pipeline import Model
 
 PATIENT_ID = "Secret-Patient"
 CHANCES = {
@@ -54,6 +57,20 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Config:
     write_series(_air(), source / "headless")
     train(config)
     return config
+
+
+@pytest.fixture(scope="session")
+def model_folder(finished_run: Config) -> Path:
+    """Where the run's model is saved; it is not to be changed."""
+    return Workspace(Path(finished_run.workspace)).model
+
+
+@pytest.fixture(scope="session")
+def model(model_folder: Path) -> "Model":
+    """The run's model."""
+    from ich3d.pipeline import load_model
+
+    return load_model(model_folder)
 
 
 def _air() -> SeriesToWrite:

@@ -39,14 +39,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def folder(finished_run: Config) -> Path:
-    return Workspace(Path(finished_run.workspace)).model
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> Model:
+def model(model_folder: Path) -> Model:
     """The tiny run's model, its last layers amplified, so that slices differ as after long training."""
-    loaded = load_model(folder)
+    loaded = load_model(model_folder)
     config = replace(loaded.config, slices=replace(loaded.config.slices, batch_size=9))
     made = replace(loaded, config=config)
     with torch.no_grad():
@@ -100,8 +95,7 @@ def test_the_stackers_parts_add_up_to_its_logit_before_calibration(
     """One fold of three keeps no stacker, and gives the context logit alone."""
     first, second, third = model.chains
     mixed = replace(model, chains=[replace(first, stack=stack), second, replace(third, stack=stack)])
-    z_mm = np.array(scored.stored.z_mm)
-    readings = [chain.read(scored.hu, z_mm, model.config) for chain in mixed.chains]
+    readings = mixed.read(scored.hu, np.array(scored.stored.z_mm))
     for index, label in ((0, "any"), (4, "subdural"), (8, "epidural")):
         k = LABELS.index(label)
         logits = [logit(reading.prob["context"][index, k]) for reading in readings]
@@ -241,7 +235,7 @@ def test_a_model_that_reads_one_neighbours_difference_draws_on_it_and_no_other(
 def test_the_context_table_is_the_mean_over_chains(model: Model, scored: Predicted) -> None:
     z_mm = np.array(scored.stored.z_mm)
     found = explain(model, scored, 2, "any").context
-    prob = [chain.read(scored.hu, z_mm, model.config).prob["context"][2, ANY] for chain in model.chains]
+    prob = [reading.prob["context"][2, ANY] for reading in model.read(scored.hu, z_mm)]
     assert found["contribution"].sum() == pytest.approx(np.mean(logit(np.array(prob))), abs=1e-3)
     assert found["what"].tolist() == ["baseline", *["slice"] * 9]
     assert found["slice_index"].tolist()[1:] == list(range(9))
@@ -399,11 +393,11 @@ def test_what_is_not_there_is_not_explained(model: Model, scored: Predicted) -> 
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], folder: Path) -> Run:
+def run(capsys: pytest.CaptureFixture[str], model_folder: Path) -> Run:
     """`ich3d explain PATH --model ... WORDS`: exit code, stdout, stderr."""
 
     def call(path: Path, *words: object) -> tuple[int, str, str]:
-        argv = ["explain", path, "--model", folder, *words]
+        argv = ["explain", path, "--model", model_folder, *words]
         try:
             code = main([str(word) for word in argv])
         except SystemExit as stop:  # argparse

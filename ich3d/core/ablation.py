@@ -21,7 +21,7 @@ class ControlConfig:
     vector_noise: SD of the noise on embeddings in training, in units of each dimension's own SD.
     nested: train a fold's context model on embeddings by encoders that never saw the fold either, one more
         set of encoders for each fold. Plain cross-fitting leaves that second-order leak open.
-    patients: train every stage on at most so many patient groups.
+    patients: train every stage on at most so many patient groups, as many from each fold.
     force_stacker: keep the stacker of every label, whatever the inner folds say.
     """
 

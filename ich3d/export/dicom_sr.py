@@ -57,14 +57,16 @@ def require_highdicom() -> None:
 
 
 def dicom_sink(folder: Path, model_sha256: str) -> "Sink":
-    """What `pipeline.predict` calls with each scored study to have its objects in `folder`."""
+    """Objects in `folder` for each study that `pipeline.predict` scores."""
+    from ich3d.pipeline.serve import Sink
+
     require_highdicom()
 
     def write(study: Sequence["Predicted"]) -> tuple[Rejected, ...]:
         results = [write_dicom_results(item, folder, model_sha256) for item in study]
         return tuple(result for result in results if isinstance(result, Rejected))
 
-    return write
+    return Sink(folder, write)
 
 
 def write_dicom_results(

@@ -13,7 +13,6 @@ from ich3d.core.config import Config
 from ich3d.core.labels import STAGES
 from ich3d.core.metrics import sigmoid
 from ich3d.core.types import FitPatients, SliceEmbeddings
-from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.stack.booster import LabelStack, coherent, score_stack
 from ich3d.stack.features import build_features
@@ -39,18 +38,9 @@ class Chain:
     stack: Mapping[str, LabelStack]
     fit_patients: FitPatients
 
-    def score(self, hu: np.ndarray, z_mm: np.ndarray, config: Config) -> dict[str, np.ndarray]:
-        """Probabilities float32 (Z, K) by stage of one series, HU int16 (Z, H, W), slices at `z_mm`."""
-        return self.read(hu, z_mm, config).prob
-
-    def read(self, hu: np.ndarray, z_mm: np.ndarray, config: Config) -> Reading:
-        """The scores of one series with what each stage read on the way to them."""
-        return self.read_embedded(*embed(self.encoder, hu, config), z_mm, config)
-
-    def read_embedded(
-        self, vectors: np.ndarray, logits: np.ndarray, z_mm: np.ndarray, config: Config
-    ) -> Reading:
-        """`read` of a series whose slices have been embedded: vectors float32 (Z, D), logits (Z, K)."""
+    def read(self, vectors: np.ndarray, logits: np.ndarray, z_mm: np.ndarray, config: Config) -> Reading:
+        """The scores of one series, slices at `z_mm`, that the encoder embedded: vectors float32 (Z, D),
+        logits (Z, K)."""
         embedded = SliceEmbeddings("", vectors, logits, f"encoder fold {self.fold}", self.fit_patients)
         encoder = sigmoid(logits).astype(np.float32)
         series = context_input(embedded, z_mm)

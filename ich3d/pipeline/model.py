@@ -20,7 +20,7 @@ from ich3d.core.types import FitPatients
 from ich3d.core.workspace import read_json, replacing, write_json
 from ich3d.learn import device, load_weights, save_weights
 from ich3d.manifest import read_manifest, write_manifest
-from ich3d.pipeline.chain import Chain
+from ich3d.pipeline.chain import Chain, Reading
 from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.slices.fast import Encoders
 from ich3d.stack.booster import LabelStack
@@ -43,16 +43,20 @@ class Model:
         """All folds' encoders, on the fastest path that this machine has."""
         return Encoders([chain.encoder for chain in self.chains], self.config)
 
-    def first_fold(self) -> "Model":
-        """The first fold alone: as much faster as there are folds, and less sure."""
-        return replace(self, chains=self.chains[:1])
+    def fold(self, number: int) -> "Model":
+        """One fold's chain alone: as much faster as there are folds, and less sure."""
+        return replace(self, chains=[chain for chain in self.chains if chain.fold == number])
 
     def score(self, hu: np.ndarray, z_mm: np.ndarray) -> dict[str, np.ndarray]:
         """Each stage's score of one series, HU int16 (Z, H, W), slices at `z_mm`: the mean (Z, K) of its
         folds' probabilities."""
-        embedded = zip(self.chains, self.encoders.embed(hu), strict=True)
-        scores = [chain.read_embedded(*own, z_mm, self.config).prob for chain, own in embedded]
+        scores = [reading.prob for reading in self.read(hu, z_mm)]
         return {stage: np.mean([score[stage] for score in scores], axis=0) for stage in STAGES}
+
+    def read(self, hu: np.ndarray, z_mm: np.ndarray) -> list[Reading]:
+        """What each fold's chain says of one series, with what each stage read on the way to it."""
+        embedded = zip(self.chains, self.encoders.embed(hu), strict=True)
+        return [chain.read(*own, z_mm, self.config) for chain, own in embedded]
 
     def predict(self, *paths: Path | str) -> "Prediction":
         """Every head CT series below `paths`, scored, with its pixels; nothing is written. For a study or a

@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 import ich3d
+from ich3d.core.codes import Code
 from ich3d.core.config import as_dict
 from ich3d.core.console import Progress, quiet
 from ich3d.core.types import Rejected, Series
@@ -39,8 +40,15 @@ from ich3d.prepare.build import files_digest, rejected_table
 
 KEY_FORMAT = 1  # raised when a series is scored or told in another way, so that it is scored again
 PACKAGES = ("torch", "monai", "lightgbm", "numpy", "pydicom", "SimpleITK")
-Sink = Callable[[Sequence[Predicted]], tuple[Rejected, ...]]
-"""A further output of the scored series of one study; why a series, named by its volume_id, gets none."""
+
+
+@dataclass(frozen=True)
+class Sink:
+    """A further output: its folder, and what writes the scored series of one study there and tells why a
+    series, named by its volume_id, gets none."""
+
+    folder: Path
+    write: Callable[[Sequence[Predicted]], tuple[Rejected, ...]]
 
 
 @dataclass(frozen=True)
@@ -65,8 +73,7 @@ def predict(
 
     One bad series never stops the rest: it goes to `failures.csv` with its reason. A run that was interrupted
     goes on: a study whose series the same model scored from the same files, for the same sinks, is not scored
-    again.
-    DataError where a path does not exist.
+    again, unless a sink's folder is gone. DataError where a path does not exist.
     """
     clock = _Clock()
     sinks = sinks or {}
@@ -74,21 +81,22 @@ def predict(
     clock.lap("find")
     keys = {one.volume_id: _key(model, one, sinks) for one in found.series}
     out.mkdir(parents=True, exist_ok=True)
-    finished = Finished(out / "finished.jsonl", keys.values())
-    unfinished = {one.study_uid for one in found.series if keys[one.volume_id] not in finished}
+    is_whole = all(sink.folder.is_dir() for sink in sinks.values())
+    for sink in sinks.values():
+        sink.folder.mkdir(parents=True, exist_ok=True)
+    finished = Finished(out / "finished.jsonl", keys.values() if is_whole else ())
+    unfinished = {one.study_uid for one in found.series if not finished.knows(keys[one.volume_id])}
     todo = [one for one in found.series if one.study_uid in unfinished]
-    rejected = list(found.rejected)
-    items = progress(stream(model, todo), "series", total=len(todo))
-    for _, study in groupby(_scored(items, rejected), key=lambda item: item.stored.study_uid):
-        for name, done in _told(list(study), sinks).items():
-            finished.add(keys[name], done)
+    unread = _score(model, todo, keys, sinks, finished, progress)
     clock.lap("score")
     scored = [one for one in found.series if keys[one.volume_id] in finished]
     ready = [keys[one.volume_id] for one in scored]
+    refused = [finished.rejected[key] for key in keys.values() if key in finished.rejected]
+    rejected = [*found.rejected, *refused, *unread]
     counts = {
         **_file_counts(found, scored),
         "series": len(scored),
-        "series_scored_before": len(found.series) - len(todo),
+        "series_scored_before": sum(one.study_uid not in unfinished for one in scored),
         "rejected": len(rejected),
     }
     rejected += _write_tables(out, finished, ready, rejected, model)
@@ -97,6 +105,26 @@ def predict(
     options = {"lenient": policy.lenient, "folds": [chain.fold for chain in model.chains]}
     write_json(out / "run.json", {**_facts(model), **options, **counts, "seconds": clock.seconds})
     return Outcome(len(scored), tuple(rejected))
+
+
+def _score(
+    model: Model,
+    todo: Sequence[Series],
+    keys: Mapping[str, str],
+    sinks: Mapping[str, Sink],
+    finished: Finished,
+    progress: Progress,
+) -> list[Rejected]:
+    """Note each series of `todo` in `finished`, but those, returned, whose files another time may be read."""
+    unread: list[Rejected] = []
+    items = zip(todo, progress(stream(model, todo), "series", total=len(todo)), strict=True)
+    for _, study in groupby(items, key=lambda pair: pair[0].study_uid):
+        for name, item in _told([item for _, item in study], sinks).items():
+            if isinstance(item, Rejected) and item.code is Code.UNREADABLE:
+                unread.append(item)
+            else:
+                finished.add(keys[name], item)
+    return unread
 
 
 def _write_tables(
@@ -137,24 +165,15 @@ def _key(model: Model, series: Series, sinks: Iterable[str]) -> str:
     return hashlib.sha256(json.dumps([told, repr(of_series)]).encode()).hexdigest()
 
 
-def _scored(items: Iterable[Predicted | Rejected], rejected: list[Rejected]) -> Iterator[Predicted]:
-    """The scored ones; the others join `rejected`."""
-    for item in items:
-        if isinstance(item, Rejected):
-            rejected.append(item)
-        else:
-            yield item
-
-
-def _told(study: Sequence[Predicted], sinks: Mapping[str, Sink]) -> dict[str, Done]:
-    """What is noted of each series of a study, by volume_id, once every sink has had them all."""
-    answers = [(name, answer) for name, sink in sinks.items() for answer in sink(study)]
-    return {
-        item.stored.volume_id: _done(
-            item, {name: a for name, a in answers if a.subject == item.stored.volume_id}
-        )
-        for item in study
-    }
+def _told(study: Sequence[Predicted | Rejected], sinks: Mapping[str, Sink]) -> dict[str, Done | Rejected]:
+    """What is noted of each series of a study, by volume_id, once every sink has had all the scored ones."""
+    scored = [item for item in study if isinstance(item, Predicted)]
+    told: dict[str, Done | Rejected] = {item.subject: item for item in study if isinstance(item, Rejected)}
+    answers = [(name, one) for name, sink in sinks.items() if scored for one in sink.write(scored)]
+    for item in scored:
+        own = item.stored.volume_id
+        told[own] = _done(item, {name: answer for name, answer in answers if answer.subject == own})
+    return told
 
 
 def _done(item: Predicted, refused: dict[str, Rejected]) -> Done:

@@ -153,6 +153,10 @@ class Stages:
             aligned |= {name: as_own(embedded[name]) for name in makers._volumes(other)}
         return aligned
 
+    def _aligned_by(self, fold: int) -> list[FitPatients]:
+        """Who stands behind the encoder that others' embeddings are put in terms of."""
+        return [self._fit_patients("encoder", fold)] if self.config.context.align else []
+
     def _in_sample(self, fold: int) -> dict[str, SliceEmbeddings]:
         """What the fold's own encoder says of the patients that it was fitted on."""
         folder = self._folder("encoder", fold)
@@ -179,8 +183,7 @@ class Stages:
             model, fit_patients = train_context(self.store, fitted_on, self.config, fold, folder, progress)
             save_weights(folder / "weights.safetensors", model)
             makers = [item.fit_patients for item in fitted_on.values()]
-            makers += [self._fit_patients("encoder", fold)] if self.config.context.align else []
-            close(folder, fit_patients, makers)
+            close(folder, fit_patients, [*makers, *self._aligned_by(fold)])
         model, fit_patients = self._load_context(fold), self._fit_patients("context", fold)
         scores = []
         for name in self._volumes(fold):
@@ -214,7 +217,8 @@ class Stages:
             stack = fit_stack(rows, self.config.stack, seed, keep)
             write_json(folder / "stack.json", {label: asdict(item) for label, item in stack.items()})
             makers = [item.fit_patients for name in outside for item in (described[name], before[name])]
-            close(folder, FitPatients.of(self.store.groups[name] for name in outside), makers)
+            own = FitPatients.of(self.store.groups[name] for name in outside)
+            close(folder, own, [*makers, *self._aligned_by(fold)])
         stack, fit_patients = self._load_stack(stage, fold), self._fit_patients(stage, fold)
         scores = []
         for name in self._volumes(fold):

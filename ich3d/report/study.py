@@ -84,15 +84,15 @@ class Part:
         }
 
 
-def page_sink(model: Model, out: Path, identifiers: bool) -> Sink:
-    """What `pipeline.predict` calls with each scored study to have its page; PatientID is shown in its head
-    where `identifiers` says so."""
+def page_sink(model: Model, folder: Path, identifiers: bool) -> Sink:
+    """A page in `folder` for each study that `pipeline.predict` scores; PatientID is shown in its head where
+    `identifiers` says so."""
 
     def write(study: Sequence[Predicted]) -> tuple[Rejected, ...]:
-        write_study_page(model, study, out, read_patient_id(study[0].files[0]) if identifiers else "")
+        write_study_page(model, study, folder, read_patient_id(study[0].files[0]) if identifiers else "")
         return ()
 
-    return write
+    return Sink(folder, write)
 
 
 def read_patient_id(file: FileRef) -> str:
@@ -104,12 +104,12 @@ def read_patient_id(file: FileRef) -> str:
             return ""
 
 
-def write_study_page(model: Model, items: Sequence[Predicted], out: Path, patient_id: str = "") -> Path:
-    """Write the page of the series `items` of one study to `out`/report/<study_uid>.html; its path.
+def write_study_page(model: Model, items: Sequence[Predicted], folder: Path, patient_id: str = "") -> Path:
+    """Write the page of the series `items` of one study to `folder`/<study_uid>.html; its path.
 
     A study_uid that is no plain file name is replaced by its hash. `patient_id` is shown in the page's head.
     """
-    path = out / "report" / f"{plain_name(items[0].stored.study_uid)}.html"
+    path = folder / f"{plain_name(items[0].stored.study_uid)}.html"
     html = template("study.html.j2").render(_content(model, items, patient_id))
     with replacing(path) as partial:
         partial.write_text(html, encoding="utf-8")

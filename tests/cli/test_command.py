@@ -199,45 +199,45 @@ def test_inspect_of_an_empty_folder_finds_no_volume(run: Run, tmp_path: Path) ->
     assert "Traceback" not in err
 
 
-def test_predict_of_an_empty_folder_finds_no_volume(run: Run, model: Path, tmp_path: Path) -> None:
+def test_predict_of_an_empty_folder_finds_no_volume(run: Run, model_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    code, out, err = run("predict", tmp_path / "in", "--model", model, "-o", tmp_path / "out")
+    code, out, err = run("predict", tmp_path / "in", "--model", model_folder, "-o", tmp_path / "out")
     assert code == 3
     assert out == ""
     assert "no head CT volume was found" in err
     assert (tmp_path / "out" / "slices.csv").is_file()
 
 
-def test_a_text_file_alone_is_no_volume(run: Run, model: Path, tmp_path: Path) -> None:
+def test_a_text_file_alone_is_no_volume(run: Run, model_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "note.dcm").write_text("not an image\n" * 50)
     assert run("inspect", tmp_path / "in")[0] == 3
-    code, _, err = run("predict", tmp_path / "in", "--model", model, "-o", tmp_path / "out")
+    code, _, err = run("predict", tmp_path / "in", "--model", model_folder, "-o", tmp_path / "out")
     assert code == 3
     assert "no head CT volume was found" in err
 
 
 def test_a_text_file_beside_a_good_series_is_left_out(
-    run: Run, model: Path, good: Path, tmp_path: Path
+    run: Run, model_folder: Path, good: Path, tmp_path: Path
 ) -> None:
     (good / "note.dcm").write_text("not an image\n" * 50)
     code, out, _ = run("inspect", good)
     assert code == 0
     assert "not_dicom: note.dcm" in out
-    code, out, _ = run("predict", good, "--model", model, "-o", tmp_path / "out")
+    code, out, _ = run("predict", good, "--model", model_folder, "-o", tmp_path / "out")
     assert code == 0
     assert out.strip() == str(tmp_path / "out" / "slices.csv")
 
 
 def test_a_truncated_file_is_named_and_rejected(
-    run: Run, make_head: Callable[..., SeriesToWrite], model: Path, good: Path, tmp_path: Path
+    run: Run, make_head: Callable[..., SeriesToWrite], model_folder: Path, good: Path, tmp_path: Path
 ) -> None:
     broken, *_ = write_series(make_head("broken"), good / "broken")
     broken.write_bytes(broken.read_bytes()[:-1000])
     code, out, _ = run("inspect", good)
     assert code == 3
     assert "truncated_pixels: broken/0.dcm" in out
-    code, out, err = run("predict", good, "--model", model, "-o", tmp_path / "out")
+    code, out, err = run("predict", good, "--model", model_folder, "-o", tmp_path / "out")
     assert code == 3
     assert "broken/0.dcm" in err
     assert "good" not in (tmp_path / "out" / "failures.csv").read_text()
@@ -245,7 +245,7 @@ def test_a_truncated_file_is_named_and_rejected(
 
 
 def test_predict_writes_dicom_and_says_which_series_got_none(
-    run: Run, make_head: Callable[..., SeriesToWrite], model: Path, good: Path, tmp_path: Path
+    run: Run, make_head: Callable[..., SeriesToWrite], model_folder: Path, good: Path, tmp_path: Path
 ) -> None:
     """Heads whose slices were taken up and down; the third has UIDs like RSNA's."""
     write_series(make_head("down", row_dir=(-1.0, 0.0, 0.0)), good / "down")
@@ -253,7 +253,7 @@ def test_predict_writes_dicom_and_says_which_series_got_none(
     for path, own in zip(write_series(foreign, good / "foreign"), foreign.sop_uids, strict=True):
         named = "ID_" + own.rsplit(".", 1)[1]
         path.write_bytes(path.read_bytes().replace(own.encode(), named.ljust(len(own), "0").encode()))
-    code, _, err = run("predict", good, "--model", model, "-o", tmp_path / "out", "--dicom")
+    code, _, err = run("predict", good, "--model", model_folder, "-o", tmp_path / "out", "--dicom")
     assert code == 3
     slices = pd.read_csv(tmp_path / "out" / "slices.csv")
     assert slices["volume_id"].nunique() == 3
@@ -275,18 +275,18 @@ def test_predict_writes_dicom_and_says_which_series_got_none(
 
 
 def test_dicom_results_without_their_extra_are_refused_before_anything_is_done(
-    run: Run, model: Path, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, model_folder: Path, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "highdicom", None)  # as if it were not installed
-    code, _, err = run("predict", good, "--model", model, "-o", tmp_path / "out", "--dicom")
+    code, _, err = run("predict", good, "--model", model_folder, "-o", tmp_path / "out", "--dicom")
     assert code == 2
     assert "pip install 'ich3d[dicom]'" in sentence(err)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("verb", ["inspect", "predict"])
-def test_a_path_that_is_not_there_is_named(run: Run, model: Path, tmp_path: Path, verb: str) -> None:
-    rest = [] if verb == "inspect" else ["--model", model, "-o", tmp_path / "out"]
+def test_a_path_that_is_not_there_is_named(run: Run, model_folder: Path, tmp_path: Path, verb: str) -> None:
+    rest = [] if verb == "inspect" else ["--model", model_folder, "-o", tmp_path / "out"]
     code, out, err = run(verb, tmp_path / "nowhere", *rest)
     assert (code, out) == (2, "")
     assert str(tmp_path / "nowhere") in sentence(err)
@@ -330,8 +330,8 @@ def test_too_few_patients_for_the_folds_is_said(run: Run, good: Path, tmp_path: 
     assert "1 patient group is too few for prepare.folds=5" in sentence(err)
 
 
-def test_a_changed_model_is_named(run: Run, model: Path, good: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(model, tmp_path / "model"))
+def test_a_changed_model_is_named(run: Run, model_folder: Path, good: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(model_folder, tmp_path / "model"))
     with (copy / "encoder" / "fold1.safetensors").open("ab") as file:
         file.write(b" ")
     code, _, err = run("predict", good, "--model", copy, "-o", tmp_path / "out")

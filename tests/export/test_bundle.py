@@ -22,12 +22,12 @@ from ich3d.core.config import ENCODERS, Config, ContextConfig, PrepareConfig, Sl
 from ich3d.core.errors import ModelError
 from ich3d.core.labels import LABELS
 from ich3d.core.types import FitPatients
-from ich3d.core.workspace import Workspace, read_json
+from ich3d.core.workspace import read_json
 from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.export.bundle import context_losses
 from ich3d.export.network import torchscript
 from ich3d.export.studies import from_dicom
-from ich3d.pipeline import Model, load_model
+from ich3d.pipeline import Model
 from ich3d.pipeline.chain import Chain
 from ich3d.pipeline.predict import predict_paths
 from ich3d.slices.encoder import EncoderEnsemble
@@ -39,19 +39,9 @@ OURS = ("encoder", "context")
 
 
 @pytest.fixture(scope="module")
-def folder(finished_run: Config) -> Path:
-    return Workspace(Path(finished_run.workspace)).model
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> Model:
-    return load_model(folder)
-
-
-@pytest.fixture(scope="module")
-def bundle(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("export") / "bundle"
-    assert main(["export", str(folder), "--bundle", str(made)]) == 0
+    assert main(["export", str(model_folder), "--bundle", str(made)]) == 0
     return made
 
 
@@ -263,8 +253,13 @@ def test_a_rejected_series_is_told_and_the_rest_goes_on(
     assert "no body of tissue as large as a head" in caplog.text
 
 
-def test_metadata_and_card_tell_what_the_model_folder_knows(folder: Path, model: Model, bundle: Path) -> None:
-    metadata, manifest = read_json(bundle / "configs" / "metadata.json"), read_json(folder / "manifest.json")
+def test_metadata_and_card_tell_what_the_model_folder_knows(
+    model_folder: Path, model: Model, bundle: Path
+) -> None:
+    metadata, manifest = (
+        read_json(bundle / "configs" / "metadata.json"),
+        read_json(model_folder / "manifest.json"),
+    )
     assert metadata["model_sha256"] == model.sha256
     assert metadata["training_set"] == manifest["fingerprint"]
     shape = metadata["network_data_format"]["inputs"]["image"]["spatial_shape"]
@@ -290,37 +285,37 @@ def test_the_losses_told_are_those_of_the_stackers_judgement(model: Model, bundl
         assert (f"{losses[label]:.4f}" if label in losses else "not known") in row
 
 
-def test_no_patient_leaves_with_it(folder: Path, bundle: Path) -> None:
-    groups = read_json(folder / "stack" / "fold0.json")["fit_patients"]
+def test_no_patient_leaves_with_it(model_folder: Path, bundle: Path) -> None:
+    groups = read_json(model_folder / "stack" / "fold0.json")["fit_patients"]
     told = "".join(path.read_text() for path in bundle.rglob("*") if path.suffix in {".json", ".md", ".txt"})
     assert groups
     assert not [name for name in groups if name in told]
 
 
-def test_the_stacker_lies_there_as_text(folder: Path, model: Model, bundle: Path) -> None:
+def test_the_stacker_lies_there_as_text(model_folder: Path, model: Model, bundle: Path) -> None:
     for chain in model.chains:
         facts = read_json(bundle / "models" / "stack" / f"fold{chain.fold}.json")
         assert facts["any"]["columns"] == list(chain.stack["any"].columns)
         assert set(facts) == set(LABELS)
     trees = {path.name: path.read_text() for path in (bundle / "models" / "stack").glob("*.txt")}
-    assert trees == {path.name: path.read_text() for path in (folder / "stack").glob("*.txt")}
+    assert trees == {path.name: path.read_text() for path in (model_folder / "stack").glob("*.txt")}
 
 
 def test_a_folder_of_something_else_is_left_alone(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
-    assert main(["export", str(folder), "--bundle", str(tmp_path / "thesis")]) == 2
+    assert main(["export", str(model_folder), "--bundle", str(tmp_path / "thesis")]) == 2
     assert f"{tmp_path / 'thesis'} is there and is no bundle" in capsys.readouterr().err
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
 
 
-def test_an_older_bundle_makes_way(folder: Path, bundle: Path, tmp_path: Path) -> None:
+def test_an_older_bundle_makes_way(model_folder: Path, bundle: Path, tmp_path: Path) -> None:
     older = tmp_path / "bundle"
     (older / "configs").mkdir(parents=True)
     (older / "configs" / "metadata.json").write_text(json.dumps({"version": "old"}))
     (older / "left over").write_text("")
-    assert main(["export", str(folder), "--bundle", str(older)]) == 0
+    assert main(["export", str(model_folder), "--bundle", str(older)]) == 0
     names = [sorted(p.relative_to(top).as_posix() for p in top.rglob("*")) for top in (older, bundle)]
     assert names[0] == names[1]

@@ -18,7 +18,7 @@ from ich3d.core.labels import LABELS
 from ich3d.core.workspace import Workspace, read_csv, read_json
 from ich3d.dicom.group import Policy
 from ich3d.dicom.write import SeriesToWrite, uid, write_series
-from ich3d.pipeline import Model, load_model, predict
+from ich3d.pipeline import Model, predict
 from ich3d.pipeline.tables import SLICE_TEXT
 
 LENIENT = Policy(lenient=True)
@@ -26,8 +26,8 @@ STACK = [f"stack_{label}" for label in LABELS]
 
 
 @pytest.fixture(scope="module")
-def model(finished_run: Config) -> Model:
-    return load_model(Workspace(Path(finished_run.workspace)).model).first_fold()
+def model(model: Model) -> Model:
+    return model.fold(0)
 
 
 def truncate(path: Path) -> None:

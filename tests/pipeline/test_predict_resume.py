@@ -4,18 +4,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ich3d.core.codes import Code
-from ich3d.core.config import Config
 from ich3d.core.types import Rejected
-from ich3d.core.workspace import Workspace, read_json
+from ich3d.core.workspace import read_json
 from ich3d.dicom.write import SeriesToWrite, write_series
-from ich3d.pipeline import Model, load_model, predict
+from ich3d.pipeline import Model, predict
 from ich3d.pipeline.finished import Done, Finished
 from ich3d.pipeline.predict import Predicted
+from ich3d.pipeline.serve import Sink
 
 TABLES = ("slices.csv", "series.csv", "submission.csv", "failures.csv")
 # Python reports each file that is opened; the process dies before it notes its second series.
@@ -37,13 +39,8 @@ main(["predict", *sys.argv[1:]])
 
 
 @pytest.fixture(scope="module")
-def folder(finished_run: Config) -> Path:
-    return Workspace(Path(finished_run.workspace)).model
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> Model:
-    return load_model(folder).first_fold()
+def model(model: Model) -> Model:
+    return model.fold(0)
 
 
 @pytest.fixture
@@ -58,10 +55,10 @@ def tables(out: Path) -> list[bytes]:
 
 
 def test_a_killed_prediction_goes_on_to_the_same_tables(
-    folder: Path, model: Model, studies: Path, tmp_path: Path
+    model_folder: Path, model: Model, studies: Path, tmp_path: Path
 ) -> None:
     predict(model, [studies], tmp_path / "whole")
-    command = [sys.executable, "-c", KILLED, str(studies), "--model", str(folder), "--fast"]
+    command = [sys.executable, "-c", KILLED, str(studies), "--model", str(model_folder), "--fast"]
     killed = subprocess.run([*command, "-o", str(tmp_path / "out")], capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert not (tmp_path / "out" / "run.json").exists()
@@ -73,20 +70,24 @@ def test_a_killed_prediction_goes_on_to_the_same_tables(
 def test_only_what_changed_is_scored_again(model: Model, studies: Path, tmp_path: Path) -> None:
     scored: list[str] = []
 
-    def sink(study: Sequence[Predicted]) -> tuple[Rejected, ...]:
+    def note(study: Sequence[Predicted]) -> tuple[Rejected, ...]:
         scored.extend(item.stored.volume_id for item in study)
         return ()
 
     out = tmp_path / "out"
-    predict(model, [studies], out, sinks={"noted": sink})
+    sinks = {"noted": Sink(out / "noted", note)}
+    predict(model, [studies], out, sinks=sinks)
     before = tables(out)
     assert len(scored) == 3
-    predict(model, [studies], out, sinks={"noted": sink})
+    predict(model, [studies], out, sinks=sinks)
     assert len(scored) == 3
     assert tables(out) == before
     (studies / "b" / "0.dcm").unlink()
-    predict(model, [studies], out, sinks={"noted": sink})
+    predict(model, [studies], out, sinks=sinks)
     assert len(scored) == 4
+    (out / "noted").rmdir()  # what was written is gone: it is all written again
+    predict(model, [studies], out, sinks=sinks)
+    assert len(scored) == 7
     predict(model, [studies], out)  # for fewer outputs: another run
     assert read_json(out / "run.json")["series_scored_before"] == 0
 
@@ -100,20 +101,35 @@ def test_the_series_of_a_study_are_handed_over_together_and_refusals_are_remembe
     write_series(d, studies / "z")
     calls: list[set[str]] = []
 
-    def sink(study: Sequence[Predicted]) -> tuple[Rejected, ...]:
+    def refuse(study: Sequence[Predicted]) -> tuple[Rejected, ...]:
         calls.append({item.stored.series_uid for item in study})
         odd = [item.stored.volume_id for item in study if item.stored.series_uid == d.series_uid]
         return tuple(Rejected(name, Code.INVALID_UID, "no") for name in odd)
 
-    done = predict(model, [studies], tmp_path / "out", sinks={"odd": sink})
+    sinks = {"odd": Sink(tmp_path / "out" / "odd", refuse)}
+    done = predict(model, [studies], tmp_path / "out", sinks=sinks)
     a, b, c = (make_head(name).series_uid for name in "abc")
     assert sorted(calls, key=len) in ([{b}, {c}, {a, d.series_uid}], [{c}, {b}, {a, d.series_uid}])
-    again = predict(model, [studies], tmp_path / "out", sinks={"odd": sink})
+    again = predict(model, [studies], tmp_path / "out", sinks=sinks)
     assert len(calls) == 3
     assert again == done
     assert [item.subject for item in again.rejected] == [d.series_uid]
     facts = read_json(tmp_path / "out" / "run.json")
     assert (facts["odd_series"], facts["odd_refused"], facts["rejected"]) == (3, 1, 0)
+
+
+def test_a_series_without_a_head_is_rejected_once_and_its_study_scored_once(
+    model: Model, make_head: Callable[..., SeriesToWrite], studies: Path, tmp_path: Path
+) -> None:
+    air = make_head("air", n=3, study_uid=make_head("a").study_uid, patient_id="patient a")
+    write_series(replace(air, hu=np.full_like(air.hu, -1000)), studies / "air")
+    first = predict(model, [studies], tmp_path / "out")
+    before = tables(tmp_path / "out")
+    assert [(item.subject, item.code) for item in first.rejected] == [(air.series_uid, Code.NO_HEAD)]
+    again = predict(model, [studies], tmp_path / "out")
+    assert (again, tables(tmp_path / "out")) == (first, before)
+    facts = read_json(tmp_path / "out" / "run.json")
+    assert (facts["series"], facts["series_scored_before"], facts["rejected"]) == (3, 3, 1)
 
 
 def test_a_line_that_was_being_written_is_no_finished_series(tmp_path: Path) -> None:

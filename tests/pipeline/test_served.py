@@ -22,12 +22,13 @@ from ich3d.core.metrics import weighted_log_loss
 from ich3d.core.workspace import Workspace, read_csv, read_json
 from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.learn import device
-from ich3d.pipeline import Model, load_model, predict
+from ich3d.pipeline import Model, predict
 from ich3d.pipeline.predict import Prediction, predict_one, predict_paths
 from ich3d.pipeline.serve import Outcome
 from ich3d.pipeline.tables import submission
 from ich3d.pipeline.train import probabilities, read_oof
 from ich3d.prepare.store import Store
+from ich3d.slices import fast
 
 SIX = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural", "any")
 KEYS = ["study_uid", "series_uid", "volume_id"]
@@ -41,11 +42,6 @@ SERIES_COLUMNS = [
 TEXT = (*KEYS, "sop_uid", "codes", "out_of_range", "top_slices")
 # So many of the scores are nearer than this to those in fp32; a tree may tip over in the last bits.
 AGREEMENT = {"encoder": (0.99, 0.005), "context": (0.99, 0.005), "stack": (0.95, 0.02)}
-
-
-@pytest.fixture(scope="module")
-def model(finished_run: Config) -> Model:
-    return load_model(Workspace(Path(finished_run.workspace)).model)
 
 
 @dataclass(frozen=True)
@@ -105,8 +101,7 @@ def test_a_loaded_chain_serves_its_folds_out_of_fold_scores(
     table = Store(workspace.store).table
     own = table[table["fold"] == fold]
     folders = sorted({workspace.source("phantom") / Path(path).parent for path in own["path"]})
-    alone = replace(model, chains=[model.chains[fold]])
-    prediction = predict_paths(alone, folders)
+    prediction = predict_paths(model.fold(fold), folders)
     for stage, tolerance in zip(STAGES, (1e-5, 1e-5, 1e-6), strict=True):
         oof = read_oof(workspace, stage)
         oof = oof[oof["fold"] == fold].set_index("sop_uid").sort_index()
@@ -119,7 +114,7 @@ def test_a_loaded_chain_serves_its_folds_out_of_fold_scores(
 def test_a_models_score_is_the_mean_over_its_folds(written: Written, model: Model) -> None:
     item = written.prediction.series[0]
     z_mm = np.array(item.stored.z_mm)
-    scores = [chain.score(item.hu, z_mm, model.config) for chain in model.chains]
+    scores = [model.fold(chain.fold).score(item.hu, z_mm) for chain in model.chains]
     for stage in STAGES:
         np.testing.assert_allclose(item.prob[stage], sum(score[stage] for score in scores) / 3, atol=1e-7)
 
@@ -219,8 +214,13 @@ def outspoken(model: Model) -> Model:
     return made
 
 
-def test_file_order_table_direction_and_company_change_no_score(
-    outspoken: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+@pytest.mark.parametrize("batch", [fast.CPU_BATCH, 1, 5])
+def test_file_order_table_direction_company_and_batches_change_no_score(
+    batch: int,
+    outspoken: Model,
+    make_head: Callable[..., SeriesToWrite],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plain = make_head("a", n=7)
     write_series(plain, tmp_path / "plain")
@@ -236,7 +236,8 @@ def test_file_order_table_direction_and_company_change_no_score(
     write_series(make_head("b", n=3), tmp_path / "company" / "a")
     write_series(make_head("c", n=20), tmp_path / "company" / "z")
     alone = predict_paths(outspoken, [tmp_path / "plain"])
-    company = predict_paths(outspoken, [tmp_path / "company"])
+    monkeypatch.setattr(fast, "CPU_BATCH", batch)
+    company = predict_paths(replace(outspoken), [tmp_path / "company"])
     assert len(company.series) == 3
     for stage in STAGES:
         one = by_slice(alone, stage)

@@ -20,12 +20,11 @@ from PIL import Image
 import ich3d
 from ich3d.cli import main
 from ich3d.core.codes import Code
-from ich3d.core.config import Config
 from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.windows import WINDOWS
-from ich3d.core.workspace import Workspace, read_csv
+from ich3d.core.workspace import read_csv
 from ich3d.dicom.write import SeriesToWrite, uid, write_series
-from ich3d.pipeline import Model, load_model
+from ich3d.pipeline import Model
 from ich3d.pipeline.predict import Predicted, predict_one
 from ich3d.report.notes import quality_notes
 from ich3d.report.strip import SHEET_PIXELS, Strip, make_strip
@@ -34,16 +33,6 @@ from ich3d.report.study import EXPLAINED, write_study_page
 SECRETS = ("Secret-Patient", "Secret^Name", "19010101", "Secret-42")
 IDENTITY = {"PatientName": SECRETS[1], "PatientBirthDate": SECRETS[2], "AccessionNumber": SECRETS[3]}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-@pytest.fixture(scope="module")
-def folder(finished_run: Config) -> Path:
-    return Workspace(Path(finished_run.workspace)).model
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> Model:
-    return load_model(folder)
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +89,15 @@ def page_of(model: Model, item: Predicted, out: Path) -> Element:
 
 
 def test_predict_writes_a_page_a_study_that_tells_what_the_table_tells(
-    folder: Path, model: Model, head: Path, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+    model_folder: Path, model: Model, head: Path, make_head: Callable[..., SeriesToWrite], tmp_path: Path
 ) -> None:
     shutil.copytree(head, tmp_path / "in" / "a")
     for name in "bc":
         write_series(make_head(name, 1, study_uid=uid("two series")), tmp_path / "in" / name)
     out = tmp_path / "out"
-    assert main(["predict", str(tmp_path / "in"), "--model", str(folder), "-o", str(out), "--report"]) == 0
+    assert (
+        main(["predict", str(tmp_path / "in"), "--model", str(model_folder), "-o", str(out), "--report"]) == 0
+    )
     table = read_csv(out / "series.csv", text=("study_uid", "volume_id"))
     htmls = {path.stem: path.read_text(encoding="utf-8") for path in (out / "report").iterdir()}
     assert not any(secret in html for secret in (*SECRETS, str(tmp_path)) for html in htmls.values())
@@ -128,10 +119,10 @@ def test_predict_writes_a_page_a_study_that_tells_what_the_table_tells(
 
 
 def test_the_patient_is_named_where_asked_by_id_alone(
-    folder: Path, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+    model_folder: Path, make_head: Callable[..., SeriesToWrite], tmp_path: Path
 ) -> None:
     write_series(make_head("d", 1, patient_id=SECRETS[0], extra=IDENTITY), tmp_path / "in")
-    command = ["predict", str(tmp_path / "in"), "--model", str(folder), "-o", str(tmp_path / "out")]
+    command = ["predict", str(tmp_path / "in"), "--model", str(model_folder), "-o", str(tmp_path / "out")]
     assert main([*command, "--report", "--identifiers"]) == 0
     (written,) = (tmp_path / "out" / "report").iterdir()
     html = written.read_text(encoding="utf-8")
@@ -227,7 +218,7 @@ def test_a_study_whose_uid_is_no_file_name_gets_another(
 ) -> None:
     item = bleeding(replace(scored, stored=replace(scored.stored, study_uid="../odd/uid")))
     path = write_study_page(model, [item], tmp_path)
-    assert path.parent == tmp_path / "report"
+    assert path.parent == tmp_path
     assert re.fullmatch(r"[0-9a-f]{64}\.html", path.name)
 
 
