@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from functools import cached_property
 from types import ModuleType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import numpy as np
 import torch
@@ -72,8 +72,8 @@ class Encoders:
         library, precision = self.path.split()
         if library == "openvino":
             side = self._config.prepare.matrix
-            return _OpenVino(self._network, (2 * self._neighbours + 1, side, side), precision)
-        network = _for_bf16(self._network) if precision == "bf16" else self._network
+            return _OpenVino(self._network.folded(), (2 * self._neighbours + 1, side, side), precision)
+        network = _with_bf16_weights(self._network.folded()) if precision == "bf16" else self._network
         return _Torch(network, self._where, self._config.precision)
 
 
@@ -97,17 +97,22 @@ class _Together(nn.Module):
             outputs = [(output[: len(hu)] + output[len(hu) :]) / 2 for output in outputs]
         return tuple(outputs)
 
+    def folded(self) -> "_Together":
+        """A copy with its normalisations folded into convolutions: it says the same, and has less to do."""
+        copy = deepcopy(self)
+        encoders: Any = copy.encoders
+        for member in (member for encoder in encoders for member in encoder.members):
+            member.backbone = _folded(member.backbone)
+        return copy
 
-def _for_bf16(network: _Together) -> nn.Module:
-    """A copy that does less under autocast and says the same: normalisations folded into the convolutions
-    before them, and weights that are bf16 already."""
-    copy: Any = deepcopy(network)
-    for member in (member for encoder in copy.encoders for member in encoder.members):
-        member.backbone = _folded(member.backbone)
+
+def _with_bf16_weights(network: Any) -> nn.Module:
+    """A folded `_Together`, changed to hold its weights as autocast would cast them at every step."""
+    for member in (member for encoder in network.encoders for member in encoder.members):
         for module in member.backbone.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 module.bfloat16()
-    made: nn.Module = copy.to(memory_format=torch.channels_last)
+    made: nn.Module = network.to(memory_format=torch.channels_last)
     return made
 
 
@@ -150,13 +155,13 @@ class _OpenVino:
 
     def __init__(self, network: nn.Module, image: tuple[int, int, int], precision: str) -> None:
         """`image` is the shape (S, H, W) of what one slice is scored from."""
-        openvino = _openvino()
+        openvino, trace = _openvino(), cast(Any, torch.jit.trace)
         slices = torch.zeros(self.batch, *image, dtype=torch.int16)
         copies = torch.zeros(slices.shape[:2], dtype=torch.bool)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it traces, which torch calls deprecated; the shapes are fixed
-            model = openvino.convert_model(network, example_input=(slices, copies))
-        model.reshape({0: list(slices.shape), 1: list(copies.shape)})
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # torch calls tracing deprecated; the shapes are fixed
+            model = openvino.convert_model(trace(network, (slices, copies), check_trace=False))
+        model.reshape(dict(zip(model.inputs, [list(slices.shape), list(copies.shape)], strict=True)))
         hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": _HINTS[precision]}
         self._requests = openvino.AsyncInferQueue(openvino.Core().compile_model(model, "CPU", hints))
 
