@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
     [
         ("context", "## CT-ICH: ", 20),
         ("seeds", "## CT-ICH with", 3),
+        ("learning_curve", "## What more patients", 6),
         ("pretraining", "## Are phantoms worth", 6),
     ],
 )
