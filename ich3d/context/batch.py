@@ -70,6 +70,13 @@ def shuffled(series: ContextInput, rng: np.random.Generator) -> ContextInput:
     return replace(series, order=rng.permutation(len(series)))
 
 
+def scattered(series: ContextInput, rng: np.random.Generator) -> tuple[ContextInput, np.ndarray]:
+    """A series whose slices have changed places, as if they had been scanned so: their differences are to the
+    new neighbours. With it the slice (Z,) that lies at each place."""
+    order = rng.permutation(len(series))
+    return replace(series, vectors=series.vectors[order], logits=series.logits[order]), order
+
+
 def surroundings(series: ContextInput, config: ContextConfig) -> list[tuple[ContextInput, int]]:
     """For each slice a series of its own, as far as the config's window reaches on each side, and its place
     in that."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ich3d.core.sections import require, require_numbers
 
-SHUFFLES = ("never", "test", "training")
+SHUFFLES = ("never", "test", "training", "with_differences")
 STACKERS = ("without", "both", "only")
 READS = ("base rate", "position only", "label continuity", "rolling mean", "encoder", "context")
 
@@ -15,7 +15,8 @@ class ControlConfig:
     """What an ablation does on purpose to learn what a stage is worth; no model is saved from it.
 
     shuffle: `test` gives the context model a series' slices in random order when it scores them, `training`
-        also when it is trained. Scores and their differences move, position and gaps stay.
+        also when it is trained. Scores and their differences move, position and gaps stay. `with_differences`
+        shuffles at test before differences are taken, which are then to whatever slice has come to lie next.
     allow_in_sample: train a fold's context model on what the fold's own encoder says of the patients that it
         was fitted on.
     vector_noise: SD of the noise on embeddings in training, in units of each dimension's own SD.

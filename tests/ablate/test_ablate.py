@@ -24,6 +24,7 @@ ROWS = {
     "rolling mean": AblationRow(reads="rolling mean"),
     "within 1 slice": AblationRow(set=("context.window=1",)),
     "shuffled at test": AblationRow(set=("control.shuffle=test",), against="full BiGRU"),
+    "differences too": AblationRow(set=("control.shuffle=with_differences",), against="full BiGRU"),
     "full BiGRU": AblationRow(stacker="both"),
     "forced": AblationRow(set=("control.force_stacker=true",), stacker="only", against="full BiGRU"),
     "few patients": AblationRow(reads="encoder", set=("control.patients=3",)),
@@ -51,8 +52,8 @@ def test_every_row_is_in_the_table_with_its_differences(ablated: Config) -> None
     shown = list(dict.fromkeys(table["row"]))
     assert shown == [
         "base rate", "label continuity (oracle)", "encoder", "encoder + stacker", "rolling mean",
-        "within 1 slice", "shuffled at test", "full BiGRU", "full BiGRU + stacker", "forced + stacker",
-        "few patients",
+        "within 1 slice", "shuffled at test", "differences too", "full BiGRU", "full BiGRU + stacker",
+        "forced + stacker", "few patients",
     ]  # fmt: skip
     paired = table[table["metric"].str.startswith("weighted_log_loss minus ")]
     against = dict(
@@ -70,7 +71,7 @@ def test_no_encoder_is_trained_twice(ablated: Config) -> None:
     """The run's own stages are used where they fit; only other inputs make new folders."""
     made = [path.parent.name for path in (Path(ablated.workspace) / "ablation").rglob("fold0")]
     assert sum(name.startswith("encoder-") for name in made) == 1  # of few patients
-    assert sum(name.startswith("context-") for name in made) == 5  # the run's own is seed 0 of the full one
+    assert sum(name.startswith("context-") for name in made) == 7  # the run's own is seed 0 of the full one
 
 
 def test_a_second_call_trains_nothing_and_says_the_same(ablated: Config) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ich3d.context.batch import ContextInput, collate, geometry, shuffled, surroundings
+from ich3d.context.batch import ContextInput, collate, geometry, scattered, shuffled, surroundings
 from ich3d.context.bigru import ContextEnsemble
 from ich3d.context.train import score_context
 from ich3d.core.config import ContextConfig
@@ -103,6 +103,23 @@ def test_what_a_slice_says_for_itself_is_not_shuffled() -> None:
     one = series()
     mixed = shuffled(one, np.random.default_rng(1))
     np.testing.assert_allclose(score_context(fresh, mixed), score_context(fresh, one), atol=1e-7)
+
+
+def test_scattered_slices_have_other_neighbours() -> None:
+    """A model that sees one slice on each side sees those that have come to lie there."""
+    one = series()
+    moved, order = scattered(one, np.random.default_rng(1))
+    assert sorted(order) == list(range(len(one)))
+    np.testing.assert_array_equal(moved.logits, one.logits[order])
+    np.testing.assert_array_equal(moved.geometry, one.geometry)
+    near = model(window=1, geometry=False)
+    place = int(np.flatnonzero(order == CENTRE)[0])
+    around = replace(
+        one, **{name: getattr(one, name)[order[place - 1 : place + 2]] for name in ("vectors", "logits")}
+    )
+    around = replace(around, geometry=one.geometry[:3], order=np.arange(3))
+    np.testing.assert_allclose(score_context(near, moved)[place], score_context(near, around)[1], atol=1e-6)
+    assert np.abs(score_context(near, moved)[place] - score_context(near, one)[CENTRE]).max() > 1e-4
 
 
 def test_padding_leaves_a_shuffled_series_alone() -> None:
