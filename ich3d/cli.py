@@ -81,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     one.add_argument("path", type=Path, help="a folder, a zip or a file")
     one.add_argument("--json", action="store_true", help="JSON instead of a table")
-    one.add_argument("--identifiers", action="store_true", help="tell PatientID in the JSON")
+    one.add_argument("--identifiers", action="store_true", help="with --json: tell PatientID")
     one.add_argument("--lenient", action="store_true", help="leave flawed slices out, not their series")
     one.add_argument("--headers-only", action="store_true", help="do not read pixels")
 
@@ -152,7 +152,7 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--report", action="store_true", help="a page a study to look through in a browser, in OUT/report"
     )
-    one.add_argument("--identifiers", action="store_true", help="show PatientID in the head of a page")
+    one.add_argument("--identifiers", action="store_true", help="with --report: show PatientIDs")
 
     one = add(
         "explain",

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ich3d.core.console import Progress, quiet
-from ich3d.core.errors import ModelError
+from ich3d.core.errors import ConfigError, ModelError
 from ich3d.core.labels import weight_vector
 from ich3d.core.machine import cpu_has_bf16
 from ich3d.core.metrics import log_losses, sigmoid
@@ -25,6 +25,8 @@ from ich3d.core.workspace import replacing
 
 log = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
+FIRST_MEMBER = "members.0."
+"""How an ensemble names the tensors of its first network."""
 WARMUP_SHARE = 0.1
 EMA_DECAY = 0.99
 
@@ -66,12 +68,32 @@ def save_weights(path: Path, model: nn.Module) -> None:
         save_file(tensors, partial)
 
 
-def load_weights(path: Path, model: nn.Module) -> None:
-    """Put the tensors of `path` into `model`; ModelError where they do not fit."""
+def load_weights(path: Path, model: nn.Module, prefix: str = "") -> None:
+    """Put the tensors of `path` whose names begin with `prefix` into `model`; ModelError where they do not
+    fit."""
+    tensors = read_tensors(path)
+    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     try:
-        model.load_state_dict(load_file(path))
-    except (RuntimeError, OSError, ValueError) as error:
-        raise ModelError(f"{path} does not fit the model: {str(error).splitlines()[0]}") from None
+        model.load_state_dict(own)
+    except RuntimeError as error:
+        problem = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise ModelError(f"{path} does not fit the model: {problem}") from None
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The named tensors of a safetensors file, or of one of torch's that holds nothing else; ModelError where
+    it is neither."""
+    try:
+        found: Any = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, weights_only=True, map_location="cpu")
+        )
+    except Exception as error:  # of foreign bytes: whatever the two readers raise, there are no tensors
+        raise ModelError(f"{path} cannot be read as tensors ({type(error).__name__})") from None
+    if not isinstance(found, dict) or not all(isinstance(item, torch.Tensor) for item in found.values()):
+        raise ModelError(f"{path} holds something else than named tensors")
+    return dict(found)
 
 
 @dataclass(frozen=True)
@@ -211,9 +233,7 @@ def _epoch(
         state.optimizer.zero_grad(set_to_none=True)
         loss = task.loss(task.model, batch)
         if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss became {loss.item()} in epoch {epoch + 1}; lower the learning rate"
-            )
+            raise ConfigError(f"the loss became {loss.item()} in epoch {epoch + 1}; lower the learning rate")
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(task.model.parameters(), 1.0)
         state.optimizer.step()

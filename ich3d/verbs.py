@@ -36,11 +36,14 @@ def import_data(arguments: Namespace) -> int:
 def inspect(arguments: Namespace) -> int:
     import json
 
+    from ich3d.core.errors import UserError
     from ich3d.dicom.check import check_pixels, leave_out_undecodable
     from ich3d.dicom.group import Policy
     from ich3d.dicom.index import index
     from ich3d.dicom.inspect import as_json, as_table, with_identifiers
 
+    if arguments.identifiers and not arguments.json:
+        raise UserError("--identifiers is for --json: the table names no patient")
     policy = Policy(lenient=arguments.lenient, headers_only=arguments.headers_only)
     found = index(arguments.path, lambda files: bars(files, "headers"), policy)
     if not policy.headers_only:
@@ -172,7 +175,7 @@ def _tell(tree: Mapping[str, Any], arguments: Namespace) -> None:
 
 
 def predict(arguments: Namespace) -> int:
-    from ich3d.core.errors import DataError
+    from ich3d.core.errors import DataError, UserError
     from ich3d.dicom.group import Policy
     from ich3d.export import dicom_sink, require_highdicom
     from ich3d.pipeline import load_model, predict
@@ -182,6 +185,8 @@ def predict(arguments: Namespace) -> int:
             raise DataError(f"there is no {path}")
     if arguments.out.exists() and not arguments.out.is_dir():
         raise DataError(f"{arguments.out} is no folder")
+    if arguments.identifiers and not arguments.report:
+        raise UserError("--identifiers is for --report: the tables name no patient")
     if arguments.dicom:
         require_highdicom()
     model = load_model(arguments.model)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from ich3d.core.errors import ConfigError
 from ich3d.core.labels import LABELS
 from ich3d.learn import Schedule, Task, fit, group_losses, masked_log_loss
 
@@ -79,5 +80,5 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_stops_with_a_sentence(tmp_path: Path) -> None:
     task = line_task([[0.0]])
     broken = Task(task.model, task.batches, lambda m, x: m(x).sum() * torch.nan, task.inner_losses, 0)
-    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+    with pytest.raises(ConfigError, match="lower the learning rate"):
         fit(broken, SCHEDULE, tmp_path, "line")

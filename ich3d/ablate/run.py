@@ -11,7 +11,8 @@ import numpy as np
 
 from ich3d.ablate.kept import KeptRow, Truth, read_row, row_file, write_row
 from ich3d.ablate.page import write_page
-from ich3d.ablate.table import STACKED, Line, compare, markdown, on_lookalikes, tidy
+from ich3d.ablate.table import Line, compare, markdown, on_lookalikes, tidy
+from ich3d.core.ablation import STACKED
 from ich3d.core.config import AblationRow, Config, as_dict, with_overrides
 from ich3d.core.console import Progress, quiet
 from ich3d.core.errors import DataError
@@ -103,8 +104,7 @@ def _write(config: Config, truth: Truth, prob: dict[str, np.ndarray], path: Path
 def _shown(name: str, row: AblationRow, config: Config) -> dict[str, tuple[str, ...]]:
     """The lines that a row is shown as, each with the hashes of its seeds' configs."""
     wanted = tuple(_config_sha256(one, row.reads) for one in seeds_of(name, row, config))
-    lines = {"without": [name], "both": [name, name + STACKED], "only": [name + STACKED]}[row.stacker]
-    return dict.fromkeys(lines, wanted)
+    return dict.fromkeys(row.lines(name), wanted)
 
 
 def seeds_of(name: str, row: AblationRow, config: Config) -> Iterator[Config]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ich3d.ablate.kept import Truth
+from ich3d.core.ablation import STACKED
 from ich3d.core.labels import ANY, LABELS, weight_vector
 from ich3d.core.metrics import (
     Interval,
@@ -29,7 +30,6 @@ from ich3d.core.seeds import stream
 from ich3d.stack.booster import coherent
 
 FEW_PATIENTS = 8  # positive patients below which a label is shown without a claim
-STACKED = " + stacker"
 
 
 @dataclass(frozen=True)

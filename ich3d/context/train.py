@@ -15,7 +15,16 @@ from ich3d.core.errors import LeakageError
 from ich3d.core.metrics import sigmoid
 from ich3d.core.seeds import derive, stream
 from ich3d.core.types import FitPatients, SliceEmbeddings
-from ich3d.learn import Schedule, Task, device, fit, group_losses, load_weights, masked_log_loss
+from ich3d.learn import (
+    FIRST_MEMBER,
+    Schedule,
+    Task,
+    device,
+    fit,
+    group_losses,
+    load_weights,
+    masked_log_loss,
+)
 from ich3d.prepare.folds import inner_split
 from ich3d.prepare.store import Store, training_volumes
 
@@ -126,9 +135,7 @@ def _new_model(config: Config, embedding_width: int) -> ContextModel:
     """A context model as training starts from it: afresh, or from the first member of another run's."""
     model = ContextModel(config.context, embedding_width)
     if config.context.weights is not None:
-        start = ContextEnsemble(config.context, embedding_width)
-        load_weights(Path(config.context.weights), start)
-        model.load_state_dict(start.members[0].state_dict())
+        load_weights(Path(config.context.weights), model, FIRST_MEMBER)
     return model
 
 

@@ -7,6 +7,8 @@ from ich3d.core.sections import require, require_numbers
 
 SHUFFLES = ("never", "test", "training", "with_differences")
 STACKERS = ("without", "both", "only")
+STACKED = " + stacker"  # the name of a row's second line ends so
+CHANGED = ("slices", "context", "stack", "control", "precision")  # rows share data, folds and seed
 READS = ("base rate", "position only", "label continuity", "rolling mean", "encoder", "context")
 
 
@@ -61,6 +63,16 @@ class AblationRow:
         require(
             self.stacker in STACKERS, "ablation.rows: stacker", f"one of {', '.join(STACKERS)}", self.stacker
         )
+        takes_stacker = self.reads in ("encoder", "context")
+        rule = f"without on a row that reads {self.reads}"
+        require(takes_stacker or self.stacker == "without", "ablation.rows: stacker", rule, self.stacker)
+        for given in self.set:
+            section = given.partition("=")[0].partition(".")[0].strip()
+            require(section in CHANGED, "ablation.rows: set", f"of {', '.join(CHANGED)}", given)
+
+    def lines(self, name: str) -> list[str]:
+        """The lines that the row called `name` is shown as."""
+        return {"without": [name], "both": [name, name + STACKED], "only": [name + STACKED]}[self.stacker]
 
 
 @dataclass(frozen=True)
@@ -80,10 +92,10 @@ class AblationConfig:
 
     def __post_init__(self) -> None:
         require_numbers("ablation", self, seeds=(1, 100))
-        names = {name for row in self.rows for name in (row, f"{row} + stacker")}
+        names = {line for name, row in self.rows.items() for line in row.lines(name)}
         for name, row in self.rows.items():
             known = row.against is None or row.against in names
             require(known, f"ablation.rows.{name}.against", "the name of a row", row.against)
         for key, given in (("reference", self.reference), ("question", self.question)):
-            known = not names or given is None or given in names
+            known = given is None or given in names or (not names and key == "reference")
             require(known, f"ablation.{key}", "the name of a row", given)

@@ -76,6 +76,9 @@ class Config:
         require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", self.precision)
         is_mixed, rule = self.control.shuffle != "never", "unset with control.shuffle"
         require(self.context.reads_whole_series or not is_mixed, "context.window", rule, self.context.window)
+        least, patients = self.prepare.folds - 1, self.control.patients
+        rule = f"at least {least}, one of each of the other folds"
+        require(patients is None or patients >= least, "control.patients", rule, patients)
 
     @property
     def late_seed(self) -> int:

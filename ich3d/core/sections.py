@@ -139,7 +139,7 @@ class SlicesConfig:
         require_numbers(
             "slices", self, neighbours=(0, 20), members=(1, 20), epochs=(1, math.inf),
             batch_size=(1, math.inf), lr=(1e-9, 1), weight_decay=(0, math.inf), dropout=(0, 0.99),
-            mixup=(0, math.inf), patience=(0, math.inf), inner_share=(0.01, 0.5),
+            mixup=(0, math.inf), patience=(1, math.inf), inner_share=(0.01, 0.5),
         )  # fmt: skip
         require(len(self.windows) > 0, "slices.windows", "at least one window", self.windows)
         for name in self.windows:
@@ -186,7 +186,7 @@ class ContextConfig:
         require_numbers(
             "context", self, members=(1, 50), hidden=(1, math.inf), layers=(1, 8), dropout=(0, 0.99),
             epochs=(1, math.inf), series_per_batch=(1, math.inf), lr=(1e-9, 1), weight_decay=(0, math.inf),
-            patience=(0, math.inf), inner_share=(0.01, 0.5),
+            patience=(1, math.inf), inner_share=(0.01, 0.5),
         )  # fmt: skip
         require(
             self.direction in DIRECTIONS,

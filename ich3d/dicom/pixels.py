@@ -55,8 +55,9 @@ def _open(file: FileRef) -> Image | FileDataset | Reason:
     try:
         found = content(file)
         return native_image(found) or dataset(found)
-    except OSError as error:
-        problem = error.strerror
+    except OSError as error:  # another time it may be read
+        problem = error.strerror or type(error).__name__
+        return Reason(Code.UNREADABLE, f"{file.name}: PixelData (7FE0,0010) cannot be read ({problem})")
     except Exception as error:  # pydicom on foreign bytes: whatever it raises, there are no pixels
         problem = type(error).__name__
     return Reason(Code.UNDECODABLE, f"{file.name}: PixelData (7FE0,0010) cannot be read ({problem})")

@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
-from ich3d.core.workspace import replacing, write_json
-from ich3d.export.configs import USE, dicom, inference, metadata
+from ich3d.core.workspace import read_json, replacing, write_json
+from ich3d.export.configs import NAME, USE, dicom, inference, metadata
 from ich3d.export.network import save, torchscript
 from ich3d.info import info
 from ich3d.pipeline.chain import Chain
@@ -23,16 +23,16 @@ from ich3d.pipeline.model import Model, load_model
 from ich3d.stack.booster import LabelStack
 
 _METADATA = Path("configs") / "metadata.json"
+_PARTS = {"configs", "models", "docs", "LICENSE"}
 _STACK_FACTS = ("is_kept", "columns", "scale", "shift")
 
 
 def export_bundle(model_folder: Path, bundle: Path) -> None:
-    """Write the model in `model_folder` to `bundle`, whole or not at all; an older bundle there makes way.
+    """Write the model in `model_folder` to `bundle`, whole or not at all; an older one of ours makes way.
 
     ModelError where the model is refused, DataError where `bundle` holds anything else.
     """
-    if bundle.exists() and not (bundle / _METADATA).is_file():
-        raise DataError(f"{bundle} is there and is no bundle; name a new folder")
+    _require_free(bundle)
     model, facts = load_model(model_folder), info(model_folder)
     network, losses = torchscript(model), context_losses(model)
     with replacing(bundle) as partial:
@@ -57,6 +57,17 @@ def export_bundle(model_folder: Path, bundle: Path) -> None:
             ("configs/schema.json", "bundle_schema.json"),
         ):
             (partial / name).write_text(templates.get_template(template).render(told))
+
+
+def _require_free(bundle: Path) -> None:
+    """DataError unless nothing is lost by writing to `bundle`."""
+    if not bundle.exists():
+        return
+    if not (bundle / _METADATA).is_file() or read_json(bundle / _METADATA).get("name") != NAME:
+        raise DataError(f"{bundle} is there and is no bundle of ich3d; name a new folder")
+    foreign = sorted({path.name for path in bundle.iterdir()} - _PARTS)
+    if foreign:
+        raise DataError(f"{bundle} also holds {foreign[0]}, which would be lost; name a new folder")
 
 
 def context_losses(model: Model) -> dict[str, float]:

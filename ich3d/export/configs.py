@@ -12,6 +12,7 @@ import ich3d
 from ich3d.core.config import Config
 from ich3d.core.labels import LABELS
 
+NAME = "ich3d"
 STAGES = ("encoder", "context")
 SCHEMA_URL = (
     "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -30,7 +31,7 @@ def metadata(model: dict[str, Any], losses: dict[str, Any]) -> dict[str, Any]:
         "pytorch_version": version("torch").split("+")[0],
         "numpy_version": version("numpy"),
         "required_packages_version": {},
-        "name": "ich3d",
+        "name": NAME,
         "task": "Intracranial hemorrhage in head CT: six probabilities for every slice",
         "description": "A slice encoder and a bidirectional GRU over the series, mean of all folds.",
         "authors": "Not stated by the model folder",
@@ -103,7 +104,7 @@ def inference() -> dict[str, Any]:
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/data'",
         "output_dir": "$@bundle_root + '/eval'",
-        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "device": "$torch.device('cpu')",
         "network_def": {
             "_target_": "torch.jit.load",
             "f": "$@bundle_root + '/models/model.ts'",

@@ -12,7 +12,7 @@ from ich3d.core.types import Rejected
 from ich3d.dicom.check import check_siblings
 from ich3d.dicom.index import index
 from ich3d.prepare.build import prepare_series
-from ich3d.prepare.store import series_file
+from ich3d.prepare.store import plain_name
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def from_dicom(path: str, matrix: int, pixel_mm: float) -> Iterator[dict[str, An
             continue
         stored, hu = made
         yield {
-            "name": series_file(Path(), stored.volume_id).stem,
+            "name": plain_name(stored.volume_id),
             "hu": hu,
             "z_mm": np.array(stored.z_mm),
             "sop_uid": np.array([key.sop_uid for key in stored.keys]),

@@ -70,7 +70,12 @@ def find(paths: Sequence[Path], progress: Progress = quiet, policy: Policy = STR
     if policy.lenient:
         found = leave_out_undecodable(found, lambda series: progress(series, "decode", len(found.series)))
     found = check_siblings(found)
-    return replace(found, series=tuple(sorted(found.series, key=lambda one: (one.study_uid, one.volume_id))))
+    return replace(found, series=tuple(sorted(found.series, key=lambda one: (study_of(one), one.volume_id))))
+
+
+def study_of(series: Series | StoredSeries) -> str:
+    """What the series of one study share; a series that names no study is one by itself."""
+    return series.study_uid or series.volume_id
 
 
 def stream(model: Model, series: Iterable[Series]) -> Iterator[Predicted | Rejected]:

@@ -27,7 +27,7 @@ from ich3d.dicom.index import STRICT, Index
 from ich3d.learn import device
 from ich3d.pipeline.finished import Done, Finished
 from ich3d.pipeline.model import Model
-from ich3d.pipeline.predict import Predicted, find, stream
+from ich3d.pipeline.predict import Predicted, find, stream, study_of
 from ich3d.pipeline.tables import (
     SERIES_COLUMNS,
     SLICE_COLUMNS,
@@ -85,8 +85,8 @@ def predict(
     for sink in sinks.values():
         sink.folder.mkdir(parents=True, exist_ok=True)
     finished = Finished(out / "finished.jsonl", keys.values() if is_whole else ())
-    unfinished = {one.study_uid for one in found.series if not finished.knows(keys[one.volume_id])}
-    todo = [one for one in found.series if one.study_uid in unfinished]
+    unfinished = {study_of(one) for one in found.series if not finished.knows(keys[one.volume_id])}
+    todo = [one for one in found.series if study_of(one) in unfinished]
     unread = _score(model, todo, keys, sinks, finished, progress)
     clock.lap("score")
     scored = [one for one in found.series if keys[one.volume_id] in finished]
@@ -96,7 +96,7 @@ def predict(
     counts = {
         **_file_counts(found, scored),
         "series": len(scored),
-        "series_scored_before": sum(one.study_uid not in unfinished for one in scored),
+        "series_scored_before": sum(study_of(one) not in unfinished for one in scored),
         "rejected": len(rejected),
     }
     rejected += _write_tables(out, finished, ready, rejected, model)
@@ -118,9 +118,9 @@ def _score(
     """Note each series of `todo` in `finished`, but those, returned, whose files another time may be read."""
     unread: list[Rejected] = []
     items = zip(todo, progress(stream(model, todo), "series", total=len(todo)), strict=True)
-    for _, study in groupby(items, key=lambda pair: pair[0].study_uid):
+    for _, study in groupby(items, key=lambda pair: study_of(pair[0])):
         for name, item in _told([item for _, item in study], sinks).items():
-            if isinstance(item, Rejected) and item.code is Code.UNREADABLE:
+            if isinstance(item, Rejected) and (item.code is Code.UNREADABLE or not keys[name]):
                 unread.append(item)
             else:
                 finished.add(keys[name], item)

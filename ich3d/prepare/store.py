@@ -199,7 +199,7 @@ def training_volumes(store: Store, config: Config, fold: int) -> list[str]:
     if config.control.patients is None:
         return outside
     others = sorted(set(store.folds.values()) - {fold})
-    share = max(1, config.control.patients // len(others))
+    share = config.control.patients // len(others)
     chosen: set[str] = set()
     for other in others:
         own = [name for name in outside if store.folds[name] == other]

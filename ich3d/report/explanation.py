@@ -100,7 +100,9 @@ def draw(found: Explanation) -> Figure:
         )
         grey = window("brain").apply(found.hu)
         _picture(
-            axes["slice"], grey, f"slice {found.slice_index} of {found.n_slices}, brain window, from below"
+            axes["slice"],
+            grey,
+            f"slice {found.slice_index} of 0 to {found.n_slices - 1}, from below, brain",
         )
         sign = "signs" if found.heat.any() else "no sign"
         _picture(axes["heat"], grey, f"{sign} of {found.label} ({found.prob:.3f}) to the encoder")

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -18,7 +18,7 @@ def run_facts(workspace: Workspace, result: OutOfFold) -> dict[str, str]:
     """What was run, from `run.json`: name and value."""
     run = read_json(workspace.run)
     config, packages = run["config"], run["packages"]
-    written = datetime.fromtimestamp(workspace.run.stat().st_mtime, UTC)
+    finished = datetime.fromisoformat(run["finished"])
     return {
         "data source": config["source"]["kind"],
         "series": f"{result.table['volume_id'].nunique()}",
@@ -30,7 +30,7 @@ def run_facts(workspace: Workspace, result: OutOfFold) -> dict[str, str]:
         "versions": ", ".join(
             [f"ich3d {run['ich3d']}", f"python {run['python']}", *(f"{k} {v}" for k, v in packages.items())]
         ),
-        "finished": f"{written:%Y-%m-%d %H:%M} UTC",
+        "finished": f"{finished:%Y-%m-%d %H:%M} UTC",
     }
 
 

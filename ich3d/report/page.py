@@ -89,7 +89,7 @@ def _strip(trace: Trace, store: Store) -> list[StripSlice]:
     slices = []
     for number, index in enumerate(trace.strip, start=1):
         z_mm, truth = float(trace.z_mm[index]), ", ".join(trace.labels_of(index)) or "no bleed"
-        alt = f"Slice {index + 1} of {len(hu)} at z {z_mm:.0f} mm, brain window; truth: {truth}."
+        alt = f"Slice {index}, of 0 to {len(hu) - 1}, at z {z_mm:.0f} mm, brain window; truth: {truth}."
         picture = grey_picture(window("brain").apply(hu[index]), alt)
         slices.append(StripSlice(number, picture, z_mm, truth))
     return slices

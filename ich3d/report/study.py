@@ -2,7 +2,7 @@
 
 Slices to step through in windows to choose from, probabilities along the head by stage, where the encoder
 saw signs in the strongest flagged slices and what the stacker leaned on there, and what is odd about the
-series. It names no patient, unless it is given a PatientID to show.
+series. It names no patient, unless PatientIDs are asked for.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from ich3d.core.workspace import replacing
 from ich3d.dicom.header import read_file
 from ich3d.explain import explain_slices
 from ich3d.pipeline.model import Model
-from ich3d.pipeline.predict import Predicted
+from ich3d.pipeline.predict import Predicted, study_of
 from ich3d.pipeline.serve import Sink
 from ich3d.prepare.store import plain_name
 from ich3d.report.explanation import leaned_on, moved
@@ -57,9 +57,11 @@ class Explained:
 
 @dataclass(frozen=True)
 class Part:
-    """What the page shows of one series; `prob` in `SHOWN_ORDER`, `start` the slice that it opens with."""
+    """What the page shows of one series; `prob` in `SHOWN_ORDER`, `start` the slice that it opens with, and
+    `patient_id` empty unless it was asked for."""
 
     item: Predicted
+    patient_id: str
     headline: str
     prob: dict[str, float]
     strip: Strip
@@ -85,11 +87,11 @@ class Part:
 
 
 def page_sink(model: Model, folder: Path, identifiers: bool) -> Sink:
-    """A page in `folder` for each study that `pipeline.predict` scores; PatientID is shown in its head where
+    """A page in `folder` for each study that `pipeline.predict` scores; PatientIDs are shown where
     `identifiers` says so."""
 
     def write(study: Sequence[Predicted]) -> tuple[Rejected, ...]:
-        write_study_page(model, study, folder, read_patient_id(study[0].files[0]) if identifiers else "")
+        write_study_page(model, study, folder, identifiers)
         return ()
 
     return Sink(folder, write)
@@ -104,24 +106,27 @@ def read_patient_id(file: FileRef) -> str:
             return ""
 
 
-def write_study_page(model: Model, items: Sequence[Predicted], folder: Path, patient_id: str = "") -> Path:
+def write_study_page(
+    model: Model, items: Sequence[Predicted], folder: Path, identifiers: bool = False
+) -> Path:
     """Write the page of the series `items` of one study to `folder`/<study_uid>.html; its path.
 
-    A study_uid that is no plain file name is replaced by its hash. `patient_id` is shown in the page's head.
+    A study_uid that is no plain file name is replaced by its hash. `identifiers` shows whose each series is.
     """
-    path = folder / f"{plain_name(items[0].stored.study_uid)}.html"
-    html = template("study.html.j2").render(_content(model, items, patient_id))
+    path = folder / f"{plain_name(study_of(items[0].stored))}.html"
+    html = template("study.html.j2").render(_content(model, items, identifiers))
     with replacing(path) as partial:
         partial.write_text(html, encoding="utf-8")
     return path
 
 
-def _content(model: Model, items: Sequence[Predicted], patient_id: str) -> dict[str, Any]:
+def _content(model: Model, items: Sequence[Predicted], identifiers: bool) -> dict[str, Any]:
     """All that the template names."""
     return {
         "study_uid": items[0].stored.study_uid,
-        "patient_id": patient_id,
-        "parts": [_part(model, item) for item in items],
+        "parts": [
+            _part(model, item, read_patient_id(item.files[0]) if identifiers else "") for item in items
+        ],
         "model": model,
         "version": ich3d.__version__,
         "labels": LABELS,
@@ -132,11 +137,12 @@ def _content(model: Model, items: Sequence[Predicted], patient_id: str) -> dict[
     }
 
 
-def _part(model: Model, item: Predicted) -> Part:
+def _part(model: Model, item: Predicted, patient_id: str) -> Part:
     stack, strip = item.prob["stack"], make_strip(item.hu)
     series = SliceScores(item.stored.volume_id, "stack", stack).series_prob
     return Part(
         item=item,
+        patient_id=patient_id,
         headline=_headline(item),
         prob={label: round(float(series[place_of(label)]), 7) for label in SHOWN_ORDER},
         strip=strip,

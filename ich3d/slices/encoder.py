@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from monai.networks import nets
-from safetensors.torch import load_file
 from torch import nn
 
 from ich3d.core.config import SlicesConfig
@@ -19,8 +18,7 @@ from ich3d.core.errors import ConfigError
 from ich3d.core.labels import LABELS
 from ich3d.core.windows import window
 from ich3d.core.words import counted
-
-FIRST_MEMBER = "members.0."
+from ich3d.learn import FIRST_MEMBER, read_tensors
 
 
 class SliceEncoder(nn.Module):
@@ -173,15 +171,12 @@ def _load_pretrained(encoder: SliceEncoder, path: Path, sha256: str | None) -> N
         raise ConfigError(f"slices.weights names {path}, which is not there")
     if sha256 is not None and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
         raise ConfigError(f"{path} does not have the hash that slices.weights_sha256 gives")
-    tensors = (
-        load_file(path)
-        if path.suffix == ".safetensors"
-        else torch.load(path, weights_only=True, map_location="cpu")
-    )
+    tensors = read_tensors(path)
     is_run = any(name.startswith(FIRST_MEMBER) for name in tensors)
     part = encoder if is_run else encoder.backbone
     prefix = FIRST_MEMBER if is_run else ""
-    own = {prefix + name: tensor for name, tensor in part.state_dict().items()}
+    windows = {name for name, _ in encoder.named_buffers(recurse=False)}  # these are the config's
+    own = {prefix + name: tensor for name, tensor in part.state_dict().items() if name not in windows}
     missing = sorted(name for name in own if name not in tensors and not name.endswith("num_batches_tracked"))
     if missing:
         lacks = counted(len(missing), "tensor")

@@ -116,6 +116,15 @@ def test_inspect_shows_a_good_series(run: Run, good: Path) -> None:
     assert json.loads(out)["series"][0]["n_slices"] == 6
 
 
+def test_identifiers_without_a_place_for_them_are_a_wrong_option(
+    run: Run, good: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    assert run("inspect", good, "--identifiers")[0] == 2
+    code, _, err = run("predict", good, "--model", model_folder, "-o", tmp_path / "out", "--identifiers")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--identifiers is for --report" in err
+
+
 def test_inspect_tells_identifiers_only_where_asked(
     run: Run, make_head: Callable[..., SeriesToWrite], good: Path
 ) -> None:

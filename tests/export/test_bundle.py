@@ -311,11 +311,29 @@ def test_a_folder_of_something_else_is_left_alone(
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
 
 
+@pytest.mark.parametrize(
+    ("name", "beside", "said"),
+    [
+        ("spleen", "models", "is no bundle of ich3d"),
+        ("ich3d", "data", "also holds data, which would be lost"),
+    ],
+)
+def test_what_is_not_ours_is_not_lost(
+    name: str, beside: str, said: str, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "metadata.json").write_text(json.dumps({"name": name}))
+    (tmp_path / beside).mkdir()
+    assert main(["export", str(model_folder), "--bundle", str(tmp_path)]) == 2
+    assert said in capsys.readouterr().err
+    assert (tmp_path / beside).is_dir()
+
+
 def test_an_older_bundle_makes_way(model_folder: Path, bundle: Path, tmp_path: Path) -> None:
     older = tmp_path / "bundle"
     (older / "configs").mkdir(parents=True)
-    (older / "configs" / "metadata.json").write_text(json.dumps({"version": "old"}))
-    (older / "left over").write_text("")
+    (older / "configs" / "metadata.json").write_text(json.dumps({"name": "ich3d", "version": "old"}))
+    (older / "configs" / "left over").write_text("")
     assert main(["export", str(model_folder), "--bundle", str(older)]) == 0
     names = [sorted(p.relative_to(top).as_posix() for p in top.rglob("*")) for top in (older, bundle)]
     assert names[0] == names[1]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from page_tree import Element, Tree
 from PIL import Image
@@ -130,6 +131,23 @@ def test_the_patient_is_named_where_asked_by_id_alone(
     assert not any(secret in html for secret in SECRETS[1:])
     tables = [path.read_text() for path in (tmp_path / "out").glob("*.*")]
     assert not any(secret in table for secret in SECRETS for table in tables)
+
+
+def test_series_that_name_no_study_have_a_page_each_under_their_own_patient(
+    model_folder: Path, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    for name in "ef":
+        for path in write_series(make_head(name, 1, patient_id=f"Owner-{name}"), tmp_path / "in" / name):
+            ds = pydicom.dcmread(path)
+            del ds.StudyInstanceUID
+            ds.save_as(path)
+    command = ["predict", str(tmp_path / "in"), "--model", str(model_folder), "-o", str(tmp_path / "out")]
+    assert main([*command, "--fast", "--report", "--identifiers"]) == 0
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (tmp_path / "out" / "report").iterdir()}
+    for name, other in ("ef", "fe"):
+        html = pages[make_head(name).series_uid]
+        assert f"Owner-{name}" in html
+        assert f"Owner-{other}" not in html
 
 
 def test_the_page_says_first_how_many_slices_are_flagged(page: Element) -> None:

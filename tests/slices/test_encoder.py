@@ -21,7 +21,7 @@ from ich3d.core.windows import window
 from ich3d.learn import load_weights, masked_log_loss, save_weights
 from ich3d.slices.augment import MAX_NOISE_HU, augment
 from ich3d.slices.embed import embed, load_embeddings, save_embeddings
-from ich3d.slices.encoder import SliceEncoder, load_start
+from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder, load_start
 
 PLAIN = SlicesConfig(encoder="resnet18", neighbours=1)
 
@@ -101,6 +101,25 @@ def test_another_hash_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.safetensors, which is not there"):
         started(replace(PLAIN, weights=str(tmp_path / "none.safetensors"), weights_sha256="0" * 64))
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pt"])
+def test_a_file_of_something_else_is_no_weights(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"junk" * 9)
+    with pytest.raises(ModelError, match=rf"{name} cannot be read as tensors"):
+        started(replace(PLAIN, weights=str(tmp_path / name)))
+    torch.save({"epoch": 3}, tmp_path / "w.pt")
+    with pytest.raises(ModelError, match="something else than named tensors"):
+        started(replace(PLAIN, weights=str(tmp_path / "w.pt")))
+
+
+def test_another_runs_encoder_does_not_bring_its_windows(tmp_path: Path) -> None:
+    run = EncoderEnsemble(replace(PLAIN, windows=("brain", "subdural", "bone"), members=2))
+    save_weights(tmp_path / "w.safetensors", run)
+    settings = replace(PLAIN, windows=("bone", "brain", "soft"), weights=str(tmp_path / "w.safetensors"))
+    begun = started(settings)
+    assert torch.equal(begun.low, SliceEncoder(settings).low)
+    assert torch.equal(begun.head.weight, run.members[0].head.weight)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
