@@ -55,12 +55,12 @@ def _open(file: FileRef) -> Image | FileDataset | Reason:
     try:
         found = content(file)
         return native_image(found) or dataset(found)
-    except OSError as error:  # another time it may be read
-        problem = error.strerror or type(error).__name__
-        return Reason(Code.UNREADABLE, f"{file.name}: PixelData (7FE0,0010) cannot be read ({problem})")
+    except OSError as error:
+        code = Code.UNREADABLE if error.errno else Code.UNDECODABLE  # a zip that is broken gives no number
+        problem = error.strerror
     except Exception as error:  # pydicom on foreign bytes: whatever it raises, there are no pixels
-        problem = type(error).__name__
-    return Reason(Code.UNDECODABLE, f"{file.name}: PixelData (7FE0,0010) cannot be read ({problem})")
+        code, problem = Code.UNDECODABLE, type(error).__name__
+    return Reason(code, f"{file.name}: PixelData (7FE0,0010) cannot be read ({problem})")
 
 
 def _stored(pixels: Image | FileDataset, header: SliceHeader) -> Stored | Reason:

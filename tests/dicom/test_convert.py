@@ -219,7 +219,7 @@ def test_pixels_that_cannot_be_read_are_refused(tmp_path, write_stack):
     paths[0].unlink()
     done = convert(series, tmp_path / "out")
     assert isinstance(done, Rejected)
-    assert done.code is Code.UNDECODABLE
+    assert done.code is Code.UNREADABLE
 
 
 def test_a_name_never_leaves_the_folder(tmp_path, write_stack, edit_file):
