@@ -82,7 +82,8 @@ def _lines(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
         for line in file:
             try:
                 tree = json.loads(line)
-            except ValueError:  # the process was killed here
+                tree["key"]
+            except (ValueError, KeyError, TypeError):  # the process was killed here
                 return
             yield tree, line
 
