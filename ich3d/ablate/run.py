@@ -20,7 +20,7 @@ from ich3d.core.types import SliceScores
 from ich3d.core.workspace import Workspace, read_csv, replacing, write_csv
 from ich3d.nulls import base_rate, label_continuity, places, position_only, rolling_mean
 from ich3d.pipeline.marks import weights_sha256
-from ich3d.pipeline.stages import STAGE_FORMAT, Stages
+from ich3d.pipeline.stages import FORMATS, Stages
 from ich3d.prepare.build import prepare
 from ich3d.prepare.store import Store
 
@@ -103,8 +103,12 @@ def _write(config: Config, truth: Truth, prob: dict[str, np.ndarray], path: Path
 
 def _shown(name: str, row: AblationRow, config: Config) -> dict[str, tuple[str, ...]]:
     """The lines that a row is shown as, each with the hashes of its seeds' configs."""
-    wanted = tuple(_config_sha256(one, row.reads) for one in seeds_of(name, row, config))
-    return dict.fromkeys(row.lines(name), wanted)
+    seeds = list(seeds_of(name, row, config))
+    scored_by = {line: "stack" if line.endswith(STACKED) else "context" for line in row.lines(name)}
+    return {
+        line: tuple(_config_sha256(one, FORMATS[stage], row.reads) for one in seeds)
+        for line, stage in scored_by.items()
+    }
 
 
 def seeds_of(name: str, row: AblationRow, config: Config) -> Iterator[Config]:
@@ -118,11 +122,11 @@ def seeds_of(name: str, row: AblationRow, config: Config) -> Iterator[Config]:
         yield with_overrides(own, [step], "ablation.seeds")
 
 
-def _config_sha256(config: Config, reads: str) -> str:
+def _config_sha256(config: Config, stage_format: int, reads: str) -> str:
     """A hash of what scores depend on beside the data."""
     tree = as_dict(config)
     used = {name: tree[name] for name in tree if name not in ("workspace", "report", "ablation", "source")}
-    return hashlib.sha256(json.dumps([STAGE_FORMAT, reads, used], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([stage_format, reads, used], sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ich3d.context.batch import GEOMETRY, ContextBatch
@@ -58,11 +59,39 @@ class ContextModel(nn.Module):
         slices = _moved(torch.cat([own, below, above], dim=2), read_at)
         geometry = batch.geometry if self.config.geometry else torch.zeros_like(batch.geometry)
         rows = self.dropout(nn.functional.gelu(self.enter(torch.cat([slices, geometry], dim=2))))
-        packed = pack_padded_sequence(rows, batch.lengths, batch_first=True, enforce_sorted=False)
-        read, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=rows.shape[1])
+        read = (
+            self._packed(rows, batch.lengths)
+            if self.config.reads_whole_series
+            else self._unpacked(rows, inside)
+        )
         correction: torch.Tensor = self.correct(self.dropout(read * self.heard))
         back_at = torch.argsort(read_at, dim=1)
         return batch.logits + _moved(correction, back_at)
+
+    def _packed(self, rows: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """What the GRU makes of padded rows (B, T, 2H)."""
+        packed = pack_padded_sequence(rows, lengths, batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=rows.shape[1])[0]
+
+    def _unpacked(self, rows: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+        """The same, each direction run from its own first slice on. On a CPU every step of a packed sequence
+        fills a gradient as large as all of them, which thousands of windows of many slices cannot afford."""
+        at = torch.arange(rows.shape[1], device=rows.device)[None, :, None]
+        turned = torch.where(inside, inside.sum(dim=1, keepdim=True) - 1 - at, at)
+        for layer in range(self.gru.num_layers):
+            rows = nn.functional.dropout(rows, self.gru.dropout if layer else 0.0, self.training)
+            upward = self._one_way(f"l{layer}", rows)
+            downward = _moved(self._one_way(f"l{layer}_reverse", _moved(rows, turned)), turned)
+            rows = torch.cat([upward, downward], dim=2)
+        return rows
+
+    def _one_way(self, name: str, rows: torch.Tensor) -> torch.Tensor:
+        """One direction of one layer of the GRU by itself: (B, T, H)."""
+        kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        weights = {f"{kind}_l0": getattr(self.gru, f"{kind}_{name}") for kind in kinds}
+        alone = nn.GRU(rows.shape[2], self.gru.hidden_size, batch_first=True, device="meta")
+        read: torch.Tensor = functional_call(alone, weights, (rows,))[0]
+        return read
 
 
 class ContextEnsemble(nn.Module):

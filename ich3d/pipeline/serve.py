@@ -38,7 +38,7 @@ from ich3d.pipeline.tables import (
 )
 from ich3d.prepare.build import files_digest, rejected_table
 
-KEY_FORMAT = 2  # raised when a series is scored or told in another way, so that it is scored again
+KEY_FORMAT = 3  # raised when a series is scored or told in another way, so that it is scored again
 PACKAGES = ("torch", "monai", "lightgbm", "numpy", "pydicom", "SimpleITK")
 
 

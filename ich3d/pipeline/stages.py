@@ -35,7 +35,9 @@ from ich3d.slices.train import embed_volumes, train_encoder
 from ich3d.stack.booster import LabelStack, StackRows, always, fit_stack, score_stack, where_it_helps
 from ich3d.stack.features import build_features
 
-STAGE_FORMAT = 5  # raised when training changes, so that what an earlier version trained is trained again
+# Raised when a stage's training changes, there and in all that come after it, so that what an earlier version
+# trained is trained again.
+FORMATS = {"encoder": 5, "context": 5, "stack": 6, "encoder_stack": 6}
 # What each stage depends on, beside the store and the seed.
 _SECTIONS = {
     "encoder": ("slices",),
@@ -301,5 +303,5 @@ class Stages:
         controls = {name: tree["control"][name] for name in _CONTROLS[stage]}
         weights = weights_sha256(config)
         data = [self._store_hash, self.store.meta["preprocessing_sha256"]]
-        inputs = [STAGE_FORMAT, data, used, controls, weights if stage != "encoder" else weights[:1]]
+        inputs = [FORMATS[stage], data, used, controls, weights if stage != "encoder" else weights[:1]]
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

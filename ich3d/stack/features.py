@@ -14,6 +14,9 @@ from ich3d.core.labels import ANY, LABELS
 from ich3d.core.metrics import logit
 
 STEP_MM = 5.0  # the common step of head CT; neighbours are read at its multiples
+_SLACK_MM = (
+    0.1  # positions are rounded in headers, so a neighbour may lie this much farther off than its step
+)
 DECIMALS = 3
 
 
@@ -71,9 +74,9 @@ def _score_columns(
     columns = {f"{name}.own": score}
     for offset in offsets:
         for side, sign in (("below", -1), ("above", 1)):
-            at = np.interp(z_mm + sign * offset, z_mm, score, left=np.nan, right=np.nan)
-            columns[f"{name}.{side}_{offset:g}mm"] = np.round(at, DECIMALS)
-    near = np.abs(z_mm[:, None] - z_mm[None]) <= offsets.max(initial=0.0) + 1e-6
+            there = _read_at(z_mm + sign * offset, z_mm, score)
+            columns[f"{name}.{side}_{offset:g}mm"] = np.round(there, DECIMALS)
+    near = np.abs(z_mm[:, None] - z_mm[None]) <= offsets.max(initial=0.0) + _SLACK_MM
     columns[f"{name}.near_mean"] = np.round((near * score).sum(axis=1) / near.sum(axis=1), DECIMALS)
     columns[f"{name}.near_max"] = np.where(near, score, -np.inf).max(axis=1)
     top = np.sort(score)[::-1]
@@ -81,3 +84,11 @@ def _score_columns(
     columns[f"{name}.series_top3"] = np.full(len(score), np.round(top[:3].mean(), DECIMALS))
     columns[f"{name}.series_mean"] = np.full(len(score), np.round(score.mean(), DECIMALS))
     return columns
+
+
+def _read_at(at: np.ndarray, z_mm: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """The score (Z,) of slices at `z_mm` read at other positions, between two slices in proportion; NaN
+    beyond either end."""
+    inside = np.clip(at, z_mm[0], z_mm[-1])
+    read: np.ndarray = np.interp(inside, z_mm, score)
+    return np.where(np.abs(at - inside) <= _SLACK_MM, read, np.nan)

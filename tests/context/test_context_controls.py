@@ -22,6 +22,12 @@ def series(seed: int = 0) -> ContextInput:
     return ContextInput(vectors, logits, geometry(Z_MM), np.arange(len(Z_MM)))
 
 
+def part(one: ContextInput, count: int) -> ContextInput:
+    """The lowest `count` slices of a series."""
+    kept = (array[:count] for array in (one.vectors, one.logits, one.geometry, one.order))
+    return ContextInput(*kept)
+
+
 def model(**settings: object) -> ContextEnsemble:
     """A model that has something to say: its last layer is not zero."""
     torch.manual_seed(0)
@@ -68,11 +74,23 @@ def test_without_geometry_positions_are_not_read() -> None:
     assert np.abs(score_context(seeing, one) - score_context(seeing, elsewhere)).max() > 1e-4
 
 
-def test_a_window_as_wide_as_the_series_is_the_series() -> None:
-    one = series()
-    np.testing.assert_allclose(
-        score_context(model(window=len(Z_MM)), one), score_context(model(), one), atol=1e-6
-    )
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_window_as_wide_as_the_series_is_the_series(layers: int) -> None:
+    """Scores and gradients, of series of unlike lengths."""
+    found = []
+    for reach in (len(Z_MM), None):
+        made = model(window=reach, layers=layers, dropout=0.0).train()
+        batch = collate([series(), part(series(1), 7)], [np.zeros((12, 6)), np.zeros((7, 6))])
+        scores = made(batch)
+        (scores[0].sum() + scores[1, :7].sum()).backward()
+        scores = scores.detach()
+        found.append(
+            [scores[0], scores[1, :7], *(one.grad for one in made.parameters() if one.grad is not None)]
+        )
+    for windowed, whole in zip(*found, strict=True):
+        torch.testing.assert_close(windowed, whole, atol=1e-5, rtol=1e-4)
+    windowed, whole = (score_context(model(window=reach, layers=layers), series()) for reach in (12, None))
+    np.testing.assert_allclose(windowed, whole, atol=1e-6)
 
 
 def test_surroundings_end_where_the_series_does() -> None:

@@ -58,6 +58,19 @@ def test_a_missing_slice_is_bridged_in_a_straight_line() -> None:
     np.testing.assert_allclose(found, [(own[0] + own[1]) / 2, own[2], np.nan], atol=2e-3)
 
 
+@given(count=st.integers(2, 40), seed=st.integers(0, 1000), step=st.sampled_from([1.25, 2.5, 5.0]))
+def test_positions_rounded_in_their_headers_read_the_same_neighbours(
+    count: int, seed: int, step: float
+) -> None:
+    """A neighbour one step off at a series' end is there, or missing, whatever the last digit says."""
+    prob, z_mm = scores(count, seed), step * np.arange(count)
+    rounded = z_mm + np.random.default_rng(seed).uniform(-0.01, 0.01, count)
+    one, two = (build_features({"encoder": prob}, at, REACH_MM) for at in (z_mm, rounded))
+    np.testing.assert_array_equal(one.isna(), two.isna())
+    scored = [name for name in one if "." in name]
+    np.testing.assert_allclose(two[scored], one[scored], atol=0.02 * 8 / step + 1e-3)
+
+
 def test_place_by_hand() -> None:
     table = build_features({}, np.array([-10.0, -5.0, 2.5]), REACH_MM)
     expected = {
