@@ -9,7 +9,6 @@ from ich3d.core.seeds import derive
 from ich3d.phantom import write_phantoms
 from ich3d.pipeline import load_model, predict, train
 from ich3d.report import write_report
-from ich3d.results import markdown
 
 
 def demo(config: Config, say: Callable[[str], None], progress: Progress = quiet) -> int:
@@ -20,7 +19,8 @@ def demo(config: Config, say: Callable[[str], None], progress: Progress = quiet)
     for _ in write_phantoms(unseen, derive(config.seed, "held out"), held_out):
         pass
     prediction = predict(load_model(workspace.model), [held_out], workspace.root / "prediction", progress)
-    say(markdown(write_report(config)))
+    written = write_report(config)
+    say(written.table)
     say(f"a held-out series, slice by slice: {workspace.root / 'prediction' / 'slices.csv'}")
-    say(f"report with pictures: {workspace.report}")
+    say(f"report with pictures: {written.page}")
     return len(prediction.rejected)

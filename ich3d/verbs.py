@@ -107,12 +107,12 @@ def train(arguments: Namespace) -> int:
     from ich3d.core.config import load_config
     from ich3d.pipeline import train
     from ich3d.report import write_report
-    from ich3d.results import markdown
 
     config = load_config(arguments.config, arguments.overrides)
     workspace = train(config, bars)
-    print(markdown(write_report(config)))
-    print(workspace.report)
+    written = write_report(config)
+    print(written.table)
+    print(written.page)
     return _after(_count_rejected(workspace.rejected))
 
 
@@ -129,12 +129,9 @@ def ablate(arguments: Namespace) -> int:
 
 def report(arguments: Namespace) -> int:
     from ich3d.core.config import load_config
-    from ich3d.core.workspace import Workspace
     from ich3d.report import write_report
 
-    config = load_config(arguments.config, arguments.overrides)
-    write_report(config)
-    print(Workspace(Path(config.workspace)).report)
+    print(write_report(load_config(arguments.config, arguments.overrides)).page)
     return OK
 
 

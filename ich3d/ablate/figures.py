@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ich3d.ablate.table import FEW_PATIENTS, Line
 from ich3d.core.labels import LABELS
 from ich3d.core.metrics import Interval
 from ich3d.report.pictures import FAINT, INK, WIDTH_IN, Picture, plain, svg
+from ich3d.results import FEW_PATIENTS, Line
 
 # Colours that the colour-blind tell apart (Okabe and Ito 2008); the words in the table say it again.
 BETTER, WORSE, OPEN = "#0072B2", "#D55E00", "#767676"

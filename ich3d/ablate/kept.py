@@ -3,13 +3,11 @@
 A row's logits are kept in half precision, which moves a probability by less than one part in a thousand.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -18,50 +16,26 @@ from ich3d.core.labels import LABELS
 from ich3d.core.metrics import logit, sigmoid
 from ich3d.core.workspace import read_csv, replacing
 from ich3d.prepare.store import Store
+from ich3d.results import Truth
 
-_KEYS = ["volume_id", "slice_index", "z_mm", "group_id", "fold"]
+_KEYS = ["volume_id", "slice_index", "z_mm", "group_id", "fold", "sop_uid"]
 
 
-@dataclass(frozen=True)
-class Truth:
-    """The slices that every row scores, series by series, inferior first: keys, fold and labels."""
+def truth_of(store: Store) -> Truth:
+    """The slices of a store."""
+    rows = store.table.set_index("volume_id").loc[store.volume_ids].reset_index()
+    return Truth(rows[[*_KEYS, *LABELS]])
 
-    table: pd.DataFrame
 
-    @classmethod
-    def of(cls, store: Store) -> "Truth":
-        rows = store.table.set_index("volume_id").loc[store.volume_ids].reset_index()
-        return cls(rows[[*_KEYS, "sop_uid", *LABELS]])
+def write_truth(folder: Path, truth: Truth) -> None:
+    """Keep the slices that every row of the folder scores."""
+    with replacing(folder / "slices.csv.gz") as partial:
+        truth.table.to_csv(partial, index=False, compression={"method": "gzip", "mtime": 0})
 
-    @classmethod
-    def read(cls, folder: Path) -> "Truth":
-        return cls(read_csv(folder / "slices.csv.gz", text=("volume_id", "group_id", "sop_uid")))
 
-    def write(self, folder: Path) -> None:
-        with replacing(folder / "slices.csv.gz") as partial:
-            self.table.to_csv(partial, index=False, compression={"method": "gzip", "mtime": 0})
-
-    @property
-    def target(self) -> np.ndarray:
-        """Labels (N, K), NaN where there is none."""
-        return self.table[list(LABELS)].to_numpy(float)
-
-    @property
-    def fold(self) -> np.ndarray:
-        return self.table["fold"].to_numpy()
-
-    @property
-    def group(self) -> np.ndarray:
-        return self.table["group_id"].to_numpy(str)
-
-    @property
-    def volume(self) -> np.ndarray:
-        return self.table["volume_id"].to_numpy(str)
-
-    @property
-    def sha256(self) -> str:
-        """A hash of keys, folds and labels."""
-        return hashlib.sha256(self.table.to_csv(index=False).encode()).hexdigest()
+def read_truth(folder: Path) -> Truth:
+    """The slices that every row of the folder scores."""
+    return Truth(read_csv(folder / "slices.csv.gz", text=("volume_id", "group_id", "sop_uid")))
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,13 @@ from typing import Any
 
 import ich3d
 from ich3d.ablate.figures import by_label, forest
-from ich3d.ablate.kept import Truth
-from ich3d.ablate.table import FEW_PATIENTS, Line, auc_cell, positive_patients
 from ich3d.core.config import Config, as_dict
 from ich3d.core.labels import ANY, LABELS, SUBTYPES
 from ich3d.core.metrics import Interval
 from ich3d.core.workspace import replacing
 from ich3d.report.page import template
-from ich3d.report.words import verdict
-
-_SAYS = {"gain": "is better than", "no gain": "shows no gain over", "worse": "is worse than"}
+from ich3d.report.words import SAYS, verdict
+from ich3d.results import FEW_PATIENTS, Line, Truth, auc_cell
 
 
 def write_page(path: Path, config: Config, lines: list[Line], truth: Truth) -> None:
@@ -31,7 +28,7 @@ def answers(lines: list[Line], question: str, truth: Truth) -> list[str]:
     (line,) = (line for line in lines if line.name == question)
     if line.difference is None or line.against is None:
         return []
-    positive = positive_patients(truth)
+    positive = truth.positive_patients
     told = [_sentence("Weighted log loss", line, line.difference)]
     for label in (ANY, *SUBTYPES):
         if positive[label] >= FEW_PATIENTS:
@@ -40,12 +37,12 @@ def answers(lines: list[Line], question: str, truth: Truth) -> list[str]:
 
 
 def _sentence(what: str, line: Line, difference: Interval) -> str:
-    return f"{what}: {line.name} {_SAYS[verdict(difference)]} {line.against}, {difference:+}."
+    return f"{what}: {line.name} {SAYS[verdict(difference)]} {line.against}, {difference:+}."
 
 
 def _content(config: Config, lines: list[Line], truth: Truth) -> dict[str, Any]:
     """All that the template names."""
-    positive = positive_patients(truth)
+    positive = truth.positive_patients
     changes = {name: row.set for name, row in config.ablation.rows.items() if row.set}
     question = config.ablation.question
     return {

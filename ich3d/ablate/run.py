@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ich3d.ablate.kept import KeptRow, Truth, read_row, row_file, write_row
+from ich3d.ablate.kept import KeptRow, read_row, read_truth, row_file, truth_of, write_row, write_truth
+from ich3d.ablate.lookalikes import on_lookalikes
 from ich3d.ablate.page import write_page
-from ich3d.ablate.table import Line, compare, markdown, on_lookalikes, tidy
 from ich3d.core.ablation import STACKED
 from ich3d.core.config import AblationRow, Config, as_dict, with_overrides
 from ich3d.core.console import Progress, quiet
@@ -23,6 +23,7 @@ from ich3d.pipeline.marks import weights_sha256
 from ich3d.pipeline.stages import FORMATS, Stages
 from ich3d.prepare.build import prepare
 from ich3d.prepare.store import Store
+from ich3d.results import Result, Truth, compare, markdown, tidy
 
 log = logging.getLogger(__name__)
 STAGE_ROWS = {
@@ -38,16 +39,7 @@ _NULLS: Mapping[str, Callable[[Truth], np.ndarray]] = {
 }
 
 
-@dataclass(frozen=True)
-class Ablation:
-    """A finished ablation: its lines, the table in markdown, and where the page lies."""
-
-    lines: list[Line]
-    table: str
-    page: Path
-
-
-def ablate(config: Config, progress: Progress = quiet) -> Ablation:
+def ablate(config: Config, progress: Progress = quiet) -> Result:
     """Run all rows of the config's ablation, or, where it names none, the run's own stages.
 
     Everything trained and every row's scores are kept in the workspace, so that an interrupted ablation goes
@@ -55,8 +47,8 @@ def ablate(config: Config, progress: Progress = quiet) -> Ablation:
     """
     workspace = Workspace(Path(config.workspace))
     store = prepare(config, progress).store
-    truth = Truth.of(store)
-    truth.write(workspace.scores)
+    truth = truth_of(store)
+    write_truth(workspace.scores, truth)
     rows = config.ablation.rows or STAGE_ROWS
     prob: dict[str, np.ndarray] = {}
     runner = _Runner(config, workspace, store, truth, progress)
@@ -70,12 +62,12 @@ def ablate(config: Config, progress: Progress = quiet) -> Ablation:
     return done
 
 
-def rebuild(config: Config, folder: Path) -> Ablation:
+def rebuild(config: Config, folder: Path) -> Result:
     """The tables and the page of an ablation from the scores kept in `folder` alone, written there.
 
     DataError where a row is missing, or was made with another config or on other slices than the rest.
     """
-    truth, prob = Truth.read(folder), {}
+    truth, prob = read_truth(folder), {}
     for name, row in (config.ablation.rows or STAGE_ROWS).items():
         for shown, wanted in _shown(name, row, config).items():
             kept = read_row(row_file(folder, shown))
@@ -85,7 +77,7 @@ def rebuild(config: Config, folder: Path) -> Ablation:
     return _write(config, truth, prob, folder / "ablation")
 
 
-def _write(config: Config, truth: Truth, prob: dict[str, np.ndarray], path: Path) -> Ablation:
+def _write(config: Config, truth: Truth, prob: dict[str, np.ndarray], path: Path) -> Result:
     rows = config.ablation.rows or STAGE_ROWS
     against = {}
     for name, row in rows.items():
@@ -98,7 +90,7 @@ def _write(config: Config, truth: Truth, prob: dict[str, np.ndarray], path: Path
     with replacing(path.with_suffix(".md")) as partial:
         partial.write_text(table + "\n", encoding="utf-8")
     write_page(page, config, lines, truth)
-    return Ablation(lines, table, page)
+    return Result(lines, table, page)
 
 
 def _shown(name: str, row: AblationRow, config: Config) -> dict[str, tuple[str, ...]]:

@@ -173,35 +173,3 @@ def interval(value: float, draws: np.ndarray) -> Interval:
     known = draws[~np.isnan(draws)]
     low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
     return Interval(float(value), float(low), float(high))
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One row of a result table over pooled slices: weighted log loss, and by label log loss and AUC."""
-
-    name: str
-    weighted_log_loss: Interval
-    log_loss: dict[str, Interval]
-    auc: dict[str, Interval]
-
-
-def evaluate(name: str, prob: np.ndarray, target: np.ndarray, resampling: Resampling) -> Evaluation:
-    """Every figure of one row (N, K), with intervals from `resampling`."""
-    loss_draws = resampling.label_log_loss(prob, target)
-    losses = label_log_loss(prob, target)
-    return Evaluation(
-        name=name,
-        weighted_log_loss=interval(weighted_log_loss(prob, target), loss_draws @ weight_vector()),
-        log_loss={label: interval(losses[k], loss_draws[:, k]) for k, label in enumerate(LABELS)},
-        auc={
-            label: interval(auc(prob[:, k], target[:, k]), resampling.auc(prob[:, k], target[:, k]))
-            for k, label in enumerate(LABELS)
-        },
-    )
-
-
-def difference(prob: np.ndarray, other: np.ndarray, target: np.ndarray, resampling: Resampling) -> Interval:
-    """Weighted log loss of `prob` less that of `other` on the same slices and draws: paired."""
-    value = weighted_log_loss(prob, target) - weighted_log_loss(other, target)
-    draws = resampling.weighted_log_loss(prob, target) - resampling.weighted_log_loss(other, target)
-    return interval(value, draws)

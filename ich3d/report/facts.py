@@ -9,21 +9,19 @@ import pandas as pd
 
 from ich3d.core.labels import LABELS
 from ich3d.core.workspace import Workspace, read_csv, read_json
-from ich3d.results import OutOfFold
-
-FEW_PATIENTS = 8
+from ich3d.results import Truth
 
 
-def run_facts(workspace: Workspace, result: OutOfFold) -> dict[str, str]:
+def run_facts(workspace: Workspace, truth: Truth) -> dict[str, str]:
     """What was run, from `run.json`: name and value."""
     run = read_json(workspace.run)
     config, packages = run["config"], run["packages"]
     finished = datetime.fromisoformat(run["finished"])
     return {
         "data source": config["source"]["kind"],
-        "series": f"{result.table['volume_id'].nunique()}",
-        "slices": f"{len(result.table)}",
-        "patient groups": f"{result.n_groups}",
+        "series": f"{truth.table['volume_id'].nunique()}",
+        "slices": f"{len(truth.table)}",
+        "patient groups": f"{truth.table['group_id'].nunique()}",
         "folds": f"{config['prepare']['folds']}",
         "seed": f"{config['seed']}",
         "device": f"{run['device']}, {run['threads']} threads, precision {config['precision']}",
@@ -39,12 +37,6 @@ def run_config(workspace: Workspace) -> str:
     from omegaconf import OmegaConf
 
     return OmegaConf.to_yaml(OmegaConf.create(read_json(workspace.run)["config"]))
-
-
-def positive_groups(result: OutOfFold) -> dict[str, int]:
-    """How many patient groups have each label."""
-    has = result.table.groupby("group_id")[list(LABELS)].max() > 0.5
-    return {label: int(has[label].sum()) for label in LABELS}
 
 
 @dataclass(frozen=True)

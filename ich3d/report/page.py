@@ -16,7 +16,7 @@ from ich3d.report import facts
 from ich3d.report.pictures import Picture, curves, forest, grey_picture, traces
 from ich3d.report.trace import RULE, Trace, typical_trace
 from ich3d.report.words import headline, verdict
-from ich3d.results import OutOfFold, Row, short, stage_rows
+from ich3d.results import FEW_PATIENTS, Line, OutOfFold, Result, auc_cell, markdown, out_of_fold
 
 LISTED = 300  # longest list shown; the CSV holds the rest, and the page stays small
 
@@ -31,17 +31,18 @@ class StripSlice:
     truth: str
 
 
-def write_report(config: Config) -> list[Row]:
-    """Write `report.html` of the finished run in the config's workspace; the rows of its stage table.
+def write_report(config: Config) -> Result:
+    """Write `report.html` of the finished run in the config's workspace; its stage table.
 
     DataError names the missing file where the run is not finished.
     """
     workspace = Workspace(Path(config.workspace))
-    result, rows = stage_rows(workspace.root, config.report.resamples, config.seed)
-    html = template("report.html.j2").render(_content(workspace, result, rows, config.report.resamples))
+    result = out_of_fold(workspace)
+    lines = result.lines(config.report.resamples, config.seed)
+    html = template("report.html.j2").render(_content(workspace, result, lines, config.report.resamples))
     with replacing(workspace.report) as partial:
         partial.write_text(html, encoding="utf-8")
-    return rows
+    return Result(lines, markdown(lines, result.truth), workspace.report)
 
 
 def template(name: str) -> Any:
@@ -53,22 +54,22 @@ def template(name: str) -> Any:
     return environment.get_template(name)
 
 
-def _content(workspace: Workspace, result: OutOfFold, rows: list[Row], draws: int) -> dict[str, Any]:
+def _content(workspace: Workspace, result: OutOfFold, lines: list[Line], draws: int) -> dict[str, Any]:
     """All that the template names."""
-    folds = [int(fold) for fold in np.unique(result.fold)]
+    folds = [int(fold) for fold in np.unique(result.truth.fold)]
     trace = typical_trace(result)
     return {
-        "headline": headline(rows),
-        "facts": facts.run_facts(workspace, result),
+        "headline": headline(lines),
+        "facts": facts.run_facts(workspace, result.truth),
         "config": facts.run_config(workspace),
         "labels": LABELS,
-        "positive": facts.positive_groups(result),
-        "few": facts.FEW_PATIENTS,
-        "rows": rows,
+        "positive": result.truth.positive_patients,
+        "few": FEW_PATIENTS,
+        "lines": lines,
         "verdict": verdict,
-        "auc": short,
+        "auc": auc_cell,
         "draws": draws,
-        "forest": forest(rows),
+        "forest": forest(lines),
         "rule": RULE,
         "trace": trace,
         "traces": None if trace is None else traces(trace),

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ich3d.core.labels import LABELS, STAGES
 from ich3d.report.trace import Trace
-from ich3d.results import Row
+from ich3d.results import Line
 
 WIDTH_IN = 7.2
 THUMBNAIL_PX = 192
@@ -40,11 +40,11 @@ def grey_picture(grey: np.ndarray, alt: str) -> Picture:
     return Picture(data_uri("image/png", png), alt)
 
 
-def forest(rows: list[Row]) -> Picture:
+def forest(lines: list[Line]) -> Picture:
     """Weighted log loss of every row: a dot, its 95 % interval, and both in figures."""
-    names = [row.evaluation.name for row in rows]
-    losses = [row.evaluation.weighted_log_loss for row in rows]
-    figure = Figure(figsize=(WIDTH_IN, 0.9 + 0.38 * len(rows)), layout="constrained")
+    names = [line.name for line in lines]
+    losses = [line.weighted_log_loss for line in lines]
+    figure = Figure(figsize=(WIDTH_IN, 0.9 + 0.38 * len(lines)), layout="constrained")
     axes = figure.add_subplot()
     for place, (name, loss) in enumerate(zip(names, losses, strict=True)):
         color = COLOR.get(name, FAINT)
@@ -53,7 +53,7 @@ def forest(rows: list[Row]) -> Picture:
         axes.annotate(
             str(loss), (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=INK
         )
-    axes.set_yticks(range(len(rows)), names)
+    axes.set_yticks(range(len(lines)), names)
     axes.margins(y=0.12)
     axes.invert_yaxis()
     axes.set_xlabel("weighted log loss (lower is better)")

@@ -58,24 +58,24 @@ def slabs_mm(z_mm: np.ndarray) -> np.ndarray:
 
 def typical_trace(result: OutOfFold) -> Trace | None:
     """The series that `RULE` names; None where no fully labelled series bleeds."""
-    bleeding = {}
-    for name, rows in result.table.groupby("volume_id", sort=True).indices.items():
-        target = result.target[rows]
+    bleeding, table, all_targets = {}, result.truth.table, result.truth.target
+    for name, rows in table.groupby("volume_id", sort=True).indices.items():
+        target = all_targets[rows]
         if not np.isnan(target).any() and target[:, LABELS.index(ANY)].any():
             bleeding[str(name)] = rows
     if not bleeding:
         return None
     stack = result.rows["stack"]
-    loss = {name: weighted_log_loss(stack[rows], result.target[rows]) for name, rows in bleeding.items()}
+    loss = {name: weighted_log_loss(stack[rows], all_targets[rows]) for name, rows in bleeding.items()}
     low = np.quantile(list(loss.values()), 0.25, method="lower")
     high = np.quantile(list(loss.values()), 0.75, method="higher")
     typical = [name for name in bleeding if low <= loss[name] <= high]
-    chosen = max(typical, key=lambda name: result.target[bleeding[name], LABELS.index(ANY)].sum())
+    chosen = max(typical, key=lambda name: all_targets[bleeding[name], LABELS.index(ANY)].sum())
     rows = bleeding[chosen]
     return Trace(
         volume_id=chosen,
-        fold=int(result.fold[rows[0]]),
-        z_mm=result.table["z_mm"].to_numpy(float)[rows],
-        target=result.target[rows],
+        fold=int(result.truth.fold[rows[0]]),
+        z_mm=table["z_mm"].to_numpy(float)[rows],
+        target=all_targets[rows],
         prob={stage: result.rows[stage][rows] for stage in STAGES},
     )

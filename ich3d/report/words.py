@@ -2,10 +2,10 @@
 
 from ich3d.core.labels import STAGES
 from ich3d.core.metrics import Interval
-from ich3d.results import Row
+from ich3d.results import Line
 
 GAIN, NO_GAIN, WORSE = "gain", "no gain", "worse"
-_SAYS = {GAIN: "is better than", NO_GAIN: "shows no gain over", WORSE: "is worse than"}
+SAYS = {GAIN: "is better than", NO_GAIN: "shows no gain over", WORSE: "is worse than"}
 
 
 def verdict(difference: Interval) -> str:
@@ -15,15 +15,15 @@ def verdict(difference: Interval) -> str:
     return WORSE if difference.low > 0 else NO_GAIN
 
 
-def headline(rows: list[Row]) -> str:
+def headline(lines: list[Line]) -> str:
     """One sentence: which row is best, by how much, whether that is sure, and what the other stages do."""
-    best = min(rows, key=lambda row: row.evaluation.weighted_log_loss.value)
-    others = [_clause(row) for row in rows if row is not best and row.evaluation.name in STAGES]
+    best = min(lines, key=lambda line: line.weighted_log_loss.value)
+    others = [_clause(line) for line in lines if line is not best and line.name in STAGES]
     return "; ".join([_lead(best), *others]) + "."
 
 
-def _lead(best: Row) -> str:
-    name, loss = best.evaluation.name, best.evaluation.weighted_log_loss
+def _lead(best: Line) -> str:
+    name, loss = best.name, best.weighted_log_loss
     if name not in STAGES:
         return f"No stage beats {name}, whose weighted log loss is {loss}"
     lead = f"The {name} stage scores best with a weighted log loss of {loss}"
@@ -35,6 +35,6 @@ def _lead(best: Row) -> str:
     return f"{lead}, {size} (95 % interval of the difference {low} to {high}, which {zero})"
 
 
-def _clause(row: Row) -> str:
-    assert row.difference is not None
-    return f"{row.evaluation.name} {_SAYS[verdict(row.difference)]} {row.against}"
+def _clause(line: Line) -> str:
+    assert line.difference is not None
+    return f"{line.name} {SAYS[verdict(line.difference)]} {line.against}"

@@ -10,12 +10,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from ich3d.ablate import ablate, rebuild
-from ich3d.ablate.kept import Truth, read_row, row_file
+from ich3d.ablate.kept import read_row, read_truth, row_file, write_truth
 from ich3d.cli import main
 from ich3d.core.config import AblationConfig, AblationRow, Config
 from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
 from ich3d.core.workspace import Workspace, read_csv
+from ich3d.results import Truth
 
 ROWS = {
     "base rate": AblationRow(reads="base rate", against="base rate"),
@@ -110,9 +111,9 @@ def test_scores_of_another_config_are_refused(ablated: Config) -> None:
 def test_scores_on_other_slices_are_refused(ablated: Config, tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     shutil.copytree(Workspace(Path(ablated.workspace)).scores, folder)
-    truth = Truth.read(folder)
+    truth = read_truth(folder)
     changed = truth.table.assign(any=1 - truth.table["any"])
-    Truth(changed).write(folder)
+    write_truth(folder, Truth(changed))
     with pytest.raises(DataError, match="on other slices"):
         rebuild(ablated, folder)
 

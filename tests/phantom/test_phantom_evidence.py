@@ -31,7 +31,7 @@ def trained(folder: Path, lookalikes: float) -> Config:
 
 def gain_of_context(result: OutOfFold) -> float:
     encoder, context = (
-        weighted_log_loss(result.rows[name], result.target) for name in ("encoder", "context")
+        weighted_log_loss(result.rows[name], result.truth.target) for name in ("encoder", "context")
     )
     return encoder - context
 

@@ -126,7 +126,7 @@ def test_labels_of_a_fold_do_not_touch_its_context_model(
 
 
 def test_labels_of_a_fold_do_not_touch_its_null_rows(finished_run: Config) -> None:
-    result = out_of_fold(Workspace(Path(finished_run.workspace)))
+    result = out_of_fold(Workspace(Path(finished_run.workspace))).truth
     own = result.fold == FOLD
     other = np.where(own[:, None], 1 - result.target, result.target)
     z_mm = [z.to_numpy() for _, z in result.table.groupby("volume_id", sort=False)["z_mm"]]

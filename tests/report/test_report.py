@@ -2,6 +2,7 @@ import base64
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from page_tree import Element, Tree
 
@@ -10,45 +11,47 @@ from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
 from ich3d.core.workspace import Workspace, read_csv, read_json
 from ich3d.report import write_report
-from ich3d.results import Row, out_of_fold, stage_rows
+from ich3d.results import Line, auc_cell, out_of_fold, tidy
 
 
 @dataclass(frozen=True)
 class Written:
     workspace: Workspace
-    rows: list[Row]
+    lines: list[Line]
     html: str
     page: Element
 
 
 @pytest.fixture(scope="module")
 def written(finished_run: Config) -> Written:
-    rows = write_report(finished_run)
+    lines = write_report(finished_run).lines
     workspace = Workspace(Path(finished_run.workspace))
     html = workspace.report.read_text(encoding="utf-8")
-    return Written(workspace, rows, html, Tree(html).root)
+    return Written(workspace, lines, html, Tree(html).root)
 
 
 def test_the_rows_are_those_of_the_results(written: Written, finished_run: Config) -> None:
-    _, rows = stage_rows(Path(finished_run.workspace), finished_run.report.resamples, finished_run.seed)
-    assert written.rows == rows
+    result = out_of_fold(Workspace(Path(finished_run.workspace)))
+    again = result.lines(finished_run.report.resamples, finished_run.seed)
+    pd.testing.assert_frame_equal(tidy(written.lines), tidy(again))
 
 
 def test_the_stage_table_shows_every_row_with_intervals(written: Written) -> None:
     table = written.page.by_id("stages").table()
     assert list(table) == ["base rate", "position only", "encoder", "context", "stack"]
-    for row in written.rows:
-        loss, difference, *aucs = table[row.evaluation.name]
-        assert loss == str(row.evaluation.weighted_log_loss)
-        assert len(aucs) == len(LABELS)
-        if row.difference is None:
+    positive = out_of_fold(written.workspace).truth.positive_patients
+    for line in written.lines:
+        loss, difference, *aucs = table[line.name]
+        assert loss == str(line.weighted_log_loss)
+        assert aucs == [auc_cell(line.auc[label], positive[label]) for label in LABELS]
+        if line.difference is None:
             assert difference == "-"
         else:
-            assert difference.startswith(f"{row.difference:+} against {row.against}: ")
+            assert difference.startswith(f"{line.difference:+} against {line.against}: ")
 
 
 def test_each_label_says_how_many_patients_stand_behind_it(written: Written, finished_run: Config) -> None:
-    table = out_of_fold(written.workspace).table
+    table = out_of_fold(written.workspace).truth.table
     heads = [" ".join(head.text.split()) for head in written.page.by_id("stages").all("th")]
     for label in LABELS:
         positive = table.loc[table[label] > 0.5, "group_id"].nunique()
@@ -88,7 +91,7 @@ def test_what_scrolls_can_be_reached_by_keyboard(written: Written) -> None:
 
 
 def test_no_patient_is_named(written: Written) -> None:
-    table = out_of_fold(written.workspace).table
+    table = out_of_fold(written.workspace).truth.table
     for secret in ("Secret-Patient", "19010101", "phantom-0-", "phantom-1-", *table["group_id"].unique()):
         assert secret not in written.html
 

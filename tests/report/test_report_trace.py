@@ -3,7 +3,7 @@ import pandas as pd
 
 from ich3d.core.labels import ANY, LABELS, STAGES
 from ich3d.report.trace import Trace, slabs_mm, typical_trace
-from ich3d.results import OutOfFold
+from ich3d.results import OutOfFold, Truth
 
 SUBDURAL, ANY_AT = LABELS.index("subdural"), LABELS.index(ANY)
 
@@ -15,6 +15,7 @@ def result(bleeding: dict[str, int], confidence: dict[str, float], n: int = 10) 
             "volume_id": np.repeat(list(bleeding), n),
             "group_id": np.repeat(list(bleeding), n),
             "z_mm": np.tile(5.0 * np.arange(n), len(bleeding)),
+            "fold": 0,
         }
     )
     target = np.zeros((len(table), len(LABELS)))
@@ -22,7 +23,8 @@ def result(bleeding: dict[str, int], confidence: dict[str, float], n: int = 10) 
         target[start : start + count, [SUBDURAL, ANY_AT]] = 1
     sure = table["volume_id"].map(confidence).to_numpy()[:, None]
     prob = np.where(target > 0.5, sure, 1 - sure)
-    return OutOfFold(table, target, np.zeros(len(table), dtype=int), dict.fromkeys(STAGES, prob))
+    table[list(LABELS)] = target
+    return OutOfFold(Truth(table), dict.fromkeys(STAGES, prob))
 
 
 def test_the_series_with_most_bleeding_slices_and_a_usual_score_is_taken() -> None:
@@ -36,7 +38,7 @@ def test_the_series_with_most_bleeding_slices_and_a_usual_score_is_taken() -> No
 
 def test_series_without_bleed_or_with_slices_that_lack_a_label_are_passed_over() -> None:
     scored = result({"a": 0, "b": 9, "c": 1}, {"a": 0.8, "b": 0.8, "c": 0.8})
-    scored.target[10, SUBDURAL] = np.nan
+    scored.truth.table.loc[10, "subdural"] = np.nan
     trace = typical_trace(scored)
     assert trace is not None
     assert trace.volume_id == "c"

@@ -1,14 +1,18 @@
 import pytest
 
-from ich3d.core.metrics import Evaluation, Interval
+from ich3d.core.metrics import Interval
 from ich3d.report.words import headline, verdict
-from ich3d.results import Row
+from ich3d.results import Line
 
 
-def row(name: str, loss: float, against: str | None = None, *, low: float = 0, high: float = 0) -> Row:
+def row(name: str, loss: float, against: str | None = None, *, low: float = 0, high: float = 0) -> Line:
     """A row whose loss is `loss`, and whose paired difference has these ends."""
     difference = None if against is None else Interval((low + high) / 2, low, high)
-    return Row(Evaluation(name, Interval(loss, loss - 0.01, loss + 0.01), {}, {}), against, difference)
+    return Line(
+        name=name, seeds=1, weighted_log_loss=Interval(loss, loss - 0.01, loss + 0.01), spread=float("nan"),
+        log_loss={}, auc={}, series_auc={}, average_precision={}, calibration_error={}, incoherent=0.0,
+        against=against, difference=difference, log_loss_difference={}, auc_difference={},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

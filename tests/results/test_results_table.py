@@ -1,40 +1,17 @@
-"""The figures of an ablation on scores whose worth is known."""
+"""The figures of a table on scores whose worth is known."""
 
 import numpy as np
-import pandas as pd
 import pytest
+from scored import scores, thirty_patients
 
-from ich3d.ablate.kept import Truth
-from ich3d.ablate.page import answers
-from ich3d.ablate.table import auc_cell, compare, markdown, on_lookalikes, positive_patients
 from ich3d.core.labels import LABELS
 from ich3d.core.metrics import Interval, weighted_log_loss
-
-PATIENTS, SLICES = 30, 12
+from ich3d.results import Truth, auc_cell, compare, markdown
 
 
 @pytest.fixture(scope="module")
 def truth() -> Truth:
-    """Thirty patients; `any` in two thirds of them, `subdural` in three, `epidural` in the rest."""
-    rows = []
-    for patient in range(PATIENTS):
-        for index in range(SLICES):
-            bleeds = patient % 3 != 0 and 4 <= index < 8
-            label = "subdural" if patient in (1, 2, 4) else "epidural"
-            rows.append(
-                {
-                    "volume_id": f"v{patient:02d}", "slice_index": index, "z_mm": 5.0 * index,
-                    "group_id": f"p{patient:02d}", "fold": patient % 5, "sop_uid": f"{patient}.{index}",
-                    **dict.fromkeys(LABELS, 0), "any": int(bleeds), label: int(bleeds),
-                }
-            )  # fmt: skip
-    return Truth(pd.DataFrame(rows))
-
-
-def scores(truth: Truth, sureness: float, seeds: int = 1) -> np.ndarray:
-    """Probabilities (S, N, K) that lean to the truth by so many logits, under noise."""
-    noise = np.random.default_rng(0).normal(size=(seeds, *truth.target.shape))
-    return 1 / (1 + np.exp(-(noise + sureness * (2 * truth.target - 1))))
+    return thirty_patients()
 
 
 def test_a_better_row_is_shown_as_better_and_the_same_row_as_the_same(truth: Truth) -> None:
@@ -47,9 +24,6 @@ def test_a_better_row_is_shown_as_better_and_the_same_row_as_the_same(truth: Tru
     assert strong.auc_difference["any"].low > 0
     assert strong.log_loss_difference["epidural"].high < 0
     assert weak.weighted_log_loss.value == pytest.approx(weighted_log_loss(prob["weak"][0], truth.target))
-    assert answers([weak, strong], "strong", truth)[0].startswith(
-        "Weighted log loss: strong is better than weak, -"
-    )
 
 
 def test_a_row_of_several_seeds_is_their_mean_with_its_spread(truth: Truth) -> None:
@@ -64,12 +38,11 @@ def test_a_row_of_several_seeds_is_their_mean_with_its_spread(truth: Truth) -> N
 def test_a_label_of_few_patients_bears_no_claim(truth: Truth) -> None:
     prob = {"weak": scores(truth, 1.0), "strong": scores(truth, 3.0)}
     lines = compare(prob, {"strong": "weak"}, truth, 50, 0)
-    assert positive_patients(truth) == {**dict.fromkeys(LABELS, 0), "any": 20, "subdural": 3, "epidural": 17}
+    assert truth.positive_patients == {**dict.fromkeys(LABELS, 0), "any": 20, "subdural": 3, "epidural": 17}
     table = markdown(lines, truth)
     assert "AUC subdural (3 patients)" in table
     assert auc_cell(lines[1].auc["subdural"], 3) == f"{lines[1].auc['subdural'].value:.3f}"
     assert auc_cell(lines[1].auc["subarachnoid"], 0) == "-"
-    assert not any("subdural" in sentence for sentence in answers(lines, "strong", truth))
 
 
 def test_the_stackers_any_is_mended_and_what_was_mended_is_told(truth: Truth) -> None:
@@ -89,14 +62,3 @@ def test_series_are_judged_by_their_highest_slice(truth: Truth) -> None:
     (line,) = compare({"row": prob}, {}, truth, 20, 0)
     assert line.series_auc["any"].value == 1.0
     assert line.auc["any"].value < 0.5
-
-
-def test_look_alikes_are_told_apart(truth: Truth) -> None:
-    kinds = pd.DataFrame({"sop_uid": truth.table["sop_uid"], "lookalike": ""})
-    kinds.loc[truth.table["slice_index"] == 0, "lookalike"] = "falx"
-    prob = np.full((1, *truth.target.shape), 0.01)
-    prob[0, truth.table["slice_index"] == 0] = 0.5
-    found = on_lookalikes({"row": prob}, truth, kinds).set_index("slices without a bleed")
-    assert found.loc["look-alike", "count"] == PATIENTS
-    assert found.loc["look-alike", "loss"] == pytest.approx(np.log(2))
-    assert found.loc["none", "loss"] == pytest.approx(-np.log(0.99))

@@ -1,4 +1,4 @@
-"""Every row of an ablation in figures: the metric and its parts, paired differences, 95 % intervals.
+"""Every row in figures: the metric and its parts, paired differences, 95 % intervals.
 
 A row trained with several seeds is judged by the mean of its seeds' figures; the draws of patient groups are
 the same for every row and seed, so that differences are paired.
@@ -6,14 +6,14 @@ the same for every row and seed, so that differences are paired.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ich3d.ablate.kept import Truth
 from ich3d.core.ablation import STACKED
-from ich3d.core.labels import ANY, LABELS, weight_vector
+from ich3d.core.labels import LABELS, weight_vector
 from ich3d.core.metrics import (
     Interval,
     Resampling,
@@ -23,10 +23,9 @@ from ich3d.core.metrics import (
     incoherent_share,
     interval,
     label_log_loss,
-    log_losses,
     weighted_log_loss,
 )
-from ich3d.core.seeds import stream
+from ich3d.results.truth import Truth
 from ich3d.stack.booster import coherent
 
 FEW_PATIENTS = 8  # positive patients below which a label is shown without a claim
@@ -54,17 +53,26 @@ class Line:
     auc_difference: dict[str, Interval]
 
 
+@dataclass(frozen=True)
+class Result:
+    """A finished table: its lines, the same in markdown, and the page that shows them."""
+
+    lines: list[Line]
+    table: str
+    page: Path
+
+
 def compare(
     prob: Mapping[str, np.ndarray], against: Mapping[str, str], truth: Truth, draws: int, seed: int
 ) -> list[Line]:
     """All rows (S, N, K), each with its differences to the row that `against` names; to itself, none."""
-    bleeds = truth.target[:, LABELS.index(ANY)]
-    slices = Resampling.of(truth.group, bleeds, draws, stream(seed, "resampling"))
-    figures = {name: _Figures.of(_as_served(name, runs), truth, slices) for name, runs in prob.items()}
+    slices = truth.resampling(draws, seed)
+    figures = {name: _Figures.of(as_served(name, runs), truth, slices) for name, runs in prob.items()}
     return [_line(name, prob[name], figures, against.get(name), truth) for name in prob]
 
 
-def _as_served(name: str, prob: np.ndarray) -> np.ndarray:
+def as_served(name: str, prob: np.ndarray) -> np.ndarray:
+    """A row's scores as a user would get them: a stacker's `any` is raised to its largest subtype."""
     return coherent(prob) if name.endswith(STACKED) else prob
 
 
@@ -147,12 +155,6 @@ def _intervals(value: np.ndarray, draws: np.ndarray) -> dict[str, Interval]:
     return {label: interval(value[k], draws[:, k]) for k, label in enumerate(LABELS)}
 
 
-def positive_patients(truth: Truth) -> dict[str, int]:
-    """How many patient groups have each label in at least one slice."""
-    has = {label: truth.table.loc[truth.table[label] > 0.5, "group_id"] for label in LABELS}
-    return {label: int(groups.nunique()) for label, groups in has.items()}
-
-
 def tidy(lines: list[Line]) -> pd.DataFrame:
     """One line a figure: `row, metric, label, value, low, high`; a difference names the other row."""
     rows: list[dict[str, object]] = []
@@ -187,16 +189,17 @@ def _by_metric(line: Line) -> dict[str, Mapping[str, Interval | float]]:
 
 
 def markdown(lines: list[Line], truth: Truth) -> str:
-    """The table for people: weighted log loss, its paired difference, and AUC a label, 95 % intervals in
-    brackets. A label that few patients have is shown without an interval, so that nobody reads a claim."""
-    positive = positive_patients(truth)
-    head = ["row", "weighted log loss", "SD over seeds", "difference (paired)"]
+    """The table for people: weighted log loss, its spread over seeds if there are several, its paired difference
+    and AUC a label, 95 % intervals in brackets. A label that few patients have is shown without an interval,
+    so that nobody reads a claim."""
+    positive, has_seeds = truth.positive_patients, any(line.seeds > 1 for line in lines)
+    head = ["row", "weighted log loss", *["SD over seeds"] * has_seeds, "difference (paired)"]
     head += [f"AUC {label} ({positive[label]} patients)" for label in LABELS]
     text = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for line in lines:
         paired = "" if line.difference is None else f"{line.difference:+} vs {line.against}"
         spread = "" if np.isnan(line.spread) else f"{line.spread:.4f}"
-        cells = [line.name, str(line.weighted_log_loss), spread, paired]
+        cells = [line.name, str(line.weighted_log_loss), *[spread] * has_seeds, paired]
         cells += [auc_cell(line.auc[label], positive[label]) for label in LABELS]
         text.append(f"| {' | '.join(cells)} |")
     return "\n".join(text)
@@ -209,30 +212,3 @@ def auc_cell(found: Interval, patients: int) -> str:
     if patients < FEW_PATIENTS:
         return f"{found.value:.3f}"
     return f"{found.value:.3f} ({found.low:.2f} to {found.high:.2f})"
-
-
-def on_lookalikes(prob: Mapping[str, np.ndarray], truth: Truth, kinds: pd.DataFrame) -> pd.DataFrame:
-    """Mean weighted log loss of each row on phantom slices without a bleed, with and without a look-alike.
-
-    `kinds` is the phantoms' own table (`sop_uid, lookalike, ...`). Bleeding slices are left out: they are
-    harder for reasons of their own.
-    """
-    kind = truth.table["sop_uid"].map(kinds.set_index("sop_uid")["lookalike"])
-    calm = truth.target[:, LABELS.index(ANY)] == 0
-    chosen = {"look-alike": (calm & (kind != "")).to_numpy(), "none": (calm & (kind == "")).to_numpy()}
-    rows = []
-    for name, runs in prob.items():
-        losses = np.mean(
-            [log_losses(run, truth.target) @ weight_vector() for run in _as_served(name, runs)], axis=0
-        )
-        rows += [
-            {
-                "row": name,
-                "slices without a bleed": what,
-                "count": int(is_in.sum()),
-                "loss": float(losses[is_in].mean()),
-            }
-            for what, is_in in chosen.items()
-            if is_in.any()
-        ]
-    return pd.DataFrame(rows)
