@@ -189,7 +189,7 @@ def _by_metric(line: Line) -> dict[str, Mapping[str, Interval | float]]:
 
 
 def markdown(lines: list[Line], truth: Truth) -> str:
-    """The table for people: weighted log loss, its spread over seeds where there are several, paired difference
+    """The table for people: weighted log loss, its spread over seeds if there are several, paired difference
     and AUC a label, 95 % intervals in brackets. A label that few patients have is shown without an interval,
     so that nobody reads a claim."""
     positive, has_seeds = truth.positive_patients, any(line.seeds > 1 for line in lines)
