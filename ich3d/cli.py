@@ -5,6 +5,7 @@ or no volume was found; 130 interrupted; 1 anything else.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     log_to_stderr(arguments.verbose)
     escape_what_stdout_lacks()
     try:
-        return int(arguments.verb(arguments))
+        code = int(arguments.verb(arguments))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # who read along, `head` perhaps, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the interpreter's own last flush
+        return FAILED
     except UserError as error:
         print(printable(f"ich3d: {error}"), file=sys.stderr)
         return USAGE

@@ -158,18 +158,12 @@ def context_parts(
     return np.concatenate([[out[0].item()], np.pad(moved, (below, len(series) - below - len(part)))])
 
 
-def heat_map(encoder: EncoderEnsemble, hu: np.ndarray, config: Config, index: int, k: int) -> np.ndarray:
-    """Where slice `index` of HU (Z, H, W) speaks for label `k`, float32 (H, W), zero or more: Grad-CAM
-    (Selvaraju et al., ICCV 2017), the mean over members and, as scores are, over both mirror images.
-    """
-    (heat,) = heat_maps(encoder, hu, config, [(index, k)])
-    return heat
-
-
 def heat_maps(
     encoder: EncoderEnsemble, hu: np.ndarray, config: Config, asked: Sequence[tuple[int, int]]
 ) -> list[np.ndarray]:
-    """As `heat_map`, of several pairs of a slice and a label."""
+    """Where slices of HU (Z, H, W) speak for labels, float32 (H, W) a pair of slice and label, zero or more:
+    Grad-CAM (Selvaraju et al., ICCV 2017), the mean over members and, as scores are, over both mirror images.
+    """
     members = [member for member in encoder.members if isinstance(member, SliceEncoder)]
     watched = [_Watched(member) for member in members]
     cams = [GradCAM(one, one.layer, postprocessing=nn.Identity()) for one in watched]

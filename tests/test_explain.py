@@ -24,7 +24,7 @@ from ich3d.core.labels import LABELS
 from ich3d.core.metrics import logit
 from ich3d.core.workspace import Workspace
 from ich3d.dicom.write import SeriesToWrite, write_series
-from ich3d.explain import context_parts, explain, explain_slices, heat_map, pick_slice
+from ich3d.explain import context_parts, explain, explain_slices, heat_maps, pick_slice
 from ich3d.pipeline import Model, load_model
 from ich3d.pipeline.chain import stack_features
 from ich3d.pipeline.predict import Predicted, predict_one
@@ -278,7 +278,7 @@ def test_the_heat_of_every_encoder_is_its_logit_spread_over_the_picture(name: st
     config = config_of(name)
     encoder, hu = encoder_of(config), one_head()
     before = embed(encoder, hu, config)[1]
-    heat = heat_map(encoder, hu, config, 1, ANY)
+    (heat,) = heat_maps(encoder, hu, config, [(1, ANY)])
     after = embed(encoder, hu, config)[1]
     assert heat.shape == (64, 64)
     bias = encoder.members[0].head.bias[ANY].item()
@@ -309,21 +309,21 @@ def test_an_encoder_that_seeks_brightness_looks_at_the_blob(mirror: bool) -> Non
     config = config_of("resnet10", neighbours=0, members=2, mirror_at_test=mirror)
     hu = np.full((3, 64, 64), 30, dtype=np.int16)
     hu[1, 40:48, 8:16] = 75
-    heat = heat_map(bright_seeker(config), hu, config, 1, ANY)
+    heat, above, other = heat_maps(bright_seeker(config), hu, config, [(1, ANY), (0, ANY), (1, 0)])
     peak = np.unravel_index(heat.argmax(), heat.shape)
     assert 40 <= peak[0] < 48
     assert 8 <= peak[1] < 16
     assert heat[40:48, 8:16].sum() > 0.7 * heat.sum()
     assert not heat[:32].any()
-    assert not heat_map(bright_seeker(config), hu, config, 0, ANY).any()  # the blob is in the slice above
-    assert not heat_map(bright_seeker(config), hu, config, 1, 0).any()  # a sign against it is no sign of it
+    assert not above.any()  # the blob is in the slice above
+    assert not other.any()  # a sign against it is no sign of it
 
 
 def test_the_heat_of_a_mirrored_head_is_mirrored_where_scores_are_of_both() -> None:
     config = config_of("resnet10", mirror_at_test=True)
     encoder, hu = encoder_of(config), one_head()
-    plain = heat_map(encoder, hu, config, 1, ANY)
-    turned = heat_map(encoder, np.ascontiguousarray(hu[:, :, ::-1]), config, 1, ANY)
+    (plain,) = heat_maps(encoder, hu, config, [(1, ANY)])
+    (turned,) = heat_maps(encoder, np.ascontiguousarray(hu[:, :, ::-1]), config, [(1, ANY)])
     np.testing.assert_allclose(turned[:, ::-1], plain, atol=1e-5)
     assert plain.std() > 0
 

@@ -69,18 +69,16 @@ def dicom_sink(folder: Path, model_sha256: str) -> "Sink":
     return Sink(folder, write)
 
 
-def write_dicom_results(
-    item: "Predicted", folder: Path, model_sha256: str, flag_at: float = FLAG_AT
-) -> tuple[Path, ...] | Rejected:
+def write_dicom_results(item: "Predicted", folder: Path, model_sha256: str) -> tuple[Path, ...] | Rejected:
     """Write `<volume_id>.sr.dcm` and, where a slice is flagged, `<volume_id>.ko.dcm` into `folder`; their
-    paths. A slice is flagged from a stack probability of `any` of `flag_at` on.
+    paths. A slice is flagged from a stack probability of `any` of `FLAG_AT` on.
 
     Rejected where the source's slices cannot be referred to; then nothing is written.
     """
     evidence = read_evidence(item)
     if isinstance(evidence, Rejected):
         return evidence
-    told = _tell(item, model_sha256, flag_at)
+    told = _tell(item, model_sha256)
     sr, ko = (folder / f"{told.volume_id}.{kind}.dcm" for kind in ("sr", "ko"))
     _save(_report(told, evidence), evidence, sr)
     if not told.shown[ANY]:
@@ -90,20 +88,20 @@ def write_dicom_results(
     return sr, ko
 
 
-def _tell(item: "Predicted", model_sha256: str, flag_at: float) -> Told:
+def _tell(item: "Predicted", model_sha256: str) -> Told:
     stack = item.prob["stack"]
     series = SliceScores(item.stored.volume_id, "stack", stack).series_prob
-    flagged = stack[:, LABELS.index(ANY)] >= flag_at
+    flagged = stack[:, LABELS.index(ANY)] >= FLAG_AT
     shown: dict[str, dict[str, list[int]]] = {}
     for k, label in enumerate(LABELS):
         shown[label] = {}
-        for index in np.flatnonzero(flagged & (stack[:, k] >= flag_at)):
+        for index in np.flatnonzero(flagged & (stack[:, k] >= FLAG_AT)):
             key = item.stored.keys[index]
             shown[label].setdefault(key.sop_uid, []).extend([] if key.frame is None else [key.frame])
     prob = {label: round(float(series[k]), 7) for k, label in enumerate(LABELS)}
     algorithm = (
         f"model_sha256={model_sha256}",
-        f"flag_at={flag_at:g}",
+        f"flag_at={FLAG_AT:g}",
         "Probability of a series: the maximum over its slices",
         "Source of Measurement: the slices whose probabilities of the finding and of any hemorrhage are at "
         "least flag_at",

@@ -396,3 +396,15 @@ def test_the_module_is_the_command(good: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "6 files" in done.stdout
+
+
+def test_a_reader_that_has_seen_enough_hears_no_complaint(tmp_path: Path) -> None:
+    """`ich3d doctor | head -0`: the pipe is closed before the verb says anything."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as gone:
+        done = subprocess.run(
+            [sys.executable, "-m", "ich3d", "doctor"], stdout=gone, stderr=subprocess.PIPE, check=False
+        )
+    assert done.stderr == b""
+    assert done.returncode == 1

@@ -205,9 +205,11 @@ def test_the_key_objects_are_the_flagged_slices(written: tuple[Path, ...], bleed
 
 
 def test_a_slice_is_flagged_from_the_threshold_on(bleeding: Predicted, tmp_path: Path) -> None:
-    for flag_at, count in ((0.499, 3), (0.75, 2), (0.76, 1), (0.9, 0)):
-        item = replace(bleeding, prob={"stack": bleeding.prob["stack"].astype(np.float64).round(3)})
-        paths = write_dicom_results(item, tmp_path / "out", MODEL, flag_at)
+    """The three highest slices of `any` have .499, .75 and .875."""
+    for more, count in ((0.001, 3), (0.0, 2), (-0.25, 2), (-0.251, 1), (-0.4, 0)):
+        prob = np.clip(bleeding.prob["stack"].astype(np.float64).round(3) + more, 0, 1)
+        item = replace(bleeding, prob={"stack": prob})
+        paths = write_dicom_results(item, tmp_path / "out", MODEL)
         assert not isinstance(paths, Rejected)
         assert len(images(groups(pydicom.dcmread(paths[0]))["any"])) == count
         kinds = sorted(path.name[-6:-4] for path in (tmp_path / "out").iterdir())
