@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ich3d.context.batch import ContextBatch, ContextInput, collate, context_input, shuffled, surroundings
+from ich3d.context.batch import (
+    ContextBatch,
+    ContextInput,
+    collate,
+    context_input,
+    scattered,
+    shuffled,
+    surroundings,
+)
 from ich3d.context.bigru import ContextEnsemble, ContextModel
 from ich3d.core.config import Config, ContextConfig
 from ich3d.core.console import Progress, quiet
@@ -171,3 +179,15 @@ def score_context(model: ContextModel | ContextEnsemble, series: ContextInput) -
     logits = model(batch).cpu().numpy()
     own = logits[0] if is_whole else np.stack([logits[i, place] for i, (_, place) in enumerate(parts)])
     return sigmoid(own).astype(np.float32)
+
+
+def score_shuffled(
+    model: ContextEnsemble, series: ContextInput, shuffle: str, rng: np.random.Generator
+) -> np.ndarray:
+    """As `score_context`, its slices mixed as `control.shuffle` says; the rows stay those of the slices."""
+    if shuffle == "never":
+        return score_context(model, series)
+    if shuffle == "with_differences":
+        moved, order = scattered(series, rng)
+        return score_context(model, moved)[np.argsort(order)]
+    return score_context(model, shuffled(series, rng))

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from ich3d.context.align import fit_alignment
-from ich3d.context.batch import context_input, scattered, shuffled
+from ich3d.context.batch import context_input
 from ich3d.context.bigru import ContextEnsemble
-from ich3d.context.train import require_held_out, score_context, train_context
+from ich3d.context.train import require_held_out, score_shuffled, train_context
 from ich3d.core.config import Config, as_dict
 from ich3d.core.console import Progress, quiet
 from ich3d.core.metrics import sigmoid
@@ -191,21 +191,11 @@ class Stages:
         for name in self._volumes(fold):
             require_held_out(self.store.groups[name], embedded[name].encoder_id, embedded[name].fit_patients)
             require_held_out(self.store.groups[name], f"context fold {fold}", fit_patients)
-            prob = self._in_context(model, embedded[name])
+            series = context_input(embedded[name], self.store.z_mm(name))
+            rng = stream(self.config.late_seed, "shuffle", name)
+            prob = score_shuffled(model, series, self.config.control.shuffle, rng)
             scores.append(SliceScores(name, "context", prob, fit_patients))
         return scores
-
-    def _in_context(self, model: ContextEnsemble, embedded: SliceEmbeddings) -> np.ndarray:
-        """The context model's probabilities (Z, K) of one series, shuffled where a control says so."""
-        series = context_input(embedded, self.store.z_mm(embedded.volume_id))
-        shuffle = self.config.control.shuffle
-        if shuffle == "never":
-            return score_context(model, series)
-        rng = stream(self.config.late_seed, "shuffle", embedded.volume_id)
-        if shuffle == "with_differences":
-            moved, order = scattered(series, rng)
-            return score_context(model, moved)[np.argsort(order)]
-        return score_context(model, shuffled(series, rng))
 
     def _stack(
         self,
