@@ -67,6 +67,8 @@ def compare(
 ) -> list[Line]:
     """All rows (S, N, K), each with its differences to the row that `against` names; to itself, none."""
     slices = truth.resampling(draws, seed)
+    # Seeds do not touch every row: an encoder's scores are the same beside each of its stackers.
+    prob = {name: runs[:1] if (runs == runs[0]).all() else runs for name, runs in prob.items()}
     figures = {name: _Figures.of(as_served(name, runs), truth, slices) for name, runs in prob.items()}
     return [_line(name, prob[name], figures, against.get(name), truth) for name in prob]
 

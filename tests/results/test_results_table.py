@@ -35,6 +35,15 @@ def test_a_row_of_several_seeds_is_their_mean_with_its_spread(truth: Truth) -> N
     assert line.spread == pytest.approx(np.std(losses, ddof=1))
 
 
+def test_a_row_that_seeds_do_not_touch_has_one(truth: Truth) -> None:
+    prob = {"row": scores(truth, 2.0), "repeated": scores(truth, 2.0).repeat(3, axis=0)}
+    once, repeated = compare(prob, {}, truth, 50, 0)
+    assert repeated.seeds == 1
+    assert np.isnan(repeated.spread)
+    assert repeated.weighted_log_loss == once.weighted_log_loss
+    assert "SD over seeds" not in markdown([once, repeated], truth)
+
+
 def test_a_label_of_few_patients_bears_no_claim(truth: Truth) -> None:
     prob = {"weak": scores(truth, 1.0), "strong": scores(truth, 3.0)}
     lines = compare(prob, {"strong": "weak"}, truth, 50, 0)
