@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make demo       the whole way on phantoms, ending in an HTML report"
-	@echo "make test       every test but the slow and gpu ones"
+	@echo "make test       every test but the slow ones"
 	@echo "make test-slow  notebooks and longer training"
 	@echo "make check      lint, format, types, import contracts"
 	@echo "make format     put the code in its one format"
@@ -26,10 +26,10 @@ demo: $(VENV)/installed
 	$(BIN)/ich3d demo --config configs/demo.yaml
 
 test: $(VENV)/installed-test
-	$(BIN)/pytest -m "not slow and not gpu"
+	$(BIN)/pytest -m "not slow"
 
 test-slow: $(VENV)/installed-test
-	$(BIN)/pytest -m "slow and not gpu"
+	$(BIN)/pytest -m slow
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff check .

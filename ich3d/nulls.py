@@ -7,6 +7,7 @@ import pandas as pd
 from ich3d.core.labels import LABELS
 from ich3d.core.metrics import weighted_log_loss
 
+NULL_FORMAT = 5  # raised when a row of this module scores otherwise
 KNOTS = 5
 REACHES = (0, 1, 2, 3, 4)  # slices on each side that a rolling mean may take in
 

@@ -119,12 +119,15 @@ def train(arguments: Namespace) -> int:
 def ablate(arguments: Namespace) -> int:
     from ich3d.ablate import ablate, rebuild
     from ich3d.core.config import load_config
+    from ich3d.core.workspace import Workspace
 
-    config = load_config(arguments.config, arguments.overrides)
-    done = rebuild(config, arguments.scores) if arguments.scores else ablate(config, bars)
+    config, name = load_config(arguments.config, arguments.overrides), f"ablation_{arguments.config.stem}"
+    done = rebuild(config, arguments.scores, name) if arguments.scores else ablate(config, bars, name)
     print(done.table)
     print(done.page)
-    return OK
+    if arguments.scores:
+        return OK
+    return _after(_count_rejected(Workspace(Path(config.workspace)).rejected))
 
 
 def report(arguments: Namespace) -> int:

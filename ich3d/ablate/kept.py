@@ -11,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from ich3d.core.ablation import plain_name
 from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
 from ich3d.core.metrics import logit, sigmoid
@@ -39,26 +40,34 @@ def read_truth(folder: Path) -> Truth:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What a row's scores come from, as hashes: the slices and their labels, each seed's config, the files of
+    weights that it starts from, and the store of pixels (empty where that is not known)."""
+
+    truth: str
+    configs: tuple[str, ...]
+    weights: tuple[str | None, ...]
+    store: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class KeptRow:
-    """Scores (S, N, K) of one row, a run a seed, and the hashes of what they come from: the slices, each
-    seed's config, and the files of weights that it starts from."""
+    """Scores (S, N, K) of one row, a run a seed, and what they come from."""
 
     prob: np.ndarray
-    truth_sha256: str
-    config_sha256: tuple[str, ...]
-    weights_sha256: tuple[str | None, ...]
+    origin: Origin
 
 
 def write_row(path: Path, row: KeptRow) -> None:
     """Keep one row."""
+    origin = row.origin
     facts = {
-        "truth_sha256": row.truth_sha256,
-        "config_sha256": json.dumps(row.config_sha256),
-        "weights_sha256": json.dumps(row.weights_sha256),
+        "truth_sha256": origin.truth,
+        "config_sha256": json.dumps(origin.configs),
+        "weights_sha256": json.dumps(origin.weights),
+        "store_sha256": json.dumps(origin.store),
     }
-    logits = np.ascontiguousarray(
-        logit(row.prob), dtype=np.float16
-    )  # safetensors takes the bytes as they lie
+    logits = np.ascontiguousarray(logit(row.prob), dtype=np.float16)  # safetensors takes bytes as they lie
     with replacing(path) as partial:
         save_file({"logits": logits}, partial, metadata=facts)
 
@@ -67,10 +76,11 @@ def read_row(path: Path) -> KeptRow:
     """A row that was kept. DataError where the file is missing or no such file."""
     try:
         with safe_open(path, framework="numpy") as file:
-            facts = file.metadata()
+            facts = {"store_sha256": "[]", **file.metadata()}
             prob = sigmoid(file.get_tensor("logits"))
-            configs, weights = (tuple(json.loads(facts[key])) for key in ("config_sha256", "weights_sha256"))
-            return KeptRow(prob, facts["truth_sha256"], configs, weights)
+            keys = ("config_sha256", "weights_sha256", "store_sha256")
+            configs, weights, store = (tuple(json.loads(facts[key])) for key in keys)
+            return KeptRow(prob, Origin(facts["truth_sha256"], configs, weights, store))
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -79,5 +89,4 @@ def read_row(path: Path) -> KeptRow:
 
 def row_file(folder: Path, name: str) -> Path:
     """Where a row of that name is kept."""
-    plain = "".join(c if c.isalnum() else "_" for c in name.replace("+", "plus").replace("±", "within "))
-    return folder / f"{plain.lower()}.safetensors"
+    return folder / f"{plain_name(name)}.safetensors"

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from ich3d.core.labels import ANY, LABELS, weight_vector
-from ich3d.core.metrics import log_losses
+from ich3d.core.labels import ANY, LABELS
+from ich3d.core.metrics import log_losses, weighted_mean
 from ich3d.results import Truth, as_served
 
 
@@ -22,7 +22,7 @@ def on_lookalikes(prob: Mapping[str, np.ndarray], truth: Truth, kinds: pd.DataFr
     rows = []
     for name, runs in prob.items():
         losses = np.mean(
-            [log_losses(run, truth.target) @ weight_vector() for run in as_served(name, runs)], axis=0
+            [weighted_mean(log_losses(run, truth.target)) for run in as_served(name, runs)], axis=0
         )
         rows += [
             {

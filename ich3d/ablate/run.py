@@ -6,19 +6,29 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ich3d.ablate.kept import KeptRow, read_row, read_truth, row_file, truth_of, write_row, write_truth
+from ich3d.ablate.kept import (
+    KeptRow,
+    Origin,
+    read_row,
+    read_truth,
+    row_file,
+    truth_of,
+    write_row,
+    write_truth,
+)
 from ich3d.ablate.lookalikes import on_lookalikes
 from ich3d.ablate.page import write_page
 from ich3d.core.ablation import STACKED
 from ich3d.core.config import AblationRow, Config, as_dict, with_overrides
 from ich3d.core.console import Progress, quiet
-from ich3d.core.errors import DataError
+from ich3d.core.errors import ConfigError, DataError
 from ich3d.core.types import SliceScores
-from ich3d.core.workspace import Workspace, read_csv, replacing, write_csv
-from ich3d.nulls import base_rate, label_continuity, places, position_only, rolling_mean
+from ich3d.core.workspace import Workspace, read_csv, read_json, replacing, write_csv
+from ich3d.nulls import NULL_FORMAT, base_rate, label_continuity, places, position_only, rolling_mean
 from ich3d.pipeline.marks import weights_sha256
 from ich3d.pipeline.stages import FORMATS, Stages
 from ich3d.prepare.build import prepare
@@ -27,7 +37,7 @@ from ich3d.results import Result, Truth, compare, markdown, tidy
 
 log = logging.getLogger(__name__)
 STAGE_ROWS = {
-    "base rate": AblationRow(reads="base rate"),
+    "base rate": AblationRow(reads="base rate", against="base rate"),
     "position only": AblationRow(reads="position only", against="base rate"),
     "encoder": AblationRow(reads="encoder", against="position only", stacker="both"),
     "context": AblationRow(reads="context", against="encoder", stacker="both"),
@@ -39,42 +49,64 @@ _NULLS: Mapping[str, Callable[[Truth], np.ndarray]] = {
 }
 
 
-def ablate(config: Config, progress: Progress = quiet) -> Result:
+def ablate(config: Config, progress: Progress = quiet, name: str = "ablation") -> Result:
     """Run all rows of the config's ablation, or, where it names none, the run's own stages.
 
     Everything trained and every row's scores are kept in the workspace, so that an interrupted ablation goes
-    on where it stopped. Writes `ablation.csv`, `.md` and `.html` there; of phantoms also `lookalikes.csv`.
+    on where it stopped. Writes `<name>.csv`, `.md` and `.html` there; of phantoms also `lookalikes.csv`.
+    ConfigError where a row cannot be run, or where the workspace holds a finished run of other data or folds.
     """
     workspace = Workspace(Path(config.workspace))
+    rows = config.ablation.rows or STAGE_ROWS
+    for row_name, row in rows.items():
+        _shown(row_name, row, config)  # what a row sets is read before anything is trained
+    _require_same_data(config, workspace)
     store = prepare(config, progress).store
     truth = truth_of(store)
     write_truth(workspace.scores, truth)
-    rows = config.ablation.rows or STAGE_ROWS
     prob: dict[str, np.ndarray] = {}
     runner = _Runner(config, workspace, store, truth, progress)
-    for name, row in progress(list(rows.items()), "rows", total=len(rows)):
-        log.info("row %s", name)
-        prob |= runner.row(name, row)
-    done = _write(config, truth, prob, workspace.ablation)
+    for row_name, row in progress(list(rows.items()), "rows", total=len(rows)):
+        log.info("row %s", row_name)
+        prob |= runner.row(row_name, row)
+    done = _write(config, truth, prob, workspace.root / name)
     if config.source.kind == "phantom":
         kinds = read_csv(workspace.source("phantom") / "truth.csv", text=("sop_uid", "lookalike"))
         write_csv(workspace.lookalikes, on_lookalikes(prob, truth, kinds))
     return done
 
 
-def rebuild(config: Config, folder: Path) -> Result:
+def rebuild(config: Config, folder: Path, name: str = "ablation") -> Result:
     """The tables and the page of an ablation from the scores kept in `folder` alone, written there.
 
     DataError where a row is missing, or was made with another config or on other slices than the rest.
     """
     truth, prob = read_truth(folder), {}
-    for name, row in (config.ablation.rows or STAGE_ROWS).items():
-        for shown, wanted in _shown(name, row, config).items():
+    for row_name, row in (config.ablation.rows or STAGE_ROWS).items():
+        for shown, wanted in _shown(row_name, row, config).items():
             kept = read_row(row_file(folder, shown))
-            if kept.config_sha256 != wanted or kept.truth_sha256 != truth.sha256:
+            if (kept.origin.configs, kept.origin.truth) != (wanted, truth.sha256):
                 raise DataError(f"{row_file(folder, shown)} was made with another config or on other slices")
             prob[shown] = kept.prob
-    return _write(config, truth, prob, folder / "ablation")
+    return _write(config, truth, prob, folder / name)
+
+
+def _require_same_data(config: Config, workspace: Workspace) -> None:
+    """A finished run's store and folds are not made anew under it."""
+    if not workspace.run.exists():
+        return
+    ran, wanted = _data(read_json(workspace.run)["config"]), _data(as_dict(config))
+    for key, value in wanted.items():
+        if ran[key] != value:
+            told = f"{workspace.root} holds a finished run with another {key}"
+            raise ConfigError(f"{told}: name another workspace")
+
+
+def _data(tree: Mapping[str, Any]) -> dict[str, object]:
+    """What a store and its folds are made by."""
+    kind = tree["source"]["kind"]
+    phantom = tree["phantom"] if kind == "phantom" else None
+    return {"source.kind": kind, "phantom": phantom, "prepare": tree["prepare"], "seed": tree["seed"]}
 
 
 def _write(config: Config, truth: Truth, prob: dict[str, np.ndarray], path: Path) -> Result:
@@ -96,10 +128,13 @@ def _write(config: Config, truth: Truth, prob: dict[str, np.ndarray], path: Path
 def _shown(name: str, row: AblationRow, config: Config) -> dict[str, tuple[str, ...]]:
     """The lines that a row is shown as, each with the hashes of its seeds' configs."""
     seeds = list(seeds_of(name, row, config))
-    scored_by = {line: "stack" if line.endswith(STACKED) else "context" for line in row.lines(name)}
+    formats = {
+        line: FORMATS["stack"] if line.endswith(STACKED) else FORMATS.get(row.reads, NULL_FORMAT)
+        for line in row.lines(name)
+    }
     return {
-        line: tuple(_config_sha256(one, FORMATS[stage], row.reads) for one in seeds)
-        for line, stage in scored_by.items()
+        line: tuple(_config_sha256(one, number, row.reads) for one in seeds)
+        for line, number in formats.items()
     }
 
 
@@ -121,6 +156,14 @@ def _config_sha256(config: Config, stage_format: int, reads: str) -> str:
     return hashlib.sha256(json.dumps([stage_format, reads, used], sort_keys=True).encode()).hexdigest()
 
 
+def _is_kept(path: Path, origin: Origin) -> bool:
+    """Whether the file holds a row of that origin; one that cannot be read does not."""
+    try:
+        return read_row(path).origin == origin
+    except DataError:
+        return False
+
+
 @dataclass(frozen=True)
 class _Runner:
     config: Config
@@ -133,19 +176,13 @@ class _Runner:
         """Scores (S, N, K) of each line of a row, trained where they are not kept."""
         shown = _shown(name, row, self.config)
         files = {line: row_file(self.workspace.scores, line) for line in shown}
-        kept = {line: read_row(path) for line, path in files.items() if path.exists()}
         weights = weights_sha256(with_overrides(self.config, row.set, f"ablation.rows.{name}"))
-
-        def is_current(one: KeptRow, hashes: tuple[str, ...]) -> bool:
-            made_from = (one.config_sha256, one.truth_sha256, one.weights_sha256)
-            return made_from == (hashes, self.truth.sha256, weights)
-
-        if all(line in kept and is_current(kept[line], hashes) for line, hashes in shown.items()):
-            return {line: kept[line].prob for line in shown}
-        runs = [self._scores(row, one) for one in seeds_of(name, row, self.config)]
-        for index, (line, hashes) in enumerate(shown.items()):
-            made = KeptRow(np.stack([run[index] for run in runs]), self.truth.sha256, hashes, weights)
-            write_row(files[line], made)
+        store = tuple(self.store.identity)
+        wanted = {line: Origin(self.truth.sha256, configs, weights, store) for line, configs in shown.items()}
+        if not all(_is_kept(files[line], origin) for line, origin in wanted.items()):
+            runs = [self._scores(row, one) for one in seeds_of(name, row, self.config)]
+            for index, (line, origin) in enumerate(wanted.items()):
+                write_row(files[line], KeptRow(np.stack([run[index] for run in runs]), origin))
         return {line: read_row(path).prob for line, path in files.items()}
 
     def _scores(self, row: AblationRow, config: Config) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ GEOMETRY = 5
 GAP_MM = 5.0  # the common step of head CT; gaps and positions are given in units of about one
 POSITION_MM = 100.0
 FROM_BOTTOM = 3  # the column of `geometry` that says how far a slice lies above the lowest
-_ROUNDING_MM = 0.01  # positions are float32 here
+SLACK_MM = 0.1  # headers round positions: a neighbour may lie this much farther off than its step
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def surroundings(series: ContextInput, config: ContextConfig) -> list[tuple[Cont
     in that."""
     at, reach = np.arange(len(series), dtype=float), float(config.window or 0)
     if config.window_mm is not None:
-        at, reach = series.geometry[:, FROM_BOTTOM] * POSITION_MM, config.window_mm + _ROUNDING_MM
+        at, reach = series.geometry[:, FROM_BOTTOM] * POSITION_MM, config.window_mm + SLACK_MM
     parts = []
     for index, own in enumerate(at):
         start, stop = np.searchsorted(at, own - reach), np.searchsorted(at, own + reach, "right")

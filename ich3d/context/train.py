@@ -103,8 +103,10 @@ def _train_member(
     torch.manual_seed(derive(seed, "init"))
     model = _new_model(config, training[0].series.vectors.shape[1])
     model = model.to(where)
-    noise = torch.from_numpy(np.concatenate([row.series.vectors for row in training]).std(axis=0)).to(where)
-    noise *= config.control.vector_noise
+    noise: torch.Tensor | None = None
+    if config.control.vector_noise:
+        spread = np.concatenate([row.series.vectors for row in training]).std(axis=0)
+        noise = torch.from_numpy(spread * config.control.vector_noise).to(where)
 
     def batches(epoch: int) -> Iterator[ContextBatch]:
         order = stream(seed, "order", epoch).permutation(len(training))
@@ -116,7 +118,7 @@ def _train_member(
 
     def loss(model: torch.nn.Module, batch: ContextBatch) -> torch.Tensor:
         moved = batch.to(where)
-        if config.control.vector_noise:
+        if noise is not None:
             moved.vectors.add_(torch.randn_like(moved.vectors) * noise)
         return masked_log_loss(model(moved).flatten(0, 1), moved.target.flatten(0, 1))
 

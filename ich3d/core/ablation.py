@@ -1,6 +1,7 @@
 """The sections of the configuration that ask what a stage is worth: controls, and the rows of an ablation."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 
 from ich3d.core.sections import require, require_numbers
@@ -10,6 +11,11 @@ STACKERS = ("without", "both", "only")
 STACKED = " + stacker"  # the name of a row's second line ends so
 CHANGED = ("slices", "context", "stack", "control", "precision")  # rows share data, folds and seed
 READS = ("base rate", "position only", "label continuity", "rolling mean", "encoder", "context")
+
+
+def plain_name(line: str) -> str:
+    """A line's name as a file name without a suffix."""
+    return "".join(c if c.isalnum() else "_" for c in line.replace("+", "plus")).lower()
 
 
 @dataclass(frozen=True)
@@ -23,9 +29,10 @@ class ControlConfig:
         was fitted on.
     vector_noise: SD of the noise on embeddings in training, in units of each dimension's own SD.
     nested: train a fold's context model on embeddings by encoders that never saw the fold either, one more
-        set of encoders for each fold. Plain cross-fitting leaves that second-order leak open.
+        set of encoders for each fold. Plain cross-fitting leaves that second-order leak open; a stacker still
+        does.
     patients: train every stage on at most so many patient groups, as many from each fold.
-    force_stacker: keep the stacker of every label, whatever the inner folds say.
+    force_stacker: keep the stacker of every label that two patients have, whatever the inner folds say.
     """
 
     shuffle: str = "never"
@@ -92,7 +99,9 @@ class AblationConfig:
 
     def __post_init__(self) -> None:
         require_numbers("ablation", self, seeds=(1, 100))
-        names = {line for name, row in self.rows.items() for line in row.lines(name)}
+        names = [line for name, row in self.rows.items() for line in row.lines(name)]
+        twice = [name for name, count in Counter(map(plain_name, names)).items() if count > 1]
+        require(not twice, "ablation.rows", "named so that no two lines share a file", ", ".join(twice))
         for name, row in self.rows.items():
             known = row.against is None or row.against in names
             require(known, f"ablation.rows.{name}.against", "the name of a row", row.against)

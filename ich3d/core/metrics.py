@@ -52,13 +52,23 @@ def log_losses(prob: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def label_log_loss(prob: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Mean log loss (K,) of each label."""
-    return np.asarray(np.nanmean(log_losses(prob, target), axis=0))
+    """Mean log loss (K,) of each label; NaN where no slice has it."""
+    losses = log_losses(prob, target)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.nansum(losses, axis=0) / (~np.isnan(losses)).sum(axis=0))
+
+
+def weighted_mean(losses: np.ndarray) -> np.ndarray:
+    """RSNA 2019's score (...) of the labels' mean log losses (..., K): `any` counts twice, a label without
+    a loss not at all; NaN where none has one."""
+    weight = np.where(np.isnan(losses), 0.0, weight_vector())
+    with np.errstate(invalid="ignore"):
+        return np.asarray((np.nan_to_num(losses) * weight).sum(axis=-1) / weight.sum(axis=-1))
 
 
 def weighted_log_loss(prob: np.ndarray, target: np.ndarray) -> float:
-    """RSNA 2019's score: the labels' mean log losses, `any` counted twice."""
-    return float(label_log_loss(prob, target) @ weight_vector())
+    """RSNA 2019's score."""
+    return float(weighted_mean(label_log_loss(prob, target)))
 
 
 def auc(prob: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> float:
@@ -85,7 +95,7 @@ def calibration_error(prob: np.ndarray, target: np.ndarray, bins: int = 10) -> f
     order = known[np.argsort(prob[known], kind="stable")]
     parts = [part for part in np.array_split(order, bins) if len(part)]
     gaps = [abs(float((prob[part] - target[part]).sum())) for part in parts]
-    return float(np.sum(gaps) / max(1, len(order)))
+    return float(np.sum(gaps) / len(order)) if len(order) else float("nan")
 
 
 def incoherent_share(prob: np.ndarray) -> float:
@@ -155,11 +165,12 @@ class Resampling:
         rows = np.zeros_like(total)
         np.add.at(total, self.row_group, np.where(present, losses, 0.0))
         np.add.at(rows, self.row_group, present)
-        return np.asarray((self.counts @ total) / (self.counts @ rows))
+        with np.errstate(invalid="ignore"):
+            return np.asarray((self.counts @ total) / (self.counts @ rows))
 
     def weighted_log_loss(self, prob: np.ndarray, target: np.ndarray) -> np.ndarray:
         """RSNA's score (R,) of each draw."""
-        return np.asarray(self.label_log_loss(prob, target) @ weight_vector())
+        return weighted_mean(self.label_log_loss(prob, target))
 
     def auc(self, prob: np.ndarray, target: np.ndarray) -> np.ndarray:
         """AUC (R,) of one label (N,) for each draw."""
@@ -168,7 +179,7 @@ class Resampling:
         return np.array([ranked.auc(draw[rows]) for draw in self.counts])
 
 
-def interval(value: float, draws: np.ndarray) -> Interval:
+def interval(value: float | np.ndarray, draws: np.ndarray) -> Interval:
     """`value` with the 2.5th and 97.5th percentile of the draws that are defined."""
     known = draws[~np.isnan(draws)]
     low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)

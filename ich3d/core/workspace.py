@@ -74,11 +74,6 @@ class Workspace:
         return self.root / "ablation" / "scores"
 
     @property
-    def ablation(self) -> Path:
-        """The ablation table and page, as .csv, .md and .html."""
-        return self.root / "ablation"
-
-    @property
     def lookalikes(self) -> Path:
         """How each stage does on phantoms' look-alikes."""
         return self.root / "lookalikes.csv"

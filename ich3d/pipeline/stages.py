@@ -18,14 +18,14 @@ import pandas as pd
 from ich3d.context.align import fit_alignment
 from ich3d.context.batch import context_input
 from ich3d.context.bigru import ContextEnsemble
-from ich3d.context.train import require_held_out, score_shuffled, train_context
+from ich3d.context.train import SHUFFLED_IN_TRAINING, require_held_out, score_shuffled, train_context
 from ich3d.core.config import Config, as_dict
 from ich3d.core.console import Progress, quiet
 from ich3d.core.metrics import sigmoid
 from ich3d.core.seeds import derive, stream
 from ich3d.core.types import FitPatients, SliceEmbeddings, SliceScores
 from ich3d.core.workspace import Workspace, read_json, write_json
-from ich3d.learn import load_weights, save_weights
+from ich3d.learn import device, load_weights, save_weights
 from ich3d.pipeline.chain import Chain, stack_features
 from ich3d.pipeline.marks import close, fit_patients_of, inputs_in, is_done, weights_sha256
 from ich3d.prepare.store import Store, training_volumes
@@ -64,7 +64,7 @@ class Stages:
     def __init__(self, config: Config, workspace: Workspace, store: Store, run: Config | None = None) -> None:
         self.config, self.workspace, self.store = config, workspace, store
         self._run = run
-        self._store_hash = hashlib.sha256((store.folder / "slices.csv").read_bytes()).hexdigest()
+        self._data = store.identity
         self._folds = sorted(set(store.folds.values()))
 
     def embedded(self, progress: Progress = quiet) -> dict[str, SliceEmbeddings]:
@@ -167,7 +167,8 @@ class Stages:
             model = EncoderEnsemble(self.config.slices)
             load_weights(folder / "weights.safetensors", model)
             names = training_volumes(self.store, self.config, fold)
-            self._embed(fold, model.eval(), self._fit_patients("encoder", fold), names, path)
+            model = model.to(device()).eval()
+            self._embed(fold, model, self._fit_patients("encoder", fold), names, path)
         return {item.volume_id: item for item in load_embeddings(path)}
 
     def _embed(
@@ -291,7 +292,8 @@ class Stages:
         names = ("seed", "precision", *(("replicate",) if stage != "encoder" else ()), *_SECTIONS[stage])
         used = {name: tree[name] for name in names}
         controls = {name: tree["control"][name] for name in _CONTROLS[stage]}
+        if stage == "context" and controls["shuffle"] != SHUFFLED_IN_TRAINING:
+            controls["shuffle"] = "never"  # at test it is the same model that scores
         weights = weights_sha256(config)
-        data = [self._store_hash, self.store.meta["preprocessing_sha256"]]
-        inputs = [FORMATS[stage], data, used, controls, weights if stage != "encoder" else weights[:1]]
+        inputs = [FORMATS[stage], self._data, used, controls, weights if stage != "encoder" else weights[:1]]
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

@@ -118,6 +118,12 @@ class Store:
         self.table = read_csv(folder / "slices.csv", text=_TEXT)
         self._rows = {str(name): rows for name, rows in self.table.groupby("volume_id", sort=True)}
 
+    @property
+    def identity(self) -> list[str]:
+        """Hashes of what it holds and of how that was prepared."""
+        held = hashlib.sha256((self.folder / "slices.csv").read_bytes()).hexdigest()
+        return [held, str(self.meta["preprocessing_sha256"])]
+
     @classmethod
     def finish(cls, folder: Path, table: pd.DataFrame, meta: dict[str, Any]) -> "Store":
         """Make the store whole: the table of slices and what it was made with."""

@@ -16,11 +16,13 @@ def run_facts(workspace: Workspace, truth: Truth) -> dict[str, str]:
     """What was run, from `run.json`: name and value."""
     run = read_json(workspace.run)
     config, packages = run["config"], run["packages"]
+    unknown = truth.unknown_labels
     finished = datetime.fromisoformat(run["finished"])
     return {
         "data source": config["source"]["kind"],
         "series": f"{truth.table['volume_id'].nunique()}",
         "slices": f"{len(truth.table)}",
+        **({"without labels": f"{', '.join(unknown)}: left out of the weighted log loss"} if unknown else {}),
         "patient groups": f"{truth.table['group_id'].nunique()}",
         "folds": f"{config['prepare']['folds']}",
         "seed": f"{config['seed']}",

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ich3d.core.ablation import STACKED
-from ich3d.core.labels import LABELS, weight_vector
+from ich3d.core.labels import LABELS
 from ich3d.core.metrics import (
     Interval,
     Resampling,
@@ -24,6 +24,7 @@ from ich3d.core.metrics import (
     interval,
     label_log_loss,
     weighted_log_loss,
+    weighted_mean,
 )
 from ich3d.results.truth import Truth
 from ich3d.stack.booster import coherent
@@ -126,7 +127,6 @@ def _line(
     own, target = figures[name], truth.target
     than = None if other is None or other == name or other not in figures else figures[other]
     losses = [weighted_log_loss(run, target) for run in own.prob]
-    weight = weight_vector()
 
     def mean_of(figure: Callable[[np.ndarray, np.ndarray], float]) -> dict[str, float]:
         return dict(zip(LABELS, map(float, _by_label(figure, own.prob, target)), strict=True))
@@ -134,7 +134,7 @@ def _line(
     return Line(
         name=name,
         seeds=len(raw),
-        weighted_log_loss=interval(own.loss @ weight, own.loss_draws @ weight),
+        weighted_log_loss=interval(weighted_mean(own.loss), weighted_mean(own.loss_draws)),
         spread=float(np.std(losses, ddof=1)) if len(losses) > 1 else float("nan"),
         log_loss=_intervals(own.loss, own.loss_draws),
         auc=_intervals(own.auc, own.auc_draws),
@@ -145,7 +145,7 @@ def _line(
         against=None if than is None else other,
         difference=None
         if than is None
-        else interval((own.loss - than.loss) @ weight, (own.loss_draws - than.loss_draws) @ weight),
+        else interval(weighted_mean(own.loss - than.loss), weighted_mean(own.loss_draws - than.loss_draws)),
         log_loss_difference={}
         if than is None
         else _intervals(own.loss - than.loss, own.loss_draws - than.loss_draws),

@@ -45,6 +45,11 @@ class Truth:
         has = {label: self.table.loc[self.table[label] > 0.5, "group_id"] for label in LABELS}
         return {label: int(groups.nunique()) for label, groups in has.items()}
 
+    @property
+    def unknown_labels(self) -> list[str]:
+        """The labels that no slice has a truth for: they count nowhere."""
+        return [label for label in LABELS if self.table[label].isna().all()]
+
     def resampling(self, draws: int, seed: int) -> Resampling:
         """The draws of patient groups that all intervals of a table share."""
         return Resampling.of(self.group, self.target[:, LABELS.index(ANY)], draws, stream(seed, "resampling"))

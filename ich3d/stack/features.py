@@ -10,13 +10,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from ich3d.context.batch import SLACK_MM
 from ich3d.core.labels import ANY, LABELS
 from ich3d.core.metrics import logit
 
 STEP_MM = 5.0  # the common step of head CT; neighbours are read at its multiples
-_SLACK_MM = (
-    0.1  # positions are rounded in headers, so a neighbour may lie this much farther off than its step
-)
 DECIMALS = 3
 
 
@@ -76,7 +74,7 @@ def _score_columns(
         for side, sign in (("below", -1), ("above", 1)):
             there = _read_at(z_mm + sign * offset, z_mm, score)
             columns[f"{name}.{side}_{offset:g}mm"] = np.round(there, DECIMALS)
-    near = np.abs(z_mm[:, None] - z_mm[None]) <= offsets.max(initial=0.0) + _SLACK_MM
+    near = np.abs(z_mm[:, None] - z_mm[None]) <= offsets.max(initial=0.0) + SLACK_MM
     columns[f"{name}.near_mean"] = np.round((near * score).sum(axis=1) / near.sum(axis=1), DECIMALS)
     columns[f"{name}.near_max"] = np.where(near, score, -np.inf).max(axis=1)
     top = np.sort(score)[::-1]
@@ -91,4 +89,4 @@ def _read_at(at: np.ndarray, z_mm: np.ndarray, score: np.ndarray) -> np.ndarray:
     beyond either end."""
     inside = np.clip(at, z_mm[0], z_mm[-1])
     read: np.ndarray = np.interp(inside, z_mm, score)
-    return np.where(np.abs(at - inside) <= _SLACK_MM, read, np.nan)
+    return np.where(np.abs(at - inside) <= SLACK_MM, read, np.nan)

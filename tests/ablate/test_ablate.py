@@ -10,10 +10,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from ich3d.ablate import ablate, rebuild
-from ich3d.ablate.kept import read_row, read_truth, row_file, write_truth
+from ich3d.ablate.kept import KeptRow, read_row, read_truth, row_file, write_row, write_truth
 from ich3d.cli import main
 from ich3d.core.config import AblationConfig, AblationRow, Config
-from ich3d.core.errors import DataError
+from ich3d.core.errors import ConfigError, DataError
 from ich3d.core.labels import LABELS
 from ich3d.core.workspace import Workspace, read_csv
 from ich3d.results import Truth
@@ -49,7 +49,7 @@ def made_at(folder: Path) -> dict[str, int]:
 
 
 def test_every_row_is_in_the_table_with_its_differences(ablated: Config) -> None:
-    table = read_csv(Workspace(Path(ablated.workspace)).ablation.with_suffix(".csv"), text=("label",))
+    table = read_csv(Path(ablated.workspace) / "ablation.csv", text=("label",))
     shown = list(dict.fromkeys(table["row"]))
     assert shown == [
         "base rate", "label continuity (oracle)", "encoder", "encoder + stacker", "rolling mean",
@@ -72,7 +72,7 @@ def test_no_encoder_is_trained_twice(ablated: Config) -> None:
     """The run's own stages are used where they fit; only other inputs make new folders."""
     made = [path.parent.name for path in (Path(ablated.workspace) / "ablation").rglob("fold0")]
     assert sum(name.startswith("encoder-") for name in made) == 1  # of few patients
-    assert sum(name.startswith("context-") for name in made) == 7  # the run's own is seed 0 of the full one
+    assert sum(name.startswith("context-") for name in made) == 3  # windows, and the full one's seed 1
 
 
 def test_a_second_call_trains_nothing_and_says_the_same(ablated: Config) -> None:
@@ -93,12 +93,53 @@ def test_an_interrupted_ablation_goes_on(ablated: Config, tmp_path: Path) -> Non
     assert (folder / "ablation.csv").read_bytes() == (Path(ablated.workspace) / "ablation.csv").read_bytes()
 
 
+@pytest.mark.parametrize("spoilt", [True, False])
+def test_scores_that_do_not_fit_are_made_again(ablated: Config, tmp_path: Path, spoilt: bool) -> None:
+    """A file that cannot be read, and one whose scores are of other pixels."""
+    folder = tmp_path / "run"
+    shutil.copytree(ablated.workspace, folder)
+    path = row_file(Workspace(folder).scores, "shuffled at test")
+    row = read_row(path)
+    if spoilt:
+        path.write_bytes(b"no scores")
+    else:
+        other = replace(row.origin, store=("other pixels", row.origin.store[1]))
+        write_row(path, KeptRow(np.full_like(row.prob, 0.5), other))
+    kept = made_at(folder)
+    ablate(replace(ablated, workspace=str(folder)))
+    assert read_row(path).origin == row.origin
+    np.testing.assert_array_equal(read_row(path).prob, row.prob)
+    assert made_at(folder) == kept
+
+
+@pytest.mark.parametrize("wrong", ["context.windw=1", "context.window=-4"])
+def test_what_a_row_sets_is_read_before_anything_is_made(ablated: Config, tmp_path: Path, wrong: str) -> None:
+    rows = {"full BiGRU": AblationRow(), "wrong": AblationRow(set=(wrong,))}
+    ablation = AblationConfig(reference="full BiGRU", rows=rows)
+    with pytest.raises(ConfigError, match="wrong"):
+        ablate(replace(ablated, workspace=str(tmp_path / "run"), ablation=ablation))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("rows", [("a", "a + stacker"), ("x, 1", "X. 1")])
+def test_two_lines_may_not_share_a_file(rows: tuple[str, str]) -> None:
+    with pytest.raises(ConfigError, match="no two lines share a file"):
+        AblationConfig(reference=rows[0], rows={name: AblationRow(stacker="both") for name in rows})
+
+
+def test_a_finished_runs_folds_are_not_dealt_anew(ablated: Config) -> None:
+    folds = (Path(ablated.workspace) / "folds.csv").read_bytes()
+    with pytest.raises(ConfigError, match="holds a finished run with another seed: name another workspace"):
+        ablate(replace(ablated, seed=ablated.seed + 1))
+    assert (Path(ablated.workspace) / "folds.csv").read_bytes() == folds
+
+
 def test_the_page_is_rebuilt_from_kept_scores_alone(ablated: Config, tmp_path: Path) -> None:
     workspace = Workspace(Path(ablated.workspace))
     shutil.copytree(workspace.scores, tmp_path / "kept")
     again = rebuild(replace(ablated, workspace=str(tmp_path / "nothing here")), tmp_path / "kept")
     assert again.page == tmp_path / "kept" / "ablation.html"
-    csv = workspace.ablation.with_suffix(".csv")
+    csv = workspace.root / "ablation.csv"
     assert (tmp_path / "kept" / "ablation.csv").read_bytes() == csv.read_bytes()
 
 

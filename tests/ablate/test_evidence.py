@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ich3d.ablate import rebuild
@@ -32,7 +33,22 @@ def test_a_ct_ich_table_is_what_its_kept_scores_give(
     lines = rebuild(replace(config, report=ReportConfig(resamples=2)), tmp_path / "scores").lines
     text = (ROOT / "docs" / "results.md").read_text()
     table = text[text.index(heading) :].removeprefix("##").partition("\n## ")[0]
-    shown = dict(re.findall(r"^\| ([^|]+) \| (\d\.\d{4}) \(", table, flags=re.MULTILINE))
-    made = {line.name: f"{line.weighted_log_loss.value:.4f}" for line in lines}
+    shown = {cells[0]: cells[1:] for cells in _rows(table)}
+    labels = ("epidural", "intraparenchymal", "any")
+    made = {
+        line.name: [
+            f"{line.weighted_log_loss.value:.4f}",
+            "" if np.isnan(line.spread) else f"{line.spread:.4f}",
+            "" if line.difference is None else f"{line.difference.value:+.4f}",
+            *(f"{line.auc[label].value:.3f}" for label in labels),
+        ]
+        for line in lines
+    }
     assert len(shown) > least
     assert {name: made[name] for name in shown} == shown
+
+
+def _rows(text: str) -> list[list[str]]:
+    """The table's rows: a name, and the first word of each further cell."""
+    rows = [line.strip("| ").split("|") for line in text.splitlines() if re.match(r"\| [^|]+ \| \d", line)]
+    return [[row[0].strip(), *(cell.strip().partition(" ")[0] for cell in row[1:])] for row in rows]

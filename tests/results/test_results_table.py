@@ -62,6 +62,22 @@ def test_the_stackers_any_is_mended_and_what_was_mended_is_told(truth: Truth) ->
     assert plain.log_loss["any"].value < stacked.log_loss["any"].value
 
 
+def test_a_label_without_truth_counts_nowhere() -> None:
+    known, unknown = thirty_patients(), thirty_patients()
+    unknown.table["epidural"] = np.nan
+    prob = {"weak": scores(known, 1.0), "strong": scores(known, 3.0)}
+    _, line = compare(prob, {"strong": "weak"}, unknown, 20, 0)
+    (all_six,) = compare({"strong": prob["strong"]}, {}, known, 20, 0)
+    others = {label: loss.value for label, loss in all_six.log_loss.items() if label != "epidural"}
+    expected = (sum(others.values()) + others["any"]) / 6
+    assert line.weighted_log_loss.value == pytest.approx(expected)
+    assert line.difference is not None
+    assert line.difference.high < 0
+    assert np.isnan(line.log_loss["epidural"].value)
+    assert unknown.unknown_labels == ["epidural"]
+    assert known.unknown_labels == []
+
+
 def test_series_are_judged_by_their_highest_slice(truth: Truth) -> None:
     prob = np.full((1, *truth.target.shape), 0.1)
     first = truth.table["slice_index"] == 0  # no slice that bleeds, but of a series that does

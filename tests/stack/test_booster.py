@@ -61,7 +61,7 @@ def test_a_useful_stacker_is_kept_and_helps(useful: StackRows, fitted: dict[str,
     assert all(item.is_kept for item in fitted.values())
     prob = score_stack(fitted, useful.features, useful.start)
     before, after = label_log_loss(useful.start, useful.target), label_log_loss(prob, useful.target)
-    assert np.all(after[:5] < 0.5 * before[:5])  # `any` is lifted to the largest subtype here
+    assert np.all(after < 0.5 * before)
     for item in fitted.values():
         assert item.inner_start_loss - item.inner_loss > item.inner_se > 0
 
@@ -72,7 +72,7 @@ def test_a_useless_stacker_is_not_kept_and_changes_nothing() -> None:
     assert not any(item.is_kept for item in stack.values())
     assert all(item.trees == "" for item in stack.values())
     prob = score_stack(stack, rows.features, rows.start)
-    np.testing.assert_allclose(prob[:, :5], rows.start[:, :5], atol=2e-4)
+    np.testing.assert_array_equal(prob, rows.start)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
