@@ -61,7 +61,7 @@ def series_row(item: Predicted) -> pd.DataFrame:
     return pd.DataFrame([row])[SERIES_COLUMNS]
 
 
-def submission(slices: pd.DataFrame, base_rate: Mapping[str, float]) -> pd.DataFrame:
+def submission(slices: pd.DataFrame, base_rate: Mapping[str, float | None]) -> pd.DataFrame:
     """RSNA's form of `slices.csv`: `ID,Label`, six rows a SOPInstanceUID, the maximum over its frames.
 
     A slice that is left out gets what its neighbours in the volume say at its height, the nearer the more;
@@ -71,7 +71,7 @@ def submission(slices: pd.DataFrame, base_rate: Mapping[str, float]) -> pd.DataF
     scored = slices[is_scored]
     wide = scored.groupby("sop_uid", sort=False)[_STACK].max()
     lost = slices[~is_scored & (slices["sop_uid"] != "") & ~slices["sop_uid"].isin(wide.index)]
-    rates = np.array([base_rate[label] for label in LABELS])
+    rates = np.array([base_rate[label] or 0.0 for label in LABELS])
     filled = [
         rates if np.isnan(z_mm) else _between(scored[scored["volume_id"] == volume_id], z_mm)
         for volume_id, z_mm in zip(lost["volume_id"], lost["z_mm"], strict=True)

@@ -161,12 +161,14 @@ def rejected_table(rejected: Iterable[Rejected]) -> pd.DataFrame:
 
 def fingerprint(stored: list[StoredSeries], table: pd.DataFrame) -> dict[str, object]:
     """What the training set is like: its geometry (lowest, median, highest; what no series has is left
-    out), how many series hold each transfer syntax, and how often each label occurs."""
+    out), how many series hold each transfer syntax, and how often each label occurs (None if not known).
+    """
     facts = pd.DataFrame([item.facts for item in stored])
     numbers = ["n_slices", "spacing_mm", "largest_gap_mm", "tilt_deg", "rows", "columns", "pixel_mm"]
     known = {name: facts[name].astype(float).dropna() for name in numbers}
     ranges = {name: v.quantile([0, 0.5, 1]).tolist() for name, v in known.items() if len(v)}
-    prevalence = {label: float(table[label].mean()) for label in LABELS}
+    means = {label: float(table[label].mean()) for label in LABELS}
+    prevalence = {label: None if np.isnan(mean) else mean for label, mean in means.items()}
     counts = {"series": len(stored), "slices": len(table), "irregular": int((~facts["is_regular"]).sum())}
     syntaxes = facts["transfer_syntaxes"].str.split("|").explode().value_counts().sort_index().to_dict()
     return {"counts": counts, "ranges": ranges, "transfer_syntaxes": syntaxes, "prevalence": prevalence}

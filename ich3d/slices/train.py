@@ -135,9 +135,11 @@ def _logits(model: torch.nn.Module, slices: Slices, config: Config) -> tuple[tor
 
 @torch.no_grad()
 def _start_at_base_rates(encoder: SliceEncoder, training: Slices) -> None:
-    """The head's bias starts at each label's rate, so that the first steps do not go into finding it."""
+    """The head's bias starts at each label's rate, so that the first steps do not go into finding it. A label
+    that no slice has a truth for stays there."""
     encoder.head.bias.copy_(_base_logits(training))
     encoder.head.weight.mul_(0.1)
+    encoder.head.weight[np.isnan(training.targets()).all(axis=0)] = 0.0
 
 
 @torch.no_grad()
@@ -154,8 +156,10 @@ def _temper(encoder: SliceEncoder, training: Slices, logits: torch.Tensor, targe
 
 
 def _base_logits(training: Slices) -> torch.Tensor:
-    """Logit (K,) of each label's rate, kept off the ends by half a slice."""
+    """Logit (K,) of each label's rate, kept off the ends by half a slice; where no slice has a truth, as if
+    nobody had it."""
     targets = training.targets()
     positive = np.nansum(targets, axis=0)
     known = (~np.isnan(targets)).sum(axis=0)
-    return torch.logit(torch.as_tensor((positive + 0.5) / (known + 1.0), dtype=torch.float32))
+    rows = np.where(known > 0, known, len(targets))
+    return torch.logit(torch.as_tensor((positive + 0.5) / (rows + 1.0), dtype=torch.float32))
