@@ -11,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ich3d.core.ablation import plain_name
+from ich3d.core.ablation import file_stem
 from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
 from ich3d.core.metrics import logit, sigmoid
@@ -89,4 +89,4 @@ def read_row(path: Path) -> KeptRow:
 
 def row_file(folder: Path, name: str) -> Path:
     """Where a row of that name is kept."""
-    return folder / f"{plain_name(name)}.safetensors"
+    return folder / f"{file_stem(name)}.safetensors"

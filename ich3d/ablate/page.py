@@ -10,6 +10,7 @@ from ich3d.core.config import Config, as_dict
 from ich3d.core.labels import ANY, LABELS, SUBTYPES
 from ich3d.core.metrics import Interval
 from ich3d.core.workspace import replacing
+from ich3d.report.facts import left_out
 from ich3d.report.page import template
 from ich3d.report.words import SAYS, verdict
 from ich3d.results import FEW_PATIENTS, Line, Truth, auc_cell
@@ -65,11 +66,10 @@ def _facts(config: Config, lines: list[Line], truth: Truth) -> dict[str, str]:
     table = truth.table[truth.table[ANY].notna()]
     bleeding = table.groupby("group_id")[ANY].max().sum()
     counts = {name: table[f"{name}_id"].nunique() for name in ("group", "volume")}
-    unknown = truth.unknown_labels
     return {
         "data": f"{config.source.kind}: {counts['group']} patient groups, {bleeding:.0f} of which bleed, "
         f"{counts['volume']} series, {len(table)} labelled slices",
-        **({"without labels": f"{', '.join(unknown)}: left out of the weighted log loss"} if unknown else {}),
+        **left_out(truth),
         "folds": f"{config.prepare.folds}, by patient group; no score is from a model that saw the group",
         "seeds": f"{max(line.seeds for line in lines)} a trained row; figures are means over seeds",
         "intervals": f"95 %, {config.report.resamples} resamples of patient groups, bleeding and calm ones "

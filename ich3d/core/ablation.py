@@ -13,7 +13,7 @@ CHANGED = ("slices", "context", "stack", "control", "precision")  # rows share d
 READS = ("base rate", "position only", "label continuity", "rolling mean", "encoder", "context")
 
 
-def plain_name(line: str) -> str:
+def file_stem(line: str) -> str:
     """A line's name as a file name without a suffix."""
     return "".join(c if c.isalnum() else "_" for c in line.replace("+", "plus")).lower()
 
@@ -100,7 +100,7 @@ class AblationConfig:
     def __post_init__(self) -> None:
         require_numbers("ablation", self, seeds=(1, 100))
         names = [line for name, row in self.rows.items() for line in row.lines(name)]
-        twice = [name for name, count in Counter(map(plain_name, names)).items() if count > 1]
+        twice = [name for name, count in Counter(map(file_stem, names)).items() if count > 1]
         require(not twice, "ablation.rows", "named so that no two lines share a file", ", ".join(twice))
         for name, row in self.rows.items():
             known = row.against is None or row.against in names

@@ -16,13 +16,12 @@ def run_facts(workspace: Workspace, truth: Truth) -> dict[str, str]:
     """What was run, from `run.json`: name and value."""
     run = read_json(workspace.run)
     config, packages = run["config"], run["packages"]
-    unknown = truth.unknown_labels
     finished = datetime.fromisoformat(run["finished"])
     return {
         "data source": config["source"]["kind"],
         "series": f"{truth.table['volume_id'].nunique()}",
         "slices": f"{len(truth.table)}",
-        **({"without labels": f"{', '.join(unknown)}: left out of the weighted log loss"} if unknown else {}),
+        **left_out(truth),
         "patient groups": f"{truth.table['group_id'].nunique()}",
         "folds": f"{config['prepare']['folds']}",
         "seed": f"{config['seed']}",
@@ -32,6 +31,12 @@ def run_facts(workspace: Workspace, truth: Truth) -> dict[str, str]:
         ),
         "finished": f"{finished:%Y-%m-%d %H:%M} UTC",
     }
+
+
+def left_out(truth: Truth) -> dict[str, str]:
+    """Which labels have no truth and so count nowhere: name and value, nothing where all have."""
+    unknown = ", ".join(truth.unknown_labels)
+    return {"without labels": f"{unknown}: left out of the weighted log loss"} if unknown else {}
 
 
 def run_config(workspace: Workspace) -> str:

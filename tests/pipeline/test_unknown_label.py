@@ -1,43 +1,28 @@
 """A set that is labelled for some subtypes only trains a model for these."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from ich3d.core.config import (
-    Config,
-    ContextConfig,
-    PhantomConfig,
-    PrepareConfig,
-    ReportConfig,
-    SlicesConfig,
-    SourceConfig,
-    StackConfig,
-)
+from ich3d.core.config import Config, SourceConfig
 from ich3d.core.labels import LABELS
 from ich3d.core.workspace import Workspace
-from ich3d.phantom import write_phantoms
 from ich3d.pipeline import load_model, train
 from ich3d.report import write_report
 from ich3d.results import OutOfFold, out_of_fold
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A run on phantoms whose label CSV has no line for epidural."""
+def workspace(finished_run: Config, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The finished run again, from a label CSV that has no line for epidural."""
     folder = tmp_path_factory.mktemp("unknown")
-    for _ in write_phantoms(PhantomConfig(studies=6, matrix=64), 0, folder / "images"):
-        pass
-    lines = (folder / "images" / "labels.csv").read_text().splitlines()
+    images = Workspace(Path(finished_run.workspace)).source("phantom")
+    lines = (images / "labels.csv").read_text().splitlines()
     (folder / "labels.csv").write_text("\n".join(line for line in lines if "_epidural," not in line))
-    config = Config(
-        workspace=str(folder / "run"),
-        source=SourceConfig(kind="folder", path=str(folder / "images"), labels=str(folder / "labels.csv")),
-        prepare=PrepareConfig(matrix=64, pixel_mm=3.6, folds=3),
-        slices=SlicesConfig(encoder="resnet10-half", neighbours=0, epochs=1, members=1, batch_size=16),
-        context=ContextConfig(epochs=2, members=1),
-        stack=StackConfig(trees=5),
-        report=ReportConfig(resamples=20),
-    )
+    source = SourceConfig(kind="folder", path=str(images), labels=str(folder / "labels.csv"))
+    config = replace(finished_run, workspace=str(folder / "run"), source=source)
     train(config)
     write_report(config)
     return Workspace(folder / "run")
