@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-_LAZY = {"load_model": "ich3d.pipeline"}
+_LAZY = {"load_model": "ich3d.model.folder", "predict": "ich3d.inference.scoring"}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 import sys
 
-from ich3d.cli import main
+from ich3d.cli.parser import main
 
 if __name__ == "__main__":
     sys.exit(main(["prepare", *sys.argv[1:]]))

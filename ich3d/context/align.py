@@ -1,6 +1,6 @@
 """What other folds' encoders say of a slice, put the way one fold's own encoder would say it.
 
-Encoders that were trained apart agree on slices and not on numbers: neither an embedding nor the level and
+FoldEncoders that were trained apart agree on slices and not on numbers: neither an embedding nor the level and
 spread of a logit carries over from one to another. Ridge regression on series that both encoders were trained
 on finds the linear map between them. It needs no labels, and the series that it is for take no part in it.
 """
@@ -28,9 +28,11 @@ class Alignment:
     def __call__(self, embedded: SliceEmbeddings) -> SliceEmbeddings:
         """The series as `to` would embed it. Its maker stays the encoder that saw the slices."""
         mapped = self.regression.predict(_columns([embedded])).astype(np.float32)
-        width = embedded.vectors.shape[1]
+        width = embedded.embeddings.shape[1]
         name = f"{embedded.encoder_id} as {self.to}"
-        return replace(embedded, vectors=mapped[:, :width], logits=mapped[:, width:], encoder_id=name)
+        return replace(
+            embedded, embeddings=mapped[:, :width], logits=mapped[:, width:], encoder_id=name
+        )
 
 
 def fit_alignment(given: Sequence[SliceEmbeddings], wanted: Sequence[SliceEmbeddings]) -> Alignment:
@@ -41,4 +43,6 @@ def fit_alignment(given: Sequence[SliceEmbeddings], wanted: Sequence[SliceEmbedd
 
 
 def _columns(embedded: Sequence[SliceEmbeddings]) -> np.ndarray:
-    return np.concatenate([np.hstack([item.vectors, item.logits]) for item in embedded]).astype(np.float64)
+    return np.concatenate([np.hstack([item.embeddings, item.logits]) for item in embedded]).astype(
+        np.float64
+    )

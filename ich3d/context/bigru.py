@@ -5,8 +5,9 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from ich3d.context.batch import GEOMETRY, ContextBatch
-from ich3d.core.config import ContextConfig
+from ich3d.config.schema import ContextConfig
+from ich3d.context.dataset import ContextBatch
+from ich3d.context.geometry import GEOMETRY
 from ich3d.core.labels import LABELS
 
 
@@ -20,58 +21,66 @@ class ContextModel(nn.Module):
     correction to them.
     """
 
-    heard: torch.Tensor
+    direction_mask: torch.Tensor
 
     def __init__(self, config: ContextConfig, embedding_width: int) -> None:
         super().__init__()
-        hidden, labels = config.hidden, len(LABELS)
+        hidden, labels = config.hidden_size, len(LABELS)
         self.config = config
-        self.reduce = (
+        self.embedding_proj = (
             nn.Sequential(
-                nn.LayerNorm(embedding_width), nn.Dropout(config.dropout), nn.Linear(embedding_width, hidden)
+                nn.LayerNorm(embedding_width),
+                nn.Dropout(config.dropout),
+                nn.Linear(embedding_width, hidden),
             )
             if config.embeddings
             else None
         )
         own = labels + (hidden if config.embeddings else 0)
-        self.enter = nn.Linear(3 * own + GEOMETRY, 2 * hidden)
+        self.input_proj = nn.Linear(3 * own + GEOMETRY, 2 * hidden)
         self.gru = nn.GRU(
-            2 * hidden, hidden, config.layers, batch_first=True, bidirectional=True,
-            dropout=config.dropout if config.layers > 1 else 0.0,
+            2 * hidden, hidden, config.num_layers, batch_first=True, bidirectional=True,
+            dropout=config.dropout if config.num_layers > 1 else 0.0,
         )  # fmt: skip
         from_below, from_above = config.direction != "backward", config.direction != "forward"
-        heard = torch.tensor([float(from_below), float(from_above)]).repeat_interleave(hidden)
-        self.register_buffer("heard", heard, persistent=False)
+        direction_mask = torch.tensor([float(from_below), float(from_above)]).repeat_interleave(
+            hidden
+        )
+        self.register_buffer("heard", direction_mask, persistent=False)
         self.dropout = nn.Dropout(config.dropout)
-        self.correct = nn.Linear(2 * hidden, labels)
-        nn.init.zeros_(self.correct.weight)
-        nn.init.zeros_(self.correct.bias)
+        self.correction_head = nn.Linear(2 * hidden, labels)
+        nn.init.zeros_(self.correction_head.weight)
+        nn.init.zeros_(self.correction_head.bias)
 
     def forward(self, batch: ContextBatch) -> torch.Tensor:
-        inside = torch.arange(batch.vectors.shape[1]) < batch.lengths[:, None]
-        inside = inside.to(batch.vectors.device)[..., None]
+        inside = torch.arange(batch.embeddings.shape[1]) < batch.lengths[:, None]
+        inside = inside.to(batch.embeddings.device)[..., None]
         own = batch.logits  # (B, T, K), and the reduced embedding behind it
-        if self.reduce is not None:
-            own = torch.cat([own, self.reduce(batch.vectors)], dim=2)
+        if self.embedding_proj is not None:
+            own = torch.cat([own, self.embedding_proj(batch.embeddings)], dim=2)
         below, above = _differences(own, inside)
-        below, above = below * self.heard[0], above * self.heard[-1]
+        below, above = below * self.direction_mask[0], above * self.direction_mask[-1]
         read_at = batch.order[..., None]
-        slices = _moved(torch.cat([own, below, above], dim=2), read_at)
+        slices = gather_slices(torch.cat([own, below, above], dim=2), read_at)
         geometry = batch.geometry if self.config.geometry else torch.zeros_like(batch.geometry)
-        rows = self.dropout(nn.functional.gelu(self.enter(torch.cat([slices, geometry], dim=2))))
+        rows = self.dropout(
+            nn.functional.gelu(self.input_proj(torch.cat([slices, geometry], dim=2)))
+        )
         read = (
             self._packed(rows, batch.lengths)
             if self.config.reads_whole_series
             else self._unpacked(rows, inside)
         )
-        correction: torch.Tensor = self.correct(self.dropout(read * self.heard))
+        correction: torch.Tensor = self.correction_head(self.dropout(read * self.direction_mask))
         back_at = torch.argsort(read_at, dim=1)
-        return batch.logits + _moved(correction, back_at)
+        return batch.logits + gather_slices(correction, back_at)
 
     def _packed(self, rows: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """What the GRU makes of padded rows (B, T, 2H)."""
         packed = pack_padded_sequence(rows, lengths, batch_first=True, enforce_sorted=False)
-        return pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=rows.shape[1])[0]
+        return pad_packed_sequence(
+            self.gru(packed)[0], batch_first=True, total_length=rows.shape[1]
+        )[0]
 
     def _unpacked(self, rows: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
         """The same, each direction run from its own first slice on. On a CPU every step of a packed sequence
@@ -81,7 +90,9 @@ class ContextModel(nn.Module):
         for layer in range(self.gru.num_layers):
             rows = nn.functional.dropout(rows, self.gru.dropout if layer else 0.0, self.training)
             upward = self._one_way(f"l{layer}", rows)
-            downward = _moved(self._one_way(f"l{layer}_reverse", _moved(rows, turned)), turned)
+            downward = gather_slices(
+                self._one_way(f"l{layer}_reverse", gather_slices(rows, turned)), turned
+            )
             rows = torch.cat([upward, downward], dim=2)
         return rows
 
@@ -99,7 +110,7 @@ class ContextEnsemble(nn.Module):
 
     def __init__(self, config: ContextConfig, embedding_width: int) -> None:
         super().__init__()
-        members = [ContextModel(config, embedding_width) for _ in range(config.members)]
+        members = [ContextModel(config, embedding_width) for _ in range(config.ensemble_size)]
         self.members = nn.ModuleList(members)
         self.config = config
 
@@ -107,7 +118,7 @@ class ContextEnsemble(nn.Module):
         return torch.stack([member(batch) for member in self.members]).mean(dim=0)
 
 
-def _moved(rows: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+def gather_slices(rows: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
     """Row `at[b, t]` of each series put at place t: (B, T, C) by (B, T, 1)."""
     return rows.gather(1, at.expand(-1, -1, rows.shape[2]))
 

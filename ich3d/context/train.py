@@ -7,42 +7,39 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ich3d.context.batch import (
+from ich3d.config.root import Config
+from ich3d.config.schema import ContextConfig
+from ich3d.context.bigru import ContextEnsemble, ContextModel
+from ich3d.context.dataset import (
     ContextBatch,
     ContextInput,
     collate,
     context_input,
-    scattered,
+    permute_slices,
     shuffled,
-    surroundings,
+    window_series,
 )
-from ich3d.context.bigru import ContextEnsemble, ContextModel
-from ich3d.core.config import Config, ContextConfig
-from ich3d.core.console import Progress, quiet
 from ich3d.core.errors import LeakageError
 from ich3d.core.metrics import sigmoid
+from ich3d.core.progress import Progress, quiet
 from ich3d.core.seeds import derive, stream
-from ich3d.core.types import FitPatients, SliceEmbeddings
-from ich3d.learn import (
-    FIRST_MEMBER,
-    Schedule,
-    Task,
-    device,
-    fit,
-    group_losses,
-    load_weights,
-    masked_log_loss,
-)
-from ich3d.prepare.folds import inner_split
+from ich3d.core.types import SliceEmbeddings, TrainingGroups
+from ich3d.prepare.folds import split_validation
 from ich3d.prepare.store import Store, training_volumes
+from ich3d.training.device import device
+from ich3d.training.loop import Schedule, Task, fit
+from ich3d.training.losses import group_losses, masked_log_loss
+from ich3d.training.weights import FIRST_MEMBER, load_weights
 
 SHUFFLED_IN_TRAINING = "training"
 
 
-def require_held_out(group_id: str, maker: str, fit_patients: FitPatients) -> None:
+def require_held_out(group_id: str, maker: str, training_groups: TrainingGroups) -> None:
     """The maker of a later stage's input must not have been fitted on this patient group."""
-    if group_id in fit_patients:
-        raise LeakageError(f"{maker} was fitted on group {group_id}, whose slices it was to describe")
+    if group_id in training_groups:
+        raise LeakageError(
+            f"{maker} was fitted on group {group_id}, whose slices it was to describe"
+        )
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def train_context(
     fold: int,
     folder: Path,
     progress: Progress = quiet,
-) -> tuple[ContextEnsemble, FitPatients]:
+) -> tuple[ContextEnsemble, TrainingGroups]:
     """Context models fitted on every fold but `fold`, and the patient groups behind them.
 
     `embedded` holds held-out embeddings by volume; LeakageError where an encoder saw its own rows, unless
@@ -69,19 +66,21 @@ def train_context(
     outside = training_volumes(store, config, fold)
     if not config.control.allow_in_sample:
         for name in outside:
-            require_held_out(groups[name], embedded[name].encoder_id, embedded[name].fit_patients)
+            require_held_out(
+                groups[name], embedded[name].encoder_id, embedded[name].training_groups
+            )
     rows = [
         _Row(context_input(embedded[name], store.z_mm(name)), store.targets(name), groups[name])
         for name in outside
     ]
     bleeds = store.bleeds(outside)
-    ensemble = ContextEnsemble(config.context, rows[0].series.vectors.shape[1])
+    ensemble = ContextEnsemble(config.context, rows[0].series.embeddings.shape[1])
     for index, model in enumerate(ensemble.members):
         assert isinstance(model, ContextModel)
         place = (fold, index)
         member = _train_member(rows, bleeds, config, place, folder / f"member{index}", progress)
         model.load_state_dict(member.state_dict())
-    return ensemble.to(device()).eval(), FitPatients.of(groups[name] for name in outside)
+    return ensemble.to(device()).eval(), TrainingGroups.of(groups[name] for name in outside)
 
 
 def _train_member(
@@ -95,18 +94,20 @@ def _train_member(
     """One context model of a fold: `place` is (fold, member). The first member draws from the run's
     own seed."""
     fold, index = place
-    root = config.late_seed if index == 0 else derive(config.late_seed, "member", index)
+    root = config.context_seed if index == 0 else derive(config.context_seed, "member", index)
     seed, settings, where = derive(root, "context", fold), config.context, device()
-    fitted_on, held_back = inner_split(bleeds, settings.inner_share, stream(root, "context inner", fold))
+    fitted_on, held_back = split_validation(
+        bleeds, settings.validation_fraction, stream(root, "context inner", fold)
+    )
     training = [row for row in rows if row.group in fitted_on]
     inner = [row for row in rows if row.group in held_back]
     torch.manual_seed(derive(seed, "init"))
-    model = _new_model(config, training[0].series.vectors.shape[1])
+    model = _new_model(config, training[0].series.embeddings.shape[1])
     model = model.to(where)
     noise: torch.Tensor | None = None
-    if config.control.vector_noise:
-        spread = np.concatenate([row.series.vectors for row in training]).std(axis=0)
-        noise = torch.from_numpy(spread * config.control.vector_noise).to(where)
+    if config.control.embedding_noise:
+        spread = np.concatenate([row.series.embeddings for row in training]).std(axis=0)
+        noise = torch.from_numpy(spread * config.control.embedding_noise).to(where)
 
     def batches(epoch: int) -> Iterator[ContextBatch]:
         order = stream(seed, "order", epoch).permutation(len(training))
@@ -119,7 +120,7 @@ def _train_member(
     def loss(model: torch.nn.Module, batch: ContextBatch) -> torch.Tensor:
         moved = batch.to(where)
         if noise is not None:
-            moved.vectors.add_(torch.randn_like(moved.vectors) * noise)
+            moved.embeddings.add_(torch.randn_like(moved.embeddings) * noise)
         return masked_log_loss(model(moved).flatten(0, 1), moved.target.flatten(0, 1))
 
     if config.control.shuffle == SHUFFLED_IN_TRAINING:
@@ -129,7 +130,9 @@ def _train_member(
 
     @torch.no_grad()
     def inner_losses(model: torch.nn.Module) -> np.ndarray:
-        return group_losses(model(inner_batch).flatten(0, 1), inner_batch.target.flatten(0, 1), inner_groups)
+        return group_losses(
+            model(inner_batch).flatten(0, 1), inner_batch.target.flatten(0, 1), inner_groups
+        )
 
     task = Task(model, batches, loss, inner_losses, seed)
     steps = -(-len(training) // settings.series_per_batch)
@@ -161,7 +164,9 @@ def _collate(rows: Sequence[_Row], config: ContextConfig) -> tuple[ContextBatch,
         return batch, np.repeat([row.group for row in rows], batch.target.shape[1])
     parts, targets, groups = [], [], []
     for row in rows:
-        for target, (part, place) in zip(row.target, surroundings(row.series, config), strict=True):
+        for target, (part, place) in zip(
+            row.target, window_series(row.series, config), strict=True
+        ):
             only_own = np.full((len(part), len(target)), np.nan, dtype=np.float32)
             only_own[place] = target
             parts.append(part)
@@ -175,11 +180,17 @@ def _collate(rows: Sequence[_Row], config: ContextConfig) -> tuple[ContextBatch,
 def score_context(model: ContextModel | ContextEnsemble, series: ContextInput) -> np.ndarray:
     """Probabilities float32 (Z, K) of one series."""
     is_whole = model.config.reads_whole_series
-    parts = [(series, 0)] if is_whole else surroundings(series, model.config)
-    empty = [np.full((len(part), series.logits.shape[1]), np.nan, dtype=np.float32) for part, _ in parts]
+    parts = [(series, 0)] if is_whole else window_series(series, model.config)
+    empty = [
+        np.full((len(part), series.logits.shape[1]), np.nan, dtype=np.float32) for part, _ in parts
+    ]
     batch = collate([part for part, _ in parts], empty).to(next(model.parameters()).device)
     logits = model(batch).cpu().numpy()
-    own = logits[0] if is_whole else np.stack([logits[i, place] for i, (_, place) in enumerate(parts)])
+    own = (
+        logits[0]
+        if is_whole
+        else np.stack([logits[i, place] for i, (_, place) in enumerate(parts)])
+    )
     return sigmoid(own).astype(np.float32)
 
 
@@ -190,6 +201,6 @@ def score_shuffled(
     if shuffle == "never":
         return score_context(model, series)
     if shuffle == "with_differences":
-        moved, order = scattered(series, rng)
+        moved, order = permute_slices(series, rng)
         return score_context(model, moved)[np.argsort(order)]
     return score_context(model, shuffled(series, rng))

@@ -20,7 +20,7 @@ FLAG_AT: Final = 0.5
 needs none: whatever flags slices names it, and gives every probability."""
 
 
-def place_of(label: str) -> int:
+def label_index(label: str) -> int:
     """Where `label` stands in `LABELS`; DataError names the nearest one where there is none."""
     if label not in LABELS:
         raise DataError(f"no label is called {label!r}{suggestion(label, LABELS)}")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ich3d.core.codes import Code
+from ich3d.core.issues import IssueCode
 from ich3d.core.labels import LABELS, STAGES
 
 Vector3 = tuple[float, float, float]
@@ -34,7 +34,7 @@ class SliceKey(NamedTuple):
 class Reason:
     """A code and one sentence that names the file or tag."""
 
-    code: Code
+    code: IssueCode
     detail: str
 
 
@@ -47,7 +47,7 @@ class Rejected:
     """
 
     subject: str
-    code: Code
+    code: IssueCode
     detail: str
     paths: tuple[str, ...] = ()
 
@@ -57,7 +57,7 @@ class LeftOut:
     """Files that are no part of a CT volume, and nothing is wrong with that."""
 
     paths: tuple[str, ...]
-    code: Code
+    code: IssueCode
     detail: str
 
 
@@ -116,7 +116,7 @@ class SliceHeader:
 
 
 @dataclass(frozen=True)
-class LostSlice:
+class DroppedSlice:
     """A slice that its series goes on without, and what its file still tells: `sop_uid` is empty and
     `position_mm` None where it does not. `file` and `frame` are as in `SliceHeader`."""
 
@@ -124,7 +124,7 @@ class LostSlice:
     frame: int | None
     sop_uid: str
     position_mm: Vector3 | None
-    code: Code
+    code: IssueCode
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Series:
     tilt_deg: float | None
     is_regular: bool
     reasons: tuple[Reason, ...] = ()
-    lost: tuple[LostSlice, ...] = ()
+    lost: tuple[DroppedSlice, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.headers) != len(self.z_mm):
@@ -213,13 +213,13 @@ class PreparedSeries:
 
 
 @dataclass(frozen=True)
-class FitPatients:
+class TrainingGroups:
     """The patient groups that a maker was fitted on, sorted, with their hash."""
 
     groups: frozenset[str]
 
     @classmethod
-    def of(cls, groups: Iterable[str]) -> "FitPatients":
+    def of(cls, groups: Iterable[str]) -> "TrainingGroups":
         return cls(frozenset(groups))
 
     @property
@@ -232,20 +232,20 @@ class FitPatients:
 
 @dataclass(frozen=True)
 class SliceEmbeddings:
-    """What an encoder says of one series: `vectors` float32 (Z, D) and `logits` float32 (Z, K)."""
+    """What an encoder says of one series: `embeddings` float32 (Z, D) and `logits` float32 (Z, K)."""
 
     volume_id: str
-    vectors: np.ndarray
+    embeddings: np.ndarray
     logits: np.ndarray
     encoder_id: str
-    fit_patients: FitPatients
+    training_groups: TrainingGroups
 
     def __post_init__(self) -> None:
-        if self.logits.shape != (len(self.vectors), len(LABELS)):
+        if self.logits.shape != (len(self.embeddings), len(LABELS)):
             raise ValueError(f"logits must be (Z, {len(LABELS)}), got {self.logits.shape}")
 
     def __len__(self) -> int:
-        return len(self.vectors)
+        return len(self.embeddings)
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ class SliceScores:
     volume_id: str
     stage: str
     prob: np.ndarray
-    fit_patients: FitPatients = field(default_factory=lambda: FitPatients(frozenset()))
+    training_groups: TrainingGroups = field(default_factory=lambda: TrainingGroups(frozenset()))
 
     def __post_init__(self) -> None:
         if self.stage not in STAGES:

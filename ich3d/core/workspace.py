@@ -120,7 +120,9 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 def read_csv(path: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
     """The table in `path`; the columns in `text` stay strings, empty where empty."""
     try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""])
+        table = pd.read_csv(
+            path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""]
+        )
         return table.fillna(dict.fromkeys(text, ""))
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None

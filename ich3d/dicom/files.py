@@ -18,7 +18,14 @@ ZIP_STARTS: Final = (b"PK\x03\x04", b"PK\x05\x06")
 """How a zip begins, with a file or empty (APPNOTE 4.3.7, 4.3.16)."""
 
 _ENCRYPTED: Final = 1
-_BROKEN_ZIP: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, KeyError)
+_BROKEN_ZIP: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    KeyError,
+)
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ich3d.core.codes import Code
 from ich3d.core.errors import DataError
+from ich3d.core.issues import IssueCode
 from ich3d.core.types import FileRef, LeftOut, Rejected, Series
+from ich3d.dicom.assembly.grouping import Policy, group_files
 from ich3d.dicom.files import files_below, members, without_repeats
-from ich3d.dicom.group import Policy, sort_out
-from ich3d.dicom.header import Flawed, Foreign, Slices, Zip, read_file
+from ich3d.dicom.headers.read import InvalidSlice, NonCTFile, Slices, Zip, read_file
 
 Progress = Callable[[Iterable[FileRef]], Iterable[FileRef]]
 
@@ -40,7 +40,7 @@ def index(path: Path, progress: Progress = iter, policy: Policy = STRICT) -> Ind
 
 def index_all(paths: Sequence[Path], progress: Progress = iter, policy: Policy = STRICT) -> Index:
     """Every CT series in some files and folders, taken together: a file that is named twice counts once,
-    and a series may lie scattered over them. The index's root is the folder that holds them all."""
+    and a series may lie permute_slices over them. The index's root is the folder that holds them all."""
     for path in paths:
         if not path.exists():
             raise DataError(f"no file or folder {path}")
@@ -48,8 +48,8 @@ def index_all(paths: Sequence[Path], progress: Progress = iter, policy: Policy =
     named = [file for path in paths for file in (files_below(path) if path.is_dir() else [path])]
     files = [FileRef(file, file.relative_to(root).as_posix()) for file in without_repeats(named)]
     items = _read_all(files, progress)
-    left_out = [_left_out(item) for item in items if isinstance(item, Foreign)]
-    result = sort_out([item for item in items if not isinstance(item, Foreign)], policy)
+    left_out = [_left_out(item) for item in items if isinstance(item, NonCTFile)]
+    result = group_files([item for item in items if not isinstance(item, NonCTFile)], policy)
     return Index(
         root=root,
         n_files=len(items),
@@ -59,9 +59,11 @@ def index_all(paths: Sequence[Path], progress: Progress = iter, policy: Policy =
     )
 
 
-def _read_all(files: Sequence[FileRef], progress: Progress) -> list[Slices | Foreign | Flawed]:
+def _read_all(
+    files: Sequence[FileRef], progress: Progress
+) -> list[Slices | NonCTFile | InvalidSlice]:
     """What each file is; zips give way to their members, which are read last."""
-    items: list[Slices | Foreign | Flawed] = []
+    items: list[Slices | NonCTFile | InvalidSlice] = []
     packed: list[FileRef] = []
     for file in progress(files):
         match read_file(file):
@@ -76,13 +78,13 @@ def _read_all(files: Sequence[FileRef], progress: Progress) -> list[Slices | For
     return [*items, *_read_all(packed, progress)] if packed else items
 
 
-def _members(file: FileRef) -> list[FileRef] | Foreign | Flawed:
+def _members(file: FileRef) -> list[FileRef] | NonCTFile | InvalidSlice:
     try:
         inner = members(file)
     except OSError as error:
-        return Flawed(file, Code.UNREADABLE, error.strerror or "cannot be read", None)
-    return inner or Foreign(file, Code.NOT_DICOM, "an empty zip")
+        return InvalidSlice(file, IssueCode.UNREADABLE, error.strerror or "cannot be read", None)
+    return inner or NonCTFile(file, IssueCode.NOT_DICOM, "an empty zip")
 
 
-def _left_out(item: Foreign) -> LeftOut:
+def _left_out(item: NonCTFile) -> LeftOut:
     return LeftOut((item.file.name,), item.code, f"{item.file.name}: {item.problem}")

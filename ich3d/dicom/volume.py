@@ -2,11 +2,13 @@
 
 import numpy as np
 
-from ich3d.core.codes import Code
+from ich3d.core.issues import IssueCode
+from ich3d.core.text import pluralize
 from ich3d.core.types import Reason, Rejected, Series, SliceHeader, Volume
-from ich3d.core.words import counted
-from ich3d.dicom import pixels
-from ich3d.dicom.series import affine_mm, rejected
+from ich3d.dicom.geometry import affine_mm, rejected
+from ich3d.dicom.pixels.rescale import to_hu
+from ich3d.dicom.pixels.stored import Stored, read_each
+from ich3d.dicom.pixels.wrapping import looks_wrapped, may_be_wrapped, unwrapped
 
 
 def load_volume(series: Series) -> Volume | Rejected:
@@ -22,14 +24,14 @@ def load_volume(series: Series) -> Volume | Rejected:
     hu = np.empty((len(series), first.rows, first.columns), dtype=np.int16)
     clipped: list[tuple[int, str]] = []
     for index, (header, stored) in enumerate(
-        zip(series.headers, pixels.read_each(series.headers), strict=True)
+        zip(series.headers, read_each(series.headers), strict=True)
     ):
         if isinstance(stored, Reason):
             return rejected(series, stored)
         if header in mended:
-            hu[index], count = pixels.to_hu(pixels.unwrapped(stored), 1.0, 0.0)
+            hu[index], count = to_hu(unwrapped(stored), 1.0, 0.0)
         else:
-            hu[index], count = pixels.to_hu(stored, header.slope, header.intercept)
+            hu[index], count = to_hu(stored, header.slope, header.intercept)
         if count:
             clipped.append((count, header.name))
     reasons = (*series.reasons, *_pixel_reasons(len(mended), clipped))
@@ -39,25 +41,25 @@ def load_volume(series: Series) -> Volume | Rejected:
 def _wrapped_slices(series: Series) -> frozenset[SliceHeader] | Reason:
     """The slices whose 12-bit values are wrapped; the whole series gives the evidence, for one writer
     made it."""
-    suspects = [header for header in series.headers if pixels.may_be_wrapped(header)]
+    suspects = [header for header in series.headers if may_be_wrapped(header)]
     stored = []
-    for one in pixels.read_each(suspects):
+    for one in read_each(suspects):
         match one:
             case Reason() as reason:
                 return reason
-            case pixels.Stored(values, _):
+            case Stored(values, _):
                 stored.append(values.astype(np.uint16))
-    return frozenset(suspects if suspects and pixels.looks_wrapped(stored) else ())
+    return frozenset(suspects if suspects and looks_wrapped(stored) else ())
 
 
 def _pixel_reasons(n_mended: int, clipped: list[tuple[int, str]]) -> list[Reason]:
     reasons = []
     if n_mended:
-        detail = f"signed 12-bit values, held as unsigned in {counted(n_mended, 'slice')}, were unwrapped"
-        reasons.append(Reason(Code.WRAP_MENDED, detail))
+        detail = f"signed 12-bit values, held as unsigned in {pluralize(n_mended, 'slice')}, were unwrapped"
+        reasons.append(Reason(IssueCode.WRAP_MENDED, detail))
     if clipped:
         count, name = max(clipped)
-        where = f"{counted(len(clipped), 'slice')}, most in {name} in {counted(count, 'pixel')}"
+        where = f"{pluralize(len(clipped), 'slice')}, most in {name} in {pluralize(count, 'pixel')}"
         detail = f"HU beyond 16 bits were clipped in {where}"
-        reasons.append(Reason(Code.HU_CLIPPED, detail))
+        reasons.append(Reason(IssueCode.HU_CLIPPED, detail))
     return reasons

@@ -4,7 +4,6 @@ Attributes follow PS3.3 A.3 (CT Image IOD); UIDs without a registered root are b
 a hash (PS3.5 B.2), so that a slice keeps its name from run to run.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +14,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from ich3d.core.types import Vector3
+from ich3d.dicom.uids import uid
 
 IMPLEMENTATION_UID = "2.25.207114843318263451206254213376140917504"
-
-
-def uid(*names: str | int) -> str:
-    """A UUID-derived UID (`2.25.` and a decimal, PS3.5 B.2) that depends on `names` alone."""
-    digest = hashlib.sha256("\x1f".join(map(str, names)).encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +53,9 @@ class SeriesToWrite:
             len(self.instance_numbers),
         }
         if lengths != {n}:
-            raise ValueError(f"{n} slices of pixels, but positions, UIDs, names and numbers count {lengths}")
+            raise ValueError(
+                f"{n} slices of pixels, but positions, UIDs, names and numbers count {lengths}"
+            )
 
 
 def write_series(series: SeriesToWrite, folder: Path) -> list[Path]:

@@ -17,9 +17,9 @@ from ich3d.core.labels import LABELS
 from ich3d.core.workspace import read_json, replacing, write_json
 from ich3d.export.configs import NAME, USE, dicom, inference, metadata
 from ich3d.export.network import save, torchscript
-from ich3d.info import info
-from ich3d.pipeline.chain import Chain
-from ich3d.pipeline.model import Model, load_model
+from ich3d.model.fold_model import FoldModel
+from ich3d.model.folder import Model, load_model
+from ich3d.model.info import info
 from ich3d.stack.booster import LabelStack
 
 _METADATA = Path("configs") / "metadata.json"
@@ -36,12 +36,14 @@ def export_bundle(model_folder: Path, bundle: Path) -> None:
     model, facts = load_model(model_folder), info(model_folder)
     network, losses = torchscript(model), context_losses(model)
     with replacing(bundle) as partial:
-        write_json(partial / _METADATA, metadata(facts, {"context_log_loss": losses} if losses else {}))
+        write_json(
+            partial / _METADATA, metadata(facts, {"context_log_loss": losses} if losses else {})
+        )
         write_json(partial / "configs" / "inference.json", inference())
         write_json(partial / "configs" / "dicom.json", dicom(model.config))
         models = partial / "models"
-        for chain in model.chains:
-            _write_stack(models / "stack", chain)
+        for fold_model in model.fold_models:
+            _write_stack(models / "stack", fold_model)
         save(network, models / "model.ts")
         torch.save(network.state_dict(), models / "model.pt")
         templates = Environment(
@@ -78,7 +80,7 @@ def context_losses(model: Model) -> dict[str, float]:
     """
     losses = {}
     for label in LABELS:
-        judged = [chain.stack[label].inner_start_loss for chain in model.chains]
+        judged = [fold_model.stack[label].inner_start_loss for fold_model in model.fold_models]
         if min(judged) > 0:
             losses[label] = round(float(np.mean(judged)), 4)
     return losses
@@ -86,18 +88,19 @@ def context_losses(model: Model) -> dict[str, float]:
 
 def _folds_that_keep(model: Model, label: str) -> list[int]:
     """The folds whose stacker corrects this label."""
-    return [chain.fold for chain in model.chains if chain.stack[label].is_kept]
+    return [fold_model.fold for fold_model in model.fold_models if fold_model.stack[label].is_kept]
 
 
-def _write_stack(folder: Path, chain: Chain) -> None:
+def _write_stack(folder: Path, fold_model: FoldModel) -> None:
     """The stacker of one fold as text: LightGBM's own beside the numbers round it. The pseudonyms of its
     patients stay behind."""
     write_json(
-        folder / f"fold{chain.fold}.json", {label: _stack_facts(chain.stack[label]) for label in LABELS}
+        folder / f"fold{fold_model.fold}.json",
+        {label: _stack_facts(fold_model.stack[label]) for label in LABELS},
     )
-    for label, item in chain.stack.items():
+    for label, item in fold_model.stack.items():
         if item.is_kept:
-            (folder / f"fold{chain.fold}_{label}.txt").write_text(item.trees)
+            (folder / f"fold{fold_model.fold}_{label}.txt").write_text(item.trees)
 
 
 def _stack_facts(stack: LabelStack) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Concept:
 
 
 @dataclass(frozen=True)
-class Sign:
+class CodedFinding:
     """How a label is said in codes: a finding at a site."""
 
     finding: Concept
@@ -42,7 +42,9 @@ HEMORRHAGE: Final = Concept("50960005", "SCT", "Hemorrhage", "pydicom 3.0.2, CID
 INTRACRANIAL_HEMORRHAGE: Final = Concept(
     "1386000", "SCT", "Intracranial hemorrhage (disorder)", "pydicom 3.0.2, no context group"
 )
-INTRACRANIAL: Final = Concept("128319008", "SCT", "Intracranial structure", "pydicom 3.0.2, CID 7140")
+INTRACRANIAL: Final = Concept(
+    "128319008", "SCT", "Intracranial structure", "pydicom 3.0.2, CID 7140"
+)
 BRAIN: Final = Concept("12738006", "SCT", "Brain", "pydicom 3.0.2, CID 7151")
 BRAIN_VENTRICLE: Final = Concept("35764002", "SCT", "Brain ventricle", "pydicom 3.0.2, CID 7151")
 SUBARACHNOID_SPACE: Final = Concept(
@@ -61,12 +63,12 @@ DEVICE: Final = Concept("121007", "DCM", "Device", "pydicom 3.0.2, CID 270")
 OF_INTEREST: Final = Concept("113000", "DCM", "Of Interest", "pydicom 3.0.2, CID 7010")
 
 SIGNS: Final = {
-    "epidural": Sign(HEMORRHAGE, EPIDURAL_SPACE),
-    "intraparenchymal": Sign(HEMORRHAGE, BRAIN),
-    "intraventricular": Sign(HEMORRHAGE, BRAIN_VENTRICLE),
-    "subarachnoid": Sign(HEMORRHAGE, SUBARACHNOID_SPACE),
-    "subdural": Sign(HEMORRHAGE, SUBDURAL_SPACE),
-    "any": Sign(INTRACRANIAL_HEMORRHAGE, INTRACRANIAL),
+    "epidural": CodedFinding(HEMORRHAGE, EPIDURAL_SPACE),
+    "intraparenchymal": CodedFinding(HEMORRHAGE, BRAIN),
+    "intraventricular": CodedFinding(HEMORRHAGE, BRAIN_VENTRICLE),
+    "subarachnoid": CodedFinding(HEMORRHAGE, SUBARACHNOID_SPACE),
+    "subdural": CodedFinding(HEMORRHAGE, SUBDURAL_SPACE),
+    "any": CodedFinding(INTRACRANIAL_HEMORRHAGE, INTRACRANIAL),
 }
 
 CONCEPTS: Final = (

@@ -9,19 +9,17 @@ from importlib.metadata import version
 from typing import Any
 
 import ich3d
-from ich3d.core.config import Config
+from ich3d.config.root import Config
 from ich3d.core.labels import LABELS
 
 NAME = "ich3d"
 STAGES = ("encoder", "context")
-SCHEMA_URL = (
-    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-)
+SCHEMA_URL = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 USE = "Research software, not a medical device: no one should be treated on what it says."
 
 
 def metadata(model: dict[str, Any], losses: dict[str, Any]) -> dict[str, Any]:
-    """`configs/metadata.json` of the model that `ich3d.info` tells of; `losses` are its metrics."""
+    """`configs/metadata.json` of the model that `ich3d.model.info` tells of; `losses` are its metrics."""
     own_version = model["ich3d_version"]
     return {
         "schema": SCHEMA_URL,

@@ -18,7 +18,7 @@ from ich3d.core.errors import UserError
 from ich3d.core.labels import ANY, FLAG_AT, LABELS
 from ich3d.core.types import Rejected, SliceScores
 from ich3d.core.workspace import replacing
-from ich3d.dicom.write import uid
+from ich3d.dicom.uids import uid
 from ich3d.export import concepts
 from ich3d.export.evidence import Evidence, read_evidence
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from highdicom import SOPClass
     from highdicom.sr import MeasurementsAndQualitativeEvaluations, ObserverContext
 
-    from ich3d.pipeline.predict import Predicted
-    from ich3d.pipeline.serve import Sink
+    from ich3d.inference.run import OutputWriter
+    from ich3d.inference.scoring import SeriesPrediction
 
 _SERIES_NUMBERS: Final = {"SR": 9001, "KO": 9002}
 """Above what scanners give their series."""
 
 
 @dataclass(frozen=True)
-class Told:
+class ReportContent:
     """What the objects say of one series: `prob` of each label, and the slices that show it, lowest first,
     as frame numbers by SOPInstanceUID, empty in single-frame files. `algorithm` holds its parameters."""
 
@@ -56,20 +56,22 @@ def require_highdicom() -> None:
         raise UserError("DICOM results need highdicom: pip install 'ich3d[dicom]'") from None
 
 
-def dicom_sink(folder: Path, model_sha256: str) -> "Sink":
+def dicom_sink(folder: Path, model_sha256: str) -> "OutputWriter":
     """Objects in `folder` for each study that `pipeline.predict` scores."""
-    from ich3d.pipeline.serve import Sink
+    from ich3d.inference.run import OutputWriter
 
     require_highdicom()
 
-    def write(study: Sequence["Predicted"]) -> tuple[Rejected, ...]:
+    def write(study: Sequence["SeriesPrediction"]) -> tuple[Rejected, ...]:
         results = [write_dicom_results(item, folder, model_sha256) for item in study]
         return tuple(result for result in results if isinstance(result, Rejected))
 
-    return Sink(folder, write)
+    return OutputWriter(folder, write)
 
 
-def write_dicom_results(item: "Predicted", folder: Path, model_sha256: str) -> tuple[Path, ...] | Rejected:
+def write_dicom_results(
+    item: "SeriesPrediction", folder: Path, model_sha256: str
+) -> tuple[Path, ...] | Rejected:
     """Write `<volume_id>.sr.dcm` and, where a slice is flagged, `<volume_id>.ko.dcm` into `folder`; their
     paths. A slice is flagged from a stack probability of `any` of `FLAG_AT` on.
 
@@ -88,7 +90,7 @@ def write_dicom_results(item: "Predicted", folder: Path, model_sha256: str) -> t
     return sr, ko
 
 
-def _tell(item: "Predicted", model_sha256: str) -> Told:
+def _tell(item: "SeriesPrediction", model_sha256: str) -> ReportContent:
     stack = item.prob["stack"]
     series = SliceScores(item.stored.volume_id, "stack", stack).series_prob
     flagged = stack[:, LABELS.index(ANY)] >= FLAG_AT
@@ -97,7 +99,9 @@ def _tell(item: "Predicted", model_sha256: str) -> Told:
         shown[label] = {}
         for index in np.flatnonzero(flagged & (stack[:, k] >= FLAG_AT)):
             key = item.stored.keys[index]
-            shown[label].setdefault(key.sop_uid, []).extend([] if key.frame is None else [key.frame])
+            shown[label].setdefault(key.sop_uid, []).extend(
+                [] if key.frame is None else [key.frame]
+            )
     prob = {label: round(float(series[k]), 7) for k, label in enumerate(LABELS)}
     algorithm = (
         f"model_sha256={model_sha256}",
@@ -106,10 +110,10 @@ def _tell(item: "Predicted", model_sha256: str) -> Told:
         "Source of Measurement: the slices whose probabilities of the finding and of any hemorrhage are at "
         "least flag_at",
     )
-    return Told(item.stored.volume_id, prob, shown, algorithm)
+    return ReportContent(item.stored.volume_id, prob, shown, algorithm)
 
 
-def _report(told: Told, evidence: Evidence) -> "SOPClass":
+def _report(told: ReportContent, evidence: Evidence) -> "SOPClass":
     from highdicom import sr
     from highdicom.coding_schemes import CodingSchemeIdentificationItem
 
@@ -122,18 +126,24 @@ def _report(told: Told, evidence: Evidence) -> "SOPClass":
         evidence=list(evidence.instances.values()),
         content=content,
         is_complete=True,
-        coding_schemes=[CodingSchemeIdentificationItem(concepts.SCHEME, name="ich3d private codes")],
+        coding_schemes=[
+            CodingSchemeIdentificationItem(concepts.SCHEME, name="ich3d private codes")
+        ],
         **_document(told, "SR", "ich3d: probabilities of hemorrhage, for research"),
     )
 
 
-def _group(told: Told, label: str, evidence: Evidence) -> "MeasurementsAndQualitativeEvaluations":
+def _group(
+    told: ReportContent, label: str, evidence: Evidence
+) -> "MeasurementsAndQualitativeEvaluations":
     """One label as TID 1501 has it."""
     from highdicom import sr
 
     sign = concepts.SIGNS[label]
     images = [
-        sr.SourceImageForMeasurementGroup(evidence.instances[name].SOPClassUID, name, frames or None)
+        sr.SourceImageForMeasurementGroup(
+            evidence.instances[name].SOPClassUID, name, frames or None
+        )
         for name, frames in told.shown[label].items()
     ]
     return sr.MeasurementsAndQualitativeEvaluations(
@@ -153,7 +163,7 @@ def _group(told: Told, label: str, evidence: Evidence) -> "MeasurementsAndQualit
     )
 
 
-def _key_objects(told: Told, evidence: Evidence) -> "SOPClass":
+def _key_objects(told: ReportContent, evidence: Evidence) -> "SOPClass":
     from highdicom import ko
 
     flagged = told.shown[ANY]
@@ -169,11 +179,13 @@ def _key_objects(told: Told, evidence: Evidence) -> "SOPClass":
         if frames := flagged[image.ReferencedSOPInstanceUID]:
             image.ReferencedFrameNumber = frames
     return ko.KeyObjectSelectionDocument(
-        evidence=images, content=content, **_document(told, "KO", "ich3d: flagged slices, for research")
+        evidence=images,
+        content=content,
+        **_document(told, "KO", "ich3d: flagged slices, for research"),
     )
 
 
-def _observer(told: Told) -> "ObserverContext":
+def _observer(told: ReportContent) -> "ObserverContext":
     from highdicom import sr
 
     device = sr.DeviceObserverIdentifyingAttributes(
@@ -182,7 +194,7 @@ def _observer(told: Told) -> "ObserverContext":
     return sr.ObserverContext(sr.CodedConcept.from_code(concepts.DEVICE.code), device)
 
 
-def _document(told: Told, modality: str, description: str) -> dict[str, Any]:
+def _document(told: ReportContent, modality: str, description: str) -> dict[str, Any]:
     """What both kinds of document say of themselves."""
     return {
         "series_instance_uid": told.own_uid(modality, "series"),
@@ -197,6 +209,6 @@ def _document(told: Told, modality: str, description: str) -> dict[str, Any]:
 
 
 def _save(document: "SOPClass", evidence: Evidence, path: Path) -> None:
-    evidence.hand_down(document)
+    evidence.copy_patient_study(document)
     with replacing(path) as partial:
         document.save_as(partial, enforce_file_format=True)

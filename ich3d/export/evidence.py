@@ -7,17 +7,17 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from ich3d.core.codes import Code
+from ich3d.core.issues import IssueCode
 from ich3d.core.types import FileRef, Rejected
-from ich3d.dicom.elements import Refusal, tag_text
 from ich3d.dicom.files import opened
-from ich3d.dicom.header import CT_CLASSES
-from ich3d.dicom.remarks import unremarked
+from ich3d.dicom.headers.elements import InvalidHeader, tag_text
+from ich3d.dicom.headers.read import CT_CLASSES
+from ich3d.dicom.pydicom_warnings import suppress_pydicom_warnings
 
 if TYPE_CHECKING:
     from highdicom import SOPClass
 
-    from ich3d.pipeline.predict import Predicted
+    from ich3d.inference.scoring import SeriesPrediction
 
 _UIDS: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _REFERRED: Final = (*_UIDS, "Rows", "Columns")
@@ -26,7 +26,7 @@ _BLANK: Final = (
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
 """highdicom asks its evidence for these, refuses values that break a rule, and logs names that look odd to
-it. So it sees them empty, and a document gets them from `Evidence.hand_down`."""
+it. So it sees them empty, and a document gets them from `Evidence.copy_patient_study`."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class Evidence:
     instances: dict[str, Dataset]
     header: Dataset
 
-    def hand_down(self, document: "SOPClass") -> None:
+    def copy_patient_study(self, document: "SOPClass") -> None:
         """Give `document` the Patient and Study modules of the header, as they are."""
-        with unremarked():
+        with suppress_pydicom_warnings():
             if "SpecificCharacterSet" in self.header:
                 document.SpecificCharacterSet = self.header.SpecificCharacterSet
             document.copy_patient_and_study_information(self.header)
 
 
-def read_evidence(item: "Predicted") -> Evidence | Rejected:
+def read_evidence(item: "SeriesPrediction") -> Evidence | Rejected:
     """The evidence behind `item`, or why no DICOM object may refer to it: a UID that is missing or not valid
     (PS3.5 9.1), one SOPInstanceUID in two files, another class than CT, a file that can no longer be read."""
     paths = {file: key.path for file, key in zip(item.files, item.stored.keys, strict=True)}
@@ -53,12 +53,15 @@ def read_evidence(item: "Predicted") -> Evidence | Rejected:
     headers = []
     for file, path in paths.items():
         try:
-            with unremarked():
+            with suppress_pydicom_warnings():
                 header = _read(file)
                 _require_referable(header)
             if header.SOPInstanceUID in instances:
-                raise Refusal(Code.REPEATED_SOP_UID, f"{tag_text('SOPInstanceUID')} is that of another file")
-        except Refusal as refusal:
+                raise InvalidHeader(
+                    IssueCode.REPEATED_SOP_UID,
+                    f"{tag_text('SOPInstanceUID')} is that of another file",
+                )
+        except InvalidHeader as refusal:
             detail = f"no DICOM results: {path}: {refusal}"
             return Rejected(item.stored.volume_id, refusal.code, detail, tuple(paths.values()))
         instances[header.SOPInstanceUID] = _instance(header)
@@ -70,19 +73,23 @@ def _read(file: FileRef) -> Dataset:
     try:
         with opened(file) as (stream, _):
             return pydicom.dcmread(stream, stop_before_pixels=True, force=True)
-    except Exception as error:  # the file was sound when it was scored: whatever is wrong now came since
-        raise Refusal(Code.UNREADABLE, f"can no longer be read ({type(error).__name__})") from None
+    except (
+        Exception
+    ) as error:  # the file was sound when it was scored: whatever is wrong now came since
+        raise InvalidHeader(
+            IssueCode.UNREADABLE, f"can no longer be read ({type(error).__name__})"
+        ) from None
 
 
 def _require_referable(header: Dataset) -> None:
     for keyword in _UIDS:
         value = str(header.get(keyword) or "")
         if not value:
-            raise Refusal(Code.NO_UID, f"{tag_text(keyword)} is missing")
+            raise InvalidHeader(IssueCode.NO_UID, f"{tag_text(keyword)} is missing")
         if not UID(value).is_valid:
-            raise Refusal(Code.INVALID_UID, f"{tag_text(keyword)} is no valid UID")
+            raise InvalidHeader(IssueCode.INVALID_UID, f"{tag_text(keyword)} is no valid UID")
     if header.SOPClassUID not in CT_CLASSES:
-        raise Refusal(Code.NOT_CT, f"{tag_text('SOPClassUID')} is no CT image")
+        raise InvalidHeader(IssueCode.NOT_CT, f"{tag_text('SOPClassUID')} is no CT image")
 
 
 def _instance(header: Dataset) -> Dataset:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ich3d.core.config import PrepareConfig
+from ich3d.config.schema import PrepareConfig
 from ich3d.core.types import Rejected
-from ich3d.dicom.check import check_siblings
 from ich3d.dicom.index import index
+from ich3d.dicom.validate import check_siblings
 from ich3d.prepare.build import prepare_series
 from ich3d.prepare.store import plain_name
 

@@ -93,7 +93,9 @@ def grow(head: Head, coarse: Brain, shape: Shape, volume_ml: float) -> tuple[flo
     order = np.argsort(growth)
     cell_ml = head.mm3 * _LATTICE_MM**3 / 1000
     filled = np.cumsum(shape.host(coarse)[order], dtype=np.float64) * cell_ml
-    last = min(int(np.searchsorted(filled, volume_ml)), int(np.searchsorted(filled, 0.9 * filled[-1])))
+    last = min(
+        int(np.searchsorted(filled, volume_ml)), int(np.searchsorted(filled, 0.9 * filled[-1]))
+    )
     return float(growth[order[last]]), float(filled[last])
 
 
@@ -139,7 +141,9 @@ def falcine_shape(side: float, y_mm: float) -> Shape:
         filled: np.ndarray = np.abs(p.x) + 4 * bowl + deep
         return filled
 
-    return Shape(lambda brain: _one_side(brain, side) * soft(brain.above) * (brain.p.z > 12), growth)
+    return Shape(
+        lambda brain: _one_side(brain, side) * soft(brain.above) * (brain.p.z > 12), growth
+    )
 
 
 _DEEP: Final = ((24.0, -5.0, 2.0), (24.0, -5.0, 2.0), (11.0, 9.0, 4.0), (28.0, 5.0, 12.0))
@@ -154,7 +158,11 @@ def _intraparenchymal(coarse: Brain, rng: np.random.Generator) -> Drawn:
     else:
         sites = _DEEP if kind == "deep" else _STEM_AND_CEREBELLUM
         x, y, z = sites[int(rng.integers(len(sites)))]
-        site = (x * float(rng.choice((-1, 1))), y + float(rng.normal(0, 3)), z + float(rng.normal(0, 2)))
+        site = (
+            x * float(rng.choice((-1, 1))),
+            y + float(rng.normal(0, 3)),
+            z + float(rng.normal(0, 2)),
+        )
     shape = blob_shape(site, _axes(rng), float(rng.uniform(0.3, 1.6)))
     return VOLUMES_ML["lobar" if kind == "lobar" else "deep"], shape
 
@@ -178,7 +186,9 @@ def blob_shape(site: Triple, axes: Triple, ragged_mm: float) -> Shape:
     sulci shut, and is slow to cross the midline."""
 
     def growth(brain: Brain) -> np.ndarray:
-        u, v, w = ((c - np.float32(m)) / np.float32(a) for c, m, a in zip(brain.p, site, axes, strict=True))
+        u, v, w = (
+            (c - np.float32(m)) / np.float32(a) for c, m, a in zip(brain.p, site, axes, strict=True)
+        )
         across = np.maximum(-np.float32(np.sign(site[0])) * brain.p.x, 0)
         ragged = np.float32(ragged_mm) * brain.texture
         filled: np.ndarray = np.sqrt(u * u + v * v + w * w) + ragged + np.float32(1.5) * across
@@ -186,7 +196,9 @@ def blob_shape(site: Triple, axes: Triple, ragged_mm: float) -> Shape:
 
     def host(brain: Brain) -> np.ndarray:
         same_floor = soft(brain.above) if site[2] > -15 else soft(-brain.above)
-        within: np.ndarray = (1 - brain.ventricle) * same_floor * soft(brain.depth - brain.gap_mm - 1.5)
+        within: np.ndarray = (
+            (1 - brain.ventricle) * same_floor * soft(brain.depth - brain.gap_mm - 1.5)
+        )
         return within
 
     return Shape(host, growth)
@@ -233,7 +245,9 @@ _SHAPES: Final = {
 }
 
 
-def _convexity_site(rng: np.random.Generator, y_mm: tuple[float, float], z_mm: tuple[float, float]) -> Triple:
+def _convexity_site(
+    rng: np.random.Generator, y_mm: tuple[float, float], z_mm: tuple[float, float]
+) -> Triple:
     """A point on the inner table on either side, front to back and low to high within the ranges."""
     a, b, c = CAVITY_MM
     y, z = float(rng.uniform(*y_mm)), float(rng.uniform(*z_mm))

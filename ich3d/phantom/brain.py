@@ -52,10 +52,14 @@ def brain_at(head: Head, p: Points, depth: np.ndarray) -> Brain:
     image += 1.2 * texture
     image += (head.hu["csf"] - image) * np.maximum(csf, ventricle)
     sagittal, transverse = _sinuses(head, p, depth, above)
-    image += (head.hu["dura"] - image) * np.maximum(_falx(p, depth, above), _tentorium(p, above, stem))
+    image += (head.hu["dura"] - image) * np.maximum(
+        _falx(p, depth, above), _tentorium(p, above, stem)
+    )
     image += (head.hu["sinus"] - image) * soft(np.maximum(sagittal, transverse))
     image += (head.hu["calcium"] - image) * soft(_calcium(head, p))
-    return Brain(p, image, depth, csf, ventricle, parenchyma, above, sagittal, transverse, texture, gap_mm)
+    return Brain(
+        p, image, depth, csf, ventricle, parenchyma, above, sagittal, transverse, texture, gap_mm
+    )
 
 
 def tentorium_height(p: Points) -> np.ndarray:
@@ -69,13 +73,17 @@ def _behind_petrous(p: Points) -> np.ndarray:
     return behind
 
 
-def _folded(head: Head, p: Points, depth: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _folded(
+    head: Head, p: Points, depth: np.ndarray, above: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Shares of cortex and of sulcal fluid: sheets that sink from the surface where a noise on it is zero."""
     radius = np.sqrt(p.x * p.x + p.y * p.y + p.z * p.z) + np.float32(1e-3)
     pull = np.float32(0.35) + np.float32(0.65 * _FOLD_RADIUS_MM) / radius
     cerebellum = above < 0
     on_surface = Points(*(np.where(cerebellum, c, c * pull) for c in p))
-    folia = Points(on_surface.x, on_surface.y, np.where(cerebellum, p.z * np.float32(2.2), on_surface.z))
+    folia = Points(
+        on_surface.x, on_surface.y, np.where(cerebellum, p.z * np.float32(2.2), on_surface.z)
+    )
     to_sheet = np.abs(head.folds.at(folia)) / np.float32(_FOLD_SLOPE)
     fade = np.clip(1 - depth / np.float32(_SULCUS_MM), 0, 1)
     width = (np.float32(0.45 + 1.5 * head.atrophy) * fade) * np.where(
@@ -120,7 +128,9 @@ def _cisterns(head: Head, p: Points, stem: np.ndarray, texture: np.ndarray) -> n
     quadrigeminal = blob(p, (0, 28, -3), (9 * wide, 4.5 * wide, 9))
     magna = blob(p, (0, 60, -60), (14 * wide, 12 * wide, 9))
     stalk = capsule(half, (8, -14, -18), (34, -14, -11), (2.2 * wide, 1.5 * wide))
-    insula = np.minimum(1.2 * wide - np.abs(half.x - 38 - 2 * texture), blob(half, (38, -3, 1), (9, 21, 14)))
+    insula = np.minimum(
+        1.2 * wide - np.abs(half.x - 38 - 2 * texture), blob(half, (38, -3, 1), (9, 21, 14))
+    )
     climb = (half.z - 1 - half.y * np.float32(0.75)) * np.float32(0.8) + 2 * texture
     lips = np.minimum(1.3 * wide - np.abs(climb), np.minimum(half.x - 38, 22 - np.abs(half.y + 2)))
     parts = [suprasellar, crural, around, quadrigeminal, magna, stalk, insula, lips]
@@ -156,13 +166,19 @@ def _tentorium(p: Points, above: np.ndarray, stem: np.ndarray) -> np.ndarray:
     return share
 
 
-def _sinuses(head: Head, p: Points, depth: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _sinuses(
+    head: Head, p: Points, depth: np.ndarray, above: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Distances into the sagittal and straight sinuses, and the transverse and sigmoid ones."""
     r = head.sinus_mm
     below_table = depth - 0.6 * r
     ahead = step((above + 4) / 2) * step((p.z + 4 + np.maximum(p.y, 0) * np.float32(0.2)) / 3)
-    sagittal = r * np.minimum(1, 0.5 + 0.5 * step((p.y + 60) / 20)) * ahead - np.hypot(p.x, below_table)
-    beside = np.where((p.y > 28) & (np.abs(p.x) > 3), np.hypot(above + 1, below_table), np.float32(99))
+    sagittal = r * np.minimum(1, 0.5 + 0.5 * step((p.y + 60) / 20)) * ahead - np.hypot(
+        p.x, below_table
+    )
+    beside = np.where(
+        (p.y > 28) & (np.abs(p.x) > 3), np.hypot(above + 1, below_table), np.float32(99)
+    )
     sigmoid = capsule(p.folded(), (54, 29, -27), (44, 32, -56), (r, 0.9 * r))
     transverse = np.maximum(r - beside, sigmoid)
     straight = capsule(p, (0, 32, 7), (0, 78, -11), (1.8, 2.4))

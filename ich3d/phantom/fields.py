@@ -51,7 +51,9 @@ def bell(value: np.ndarray) -> np.ndarray:
 
 def ellipsoid(p: Points, centre: Triple, radii: Triple) -> np.ndarray:
     """Distance to an ellipsoid's surface, to first order: the level over its gradient's length."""
-    u, v, w = ((c - np.float32(m)) / np.float32(r) for c, m, r in zip(p, centre, radii, strict=True))
+    u, v, w = (
+        (c - np.float32(m)) / np.float32(r) for c, m, r in zip(p, centre, radii, strict=True)
+    )
     level = np.sqrt(u * u + v * v + w * w)
     a, b, c = (np.float32(r) for r in radii)
     slope = np.sqrt((u / a) ** 2 + (v / b) ** 2 + (w / c) ** 2)
@@ -61,7 +63,9 @@ def ellipsoid(p: Points, centre: Triple, radii: Triple) -> np.ndarray:
 
 def blob(p: Points, centre: Triple, radii: Triple) -> np.ndarray:
     """A cheaper ellipsoid for small structures: exact on the shortest axis."""
-    u, v, w = ((c - np.float32(m)) / np.float32(r) for c, m, r in zip(p, centre, radii, strict=True))
+    u, v, w = (
+        (c - np.float32(m)) / np.float32(r) for c, m, r in zip(p, centre, radii, strict=True)
+    )
     distance: np.ndarray = np.float32(min(radii)) * (1 - np.sqrt(u * u + v * v + w * w))
     return distance
 
@@ -86,12 +90,17 @@ class Noise:
     def at(self, p: Points) -> np.ndarray:
         """The field at `p`, trilinear between the grid's points: for outlines."""
         cells = np.stack([c / np.float32(_CELL_MM) for c in p])
-        values: np.ndarray = map_coordinates(self.grid, cells, order=1, mode="grid-wrap", prefilter=False)
+        values: np.ndarray = map_coordinates(
+            self.grid, cells, order=1, mode="grid-wrap", prefilter=False
+        )
         return values
 
     def near(self, p: Points) -> np.ndarray:
         """The field at the grid's point below `p`, four times as fast: for grain."""
-        i, j, k = ((c / np.float32(_CELL_MM) + np.float32(64 * _CELLS)).astype(np.int32) % _CELLS for c in p)
+        i, j, k = (
+            (c / np.float32(_CELL_MM) + np.float32(64 * _CELLS)).astype(np.int32) % _CELLS
+            for c in p
+        )
         values: np.ndarray = self.grid.ravel()[(i * _CELLS + j) * _CELLS + k]
         return values
 

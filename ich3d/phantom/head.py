@@ -6,7 +6,17 @@ from typing import Final
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ich3d.phantom.fields import Noise, Points, bell, blob, capsule, draw_noise, ellipsoid, soft, step
+from ich3d.phantom.fields import (
+    Noise,
+    Points,
+    bell,
+    blob,
+    capsule,
+    draw_noise,
+    ellipsoid,
+    soft,
+    step,
+)
 from ich3d.phantom.tissues import draw_tissues
 
 AIR_HU: Final = -1000.0
@@ -97,7 +107,9 @@ def scalp_distance(p: Points) -> np.ndarray:
     """Distance to the skin: an egg above, a long barrel towards face and neck."""
     a, b, c = CAVITY_MM
     below = p.z < 0
-    stretched = Points(p.x * (1 - p.y * np.float32(0.0009)), p.y, np.where(below, p.z * np.float32(0.5), p.z))
+    stretched = Points(
+        p.x * (1 - p.y * np.float32(0.0009)), p.y, np.where(below, p.z * np.float32(0.5), p.z)
+    )
     return ellipsoid(stretched, (0, 0, 0), (a + 12, b + 12, c + 13))
 
 
@@ -121,7 +133,9 @@ def base_height(p: Points) -> np.ndarray:
     clivus = -80 + 54 * bell(side / 13) * bell((p.y - 3) / 15)
     wing = -30 - 9 * bell((side - 32) / 16)
     to_middle, to_posterior = step((p.y - wing) / 1.5), step((p.y - 9) / 2)
-    floor = anterior * (1 - to_middle) + to_middle * (middle * (1 - to_posterior) + clivus * to_posterior)
+    floor = anterior * (1 - to_middle) + to_middle * (
+        middle * (1 - to_posterior) + clivus * to_posterior
+    )
     along = (side - 13) * np.float32(0.83) + (p.y - 4) * np.float32(0.55)
     ridge = -32 - 0.09 * across_petrous(p) ** 2 - 60 * step(-(along + 2) / 1.5)
     height: np.ndarray = np.maximum(floor, ridge)
@@ -153,7 +167,9 @@ def _over(image: np.ndarray, share: np.ndarray, hu: np.ndarray | float) -> None:
     image += (hu - image) * share
 
 
-def _paint_soft_tissue(head: Head, p: Points, s: Shell, texture: np.ndarray, image: np.ndarray) -> None:
+def _paint_soft_tissue(
+    head: Head, p: Points, s: Shell, texture: np.ndarray, image: np.ndarray
+) -> None:
     """Muscle under the temples and in neck and face; orbits with fat, globe and optic nerve."""
     below = soft(s.scalp - 4) * step(-(p.z + 12) / 4)
     _over(image, below * step(3 * texture + 3), head.hu["muscle"])
@@ -187,7 +203,9 @@ def _paint_base(head: Head, p: Points, s: Shell, grain: np.ndarray, image: np.nd
     side = np.abs(p.x)
     plate_mm = 2.5 + 2.0 * step((p.y + 34) / 3)
     inside = soft(s.vault + 3) * soft(s.scalp - 4)
-    _over(image, np.minimum(soft(-s.base), soft(plate_mm + s.base)) * inside, head.hu["table"] * 0.8)
+    _over(
+        image, np.minimum(soft(-s.base), soft(plate_mm + s.base)) * inside, head.hu["table"] * 0.8
+    )
     pyramid = np.minimum(
         11 - np.abs(across_petrous(p)), np.minimum(side - 9, np.minimum(-s.base, 22 + s.base))
     )
@@ -206,5 +224,13 @@ def _paint_air(head: Head, p: Points, s: Shell, cells: np.ndarray, image: np.nda
     mastoid = np.minimum(blob(half, (56, 30, -48), (12, 15, 17)), 3 * cells)
     canal = capsule(half, (48, 14, -46), (90, 12, -48), (3.5, 4))
     nose = blob(half, (4, -62, -72), (4, 35, 22))
-    for cavity in (frontal, ethmoid - 1.2 * np.abs(cells), sphenoid, maxillary, mastoid, canal, nose):
+    for cavity in (
+        frontal,
+        ethmoid - 1.2 * np.abs(cells),
+        sphenoid,
+        maxillary,
+        mastoid,
+        canal,
+        nose,
+    ):
         _over(image, soft(np.minimum(cavity, -s.cavity - 1)), AIR_HU)

@@ -82,12 +82,19 @@ class PartialVolume:
     def paint(self, brain: Brain, image: np.ndarray) -> np.ndarray:
         """Draw onto `image` (N,) in place; the share 0..1 of the bump's top."""
         (x, y), (a, b) = self.site, self.radii_mm
-        column = min(a, b) * (1 - np.hypot((brain.p.x - x) / np.float32(a), (brain.p.y - y) / np.float32(b)))
+        column = min(a, b) * (
+            1 - np.hypot((brain.p.x - x) / np.float32(a), (brain.p.y - y) / np.float32(b))
+        )
         near_base = soft(30 - brain.depth)
         top: np.ndarray = soft(column + brain.texture) * self.slab.share(brain) * near_base
         image += (np.float32(self.hu) - image) * top
         below = self.slab.above(brain) < -self.slab.half_mm
-        image += (np.float32(self.bone_hu) - image) * soft(column + 2 + brain.texture) * below * near_base
+        image += (
+            (np.float32(self.bone_hu) - image)
+            * soft(column + 2 + brain.texture)
+            * below
+            * near_base
+        )
         return top
 
 
@@ -108,7 +115,10 @@ class Streak:
         along = p.y - np.float32(self.y_mm) - np.float32(self.slope) * p.x
         window = bell(p.x / np.float32(32)) * self.slab.share(brain)
         bright: np.ndarray = bell(along / np.float32(self.width_mm)) * window
-        dark = bell((along - np.float32(2.4 * self.width_mm)) / np.float32(1.5 * self.width_mm)) * window
+        dark = (
+            bell((along - np.float32(2.4 * self.width_mm)) / np.float32(1.5 * self.width_mm))
+            * window
+        )
         image += np.float32(self.high_hu) * (bright - np.float32(0.6) * dark)
         return bright
 
@@ -143,7 +153,14 @@ _MIMICKED: Final = {
     "epidural": 0.15,
 }
 _SLAB_HALF_MM: Final = 2.0
-_BUMPS: Final = ((27.0, -50.0), (20.0, -46.0), (38.0, -14.0), (30.0, -6.0), (24.0, 9.0), (36.0, 18.0))
+_BUMPS: Final = (
+    (27.0, -50.0),
+    (20.0, -46.0),
+    (38.0, -14.0),
+    (30.0, -6.0),
+    (24.0, 9.0),
+    (36.0, 18.0),
+)
 
 
 def draw_lookalikes(
@@ -154,7 +171,9 @@ def draw_lookalikes(
     drawn: list[Lookalike] = []
     for kind in kinds:
         if kind is Kind.CALCIFICATION:
-            drawn += [_calcification(head, coarse, slabs, rng) for _ in range(int(rng.integers(1, 4)))]
+            drawn += [
+                _calcification(head, coarse, slabs, rng) for _ in range(int(rng.integers(1, 4)))
+            ]
         elif kind is Kind.PARTIAL_VOLUME:
             drawn += [_partial_volume(head, slabs, rng) for _ in range(int(rng.integers(1, 3)))]
         elif kind is Kind.STREAK:
@@ -198,7 +217,9 @@ def _streak(slabs: tuple[Slab, ...], rng: np.random.Generator) -> Streak:
 
 
 def _sinus(rng: np.random.Generator) -> HyperdenseSinus:
-    place: Literal["sagittal", "left", "right"] = ("sagittal", "left", "right")[int(rng.integers(3))]
+    place: Literal["sagittal", "left", "right"] = ("sagittal", "left", "right")[
+        int(rng.integers(3))
+    ]
     return HyperdenseSinus(place, float(rng.uniform(0, 2)), THROMBUS.draw(rng))
 
 

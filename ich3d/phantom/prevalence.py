@@ -72,6 +72,8 @@ def _given_bleeding() -> dict[str, float]:
 def _check(overrides: Mapping[str, float]) -> None:
     for name, chance in overrides.items():
         if name not in SUBTYPES:
-            raise ConfigError(f"phantom.prevalence.{name} is no subtype{suggestion(name, SUBTYPES)}")
+            raise ConfigError(
+                f"phantom.prevalence.{name} is no subtype{suggestion(name, SUBTYPES)}"
+            )
         if not 0 <= chance <= 1:
             raise ConfigError(f"phantom.prevalence.{name} must be within 0..1, got {chance!r}")

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from ich3d.core.config import PhantomConfig
+from ich3d.config.schema import PhantomConfig
 from ich3d.core.types import Vector3
 from ich3d.phantom.brain import Brain, brain_at
 from ich3d.phantom.fields import Points, soft
@@ -115,7 +115,9 @@ class Exposure:
     area_mm2: np.ndarray
 
 
-def expose(head: Head, findings: tuple[Finding, ...], geometry: Geometry, optics: Optics) -> Exposure:
+def expose(
+    head: Head, findings: tuple[Finding, ...], geometry: Geometry, optics: Optics
+) -> Exposure:
     """The stack as this scanner sees the head, before noise."""
     n, m = len(geometry.position_mm), geometry.matrix
     image = np.empty((n, m, m), np.float32)
@@ -126,14 +128,18 @@ def expose(head: Head, findings: tuple[Finding, ...], geometry: Geometry, optics
     return Exposure(image, area)
 
 
-def add_noise(image: np.ndarray, geometry: Geometry, optics: Optics, rng: np.random.Generator) -> np.ndarray:
+def add_noise(
+    image: np.ndarray, geometry: Geometry, optics: Optics, rng: np.random.Generator
+) -> np.ndarray:
     """Rounded HU int16 (Z, Y, X) of `image` under quantum noise: grained by the kernel, more in thin slices
     and where the beam passes more bone, less in the air."""
     grain = gaussian_filter(rng.standard_normal(image.shape, dtype=np.float32), (0, 0.6, 0.6))
     sd = optics.noise_hu * np.sqrt(_REFERENCE_MM / geometry.thickness_mm) / float(grain.std())
     water_mm = ((image - AIR_HU) / 1000).sum(axis=(1, 2)) * geometry.pixel_mm**2 / _HEAD_WIDTH_MM
     by_slice = (sd * np.exp(_NOISE_PER_MM * (water_mm - _HEAD_PATH_MM))).astype(np.float32)
-    noisy = image + grain * by_slice[:, None, None] * np.where(image > -900, np.float32(1), np.float32(0.4))
+    noisy = image + grain * by_slice[:, None, None] * np.where(
+        image > -900, np.float32(1), np.float32(0.4)
+    )
     rounded: np.ndarray = np.clip(np.rint(noisy), -1024, 3071).astype(np.int16)
     return rounded
 
@@ -172,7 +178,9 @@ def _sub_planes(geometry: Geometry, index: int) -> tuple[np.ndarray, np.ndarray,
 def _surroundings(x: np.ndarray, y: np.ndarray, head: Head, optics: Optics) -> np.ndarray:
     """Air, and the headrest as a thin shell under the head."""
     behind = y - np.float32(head.centre_mm[1] + 4)
-    shell_mm = np.abs(np.hypot(x - np.float32(head.centre_mm[0]), behind) - np.float32(optics.headrest_mm))
+    shell_mm = np.abs(
+        np.hypot(x - np.float32(head.centre_mm[0]), behind) - np.float32(optics.headrest_mm)
+    )
     rest = np.clip(2.0 - shell_mm, 0, 1) * (behind > 35)
     return (AIR_HU + 950 * rest).astype(np.float32)
 

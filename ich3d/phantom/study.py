@@ -11,11 +11,12 @@ from typing import Final
 
 import numpy as np
 
-from ich3d.core.config import PhantomConfig
+from ich3d.config.schema import PhantomConfig
 from ich3d.core.labels import ANY, LABELS, SUBTYPES
 from ich3d.core.seeds import stream
-from ich3d.core.words import counted
-from ich3d.dicom.write import SeriesToWrite, uid, write_series
+from ich3d.core.text import pluralize
+from ich3d.dicom.uids import uid
+from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.phantom.bleeds import Bleed, draw_bleed, lattice
 from ich3d.phantom.head import Head, draw_head
 from ich3d.phantom.lookalikes import Lookalike, draw_lookalikes
@@ -71,7 +72,10 @@ class SliceTruth:
     @property
     def labels(self) -> dict[str, int]:
         """Six labels: a subtype is there where it fills at least `VISIBLE_MM2`; `any` is their maximum."""
-        own = {name: int(area >= VISIBLE_MM2) for name, area in zip(SUBTYPES, self.area_mm2, strict=True)}
+        own = {
+            name: int(area >= VISIBLE_MM2)
+            for name, area in zip(SUBTYPES, self.area_mm2, strict=True)
+        }
         return {**own, ANY: max(own.values())}
 
 
@@ -117,11 +121,18 @@ def _write_study(config: PhantomConfig, seed: int, number: int, folder: Path) ->
     write_series(series, partial / "head")
     shutil.rmtree(place, ignore_errors=True)
     os.replace(partial, place)
-    log.debug("study %d: %s, %s", number, counted(len(hu), "slice"), [bleed.subtype for bleed in plan.bleeds])
+    log.debug(
+        "study %d: %s, %s",
+        number,
+        pluralize(len(hu), "slice"),
+        [bleed.subtype for bleed in plan.bleeds],
+    )
     return _truths(plan, exposure, series)
 
 
-def _series(plan: Plan, hu: np.ndarray, seed: int, number: int, rng: np.random.Generator) -> SeriesToWrite:
+def _series(
+    plan: Plan, hu: np.ndarray, seed: int, number: int, rng: np.random.Generator
+) -> SeriesToWrite:
     """The stack as its scanner stores it: some turned by half a turn in the plane, some top slice first."""
     geometry, n = plan.geometry, len(hu)
     position = geometry.position_mm
@@ -144,7 +155,9 @@ def _series(plan: Plan, hu: np.ndarray, seed: int, number: int, rng: np.random.G
         study_uid=uid("phantom", seed, number, "study"),
         series_uid=uid("phantom", seed, number, "series"),
         sop_uids=[uid("phantom", seed, number, "slice", index) for index in range(n)],
-        file_names=[f"{uid('phantom', seed, number, 'file', index)[-12:]}.dcm" for index in range(n)],
+        file_names=[
+            f"{uid('phantom', seed, number, 'file', index)[-12:]}.dcm" for index in range(n)
+        ],
         instance_numbers=[int(v) for v in numbers],
         extra={
             "BodyPartExamined": "HEAD",
@@ -165,7 +178,9 @@ def _truths(plan: Plan, exposure: Exposure, series: SeriesToWrite) -> list[Slice
     for index, area in enumerate(exposure.area_mm2.T):
         by_name = {name: float(a) for name, a in zip(names, area, strict=True) if name in SUBTYPES}
         shown = {
-            name for name, a in zip(names, area, strict=True) if name not in SUBTYPES and a >= VISIBLE_MM2
+            name
+            for name, a in zip(names, area, strict=True)
+            if name not in SUBTYPES and a >= VISIBLE_MM2
         }
         areas = tuple(by_name.get(name, 0.0) for name in SUBTYPES)
         uids = series.sop_uids[index], series.series_uid

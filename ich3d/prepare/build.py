@@ -14,18 +14,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ich3d.core import codes
-from ich3d.core.codes import Code
-from ich3d.core.config import Config, PrepareConfig, as_dict
-from ich3d.core.console import Progress, quiet
+from ich3d.config.load import as_dict
+from ich3d.config.root import Config
+from ich3d.config.schema import PrepareConfig
+from ich3d.core import issues as codes
 from ich3d.core.errors import DataError
+from ich3d.core.issues import IssueCode
 from ich3d.core.labels import LABELS
+from ich3d.core.progress import Progress, quiet
 from ich3d.core.seeds import derive, stream
+from ich3d.core.text import pluralize
 from ich3d.core.types import Rejected, Series
-from ich3d.core.words import counted
 from ich3d.core.workspace import Workspace, read_json, write_csv, write_json
-from ich3d.dicom.check import check_siblings
 from ich3d.dicom.index import index
+from ich3d.dicom.validate import check_siblings
 from ich3d.dicom.volume import load_volume
 from ich3d.phantom import write_phantoms
 from ich3d.prepare import folds, head
@@ -36,14 +38,14 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedSource:
     """A whole store and what was refused on the way to it."""
 
     store: Store
     rejected: tuple[Rejected, ...]
 
 
-def prepare(config: Config, progress: Progress = quiet) -> Prepared:
+def prepare(config: Config, progress: Progress = quiet) -> PreparedSource:
     """Prepare the source that `config` names into its workspace.
 
     Raises DataError where the source cannot be read or holds too few patients for the folds.
@@ -60,7 +62,11 @@ def prepare(config: Config, progress: Progress = quiet) -> Prepared:
             f"{source.images} holds no head CT volume; {len(refused)} rejected, see {workspace.rejected}"
         )
     table = pd.concat([item.rows() for item in stored], ignore_index=True)
-    labels = read_labels(source.labels) if source.labels else pd.DataFrame(columns=list(LABELS), dtype=float)
+    labels = (
+        read_labels(source.labels)
+        if source.labels
+        else pd.DataFrame(columns=list(LABELS), dtype=float)
+    )
     table = table.join(labels.astype(np.float32), on="sop_uid")
     table, fold_table = _assign_folds(table, config)
     subset = config.source.max_slices is not None
@@ -74,8 +80,10 @@ def prepare(config: Config, progress: Progress = quiet) -> Prepared:
         "fingerprint": fingerprint(stored, table),
     }
     store = Store.finish(workspace.store, table, meta)
-    log.info("%d series, %s, %d rejected", len(stored), counted(len(table), "slice"), len(refused))
-    return Prepared(store, refused)
+    log.info(
+        "%d series, %s, %d rejected", len(stored), pluralize(len(table), "slice"), len(refused)
+    )
+    return PreparedSource(store, refused)
 
 
 def open_source(config: Config, workspace: Workspace, progress: Progress = quiet) -> Source:
@@ -89,7 +97,9 @@ def open_source(config: Config, workspace: Workspace, progress: Progress = quiet
     if kind == "rsna":
         return rsna_source(Path(path))
     if kind == "ct_ich":
-        return import_ct_ich(Path(path), workspace.source(kind), lambda items: progress(items, "import"))
+        return import_ct_ich(
+            Path(path), workspace.source(kind), lambda items: progress(items, "import")
+        )
     return folder_source(Path(path), Path(config.source.labels) if config.source.labels else None)
 
 
@@ -107,18 +117,20 @@ def _phantoms(config: Config, folder: Path, progress: Progress) -> Source:
     return Source(images=folder, labels=folder / "labels.csv")
 
 
-def prepare_series(series: Series, config: PrepareConfig) -> tuple[StoredSeries, np.ndarray] | Rejected:
+def prepare_series(
+    series: Series, config: PrepareConfig
+) -> tuple[StoredSeries, np.ndarray] | Rejected:
     """One series on the model's grid: its facts and HU int16 (Z, H, W), or why it is refused."""
     volume = load_volume(series)
     if isinstance(volume, Rejected):
         return volume
-    turned = head.turn(volume)
+    turned = head.reorient(volume)
     if isinstance(turned, Rejected):
         return replace(turned, paths=series.paths)
-    hu = head.crop(turned, config)
+    hu = head.crop_head(turned, config)
     if hu is None:
         detail = "no body of tissue as large as a head was found"
-        return Rejected(series.volume_id, Code.NO_HEAD, detail, series.paths)
+        return Rejected(series.volume_id, IssueCode.NO_HEAD, detail, series.paths)
     stored = StoredSeries(
         volume_id=series.volume_id,
         series_uid=series.series_uid,
@@ -139,7 +151,9 @@ def prepare_series(series: Series, config: PrepareConfig) -> tuple[StoredSeries,
             "rows": series.headers[0].rows,
             "columns": series.headers[0].columns,
             "pixel_mm": series.headers[0].pixel_spacing_mm[0],
-            "transfer_syntaxes": "|".join(sorted({header.transfer_syntax for header in series.headers})),
+            "transfer_syntaxes": "|".join(
+                sorted({header.transfer_syntax for header in series.headers})
+            ),
         },
     )
     return stored, hu
@@ -164,14 +178,33 @@ def fingerprint(stored: list[StoredSeries], table: pd.DataFrame) -> dict[str, ob
     out), how many series hold each transfer syntax, and how often each label occurs (None if not known).
     """
     facts = pd.DataFrame([item.facts for item in stored])
-    numbers = ["n_slices", "spacing_mm", "largest_gap_mm", "tilt_deg", "rows", "columns", "pixel_mm"]
+    numbers = [
+        "n_slices",
+        "spacing_mm",
+        "largest_gap_mm",
+        "tilt_deg",
+        "rows",
+        "columns",
+        "pixel_mm",
+    ]
     known = {name: facts[name].astype(float).dropna() for name in numbers}
     ranges = {name: v.quantile([0, 0.5, 1]).tolist() for name, v in known.items() if len(v)}
     means = {label: float(table[label].mean()) for label in LABELS}
     prevalence = {label: None if np.isnan(mean) else mean for label, mean in means.items()}
-    counts = {"series": len(stored), "slices": len(table), "irregular": int((~facts["is_regular"]).sum())}
-    syntaxes = facts["transfer_syntaxes"].str.split("|").explode().value_counts().sort_index().to_dict()
-    return {"counts": counts, "ranges": ranges, "transfer_syntaxes": syntaxes, "prevalence": prevalence}
+    counts = {
+        "series": len(stored),
+        "slices": len(table),
+        "irregular": int((~facts["is_regular"]).sum()),
+    }
+    syntaxes = (
+        facts["transfer_syntaxes"].str.split("|").explode().value_counts().sort_index().to_dict()
+    )
+    return {
+        "counts": counts,
+        "ranges": ranges,
+        "transfer_syntaxes": syntaxes,
+        "prevalence": prevalence,
+    }
 
 
 def _subset(series: tuple[Series, ...], config: Config) -> list[Series]:
@@ -179,7 +212,9 @@ def _subset(series: tuple[Series, ...], config: Config) -> list[Series]:
     limit = config.source.max_slices
     if limit is None:
         return list(series)
-    order = sorted({s.patient_id for s in series}, key=lambda name: derive(config.seed, "subset", name))
+    order = sorted(
+        {s.patient_id for s in series}, key=lambda name: derive(config.seed, "subset", name)
+    )
     kept: list[Series] = []
     count = 0
     for patient in order:
@@ -209,7 +244,9 @@ def _store_all(
 
 
 def _is_current(stored: StoredSeries, series: Series, config: PrepareConfig) -> bool:
-    return stored.preprocessing == preprocessing_sha256(config) and stored.files == files_digest(series)
+    return stored.preprocessing == preprocessing_sha256(config) and stored.files == files_digest(
+        series
+    )
 
 
 def files_digest(series: Series) -> str:
@@ -230,17 +267,21 @@ def _assign_folds(table: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, pd
         for name, rows in table[list(LABELS)].groupby(group, sort=True)
     }
     if len(bleeds) < config.prepare.folds:
-        too_few = f"{counted(len(bleeds), 'patient group')} {'is' if len(bleeds) == 1 else 'are'} too few"
+        too_few = f"{pluralize(len(bleeds), 'patient group')} {'is' if len(bleeds) == 1 else 'are'} too few"
         raise DataError(f"{too_few} for prepare.folds={config.prepare.folds}; every fold needs one")
-    fold_of = folds.deal(bleeds, config.prepare.folds, stream(config.seed, "folds"))
+    fold_of = folds.assign_folds(bleeds, config.prepare.folds, stream(config.seed, "folds"))
     table = table.assign(group_id=group, fold=group.map(fold_of))
     fold_table = (
-        table[["patient_id", "group_id", "fold"]].drop_duplicates().sort_values(["fold", "patient_id"])
+        table[["patient_id", "group_id", "fold"]]
+        .drop_duplicates()
+        .sort_values(["fold", "patient_id"])
     )
     return table, fold_table
 
 
-def _unmatched(table: pd.DataFrame, labels: pd.DataFrame, source: Source, subset: bool) -> pd.DataFrame:
+def _unmatched(
+    table: pd.DataFrame, labels: pd.DataFrame, source: Source, subset: bool
+) -> pd.DataFrame:
     """Slices without a label, labels without a slice (not asked of a subset), and an importer's leftovers."""
     columns = ["sop_uid", "lacks", "detail"]
     imported = (
@@ -251,7 +292,9 @@ def _unmatched(table: pd.DataFrame, labels: pd.DataFrame, source: Source, subset
     unlabelled = table.loc[table[list(LABELS)].isna().all(axis=1), ["sop_uid", "path"]]
     unlabelled = unlabelled.rename(columns={"path": "detail"}).assign(lacks="label")
     no_image = [] if subset else sorted(set(labels.index) - set(table["sop_uid"]))
-    lost = pd.DataFrame({"sop_uid": no_image, "lacks": "image", "detail": ""}, columns=columns, dtype=str)
+    lost = pd.DataFrame(
+        {"sop_uid": no_image, "lacks": "image", "detail": ""}, columns=columns, dtype=str
+    )
     joined = pd.concat([imported, unlabelled[columns], lost], ignore_index=True)
     return joined.drop_duplicates("sop_uid")
 

@@ -35,13 +35,20 @@ def link(patients: Sequence[str], hashes: Sequence[str]) -> dict[str, str]:
     keep = np.asarray(hashes, dtype=str) != ""
     seen, image = np.unique(np.asarray(hashes, dtype=str)[keep], return_inverse=True)
     size = len(names) + len(seen)
-    edges = coo_array((np.ones(keep.sum()), (patient[keep], image + len(names))), shape=(size, size))
+    edges = coo_array(
+        (np.ones(keep.sum()), (patient[keep], image + len(names))), shape=(size, size)
+    )
     _, component = connected_components(edges, directed=False)
     first: dict[int, str] = {}
-    return {name: first.setdefault(part, name) for name, part in zip(names.tolist(), component, strict=False)}
+    return {
+        name: first.setdefault(part, name)
+        for name, part in zip(names.tolist(), component, strict=False)
+    }
 
 
-def deal(bleeds: Mapping[str, np.ndarray], folds: int, rng: np.random.Generator) -> dict[str, int]:
+def assign_folds(
+    bleeds: Mapping[str, np.ndarray], folds: int, rng: np.random.Generator
+) -> dict[str, int]:
     """Fold of each group, from the labels (K,) that occur in it.
 
     Iterative stratification (Sechidis et al., ECML 2011): the label with the fewest groups still to
@@ -70,16 +77,18 @@ def deal(bleeds: Mapping[str, np.ndarray], folds: int, rng: np.random.Generator)
     return result
 
 
-def inner_split(
+def split_validation(
     bleeds: Mapping[str, np.ndarray], share: float, rng: np.random.Generator
 ) -> tuple[list[str], list[str]]:
     """Training groups divided in (to fit on, to hold back), the second about `share` of them and, like
     the folds, stratified on the rare labels. Of two groups or more, each side gets at least one."""
-    part = deal(bleeds, min(len(bleeds), max(2, round(1 / share))), rng)
+    part = assign_folds(bleeds, min(len(bleeds), max(2, round(1 / share))), rng)
     return [g for g in sorted(part) if part[g] != 0], [g for g in sorted(part) if part[g] == 0]
 
 
-def some_of(bleeds: Mapping[str, np.ndarray], count: int, rng: np.random.Generator) -> list[str]:
+def subsample_groups(
+    bleeds: Mapping[str, np.ndarray], count: int, rng: np.random.Generator
+) -> list[str]:
     """`count` of the groups, bleeding or not as in all of them; of fewer, those that more would hold too."""
     bleeding = [name for name in sorted(bleeds) if bleeds[name].any()]
     calm = [name for name in sorted(bleeds) if not bleeds[name].any()]

@@ -10,8 +10,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.sparse import csr_array
 
-from ich3d.core.codes import Code
-from ich3d.core.config import PrepareConfig
+from ich3d.config.schema import PrepareConfig
+from ich3d.core.issues import IssueCode
 from ich3d.core.types import Rejected, SliceKey, Volume
 
 AIR_HU = -1024
@@ -23,7 +23,7 @@ BRAIN_HU = (0, 80)
 
 
 @dataclass(frozen=True)
-class TurnedVolume:
+class ReorientedVolume:
     """A volume in the model's orientation; `hu` int16 (Z, Y, X), spacing (rows, columns) in mm."""
 
     hu: np.ndarray
@@ -32,7 +32,7 @@ class TurnedVolume:
     spacing_mm: tuple[float, float]
 
 
-def turn(volume: Volume) -> TurnedVolume | Rejected:
+def reorient(volume: Volume) -> ReorientedVolume | Rejected:
     """`volume` with slices toward superior, rows toward posterior, columns toward the patient's left.
 
     Rejected as NOT_AXIAL where the slice normal is over 45 degrees from the head-foot axis.
@@ -43,7 +43,7 @@ def turn(volume: Volume) -> TurnedVolume | Rejected:
     if abs(normal[2]) < AXIAL_COS:
         angle = np.degrees(np.arccos(min(1.0, abs(normal[2]))))
         detail = f"the slice normal lies {angle:.0f} degrees from the head-foot axis; axial slices are scored"
-        return Rejected(volume.series.volume_id, Code.NOT_AXIAL, detail)
+        return Rejected(volume.series.volume_id, IssueCode.NOT_AXIAL, detail)
     hu, (row_mm, col_mm) = volume.hu, header.pixel_spacing_mm
     if abs(row_dir[0]) < abs(row_dir[1]):
         hu, row_mm, col_mm = hu.transpose(0, 2, 1), col_mm, row_mm
@@ -52,10 +52,10 @@ def turn(volume: Volume) -> TurnedVolume | Rejected:
     steps = [slice(None, None, -1) if flip else slice(None) for flip in (flip_z, flip_y, flip_x)]
     z_mm = -volume.series.z_mm[::-1] if flip_z else volume.series.z_mm
     keys = volume.keys[::-1] if flip_z else volume.keys
-    return TurnedVolume(np.ascontiguousarray(hu[tuple(steps)]), z_mm, keys, (row_mm, col_mm))
+    return ReorientedVolume(np.ascontiguousarray(hu[tuple(steps)]), z_mm, keys, (row_mm, col_mm))
 
 
-def crop(volume: TurnedVolume, config: PrepareConfig) -> np.ndarray | None:
+def crop_head(volume: ReorientedVolume, config: PrepareConfig) -> np.ndarray | None:
     """HU int16 (Z, H, W) on the config's grid, centred on the head; None where no head is found."""
     center = head_center_mm(volume)
     if center is None:
@@ -68,7 +68,7 @@ def crop(volume: TurnedVolume, config: PrepareConfig) -> np.ndarray | None:
     return _resample(volume.hu, rows, columns)
 
 
-def head_center_mm(volume: TurnedVolume) -> tuple[float, float] | None:
+def head_center_mm(volume: ReorientedVolume) -> tuple[float, float] | None:
     """Centre of the head in plane, (down the rows, along the columns) in mm from the image's corner.
 
     The head is the largest connected body of tissue once thin things (the table) are opened away;
@@ -89,14 +89,15 @@ def head_center_mm(volume: TurnedVolume) -> tuple[float, float] | None:
     if area_cm2.max() < MIN_HEAD_CM2:
         return None
     boxes = [
-        ndimage.find_objects(section.astype(np.int8))[0] for section in head[area_cm2 > area_cm2.max() / 2]
+        ndimage.find_objects(section.astype(np.int8))[0]
+        for section in head[area_cm2 > area_cm2.max() / 2]
     ]
     middles = [[(side.start + side.stop) / 2 for side in box] for box in boxes]
     row, column = np.median(middles, axis=0) * COARSE_MM
     return float(row), float(column)
 
 
-def brain_cm2(volume: TurnedVolume) -> np.ndarray:
+def brain_cm2(volume: ReorientedVolume) -> np.ndarray:
     """Area (Z,) of voxels with the HU of brain in each slice, in cm2."""
     low, high = BRAIN_HU
     inside = (volume.hu > low) & (volume.hu <= high)
@@ -111,7 +112,9 @@ def _weights(n: int, spacing: float, size: int, pixel: float, start_mm: float) -
     reach = max(spacing, pixel)
     centers = start_mm + (np.arange(size)[:, None] + 0.5) * pixel
     left = np.arange(n) * spacing
-    overlap = np.minimum(centers + reach / 2, left + spacing) - np.maximum(centers - reach / 2, left)
+    overlap = np.minimum(centers + reach / 2, left + spacing) - np.maximum(
+        centers - reach / 2, left
+    )
     return np.asarray(overlap.clip(min=0) / reach, dtype=np.float32)
 
 

@@ -18,16 +18,27 @@ import blosc2
 import numpy as np
 import pandas as pd
 
-from ich3d.core.config import Config, PrepareConfig
+from ich3d.config.root import Config
+from ich3d.config.schema import PrepareConfig
 from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
 from ich3d.core.seeds import stream
 from ich3d.core.types import PreparedSeries, SliceKey
 from ich3d.core.workspace import read_csv, read_json, replacing, write_csv, write_json
-from ich3d.prepare.folds import some_of
+from ich3d.prepare.folds import subsample_groups
 
 FORMAT = 2
-_TEXT = ("volume_id", "series_uid", "study_uid", "patient_id", "group_id", "sop_uid", "path", "hash", "codes")
+_TEXT = (
+    "volume_id",
+    "series_uid",
+    "study_uid",
+    "patient_id",
+    "group_id",
+    "sop_uid",
+    "path",
+    "hash",
+    "codes",
+)
 
 
 def preprocessing_sha256(config: PrepareConfig) -> str:
@@ -76,7 +87,11 @@ class StoredSeries:
 
 def plain_name(uid: str) -> str:
     """`uid` as a file name, without a suffix: itself where it is a plain one, else its hash."""
-    return uid if re.fullmatch(r"[\w-][\w.-]{0,120}", uid) else hashlib.sha256(uid.encode()).hexdigest()
+    return (
+        uid
+        if re.fullmatch(r"[\w-][\w.-]{0,120}", uid)
+        else hashlib.sha256(uid.encode()).hexdigest()
+    )
 
 
 def series_file(folder: Path, volume_id: str) -> Path:
@@ -86,9 +101,16 @@ def series_file(folder: Path, volume_id: str) -> Path:
 
 def write_series(folder: Path, stored: StoredSeries, hu: np.ndarray) -> None:
     """Write `hu` int16 (Z, H, W) and its facts as one file, whole or not at all."""
-    cparams = {"codec": blosc2.Codec.ZSTD, "clevel": 5, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1}
+    cparams = {
+        "codec": blosc2.Codec.ZSTD,
+        "clevel": 5,
+        "filters": [blosc2.Filter.BITSHUFFLE],
+        "nthreads": 1,
+    }
     with replacing(series_file(folder, stored.volume_id)) as partial:
-        array = blosc2.asarray(hu, chunks=(1, *hu.shape[1:]), urlpath=str(partial), mode="w", cparams=cparams)
+        array = blosc2.asarray(
+            hu, chunks=(1, *hu.shape[1:]), urlpath=str(partial), mode="w", cparams=cparams
+        )
         array.schunk.vlmeta["ich3d"] = json.dumps(stored.__dict__)
     _open.cache_clear()  # a file of this name may have been open
 
@@ -135,7 +157,9 @@ class Store:
         """The same store less one fold."""
         rest = copy(self)
         rest.table = self.table[self.table["fold"] != fold]
-        rest._rows = {name: rows for name, rows in self._rows.items() if rows["fold"].iloc[0] != fold}
+        rest._rows = {
+            name: rows for name, rows in self._rows.items() if rows["fold"].iloc[0] != fold
+        }
         for cached in ("groups", "folds"):
             rest.__dict__.pop(cached, None)
         return rest
@@ -209,5 +233,7 @@ def training_volumes(store: Store, config: Config, fold: int) -> list[str]:
     chosen: set[str] = set()
     for other in others:
         own = [name for name in outside if store.folds[name] == other]
-        chosen |= set(some_of(store.bleeds(own), share, stream(config.seed, "patients", other)))
+        chosen |= set(
+            subsample_groups(store.bleeds(own), share, stream(config.seed, "patients", other))
+        )
     return [name for name in outside if store.groups[name] in chosen]

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from ich3d.core.windows import window
 from ich3d.core.workspace import replacing, write_csv
-from ich3d.explain import SLICE, Explanation
-from ich3d.report.pictures import COLOR, FAINT
+from ich3d.explain.explanation import SLICE, Explanation
+from ich3d.report.figures import COLOR, FAINT
 from ich3d.stack.booster import AVERAGE, START
 
 COLUMNS = ["stage", "offset_mm", "slice_index", "what", "contribution"]
@@ -47,7 +47,9 @@ def as_table(found: Explanation) -> pd.DataFrame:
 
 def sentence(found: Explanation) -> str:
     """What moved the label, in plain English."""
-    number = f"Slice {found.slice_index} ({found.sop_uid}) scores {found.prob:.3f} for {found.label}"
+    number = (
+        f"Slice {found.slice_index} ({found.sop_uid}) scores {found.prob:.3f} for {found.label}"
+    )
     return f"{number}: {moved(found)}."
 
 
@@ -64,8 +66,12 @@ def leaned_on(found: Explanation) -> str:
     """The strongest parts of the stacker's logit; empty where no fold kept a stacker."""
     if not found.kept:
         return ""
-    parts = found.stacker.groupby("what")["contribution"].sum().sort_values(key=abs, ascending=False)
-    words = [f"{_READS[str(what)]} ({part:+.2f})" for what, part in parts.items() if abs(part) >= 0.005]
+    parts = (
+        found.stacker.groupby("what")["contribution"].sum().sort_values(key=abs, ascending=False)
+    )
+    words = [
+        f"{_READS[str(what)]} ({part:+.2f})" for what, part in parts.items() if abs(part) >= 0.005
+    ]
     return f"the stacker leaned on {', '.join(words[:MOST_PARTS])}"
 
 
@@ -106,7 +112,9 @@ def draw(found: Explanation) -> Figure:
         )
         sign = "signs" if found.heat.any() else "no sign"
         _picture(axes["heat"], grey, f"{sign} of {found.label} ({found.prob:.3f}) to the encoder")
-        axes["heat"].imshow(found.heat, cmap="inferno", vmin=0, vmax=1, alpha=MOST_COVER * found.heat)
+        axes["heat"].imshow(
+            found.heat, cmap="inferno", vmin=0, vmax=1, alpha=MOST_COVER * found.heat
+        )
         _moves(axes["context"], found.context, COLOR["context"], "context")
         _moves(axes["stack"], found.stacker, COLOR["stack"], f"stacker, {_share(found)}")
         axes["stack"].set_xlabel("offset of the neighbour in mm, positive toward superior")
@@ -125,7 +133,9 @@ def _moves(axes: Axes, table: pd.DataFrame, color: str, name: str) -> None:
     axes.axhline(0, color=FAINT, lw=0.8)
     axes.vlines(around["offset_mm"], 0, around["contribution"], color=color, lw=1.5)
     axes.plot(around["offset_mm"], around["contribution"], "o", color=color, ms=4)
-    rest = table.drop(index=around.index).set_index("what")["contribution"].rename({SLICE: "itself"})
+    rest = (
+        table.drop(index=around.index).set_index("what")["contribution"].rename({SLICE: "itself"})
+    )
     parts = ", ".join(f"{what} {part:+z.2f}" for what, part in rest.items())
     axes.set_title(f"{name}\n{parts}", loc="left")
     axes.set_ylabel("moved the logit by")

@@ -26,7 +26,10 @@ def augment(hu: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     shift = uniform(count, 2) * 2 * MAX_SHIFT
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     theta = torch.stack(
-        [torch.stack([cos * mirror, -sin, shift[:, 0]], 1), torch.stack([sin * mirror, cos, shift[:, 1]], 1)],
+        [
+            torch.stack([cos * mirror, -sin, shift[:, 0]], 1),
+            torch.stack([sin * mirror, cos, shift[:, 1]], 1),
+        ],
         1,
     )
     grid = torch.nn.functional.affine_grid(theta, [count, 1, *hu.shape[2:]], align_corners=False)
@@ -38,7 +41,9 @@ def augment(hu: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return moved * gain + offset + noise
 
 
-def mix(image: torch.Tensor, target: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
+def mix(
+    image: torch.Tensor, target: torch.Tensor, alpha: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Network inputs (B, C, H, W) and targets (B, K), each mixed with a shuffled partner by one weight a
     batch (mixup, Zhang et al., ICLR 2018). A target that either partner lacks is NaN. Draws from torch's
     global stream, which training seeds anew each epoch."""

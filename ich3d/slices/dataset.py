@@ -62,7 +62,9 @@ class Slices:
         return SliceBatch(
             hu=torch.from_numpy(np.stack([hu for hu, _ in drawn])),
             is_copy=torch.from_numpy(np.stack([copy for _, copy in drawn])),
-            target=torch.from_numpy(np.stack([self._targets[name][index] for name, index in places])),
+            target=torch.from_numpy(
+                np.stack([self._targets[name][index] for name, index in places])
+            ),
         )
 
     def _draw(self, name: str, index: int) -> tuple[np.ndarray, np.ndarray]:

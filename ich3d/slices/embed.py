@@ -9,12 +9,12 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from ich3d.core.config import Config
-from ich3d.core.types import FitPatients, SliceEmbeddings
+from ich3d.config.root import Config
+from ich3d.core.types import SliceEmbeddings, TrainingGroups
 from ich3d.core.workspace import replacing
-from ich3d.learn import autocast
 from ich3d.slices.dataset import stack
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
+from ich3d.training.device import autocast
 
 
 @torch.no_grad()
@@ -27,17 +27,17 @@ def embed(
     how many slices keep it company.
     """
     where = next(encoder.parameters()).device
-    vectors, logits = [], []
+    embeddings, logits = [], []
     with autocast(where, config.precision):
         for drawn, is_copy in batches(hu, encoder.slices // 2, config.slices.batch_size):
             slices, copies = torch.from_numpy(drawn).to(where), torch.from_numpy(is_copy).to(where)
             vector, logit = encoder(slices, copies)
-            if config.slices.mirror_at_test:
+            if config.slices.tta_flip:
                 mirrored = encoder(slices.flip(-1), copies)
                 vector, logit = (vector + mirrored[0]) / 2, (logit + mirrored[1]) / 2
-            vectors.append(vector.cpu().numpy())
+            embeddings.append(vector.cpu().numpy())
             logits.append(logit.cpu().numpy())
-    return np.concatenate(vectors)[: len(hu)], np.concatenate(logits)[: len(hu)]
+    return np.concatenate(embeddings)[: len(hu)], np.concatenate(logits)[: len(hu)]
 
 
 def batches(hu: np.ndarray, neighbours: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -54,11 +54,11 @@ def save_embeddings(path: Path, embedded: Iterable[SliceEmbeddings]) -> None:
     items = list(embedded)
     tensors = {}
     for item in items:
-        tensors[f"{item.volume_id}/vectors"] = np.ascontiguousarray(item.vectors)
+        tensors[f"{item.volume_id}/embeddings"] = np.ascontiguousarray(item.embeddings)
         tensors[f"{item.volume_id}/logits"] = np.ascontiguousarray(item.logits)
     maker = {
         "encoder_id": items[0].encoder_id if items else "",
-        "fit_patients": json.dumps(sorted(items[0].fit_patients.groups) if items else []),
+        "training_groups": json.dumps(sorted(items[0].training_groups.groups) if items else []),
         "volume_ids": json.dumps([item.volume_id for item in items]),
     }
     with replacing(path) as partial:
@@ -69,12 +69,14 @@ def load_embeddings(path: Path) -> Iterator[SliceEmbeddings]:
     """The series that `save_embeddings` wrote, in its order."""
     with safe_open(path, framework="numpy") as file:
         maker = file.metadata()
-        fit_patients = FitPatients.of(json.loads(maker["fit_patients"]))
+        of_0_1 = "fit_patients" in maker  # version 0.1 called both by other names
+        groups, name = ("fit_patients", "vectors") if of_0_1 else ("training_groups", "embeddings")
+        training_groups = TrainingGroups.of(json.loads(maker[groups]))
         for volume_id in json.loads(maker["volume_ids"]):
             yield SliceEmbeddings(
                 volume_id=volume_id,
-                vectors=file.get_tensor(f"{volume_id}/vectors"),
+                embeddings=file.get_tensor(f"{volume_id}/{name}"),
                 logits=file.get_tensor(f"{volume_id}/logits"),
                 encoder_id=maker["encoder_id"],
-                fit_patients=fit_patients,
+                training_groups=training_groups,
             )

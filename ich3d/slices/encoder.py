@@ -13,12 +13,12 @@ import torch
 from monai.networks import nets
 from torch import nn
 
-from ich3d.core.config import SlicesConfig
+from ich3d.config.schema import SlicesConfig
 from ich3d.core.errors import ConfigError
 from ich3d.core.labels import LABELS
+from ich3d.core.text import pluralize
 from ich3d.core.windows import window
-from ich3d.core.words import counted
-from ich3d.learn import FIRST_MEMBER, read_tensors
+from ich3d.training.weights import FIRST_MEMBER, read_tensors
 
 
 class SliceEncoder(nn.Module):
@@ -62,30 +62,32 @@ class SliceEncoder(nn.Module):
         planes = planes.div_(self.width[:, None, None]).clamp_(0, 1)
         channels = [planes[:, : self.slices].flatten(1, 2) - 0.5]
         if self.slices > 1:
-            channels.append(is_copy.to(planes.dtype)[..., None, None].expand(-1, -1, *planes.shape[3:]))
+            channels.append(
+                is_copy.to(planes.dtype)[..., None, None].expand(-1, -1, *planes.shape[3:])
+            )
         if self.symmetry:
             channels.append(planes[:, self.slices // 2] - planes[:, -1])
         return torch.cat(channels, dim=1).contiguous(memory_format=torch.channels_last)
 
     def encode(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Embedding (B, D) and logits (B, K) of `image` (B, C, H, W)."""
-        vectors = self.backbone(image).flatten(1).float()
-        return vectors, self.head(self.dropout(vectors)).float()
+        embeddings = self.backbone(image).flatten(1).float()
+        return embeddings, self.head(self.dropout(embeddings)).float()
 
 
 class EncoderEnsemble(nn.Module):
-    """Encoders of one config side by side: embeddings (B, members * D) joined, logits (B, K) averaged.
+    """FoldEncoders of one config side by side: embeddings (B, members * D) joined, logits (B, K) averaged.
 
-    `level` (K,) is the mean of the logits on patients held back in training.
+    `mean_validation_logits` (K,) is the mean of the logits on patients held back in training.
     """
 
-    level: torch.Tensor
+    mean_validation_logits: torch.Tensor
 
     def __init__(self, config: SlicesConfig) -> None:
         super().__init__()
-        members = [SliceEncoder(config) for _ in range(config.members)]
+        members = [SliceEncoder(config) for _ in range(config.ensemble_size)]
         self.members = nn.ModuleList(members)
-        self.register_buffer("level", torch.zeros(len(LABELS)))
+        self.register_buffer("mean_validation_logits", torch.zeros(len(LABELS)))
         self.slices = members[0].slices
         self.embedding_width = sum(member.embedding_width for member in members)
 
@@ -101,8 +103,8 @@ class EncoderEnsemble(nn.Module):
     def encode(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Embedding and logits of `image` (B, C, H, W)."""
         members: Any = self.members
-        vectors, logits = zip(*(member.encode(image) for member in members), strict=True)
-        return torch.cat(vectors, dim=1), torch.stack(logits).mean(dim=0)
+        embeddings, logits = zip(*(member.encode(image) for member in members), strict=True)
+        return torch.cat(embeddings, dim=1), torch.stack(logits).mean(dim=0)
 
 
 def load_start(encoder: SliceEncoder, config: SlicesConfig) -> None:
@@ -129,12 +131,15 @@ def _densenet121(channels: int) -> tuple[nn.Module, int]:
 
 def _seresnext50(channels: int) -> tuple[nn.Module, int]:
     return _without(
-        nets.SEResNext50(spatial_dims=2, in_channels=channels, num_classes=len(LABELS)), "last_linear"
+        nets.SEResNext50(spatial_dims=2, in_channels=channels, num_classes=len(LABELS)),
+        "last_linear",
     )
 
 
 def _efficientnet_b0(channels: int) -> tuple[nn.Module, int]:
-    net = nets.EfficientNetBN("efficientnet-b0", pretrained=False, spatial_dims=2, in_channels=channels)
+    net = nets.EfficientNetBN(
+        "efficientnet-b0", pretrained=False, spatial_dims=2, in_channels=channels
+    )
     return _without(net, "_fc")
 
 
@@ -176,10 +181,14 @@ def _load_pretrained(encoder: SliceEncoder, path: Path, sha256: str | None) -> N
     part = encoder if is_run else encoder.backbone
     prefix = FIRST_MEMBER if is_run else ""
     windows = {name for name, _ in encoder.named_buffers(recurse=False)}  # these are the config's
-    own = {prefix + name: tensor for name, tensor in part.state_dict().items() if name not in windows}
-    missing = sorted(name for name in own if name not in tensors and not name.endswith("num_batches_tracked"))
+    own = {
+        prefix + name: tensor for name, tensor in part.state_dict().items() if name not in windows
+    }
+    missing = sorted(
+        name for name in own if name not in tensors and not name.endswith("num_batches_tracked")
+    )
     if missing:
-        lacks = counted(len(missing), "tensor")
+        lacks = pluralize(len(missing), "tensor")
         raise ConfigError(f"{path} lacks {lacks} of this encoder, {missing[0]} first")
     for name, tensor in own.items():
         if name in tensors:
@@ -189,7 +198,13 @@ def _load_pretrained(encoder: SliceEncoder, path: Path, sha256: str | None) -> N
 def _fit_channels(given: torch.Tensor, wanted: torch.Tensor, subject: str) -> torch.Tensor:
     if given.shape == wanted.shape:
         return given
-    if given.ndim == 4 and given.shape[0] == wanted.shape[0] and given.shape[2:] == wanted.shape[2:]:
+    if (
+        given.ndim == 4
+        and given.shape[0] == wanted.shape[0]
+        and given.shape[2:] == wanted.shape[2:]
+    ):
         scale = given.shape[1] / wanted.shape[1]
         return given.mean(dim=1, keepdim=True).expand_as(wanted) * scale
-    raise ConfigError(f"{subject} has shape {tuple(given.shape)}, the encoder needs {tuple(wanted.shape)}")
+    raise ConfigError(
+        f"{subject} has shape {tuple(given.shape)}, the encoder needs {tuple(wanted.shape)}"
+    )

@@ -5,4 +5,11 @@ from ich3d.sources.folder import Source, folder_source
 from ich3d.sources.labels import read_labels
 from ich3d.sources.rsna import rsna_source
 
-__all__ = ["Source", "ct_ich_imported", "folder_source", "import_ct_ich", "read_labels", "rsna_source"]
+__all__ = [
+    "Source",
+    "ct_ich_imported",
+    "folder_source",
+    "import_ct_ich",
+    "read_labels",
+    "rsna_source",
+]

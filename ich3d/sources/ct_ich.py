@@ -22,8 +22,9 @@ from PIL import Image
 
 from ich3d.core.errors import DataError
 from ich3d.core.labels import ANY
-from ich3d.core.words import counted
-from ich3d.dicom.write import SeriesToWrite, uid, write_series
+from ich3d.core.text import pluralize
+from ich3d.dicom.uids import uid
+from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.sources.ct_ich_diagnosis import label_rows, read_diagnosis, row_names, slice_uid
 from ich3d.sources.ct_ich_hu import (
     MIN_AGREEMENT,
@@ -122,7 +123,9 @@ def import_ct_ich(
 def ct_ich_imported(out: Path) -> Source:
     """What `import_ct_ich` wrote to `out`; DataError where it is not there or not complete."""
     if not (out / "import.json").is_file():
-        raise DataError(f"{out} holds no complete CT-ICH import; run `ich3d import ct-ich SRC {out}`")
+        raise DataError(
+            f"{out} holds no complete CT-ICH import; run `ich3d import ct-ich SRC {out}`"
+        )
     return Source(images=out / "dicom", labels=out / "labels.csv", unmatched=out / "unmatched.csv")
 
 
@@ -143,10 +146,12 @@ def _import_patient(folder: Path, dicom: Path) -> Patient:
     for s in slices:
         if shares[s.number] < MIN_AGREEMENT:
             share = f"agrees with its brain window on {shares[s.number]:.0%} of pixels"
-            lacking.append(Lack(s.number, "bone", f"{_name(folder, 'bone', s.number + shift)} {share}"))
+            lacking.append(
+                Lack(s.number, "bone", f"{_name(folder, 'bone', s.number + shift)} {share}")
+            )
     if whole:
         _write_patient(folder.name, whole, center, shift, dicom)
-    log.info("patient %s: %s, bone centre %g", folder.name, counted(len(whole), "slice"), center)
+    log.info("patient %s: %s, bone centre %g", folder.name, pluralize(len(whole), "slice"), center)
     return Patient(
         patient=folder.name,
         pictures=_pictures_digest(folder),
@@ -167,7 +172,9 @@ def _read_window(folder: Path, window: str) -> Greys:
     return {number: grey for number, grey in sorted(read.items()) if grey is not None}
 
 
-def _pair(folder: Path, brain: Greys, bone: Greys, shift: int) -> tuple[list[_Pictures], list[Lack]]:
+def _pair(
+    folder: Path, brain: Greys, bone: Greys, shift: int
+) -> tuple[list[_Pictures], list[Lack]]:
     """The slices of one patient with both windows, inferior to superior, and those without."""
     files = {"brain": brain, "bone": {number - shift: grey for number, grey in bone.items()}}
     numbers = {
@@ -178,7 +185,10 @@ def _pair(folder: Path, brain: Greys, bone: Greys, shift: int) -> tuple[list[_Pi
     }
     slices, lacking = [], []
     for number in sorted(number for number in numbers if number > 0):  # below: bone of no slice
-        names = {"brain": _name(folder, "brain", number), "bone": _name(folder, "bone", number + shift)}
+        names = {
+            "brain": _name(folder, "brain", number),
+            "bone": _name(folder, "bone", number + shift),
+        }
         paths = {window: folder.parent.parent / name for window, name in names.items()}
         missing = [window for window in files if number not in files[window]]
         for window in missing:
@@ -199,7 +209,9 @@ def _read_grey(path: Path) -> np.ndarray | None:
         return None
 
 
-def _write_patient(patient: str, slices: list[_Pictures], center: float, shift: int, dicom: Path) -> None:
+def _write_patient(
+    patient: str, slices: list[_Pictures], center: float, shift: int, dicom: Path
+) -> None:
     """One series, whole or not at all: written beside its place and moved there."""
     hu = np.stack([rebuilt_hu(s.brain, s.bone, center) for s in slices])
     _, rows, columns = hu.shape
@@ -261,7 +273,9 @@ def _unmatched_rows(diagnosis: pd.DataFrame, patients: list[Patient]) -> pd.Data
     return pd.DataFrame(rows, columns=list(UNMATCHED))
 
 
-def _summary(diagnosis: pd.DataFrame, patients: list[Patient], unmatched: pd.DataFrame) -> dict[str, object]:
+def _summary(
+    diagnosis: pd.DataFrame, patients: list[Patient], unmatched: pd.DataFrame
+) -> dict[str, object]:
     """What `import.json` holds: assumptions, counts and every patient's derivation."""
     contradictory = diagnosis[diagnosis[ANY] == diagnosis["negative"]]
     return {
@@ -270,14 +284,18 @@ def _summary(diagnosis: pd.DataFrame, patients: list[Patient], unmatched: pd.Dat
         "step_mm": STEP_MM,
         "slices_written": sum(len(patient.written) for patient in patients),
         "slices_labelled": len(diagnosis),
-        "unmatched": {str(lacks): int(count) for lacks, count in unmatched["lacks"].value_counts().items()},
+        "unmatched": {
+            str(lacks): int(count) for lacks, count in unmatched["lacks"].value_counts().items()
+        },
         "contradictory_rows": list(row_names(contradictory).values()),
         "patients": [asdict(patient) for patient in patients],
     }
 
 
 def _pictures_digest(folder: Path) -> str:
-    files = [(path.relative_to(folder).as_posix(), path.stat()) for path in sorted(folder.rglob("*.jpg"))]
+    files = [
+        (path.relative_to(folder).as_posix(), path.stat()) for path in sorted(folder.rglob("*.jpg"))
+    ]
     facts = [(name, status.st_size, status.st_mtime_ns) for name, status in files]
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 

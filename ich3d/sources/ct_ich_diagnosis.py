@@ -7,7 +7,7 @@ import pandas as pd
 
 from ich3d.core.errors import DataError
 from ich3d.core.labels import ANY, LABELS, SUBTYPES
-from ich3d.dicom.write import uid
+from ich3d.dicom.uids import uid
 
 DIAGNOSIS: Final = "hemorrhage_diagnosis.csv"
 
@@ -39,7 +39,9 @@ def read_diagnosis(src: Path) -> pd.DataFrame:
     table["negative"] = raw["No_Hemorrhage"]
     table["patient"] = [f"{number:03d}" for number in raw["PatientNumber"]]
     table["number"] = raw["SliceNumber"]
-    table["sop_uid"] = [slice_uid(p, n) for p, n in zip(table["patient"], table["number"], strict=True)]
+    table["sop_uid"] = [
+        slice_uid(p, n) for p, n in zip(table["patient"], table["number"], strict=True)
+    ]
     twice = table[table["sop_uid"].duplicated()]
     if len(twice):
         raise DataError(

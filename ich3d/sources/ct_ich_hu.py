@@ -76,13 +76,17 @@ def bone_shift(brain: Greys, bone: Greys) -> int:
     """
     if _median_agreement(brain, bone, 0) >= MIN_AGREEMENT:
         return 0
-    shares = {shift: _median_agreement(brain, bone, shift) for shift in range(-MAX_SHIFT, MAX_SHIFT + 1)}
+    shares = {
+        shift: _median_agreement(brain, bone, shift) for shift in range(-MAX_SHIFT, MAX_SHIFT + 1)
+    }
     best = max(shares, key=lambda shift: (shares[shift], -abs(shift)))
     return best if shares[best] >= MIN_AGREEMENT else 0
 
 
 def _median_agreement(brain: Greys, bone: Greys, shift: int) -> float:
-    pairs = [(grey, bone[number + shift]) for number, grey in brain.items() if number + shift in bone]
+    pairs = [
+        (grey, bone[number + shift]) for number, grey in brain.items() if number + shift in bone
+    ]
     centers = [measured_center(*pair) for pair in pairs]
     if not np.isfinite(centers).any():
         return 0.0

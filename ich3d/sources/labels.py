@@ -22,7 +22,9 @@ def read_labels(path: Path) -> pd.DataFrame:
     """
     raw = _read_rows(path)
     ids = raw["ID"].fillna("").tolist()
-    columns = np.fromiter((COLUMN.get(row.rpartition("_")[2], -1) for row in ids), np.int64, len(ids))
+    columns = np.fromiter(
+        (COLUMN.get(row.rpartition("_")[2], -1) for row in ids), np.int64, len(ids)
+    )
     slices, sop_uids = pd.factorize(np.array([row.rpartition("_")[0] for row in ids], dtype=object))
     if (columns < 0).any():
         wrong = ids[int(np.argmax(columns < 0))]
@@ -41,7 +43,9 @@ def read_labels(path: Path) -> pd.DataFrame:
     contradicted = table[slices, columns] != values
     if contradicted.any():
         raise DataError(f"{path}: {ids[int(np.argmax(contradicted))]} is labelled both 0 and 1")
-    return pd.DataFrame(table, index=pd.Index(sop_uids, dtype=str, name="sop_uid"), columns=list(LABELS))
+    return pd.DataFrame(
+        table, index=pd.Index(sop_uids, dtype=str, name="sop_uid"), columns=list(LABELS)
+    )
 
 
 def _read_rows(path: Path) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
-from ich3d.core.config import StackConfig
+from ich3d.config.schema import StackConfig
 from ich3d.core.labels import ANY, LABELS, SUBTYPES
 from ich3d.core.metrics import log_losses, logit, sigmoid
 from ich3d.stack.features import DECIMALS, columns_of
@@ -64,7 +64,9 @@ class LabelStack:
         return table.assign(**{START: np.round(logit(start), DECIMALS)})
 
 
-def score_stack(stack: Mapping[str, LabelStack], features: pd.DataFrame, start: np.ndarray) -> np.ndarray:
+def score_stack(
+    stack: Mapping[str, LabelStack], features: pd.DataFrame, start: np.ndarray
+) -> np.ndarray:
     """Probabilities float32 (N, K) over those of the stage before, each label for itself."""
     columns = [stack[label].score(features, start[:, k]) for k, label in enumerate(LABELS)]
     return np.stack(columns, axis=1).astype(np.float32)
@@ -112,7 +114,9 @@ def fit_stack(
     return {label: _fit_label(label, rows, config, seed, keep) for label in LABELS}
 
 
-def _fit_label(label: str, rows: StackRows, config: StackConfig, seed: int, keep: KeepRule) -> LabelStack:
+def _fit_label(
+    label: str, rows: StackRows, config: StackConfig, seed: int, keep: KeepRule
+) -> LabelStack:
     k = LABELS.index(label)
     known = ~np.isnan(rows.target[:, k])
     columns = columns_of(label, list(rows.features.columns))
@@ -127,7 +131,7 @@ def _fit_label(label: str, rows: StackRows, config: StackConfig, seed: int, keep
         data = lgb.Dataset(x[train], y[train], init_score=start[train], free_raw_data=False)
         return lgb.train(_parameters(config, seed), data, num_boost_round=trees)
 
-    counts = _tree_counts(config.trees)
+    counts = _tree_counts(config.num_trees)
     held_out = np.zeros((len(counts), len(y)))
     for inner in np.unique(fold):
         train, test = fold != inner, fold == inner
@@ -162,8 +166,8 @@ def _parameters(config: StackConfig, seed: int) -> dict[str, object]:
     return {
         "objective": "binary",
         "learning_rate": config.learning_rate,
-        "num_leaves": config.leaves,
-        "min_data_in_leaf": config.min_slices_in_leaf,
+        "num_leaves": config.num_leaves,
+        "min_data_in_leaf": config.min_data_in_leaf,
         "lambda_l2": 10.0,
         "feature_fraction": 0.5,
         "bagging_fraction": 0.7,

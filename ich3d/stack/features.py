@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from ich3d.context.batch import SLACK_MM
+from ich3d.context.geometry import SLACK_MM
 from ich3d.core.labels import ANY, LABELS
 from ich3d.core.metrics import logit
 
@@ -18,7 +18,9 @@ STEP_MM = 5.0  # the common step of head CT; neighbours are read at its multiple
 DECIMALS = 3
 
 
-def build_features(prob: Mapping[str, np.ndarray], z_mm: np.ndarray, reach_mm: float) -> pd.DataFrame:
+def build_features(
+    prob: Mapping[str, np.ndarray], z_mm: np.ndarray, reach_mm: float
+) -> pd.DataFrame:
     """Features float32, a row a slice, of a series at `z_mm` (Z,) from each stage's `prob[stage]` (Z, K)."""
     columns: dict[str, np.ndarray] = _place(z_mm)
     offsets = np.arange(STEP_MM, reach_mm + 1e-6, STEP_MM)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ich3d.context.align import fit_alignment
-from ich3d.core.types import FitPatients, SliceEmbeddings
+from ich3d.core.types import SliceEmbeddings, TrainingGroups
 
 WIDTH = 8
 
@@ -15,7 +15,9 @@ def series_by(encoder: np.ndarray, name: str, seed: int) -> SliceEmbeddings:
     """A series of 30 slices as an encoder tells it that is a linear map of what they are."""
     what = np.random.default_rng(seed).normal(size=(30, WIDTH + 6))
     told = (np.hstack([what, np.ones((30, 1))]) @ encoder).astype(np.float32)
-    return SliceEmbeddings(str(seed), told[:, :WIDTH], told[:, WIDTH:], name, FitPatients.of([name]))
+    return SliceEmbeddings(
+        str(seed), told[:, :WIDTH], told[:, WIDTH:], name, TrainingGroups.of([name])
+    )
 
 
 def some_encoder(seed: int) -> np.ndarray:
@@ -28,19 +30,21 @@ def some_encoder(seed: int) -> np.ndarray:
 @given(st.integers(0, 1000))
 def test_encoders_that_differ_by_a_linear_map_say_the_same(seed: int) -> None:
     theirs, own = some_encoder(seed), some_encoder(seed + 1)
-    seen = [[series_by(one, name, n) for n in range(20)] for one, name in ((theirs, "a"), (own, "b"))]
+    seen = [
+        [series_by(one, name, n) for n in range(20)] for one, name in ((theirs, "a"), (own, "b"))
+    ]
     as_own = fit_alignment(*seen)
     new = as_own(series_by(theirs, "a", 99))
     wanted = series_by(own, "b", 99)
     np.testing.assert_allclose(new.logits, wanted.logits, atol=0.05)
-    np.testing.assert_allclose(new.vectors, wanted.vectors, atol=0.05)
+    np.testing.assert_allclose(new.embeddings, wanted.embeddings, atol=0.05)
 
 
 def test_the_maker_is_still_the_encoder_that_saw_the_slices() -> None:
     theirs, own = some_encoder(0), some_encoder(1)
     as_own = fit_alignment([series_by(theirs, "a", 0)], [series_by(own, "b", 0)])
     new = as_own(series_by(theirs, "a", 5))
-    assert new.fit_patients == FitPatients.of(["a"])
+    assert new.training_groups == TrainingGroups.of(["a"])
     assert new.encoder_id == "a as b"
     assert new.volume_id == "5"
 
@@ -58,7 +62,7 @@ def test_series_of_one_slice_are_mapped() -> None:
     theirs, own = some_encoder(0), some_encoder(1)
     as_own = fit_alignment([series_by(theirs, "a", 0)], [series_by(own, "b", 0)])
     one = series_by(theirs, "a", 1)
-    short = replace(one, vectors=one.vectors[:1], logits=one.logits[:1])
+    short = replace(one, embeddings=one.embeddings[:1], logits=one.logits[:1])
     np.testing.assert_allclose(as_own(short).logits, as_own(one).logits[:1], rtol=1e-5)
 
 

@@ -10,10 +10,7 @@ from sklearn.metrics import roc_auc_score
 from ich3d.core.labels import ANY, LABELS, SUBTYPES, WEIGHTS, weight_vector
 from ich3d.core.metrics import (
     CLIP,
-    Interval,
-    Resampling,
     auc,
-    interval,
     label_log_loss,
     log_losses,
     logit,
@@ -21,9 +18,12 @@ from ich3d.core.metrics import (
     weighted_log_loss,
 )
 from ich3d.core.seeds import stream
+from ich3d.evaluation.bootstrap import Interval, PatientBootstrap, interval
 
 
-def example(seed: int = 0, slices: int = 60, groups: int = 9) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def example(
+    seed: int = 0, slices: int = 60, groups: int = 9
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Probabilities, targets with some NaN, and the group of each slice."""
     rng = np.random.default_rng(seed)
     prob = rng.uniform(0.01, 0.99, (slices, 6))
@@ -33,7 +33,14 @@ def example(seed: int = 0, slices: int = 60, groups: int = 9) -> tuple[np.ndarra
 
 
 def test_the_labels_have_one_order_and_any_counts_twice() -> None:
-    assert LABELS == ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural", "any")
+    assert LABELS == (
+        "epidural",
+        "intraparenchymal",
+        "intraventricular",
+        "subarachnoid",
+        "subdural",
+        "any",
+    )
     assert [WEIGHTS[label] for label in SUBTYPES] == [1.0] * 5
     assert WEIGHTS[ANY] == 2.0
     assert weight_vector() == pytest.approx(np.array([1, 1, 1, 1, 1, 2]) / 7)
@@ -49,7 +56,9 @@ def test_weighted_log_loss_by_hand() -> None:
 
 
 def test_a_sure_error_costs_the_clip_and_not_infinity() -> None:
-    assert log_losses(np.array([[1.0]]), np.array([[0.0]])) == pytest.approx(-np.log(CLIP), rel=1e-6)
+    assert log_losses(np.array([[1.0]]), np.array([[0.0]])) == pytest.approx(
+        -np.log(CLIP), rel=1e-6
+    )
 
 
 def test_a_slice_without_a_label_counts_nowhere() -> None:
@@ -62,10 +71,10 @@ def test_a_slice_without_a_label_counts_nowhere() -> None:
     assert weighted_log_loss(*longer) == pytest.approx(weighted_log_loss(prob, target), rel=1e-12)
     assert auc(longer[0][:, 1], longer[1][:, 1]) == auc(prob[:, 1], target[:, 1])
     bleeds = np.append(target[:, 5], [np.nan] * 5)
-    resampling = Resampling.of([*groups, *["p0"] * 5], bleeds, 20, stream(0, "x"))
-    plain = Resampling.of(groups, target[:, 5], 20, stream(0, "x"))
+    bootstrap = PatientBootstrap.of([*groups, *["p0"] * 5], bleeds, 20, stream(0, "x"))
+    plain = PatientBootstrap.of(groups, target[:, 5], 20, stream(0, "x"))
     np.testing.assert_allclose(
-        resampling.weighted_log_loss(*longer), plain.weighted_log_loss(prob, target), rtol=1e-12
+        bootstrap.weighted_log_loss(*longer), plain.weighted_log_loss(prob, target), rtol=1e-12
     )
 
 
@@ -96,7 +105,7 @@ def test_auc_is_that_of_scikit_learn(drawn: tuple[np.ndarray, np.ndarray, np.nda
 def test_drawing_every_group_once_is_the_plain_value() -> None:
     prob, target, groups = example()
     names, row_group = np.unique(groups, return_inverse=True)
-    once = Resampling(np.ones((1, len(names))), row_group)
+    once = PatientBootstrap(np.ones((1, len(names))), row_group)
     np.testing.assert_allclose(once.label_log_loss(prob, target)[0], label_log_loss(prob, target))
     assert once.weighted_log_loss(prob, target)[0] == pytest.approx(weighted_log_loss(prob, target))
     assert once.auc(prob[:, 0], target[:, 0])[0] == pytest.approx(auc(prob[:, 0], target[:, 0]))
@@ -110,29 +119,31 @@ def test_drawing_a_group_twice_is_its_slices_twice() -> None:
     rows = np.concatenate(
         [np.flatnonzero(row_group == g).repeat(int(counts[0, g])) for g in range(len(names))]
     )
-    drawn = Resampling(counts, row_group)
+    drawn = PatientBootstrap(counts, row_group)
     assert drawn.weighted_log_loss(prob, target)[0] == pytest.approx(
         weighted_log_loss(prob[rows], target[rows])
     )
-    assert drawn.auc(prob[:, 1], target[:, 1])[0] == pytest.approx(auc(prob[rows, 1], target[rows, 1]))
+    assert drawn.auc(prob[:, 1], target[:, 1])[0] == pytest.approx(
+        auc(prob[rows, 1], target[rows, 1])
+    )
 
 
 def test_draws_keep_the_number_of_bleeding_and_other_patients() -> None:
     groups = np.array([f"p{i}" for i in range(20)])
     bleeds = np.array([1.0] * 7 + [0.0] * 12 + [np.nan])
-    resampling = Resampling.of(groups, bleeds, 50, stream(0, "draws"))
+    bootstrap = PatientBootstrap.of(groups, bleeds, 50, stream(0, "draws"))
     names = np.unique(groups)
     bleeding = np.isin(names, groups[:7])
-    assert np.all(resampling.counts[:, bleeding].sum(axis=1) == 7)
-    assert np.all(resampling.counts[:, ~bleeding].sum(axis=1) == 13)
-    assert len(np.unique(resampling.counts, axis=0)) > 40
+    assert np.all(bootstrap.counts[:, bleeding].sum(axis=1) == 7)
+    assert np.all(bootstrap.counts[:, ~bleeding].sum(axis=1) == 13)
+    assert len(np.unique(bootstrap.counts, axis=0)) > 40
 
 
 def test_a_better_row_differs_by_its_gain_in_every_draw() -> None:
     prob, target, groups = example()
     better = np.where(np.nan_to_num(target) > 0.5, np.sqrt(prob), prob**2)
-    resampling = Resampling.of(groups, target[:, 5], 30, stream(0, "draws"))
-    gains = resampling.weighted_log_loss(better, target) - resampling.weighted_log_loss(prob, target)
+    bootstrap = PatientBootstrap.of(groups, target[:, 5], 30, stream(0, "draws"))
+    gains = bootstrap.weighted_log_loss(better, target) - bootstrap.weighted_log_loss(prob, target)
     gain = weighted_log_loss(better, target) - weighted_log_loss(prob, target)
     found = interval(gain, gains)
     assert found.low <= gain <= found.high < 0

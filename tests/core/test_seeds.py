@@ -15,7 +15,11 @@ def test_equal_names_give_equal_streams() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 5), st.text(max_size=3), st.integers(0, 20)), unique=True, min_size=2)
+    st.lists(
+        st.tuples(st.integers(0, 5), st.text(max_size=3), st.integers(0, 20)),
+        unique=True,
+        min_size=2,
+    )
 )
 def test_other_names_give_other_seeds(names: list[tuple[int, str, int]]) -> None:
     seeds = {derive(seed, name, number) for seed, name, number in names}

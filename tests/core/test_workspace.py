@@ -70,7 +70,9 @@ def test_text_columns_of_a_table_stay_text(tmp_path: Path) -> None:
     """A UID or hash that looks like a number, or is empty, comes back as it was written."""
     table = pd.DataFrame({"uid": ["1.20", "007", ""], "value": [1.5, None, 3.0]})
     write_csv(tmp_path / "a.csv", table)
-    pd.testing.assert_frame_equal(read_csv(tmp_path / "a.csv", text=("uid",)), table, check_dtype=False)
+    pd.testing.assert_frame_equal(
+        read_csv(tmp_path / "a.csv", text=("uid",)), table, check_dtype=False
+    )
     with pytest.raises(DataError, match=r"b\.csv is missing"):
         read_csv(tmp_path / "b.csv")
 
@@ -88,4 +90,6 @@ def test_a_run_has_one_place_for_each_thing() -> None:
         "unmatched.csv": run.unmatched, "store": run.store, "encoder/fold2": run.stage("encoder", 2),
         "oof/stack.csv": run.oof("stack"), "model": run.model, "run.json": run.run, "report.html": run.report,
     }  # fmt: skip
-    assert {name: path.as_posix() for name, path in paths.items()} == {name: f"run/{name}" for name in paths}
+    assert {name: path.as_posix() for name, path in paths.items()} == {
+        name: f"run/{name}" for name in paths
+    }

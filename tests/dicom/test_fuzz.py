@@ -14,17 +14,17 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from mutations import SYNTAXES, Seed, damaged, encode, encode_together, mutate
-from plain_reading import Plain, read_plainly
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from ich3d.core.codes import Code
+from ich3d.core.issues import IssueCode
 from ich3d.core.types import Rejected, SliceHeader, Volume
 from ich3d.dicom.index import Index, index
-from ich3d.dicom.inspect import as_json, as_table
+from ich3d.dicom.inspection import as_json, as_table
 from ich3d.dicom.volume import load_volume
 from ich3d.dicom.write import SeriesToWrite, write_series
+from tests.helpers.mutations import SYNTAXES, Seed, damaged, encode, encode_together, mutate
+from tests.helpers.plain_reading import Plain, read_plainly
 
 SIZE = 64
 PATIENCE_S = 120
@@ -55,7 +55,9 @@ class Sound:
 
 
 @pytest.fixture(scope="module")
-def sound(make_stack: Callable[..., SeriesToWrite], tmp_path_factory: pytest.TempPathFactory) -> list[Sound]:
+def sound(
+    make_stack: Callable[..., SeriesToWrite], tmp_path_factory: pytest.TempPathFactory
+) -> list[Sound]:
     """A tilted series of four slices in each transfer syntax, every other one with padding; one in a zip, and
     one in a multi-frame file."""
     made = []
@@ -71,7 +73,11 @@ def sound(make_stack: Callable[..., SeriesToWrite], tmp_path_factory: pytest.Tem
         )
         paths = write_series(stack, tmp_path_factory.mktemp("seed"))
         made.append(Sound(syntax.name, [encode(path, syntax) for path in paths]))
-    return [*made, Sound("zip", made[0].seeds, zipped=True), Sound("multi-frame", [encode_together(paths)])]
+    return [
+        *made,
+        Sound("zip", made[0].seeds, zipped=True),
+        Sound("multi-frame", [encode_together(paths)]),
+    ]
 
 
 @contextmanager
@@ -96,7 +102,9 @@ def fuzz(sound: list[Sound], folder: Path, cases: range) -> tuple[int, int]:
         series = sound[case % len(sound)]
         n = len(series.seeds)
         spoilt = set(rng.choice(n, size=min(n, int(rng.choice((1, 1, 2)))), replace=False).tolist())
-        contents = [mutate(one, rng) if k in spoilt else one.content for k, one in enumerate(series.seeds)]
+        contents = [
+            mutate(one, rng) if k in spoilt else one.content for k, one in enumerate(series.seeds)
+        ]
         packed = series.lay_out(folder, contents)
         if packed is not None and rng.random() < DAMAGED_ZIPS:
             packed.write_bytes(damaged(packed.read_bytes(), rng))
@@ -141,7 +149,7 @@ def judge_volume(volume: Volume) -> None:
     assert len({one.series_uid.strip() for one in plain}) == 1
     assert len({one.patient_id.strip() for one in plain}) == 1
     for header, one, hu in zip(series.headers, plain, volume.hu, strict=True):
-        judge_slice(header, one, hu, any(r.code is Code.WRAP_MENDED for r in volume.reasons))
+        judge_slice(header, one, hu, any(r.code is IssueCode.WRAP_MENDED for r in volume.reasons))
     normal = np.median([np.cross(*one.directions) for one in plain], axis=0)
     heights = np.array([one.position_mm for one in plain]) @ (normal / np.linalg.norm(normal))
     assert np.all(np.diff(heights) > 0)
@@ -191,7 +199,9 @@ def refused(path: Path) -> str:
 
 def test_a_pixel_representation_that_is_no_boolean_is_refused(write_stack, edit_file):
     (path,) = write_stack(n=1)
-    edit_file(path, PixelRepresentation=0x2031)  # the text "1 ", from an element whose tag was swapped
+    edit_file(
+        path, PixelRepresentation=0x2031
+    )  # the text "1 ", from an element whose tag was swapped
     assert "PixelRepresentation (0028,0103)" in refused(path)
 
 
@@ -201,12 +211,16 @@ def test_a_nul_in_the_place_of_a_digit_is_no_padding(write_stack, edit_file):
     assert "PixelSpacing (0028,0030)" in refused(path)
 
 
-@pytest.mark.parametrize(("runs", "whole"), [(b"\x81\x00\x81\x00", True), (b"\x81\x00\x82\x00", False)])
+@pytest.mark.parametrize(
+    ("runs", "whole"), [(b"\x81\x00\x81\x00", True), (b"\x81\x00\x82\x00", False)]
+)
 def test_run_lengths_that_fall_short_are_not_filled(write_stack, runs, whole):
     """Two runs of 128 zeros are the high bytes of 16 x 16 pixels (PS3.5 G.3); one of 127 lacks a byte."""
     (path,) = write_stack(n=1)
     ds = pydicom.dcmread(BytesIO(encode(path, RLELossless).content))
-    ds.PixelData = encapsulate([struct.pack("<16L", 2, 64, 68, *[0] * 13) + runs + b"\x81\x05\x81\x05"])
+    ds.PixelData = encapsulate(
+        [struct.pack("<16L", 2, 64, 68, *[0] * 13) + runs + b"\x81\x05\x81\x05"]
+    )
     ds.save_as(path)
     if whole:
         assert judge(index(path)) == 1

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ich3d.core.codes import Code
+from ich3d.core.issues import IssueCode
 from ich3d.core.types import Rejected, Volume
 from ich3d.dicom.index import index
-from ich3d.dicom.inspect import as_json
+from ich3d.dicom.inspection import as_json
+from ich3d.dicom.uids import uid
 from ich3d.dicom.volume import load_volume
-from ich3d.dicom.write import uid
 
 
 def pack(folder: Path, path: Path, method: int = zipfile.ZIP_DEFLATED) -> None:
@@ -71,12 +71,14 @@ def test_a_flaw_in_a_zip_names_the_member(tmp_path, write_stack, edit_file):
     assert rejected.paths == tuple(f"a.zip/inner/a{i:03d}.dcm" for i in range(4))
 
 
-def test_files_without_a_series_uid_are_one_series_a_folder_of_the_zip(tmp_path, write_stack, edit_file):
+def test_files_without_a_series_uid_are_one_series_a_folder_of_the_zip(
+    tmp_path, write_stack, edit_file
+):
     for path in write_stack("x"):
         edit_file(path, SeriesInstanceUID=None)
     pack(tmp_path / "x", tmp_path / "a.zip")
     (series,) = index(tmp_path).series
-    assert [reason.code for reason in series.reasons] == [Code.NO_SERIES_UID]
+    assert [reason.code for reason in series.reasons] == [IssueCode.NO_SERIES_UID]
     assert series.reasons[0].detail.startswith("a.zip/inner: ")
 
 
@@ -87,7 +89,11 @@ def test_a_cut_zip_is_rejected_alone(tmp_path, write_stack):
     write_stack("y", name="sound")
     found = index(tmp_path)
     (rejected,) = found.rejected
-    assert (rejected.subject, rejected.code, rejected.paths) == ("a.zip", Code.UNREADABLE, ("a.zip",))
+    assert (rejected.subject, rejected.code, rejected.paths) == (
+        "a.zip",
+        IssueCode.UNREADABLE,
+        ("a.zip",),
+    )
     assert "broken in its zip" in rejected.detail
     assert [series.volume_id for series in found.series] == [uid("series", "sound")]
 
@@ -102,7 +108,7 @@ def test_pixels_that_the_zip_holds_wrongly_reject_the_volume(tmp_path, write_sta
     (tmp_path / "a.zip").write_bytes(whole)
     rejected = load_volume(index(tmp_path).series[0])
     assert isinstance(rejected, Rejected)
-    assert rejected.code is Code.UNDECODABLE
+    assert rejected.code is IssueCode.UNDECODABLE
     assert rejected.detail.startswith(
         "a.zip/inner/a001.dcm: PixelData (7FE0,0010) cannot be read (broken in its zip"
     )
@@ -131,8 +137,8 @@ def test_an_empty_zip_and_a_zip_within_a_zip_are_left_out(tmp_path, write_stack)
     found = index(tmp_path)
     assert found.n_files == 2
     assert [(item.code, item.detail) for item in found.left_out] == [
-        (Code.NOT_DICOM, "empty: an empty zip"),
-        (Code.NOT_DICOM, "outer.zip/inner/within.zip: a zip within a zip"),
+        (IssueCode.NOT_DICOM, "empty: an empty zip"),
+        (IssueCode.NOT_DICOM, "outer.zip/inner/within.zip: a zip within a zip"),
     ]
 
 

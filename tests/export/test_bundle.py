@@ -15,21 +15,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ich3d.cli import main
-from ich3d.context.batch import geometry
+from ich3d.cli.parser import main
+from ich3d.config.root import Config
+from ich3d.config.schema import ENCODERS, ContextConfig, PrepareConfig, SlicesConfig
 from ich3d.context.bigru import ContextEnsemble, ContextModel
-from ich3d.core.config import ENCODERS, Config, ContextConfig, PrepareConfig, SlicesConfig
+from ich3d.context.geometry import geometry
 from ich3d.core.errors import ModelError
 from ich3d.core.labels import LABELS
-from ich3d.core.types import FitPatients
+from ich3d.core.types import TrainingGroups
 from ich3d.core.workspace import read_json
 from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.export.bundle import context_losses
 from ich3d.export.network import torchscript
 from ich3d.export.studies import from_dicom
-from ich3d.pipeline import Model
-from ich3d.pipeline.chain import Chain
-from ich3d.pipeline.predict import predict_paths
+from ich3d.inference.scoring import predict
+from ich3d.model.fold_model import FoldModel
+from ich3d.model.folder import Model
 from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.stack.booster import LabelStack
 
@@ -46,7 +47,9 @@ def bundle(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="module")
-def studies(make_head: Callable[..., SeriesToWrite], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def studies(
+    make_head: Callable[..., SeriesToWrite], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Two series of different length."""
     place = tmp_path_factory.mktemp("studies")
     for name, n in (("a", 6), ("b", 1)):
@@ -67,23 +70,27 @@ def exported(model: Model, hu: np.ndarray, z_mm: np.ndarray) -> np.ndarray:
 
 def some_series(n: int, matrix: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(n)
-    return rng.integers(-1000, 1500, (n, matrix, matrix)).astype(np.int16), np.cumsum(rng.uniform(1, 9, n))
+    return rng.integers(-1000, 1500, (n, matrix, matrix)).astype(np.int16), np.cumsum(
+        rng.uniform(1, 9, n)
+    )
 
 
 def lively(slices: SlicesConfig, context: ContextConfig) -> Model:
     """Two untrained folds whose context models do correct, as those of a run of two epochs hardly do."""
     prepare = PrepareConfig(matrix=48)
-    config = Config(precision="fp32", prepare=prepare, slices=replace(slices, batch_size=4), context=context)
+    config = Config(
+        precision="fp32", prepare=prepare, slices=replace(slices, batch_size=4), context=context
+    )
     torch.manual_seed(0)
-    chains = []
+    fold_models = []
     for fold in range(2):
         encoder = EncoderEnsemble(config.slices).eval()
         models = ContextEnsemble(config.context, encoder.embedding_width).eval()
         for member in models.members:
             assert isinstance(member, ContextModel)
-            torch.nn.init.normal_(member.correct.weight)
-        chains.append(Chain(fold, encoder, models, untouched(), FitPatients.of([])))
-    return Model(config, chains, {}, "")
+            torch.nn.init.normal_(member.correction_head.weight)
+        fold_models.append(FoldModel(fold, encoder, models, untouched(), TrainingGroups.of([])))
+    return Model(config, fold_models, {}, "")
 
 
 def untouched() -> dict[str, LabelStack]:
@@ -95,7 +102,9 @@ def monai_bundle(bundle: Path, *words: str) -> str:
     """Run `python -m monai.bundle` inside the bundle, with no way to a network; what it printed."""
     pytest.importorskip("fire")
     nowhere = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https")}
-    python_path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])  # dicom.json needs ich3d
+    python_path = os.pathsep.join(
+        [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    )  # dicom.json needs ich3d
     done = subprocess.run(
         [sys.executable, "-m", "monai.bundle", *words],
         cwd=bundle,
@@ -111,9 +120,12 @@ def monai_bundle(bundle: Path, *words: str) -> str:
 def assert_told(out: Path, model: Model, studies: Path) -> None:
     """The tables in `out` hold our scores of the series in `studies`, found by SOPInstanceUID."""
     written = pd.concat(
-        [pd.read_csv(path, dtype={"sop_uid": str}).set_index("sop_uid") for path in out.glob("*.csv")]
+        [
+            pd.read_csv(path, dtype={"sop_uid": str}).set_index("sop_uid")
+            for path in out.glob("*.csv")
+        ]
     )
-    items = predict_paths(model, [studies]).series
+    items = predict(model, studies).series
     assert len(written) == sum(len(item.hu) for item in items)
     for item in items:
         rows = written.loc[[key.sop_uid for key in item.stored.keys]]
@@ -137,11 +149,11 @@ def test_the_saved_network_gives_our_scores(model: Model, bundle: Path, n: int) 
     ("slices", "context"),
     [
         (
-            SlicesConfig(encoder="resnet10", members=2, neighbours=2),
-            ContextConfig(layers=2, embeddings=True, members=2),
+            SlicesConfig(encoder="resnet10", ensemble_size=2, neighbours=2),
+            ContextConfig(num_layers=2, embeddings=True, ensemble_size=2),
         ),
         (
-            SlicesConfig(encoder="resnet10", neighbours=0, mirror_at_test=False, symmetry=False),
+            SlicesConfig(encoder="resnet10", neighbours=0, tta_flip=False, symmetry=False),
             ContextConfig(geometry=False),
         ),
     ],
@@ -157,10 +169,13 @@ def test_every_setting_is_exported(slices: SlicesConfig, context: ContextConfig)
 
 @pytest.mark.parametrize(
     "encoder",
-    [name if name == "efficientnet-b0" else pytest.param(name, marks=pytest.mark.slow) for name in ENCODERS],
+    [
+        name if name == "efficientnet-b0" else pytest.param(name, marks=pytest.mark.slow)
+        for name in ENCODERS
+    ],
 )
 def test_every_encoder_can_be_exported(encoder: str) -> None:
-    model = lively(SlicesConfig(encoder=encoder), ContextConfig(members=1))
+    model = lively(SlicesConfig(encoder=encoder), ContextConfig(ensemble_size=1))
     hu, z_mm = some_series(3, 48)
     np.testing.assert_allclose(exported(model, hu, z_mm), ours(model, hu, z_mm), atol=1e-5)
 
@@ -182,12 +197,16 @@ def test_geometry_is_the_context_models_own(
     network: torch.jit.ScriptModule, gaps: list[float], start: float
 ) -> None:
     z_mm = start + np.cumsum([0.0, *gaps])
-    np.testing.assert_allclose(network.geometry(torch.from_numpy(z_mm)), geometry(z_mm), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        network.geometry(torch.from_numpy(z_mm)), geometry(z_mm), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_exporting_leaves_the_model_as_it_was(model: Model) -> None:
     torchscript(model)
-    assert all(p.requires_grad for chain in model.chains for p in chain.encoder.parameters())
+    assert all(
+        p.requires_grad for fold_model in model.fold_models for p in fold_model.encoder.parameters()
+    )
 
 
 def test_the_weights_alone_fit_the_network(bundle: Path) -> None:
@@ -206,7 +225,9 @@ def test_the_schema_asks_for_what_monai_asks_for(bundle: Path) -> None:
     """Required by MONAI's metadata schema of 2024-07-25, as it stands on project-monai.github.io/schema."""
     from jsonschema import ValidationError, validate
 
-    schema, metadata = (read_json(bundle / "configs" / name) for name in ("schema.json", "metadata.json"))
+    schema, metadata = (
+        read_json(bundle / "configs" / name) for name in ("schema.json", "metadata.json")
+    )
     validate(metadata, schema)
     required = {
         "schema", "version", "monai_version", "pytorch_version", "numpy_version", "required_packages_version",
@@ -224,7 +245,9 @@ def test_the_schema_asks_for_what_monai_asks_for(bundle: Path) -> None:
             validate({**metadata, "network_data_format": data}, schema)
 
 
-def test_monai_runs_it_on_prepared_series(model: Model, bundle: Path, studies: Path, tmp_path: Path) -> None:
+def test_monai_runs_it_on_prepared_series(
+    model: Model, bundle: Path, studies: Path, tmp_path: Path
+) -> None:
     grid = model.config.prepare
     (tmp_path / "data").mkdir()
     for item in from_dicom(str(studies), grid.matrix, grid.pixel_mm):
@@ -276,8 +299,11 @@ def test_metadata_and_card_tell_what_the_model_folder_knows(
 
 def test_the_losses_told_are_those_of_the_stackers_judgement(model: Model, bundle: Path) -> None:
     losses = context_losses(model)
-    assert losses == read_json(bundle / "configs" / "metadata.json")["eval_metrics"]["context_log_loss"]
-    judged = [chain.stack["any"].inner_start_loss for chain in model.chains]
+    assert (
+        losses
+        == read_json(bundle / "configs" / "metadata.json")["eval_metrics"]["context_log_loss"]
+    )
+    judged = [fold_model.stack["any"].inner_start_loss for fold_model in model.fold_models]
     assert losses["any"] == pytest.approx(np.mean(judged), abs=1e-4)
     card = (bundle / "docs" / "README.md").read_text()
     for label in LABELS:
@@ -286,16 +312,18 @@ def test_the_losses_told_are_those_of_the_stackers_judgement(model: Model, bundl
 
 
 def test_no_patient_leaves_with_it(model_folder: Path, bundle: Path) -> None:
-    groups = read_json(model_folder / "stack" / "fold0.json")["fit_patients"]
-    told = "".join(path.read_text() for path in bundle.rglob("*") if path.suffix in {".json", ".md", ".txt"})
+    groups = read_json(model_folder / "stack" / "fold0.json")["training_groups"]
+    told = "".join(
+        path.read_text() for path in bundle.rglob("*") if path.suffix in {".json", ".md", ".txt"}
+    )
     assert groups
     assert not [name for name in groups if name in told]
 
 
 def test_the_stacker_lies_there_as_text(model_folder: Path, model: Model, bundle: Path) -> None:
-    for chain in model.chains:
-        facts = read_json(bundle / "models" / "stack" / f"fold{chain.fold}.json")
-        assert facts["any"]["columns"] == list(chain.stack["any"].columns)
+    for fold_model in model.fold_models:
+        facts = read_json(bundle / "models" / "stack" / f"fold{fold_model.fold}.json")
+        assert facts["any"]["columns"] == list(fold_model.stack["any"].columns)
         assert set(facts) == set(LABELS)
     trees = {path.name: path.read_text() for path in (bundle / "models" / "stack").glob("*.txt")}
     assert trees == {path.name: path.read_text() for path in (model_folder / "stack").glob("*.txt")}
@@ -319,7 +347,12 @@ def test_a_folder_of_something_else_is_left_alone(
     ],
 )
 def test_what_is_not_ours_is_not_lost(
-    name: str, beside: str, said: str, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    beside: str,
+    said: str,
+    model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "metadata.json").write_text(json.dumps({"name": name}))
@@ -332,8 +365,12 @@ def test_what_is_not_ours_is_not_lost(
 def test_an_older_bundle_makes_way(model_folder: Path, bundle: Path, tmp_path: Path) -> None:
     older = tmp_path / "bundle"
     (older / "configs").mkdir(parents=True)
-    (older / "configs" / "metadata.json").write_text(json.dumps({"name": "ich3d", "version": "old"}))
+    (older / "configs" / "metadata.json").write_text(
+        json.dumps({"name": "ich3d", "version": "old"})
+    )
     (older / "configs" / "left over").write_text("")
     assert main(["export", str(model_folder), "--bundle", str(older)]) == 0
-    names = [sorted(p.relative_to(top).as_posix() for p in top.rglob("*")) for top in (older, bundle)]
+    names = [
+        sorted(p.relative_to(top).as_posix() for p in top.rglob("*")) for top in (older, bundle)
+    ]
     assert names[0] == names[1]

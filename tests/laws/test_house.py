@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ich3d.core.config import Config, PhantomConfig
+from ich3d.config.root import Config
+from ich3d.config.schema import PhantomConfig
 from ich3d.core.labels import LABELS
 from ich3d.core.types import Rejected
 from ich3d.core.workspace import Workspace
@@ -50,7 +51,9 @@ SPOILT: dict[str, Callable[[Path], object]] = {
 @settings(max_examples=25, deadline=None)
 @given(fates=st.lists(st.sampled_from(sorted(SPOILT)), min_size=6, max_size=6))
 def test_everything_that_goes_in_comes_out(
-    make_head: Callable[..., SeriesToWrite], tmp_path_factory: pytest.TempPathFactory, fates: list[str]
+    make_head: Callable[..., SeriesToWrite],
+    tmp_path_factory: pytest.TempPathFactory,
+    fates: list[str],
 ) -> None:
     folder = tmp_path_factory.mktemp("spoilt")
     small = [make_head(name, n=3, hu=np.zeros((3, 8, 8), dtype=np.int16)) for name in "ab"]
@@ -65,7 +68,9 @@ def test_everything_that_goes_in_comes_out(
 
 
 def test_every_file_of_the_runs_source_is_accounted_for(finished_run: Config) -> None:
-    in_volumes, left_out, rejected = accounted(Workspace(Path(finished_run.workspace)).source("phantom"))
+    in_volumes, left_out, rejected = accounted(
+        Workspace(Path(finished_run.workspace)).source("phantom")
+    )
     assert in_volumes > 0
     assert left_out > 0  # the tables beside the images
     assert rejected == 0
@@ -123,5 +128,7 @@ def test_importing_a_light_room_loads_no_network() -> None:
         "import sys, ich3d.dicom.index, ich3d.phantom, ich3d.sources, ich3d.prepare.build\n"
         "print(sorted(set(sys.modules) & {'torch', 'monai'}))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True
+    )
     assert done.stdout.strip() == "[]"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ich3d.core.config import PhantomConfig
+from ich3d.config.schema import PhantomConfig
 from ich3d.core.seeds import stream
 from ich3d.phantom.bleeds import lattice
 from ich3d.phantom.head import Head, draw_head
@@ -25,7 +25,11 @@ def exposed(seed: int) -> tuple[tuple[Lookalike, ...], Exposure, Exposure]:
     """The look-alikes of a head, its exposure with them, and without."""
     head, geometry, lookalikes = scene(seed)
     optics = draw_optics(CONFIG, stream(seed, "test optics"))
-    return lookalikes, expose(head, lookalikes, geometry, optics), expose(head, (), geometry, optics)
+    return (
+        lookalikes,
+        expose(head, lookalikes, geometry, optics),
+        expose(head, (), geometry, optics),
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -60,7 +64,9 @@ def test_bone_stands_under_a_partial_volume(seed: int) -> None:
     one = next(found for found in lookalikes if isinstance(found, PartialVolume))
     exposure = expose(head, (one,), geometry, optics)
     shown = int(np.argmax(exposure.area_mm2[0]))
-    middle = next(i for i, slab in enumerate(geometry.slabs(head)) if slab.offset_mm == one.slab.offset_mm)
+    middle = next(
+        i for i, slab in enumerate(geometry.slabs(head)) if slab.offset_mm == one.slab.offset_mm
+    )
     assert shown == middle
     added = exposure.hu - expose(head, (), geometry, optics).hu
     bump = added[middle] > 10

@@ -5,25 +5,31 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ich3d.ablate import ablate
-from ich3d.core.config import Config, PhantomConfig, PrepareConfig, SlicesConfig, StackConfig
+from ich3d.ablation.run import ablate
+from ich3d.config.root import Config
+from ich3d.config.schema import PhantomConfig, PrepareConfig, SlicesConfig, StackConfig
 from ich3d.core.labels import SUBTYPES
 from ich3d.core.metrics import weighted_log_loss
 from ich3d.core.workspace import Workspace, read_csv
-from ich3d.results import OutOfFold, out_of_fold
+from ich3d.evaluation.run import OutOfFold, out_of_fold
 
-BLEEDS = {**dict.fromkeys(SUBTYPES, 0.0), "intraparenchymal": 0.6}  # what an encoder learns in minutes
+BLEEDS = {
+    **dict.fromkeys(SUBTYPES, 0.0),
+    "intraparenchymal": 0.6,
+}  # what an encoder learns in minutes
 
 
 def trained(folder: Path, lookalikes: float) -> Config:
-    from ich3d.pipeline import train
+    from ich3d.crossfit.train import train
 
     config = Config(
         workspace=str(folder),
         phantom=PhantomConfig(studies=60, matrix=128, lookalikes=lookalikes, prevalence=BLEEDS),
         prepare=PrepareConfig(matrix=96, pixel_mm=2.3, folds=3),
-        slices=SlicesConfig(encoder="resnet10", neighbours=0, epochs=8, batch_size=16, lr=2e-3, mixup=0.0),
-        stack=StackConfig(trees=40),
+        slices=SlicesConfig(
+            encoder="resnet10", neighbours=0, epochs=8, batch_size=16, lr=2e-3, mixup=0.0
+        ),
+        stack=StackConfig(num_trees=40),
     )
     train(config)
     return config

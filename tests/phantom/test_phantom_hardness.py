@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import binary_erosion, binary_fill_holes
 from sklearn.metrics import roc_auc_score
 
-from ich3d.core.config import PhantomConfig
+from ich3d.config.schema import PhantomConfig
 from ich3d.core.labels import SUBTYPES
 from ich3d.core.seeds import stream
 from ich3d.phantom.scanner import add_noise, expose
@@ -31,5 +31,7 @@ def test_voxel_counting_stays_under_085(prevalence: dict[str, float]) -> None:
         hu = add_noise(exposure.hu, plan.geometry, plan.optics, rng)
         counts += [bright_mm2(image, plan.geometry.pixel_mm) for image in hu]
         blood = exposure.area_mm2[: len(plan.bleeds)]
-        labels += list((blood >= VISIBLE_MM2).any(axis=0) if len(blood) else np.zeros(len(hu), bool))
+        labels += list(
+            (blood >= VISIBLE_MM2).any(axis=0) if len(blood) else np.zeros(len(hu), bool)
+        )
     assert roc_auc_score(labels, counts) <= 0.85

@@ -8,13 +8,15 @@ import numpy as np
 import pydicom
 import pytest
 
-from ich3d.core.config import PhantomConfig
+from ich3d.config.schema import PhantomConfig
 from ich3d.core.errors import ConfigError
 from ich3d.core.labels import LABELS, SUBTYPES
 from ich3d.phantom import write_phantoms
 from ich3d.phantom.study import VISIBLE_MM2
 
-CONFIG = PhantomConfig(studies=4, matrix=64, prevalence=dict.fromkeys(SUBTYPES, 0.5), lookalikes=0.5)
+CONFIG = PhantomConfig(
+    studies=4, matrix=64, prevalence=dict.fromkeys(SUBTYPES, 0.5), lookalikes=0.5
+)
 
 # Attributes of type 1 and of type 2 in the modules of PS3.3 A.3 that a CT image must have.
 TYPE_1 = (
@@ -26,12 +28,26 @@ TYPE_1 = (
         "SeriesInstanceUID",
         "FrameOfReferenceUID",
     ),
-    *("PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "ImageType", "SamplesPerPixel"),
+    *(
+        "PixelSpacing",
+        "ImageOrientationPatient",
+        "ImagePositionPatient",
+        "ImageType",
+        "SamplesPerPixel",
+    ),
     *("PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit"),
     *("PixelRepresentation", "PixelData", "RescaleIntercept", "RescaleSlope"),
 )
 TYPE_2 = (
-    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
+    *(
+        "PatientName",
+        "PatientID",
+        "PatientBirthDate",
+        "PatientSex",
+        "StudyDate",
+        "StudyTime",
+        "StudyID",
+    ),
     *("ReferringPhysicianName", "AccessionNumber", "SeriesNumber", "PositionReferenceIndicator"),
     *("SliceThickness", "KVP", "InstanceNumber", "Manufacturer", "AcquisitionNumber"),
 )
@@ -67,7 +83,9 @@ def test_every_file_is_valid_ct_image_storage(folder: Path) -> None:
         assert ds.pixel_array.min() >= -1024
     assert len({ds.SOPInstanceUID for ds in found}) == len(found)
     assert (
-        len({ds.PatientID for ds in found}) == len({ds.SeriesInstanceUID for ds in found}) == CONFIG.studies
+        len({ds.PatientID for ds in found})
+        == len({ds.SeriesInstanceUID for ds in found})
+        == CONFIG.studies
     )
 
 
@@ -78,7 +96,9 @@ def test_labels_are_rsna_rows_that_agree_with_the_truth(folder: Path) -> None:
     value = {row["ID"]: int(row["Label"]) for row in labels}
     for at, row in enumerate(truth):
         uid = row["sop_uid"]
-        assert [r["ID"] for r in labels[6 * at : 6 * at + 6]] == [f"{uid}_{label}" for label in LABELS]
+        assert [r["ID"] for r in labels[6 * at : 6 * at + 6]] == [
+            f"{uid}_{label}" for label in LABELS
+        ]
         present = [value[f"{uid}_{name}"] for name in SUBTYPES]
         assert present == [int(float(row[f"{name}_mm2"]) >= VISIBLE_MM2) for name in SUBTYPES]
         assert value[f"{uid}_any"] == max(present)
@@ -102,13 +122,18 @@ def test_truth_names_its_slices_by_place(folder: Path) -> None:
 def test_file_names_carry_no_order(folder: Path) -> None:
     for study in sorted(folder.glob("study-*")):
         paths = sorted(study.rglob("*.dcm"))
-        z = [float(pydicom.dcmread(path, stop_before_pixels=True).ImagePositionPatient[2]) for path in paths]
+        z = [
+            float(pydicom.dcmread(path, stop_before_pixels=True).ImagePositionPatient[2])
+            for path in paths
+        ]
         assert abs(np.corrcoef(np.arange(len(z)), z)[0, 1]) < 0.7
 
 
 def test_a_turned_series_holds_the_same_head(tmp_path: Path) -> None:
     """Whatever way rows and columns point, the head's middle lies where the patient's does."""
-    config = PhantomConfig(studies=9, matrix=32, lookalikes=0, prevalence=dict.fromkeys(SUBTYPES, 0.0))
+    config = PhantomConfig(
+        studies=9, matrix=32, lookalikes=0, prevalence=dict.fromkeys(SUBTYPES, 0.0)
+    )
     for _ in write_phantoms(config, 3, tmp_path):
         pass
     directions, orders = set(), set()
@@ -129,16 +154,22 @@ def head_centre(ds: pydicom.FileDataset) -> np.ndarray:
     r, c = (axis.mean() for axis in np.nonzero(ds.pixel_array > -300))
     iop, spacing = np.array(ds.ImageOrientationPatient, float), np.array(ds.PixelSpacing, float)
     centre: np.ndarray = (
-        np.array(ds.ImagePositionPatient, float) + c * spacing[1] * iop[:3] + r * spacing[0] * iop[3:]
+        np.array(ds.ImagePositionPatient, float)
+        + c * spacing[1] * iop[:3]
+        + r * spacing[0] * iop[3:]
     )
     return centre
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
-def test_one_seed_the_same_bytes_and_no_study_depends_on_another(folder: Path, tmp_path: Path) -> None:
+def test_one_seed_the_same_bytes_and_no_study_depends_on_another(
+    folder: Path, tmp_path: Path
+) -> None:
     fewer = replace(CONFIG, studies=2)
     for seed, name in ((7, "a"), (8, "b")):
         for _ in write_phantoms(fewer, seed, tmp_path / name):
@@ -162,5 +193,9 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(folder: Path, tmp_path: Pa
 
 def test_a_wrong_prevalence_stops_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="subdurl"):
-        next(write_phantoms(PhantomConfig(studies=1, matrix=32, prevalence={"subdurl": 0.5}), 0, tmp_path))
+        next(
+            write_phantoms(
+                PhantomConfig(studies=1, matrix=32, prevalence={"subdurl": 0.5}), 0, tmp_path
+            )
+        )
     assert contents(tmp_path) == {}

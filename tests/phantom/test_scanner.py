@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ich3d.core.config import PhantomConfig
+from ich3d.config.schema import PhantomConfig
 from ich3d.core.seeds import stream
 from ich3d.phantom.head import Head, draw_head
 from ich3d.phantom.scanner import Geometry, Optics, add_noise, draw_geometry, draw_optics, expose
@@ -17,7 +17,9 @@ HEAD = draw_head(stream(5, "test scanner"))
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([1.0, 2.5, 5.0]), st.floats(0, 25))
-def test_a_tilted_stack_is_sheared_and_evenly_spaced(seed: int, thickness: float, tilt: float) -> None:
+def test_a_tilted_stack_is_sheared_and_evenly_spaced(
+    seed: int, thickness: float, tilt: float
+) -> None:
     config = PhantomConfig(thickness_mm=(thickness,), max_tilt_deg=tilt, matrix=64)
     geometry = draw_geometry(config, HEAD, stream(seed, "geometry"))
     assert np.ptp(geometry.position_mm[:, :2], axis=0) == pytest.approx([0, 0])
@@ -54,7 +56,9 @@ def test_anatomy_appears_where_the_header_says(tilt: float) -> None:
     k, r, c = np.unravel_index(int(added.argmax()), added.shape)
     along_row, down = c * geometry.pixel_mm, r * geometry.pixel_mm
     found = (
-        geometry.position_mm[k] + along_row * np.array(geometry.row_dir) + down * np.array(geometry.col_dir)
+        geometry.position_mm[k]
+        + along_row * np.array(geometry.row_dir)
+        + down * np.array(geometry.col_dir)
     )
     assert found == pytest.approx(head.rotation @ (head.scale * (0, 27, 2)) + head.centre_mm, abs=5)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ich3d.core.labels import LABELS
 from ich3d.core.seeds import stream
-from ich3d.prepare.folds import deal, inner_split, link, pseudonym, slice_hashes
+from ich3d.prepare.folds import assign_folds, link, pseudonym, slice_hashes, split_validation
 
 BLEEDS = st.lists(st.lists(st.integers(0, 1), min_size=6, max_size=6), min_size=3, max_size=40)
 
@@ -31,7 +31,9 @@ def test_slices_without_a_hash_link_nobody() -> None:
     assert link(["a", "b"], ["", ""]) == {"a": "a", "b": "b"}
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(["", *"123456"])), min_size=1))
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(["", *"123456"])), min_size=1)
+)
 def test_linked_are_exactly_those_that_shared_slices_connect(pairs: list[tuple[str, str]]) -> None:
     groups = link(*zip(*pairs, strict=True))
     together = {name: {name} for name, _ in pairs}
@@ -57,13 +59,15 @@ def test_a_pseudonym_is_stable_and_tells_nothing() -> None:
 
 
 @given(rows=BLEEDS, folds=st.integers(3, 5), seed=st.integers(0, 2**31))
-def test_every_group_gets_one_fold_and_no_fold_is_empty(rows: list[list[int]], folds: int, seed: int) -> None:
+def test_every_group_gets_one_fold_and_no_fold_is_empty(
+    rows: list[list[int]], folds: int, seed: int
+) -> None:
     bleeds = groups_of(rows)
-    fold_of = deal(bleeds, folds, stream(seed, "folds"))
+    fold_of = assign_folds(bleeds, folds, stream(seed, "folds"))
     assert set(fold_of) == set(bleeds)
     if len(bleeds) >= folds:
         assert set(fold_of.values()) == set(range(folds))
-    assert fold_of == deal(bleeds, folds, stream(seed, "folds"))
+    assert fold_of == assign_folds(bleeds, folds, stream(seed, "folds"))
 
 
 @settings(max_examples=200)
@@ -71,7 +75,7 @@ def test_every_group_gets_one_fold_and_no_fold_is_empty(rows: list[list[int]], f
 def test_the_rarest_label_reaches_every_fold(rows: list[list[int]], folds: int, seed: int) -> None:
     bleeds = groups_of(rows)
     counts = np.sum(rows, axis=0)
-    fold_of = deal(bleeds, folds, stream(seed, "folds"))
+    fold_of = assign_folds(bleeds, folds, stream(seed, "folds"))
     rarest = int(np.argmin(np.where(counts > 0, counts, np.inf)))
     spread = Counter(fold_of[name] for name, own in bleeds.items() if own[rarest] > 0)
     positive = int(counts[rarest])
@@ -88,7 +92,7 @@ def test_with_labels_as_they_occur_every_label_reaches_every_fold(seed: int) -> 
         rows[rng.choice(75, positive, replace=False), k] = 1
     rows[:, 5] = rows[:, :5].max(axis=1)
     bleeds = {f"p{i:02d}": row for i, row in enumerate(rows)}
-    fold_of = deal(bleeds, 5, rng)
+    fold_of = assign_folds(bleeds, 5, rng)
     for k in range(len(LABELS)):
         assert {fold_of[name] for name, own in bleeds.items() if own[k]} == set(range(5))
     sizes = Counter(fold_of.values())
@@ -99,8 +103,12 @@ def test_folds_depend_on_the_seed_and_not_on_the_order_of_patients() -> None:
     rows = np.random.default_rng(0).integers(0, 2, (30, 6)).tolist()
     bleeds = groups_of(rows)
     backward = dict(reversed(bleeds.items()))
-    assert deal(bleeds, 5, stream(1, "folds")) == deal(backward, 5, stream(1, "folds"))
-    assert deal(bleeds, 5, stream(1, "folds")) != deal(bleeds, 5, stream(2, "folds"))
+    assert assign_folds(bleeds, 5, stream(1, "folds")) == assign_folds(
+        backward, 5, stream(1, "folds")
+    )
+    assert assign_folds(bleeds, 5, stream(1, "folds")) != assign_folds(
+        bleeds, 5, stream(2, "folds")
+    )
 
 
 @given(
@@ -108,9 +116,11 @@ def test_folds_depend_on_the_seed_and_not_on_the_order_of_patients() -> None:
     share=st.sampled_from([0.1, 0.15, 0.2, 0.5]),
     seed=st.integers(0, 2**31),
 )
-def test_an_inner_split_leaves_groups_on_both_sides(rows: list[list[int]], share: float, seed: int) -> None:
+def test_an_inner_split_leaves_groups_on_both_sides(
+    rows: list[list[int]], share: float, seed: int
+) -> None:
     bleeds = groups_of(rows)
-    fitted_on, chosen_by = inner_split(bleeds, share, stream(seed, "inner"))
+    fitted_on, chosen_by = split_validation(bleeds, share, stream(seed, "inner"))
     assert sorted([*fitted_on, *chosen_by]) == sorted(bleeds)
     assert fitted_on
     assert chosen_by

@@ -4,15 +4,17 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ich3d.core.config import PrepareConfig
-from ich3d.prepare.head import AIR_HU, TurnedVolume, _resample, _weights, crop
+from ich3d.config.schema import PrepareConfig
+from ich3d.prepare.head import AIR_HU, ReorientedVolume, _resample, _weights, crop_head
 
 SPACING = st.floats(0.2, 2.0)
 PIXEL = st.floats(0.2, 5.0)
 
 
 @given(SPACING, PIXEL)
-def test_a_constant_image_stays_constant_inside_the_field_of_view(spacing: float, pixel: float) -> None:
+def test_a_constant_image_stays_constant_inside_the_field_of_view(
+    spacing: float, pixel: float
+) -> None:
     n = 64
     size = max(1, int((n * spacing - 2 * max(spacing, pixel)) / pixel))
     start = max(spacing, pixel)
@@ -45,8 +47,8 @@ def test_a_head_keeps_its_hu_and_its_size_in_millimetres() -> None:
     y, x = np.mgrid[:300, :300] * 0.7
     inside = np.hypot(y - 100, x - 120) < 70
     hu = np.where(inside, 35, -1000).astype(np.int16)[None].repeat(3, axis=0)
-    volume = TurnedVolume(hu, np.arange(3) * 5.0, (), (0.7, 0.7))
-    cropped = crop(volume, PrepareConfig(pixel_mm=1.3, matrix=160))
+    volume = ReorientedVolume(hu, np.arange(3) * 5.0, (), (0.7, 0.7))
+    cropped = crop_head(volume, PrepareConfig(pixel_mm=1.3, matrix=160))
     assert cropped is not None
     assert np.isclose((cropped[1] > -300).sum() * 1.3**2, inside.sum() * 0.7**2, rtol=0.02)
     assert cropped[1, 70:90, 70:90].tolist() == np.full((20, 20), 35).tolist()

@@ -9,20 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ich3d.core.config import Config, PrepareConfig, SourceConfig
+from ich3d.config.root import Config
+from ich3d.config.schema import PrepareConfig, SourceConfig
 from ich3d.core.errors import DataError
 from ich3d.core.types import SliceKey
 from ich3d.dicom.index import index
 from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.prepare.build import prepare, prepare_series
 from ich3d.prepare.head import AIR_HU
-from ich3d.prepare.store import (
-    Store,
-    StoredSeries,
-    preprocessing_sha256,
-    read_stored,
-    series_file,
-)
+from ich3d.prepare.store import Store, StoredSeries, preprocessing_sha256, read_stored, series_file
 from ich3d.prepare.store import write_series as write_stored
 
 
@@ -141,7 +136,9 @@ def test_another_grid_makes_every_file_again(config: Config) -> None:
         assert series.pixel_mm == 4.0
 
 
-def test_a_changed_series_is_made_again(config: Config, make_head: Callable[..., SeriesToWrite]) -> None:
+def test_a_changed_series_is_made_again(
+    config: Config, make_head: Callable[..., SeriesToWrite]
+) -> None:
     """A slice more below the same series: its keys are no longer those of the file."""
     assert len(prepare(config).store.table) == 12
     assert config.source.path is not None

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ich3d.core.codes import Code
+from ich3d.core.issues import IssueCode
 from ich3d.core.types import Rejected, Volume
 from ich3d.dicom.index import index
 from ich3d.dicom.volume import load_volume
 from ich3d.dicom.write import SeriesToWrite, write_series
-from ich3d.prepare.head import TurnedVolume, turn
+from ich3d.prepare.head import ReorientedVolume, reorient
 
 N, ROWS, COLUMNS = 4, 7, 5
 ROW_MM, COLUMN_MM, STEP_MM = 2.0, 3.0, 5.0
@@ -62,7 +62,11 @@ def canonical(make_head: Callable[..., SeriesToWrite]) -> SeriesToWrite:
     hu = np.random.default_rng(0).permutation(N * ROWS * COLUMNS).reshape(N, ROWS, COLUMNS)
     position = np.array([(-7.0, -4.0, STEP_MM * i - 3.0) for i in range(N)])
     return make_head(
-        "turn", n=N, hu=hu.astype(np.int16), position_mm=position, pixel_spacing_mm=(ROW_MM, COLUMN_MM)
+        "turn",
+        n=N,
+        hu=hu.astype(np.int16),
+        position_mm=position,
+        pixel_spacing_mm=(ROW_MM, COLUMN_MM),
     )
 
 
@@ -89,8 +93,8 @@ def test_every_axial_orientation_turns_to_one(
     )
     folder = tmp_path_factory.mktemp("turn")
     write_series(series, folder)
-    turned = turn(read(folder))
-    assert isinstance(turned, TurnedVolume)
+    turned = reorient(read(folder))
+    assert isinstance(turned, ReorientedVolume)
     np.testing.assert_array_equal(turned.hu, canonical.hu)
     assert turned.spacing_mm == (ROW_MM, COLUMN_MM)
     assert [key.sop_uid for key in turned.keys] == list(canonical.sop_uids)
@@ -104,34 +108,38 @@ def test_a_tilted_gantry_keeps_its_slices(canonical: SeriesToWrite, tmp_path: Pa
     drift = np.array([(0.0, 1.5 * i, 0.0) for i in range(N)])
     sheared = replace(canonical, position_mm=canonical.position_mm + drift)
     write_series(sheared, tmp_path)
-    turned = turn(read(tmp_path))
-    assert isinstance(turned, TurnedVolume)
+    turned = reorient(read(tmp_path))
+    assert isinstance(turned, ReorientedVolume)
     np.testing.assert_array_equal(turned.hu, canonical.hu)
 
 
 @pytest.mark.parametrize("degrees", [46.0, -60.0, 90.0, 134.0])
-def test_beyond_45_degrees_is_not_axial(canonical: SeriesToWrite, tmp_path: Path, degrees: float) -> None:
+def test_beyond_45_degrees_is_not_axial(
+    canonical: SeriesToWrite, tmp_path: Path, degrees: float
+) -> None:
     write_series(stored(canonical, degrees, False, False, False), tmp_path)
-    rejected = turn(read(tmp_path))
+    rejected = reorient(read(tmp_path))
     assert isinstance(rejected, Rejected)
-    assert rejected.code is Code.NOT_AXIAL
+    assert rejected.code is IssueCode.NOT_AXIAL
     assert rejected.subject == canonical.series_uid
     assert f"{min(abs(degrees), 180 - abs(degrees)):.0f} degrees" in rejected.detail
 
 
 def test_a_sagittal_series_is_not_axial(canonical: SeriesToWrite, tmp_path: Path) -> None:
     position = np.array([(5.0 * i, 0.0, 0.0) for i in range(N)])
-    sagittal = replace(canonical, position_mm=position, row_dir=(0.0, 1.0, 0.0), col_dir=(0.0, 0.0, -1.0))
+    sagittal = replace(
+        canonical, position_mm=position, row_dir=(0.0, 1.0, 0.0), col_dir=(0.0, 0.0, -1.0)
+    )
     write_series(sagittal, tmp_path)
-    rejected = turn(read(tmp_path))
+    rejected = reorient(read(tmp_path))
     assert isinstance(rejected, Rejected)
-    assert rejected.code is Code.NOT_AXIAL
+    assert rejected.code is IssueCode.NOT_AXIAL
 
 
 def test_turning_writes_into_nothing(canonical: SeriesToWrite, tmp_path: Path) -> None:
     write_series(stored(canonical, 0.0, True, False, False), tmp_path)
     volume = read(tmp_path)
     before = volume.hu.copy(), volume.series.z_mm.copy()
-    turn(volume)
+    reorient(volume)
     np.testing.assert_array_equal(volume.hu, before[0])
     np.testing.assert_array_equal(volume.series.z_mm, before[1])

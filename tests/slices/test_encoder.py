@@ -12,16 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from ich3d.core.config import ENCODERS, Config, SlicesConfig
+from ich3d.config.root import Config
+from ich3d.config.schema import ENCODERS, SlicesConfig
 from ich3d.core.errors import ConfigError, ModelError
 from ich3d.core.labels import LABELS
 from ich3d.core.metrics import sigmoid, weighted_log_loss
-from ich3d.core.types import FitPatients, SliceEmbeddings
+from ich3d.core.types import SliceEmbeddings, TrainingGroups
 from ich3d.core.windows import window
-from ich3d.learn import load_weights, masked_log_loss, save_weights
 from ich3d.slices.augment import MAX_NOISE_HU, augment
 from ich3d.slices.embed import embed, load_embeddings, save_embeddings
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder, load_start
+from ich3d.training.losses import masked_log_loss
+from ich3d.training.weights import load_weights, save_weights
 
 PLAIN = SlicesConfig(encoder="resnet18", neighbours=1)
 
@@ -70,17 +72,21 @@ def test_every_encoder_builds_and_starts_from_a_file(name: str, tmp_path: Path) 
     """The file's first convolution has three channels, and a classifier of another task is left over."""
     plain = SlicesConfig(encoder=name, neighbours=1)
     tensors, first = three_channels(plain)
-    path, sha256 = weights_file(tmp_path / "w.safetensors", {**tensors, "head.weight": torch.ones(3, 3)})
+    path, sha256 = weights_file(
+        tmp_path / "w.safetensors", {**tensors, "head.weight": torch.ones(3, 3)}
+    )
     encoder = started(replace(plain, weights=path, weights_sha256=sha256)).eval()
     with torch.no_grad():
-        vectors, logits = encoder(torch.zeros(2, 3, 64, 64), torch.zeros(2, 3, dtype=torch.bool))
-    assert vectors.shape == (2, encoder.embedding_width)
+        embeddings, logits = encoder(torch.zeros(2, 3, 64, 64), torch.zeros(2, 3, dtype=torch.bool))
+    assert embeddings.shape == (2, encoder.embedding_width)
     assert logits.shape == (2, len(LABELS))
     own = encoder.backbone.state_dict()
     channels = own[first].shape[1]
     assert channels > 3
     for channel in range(channels):
-        torch.testing.assert_close(own[first][:, channel], tensors[first].mean(dim=1) * 3 / channels)
+        torch.testing.assert_close(
+            own[first][:, channel], tensors[first].mean(dim=1) * 3 / channels
+        )
     for other in own.keys() - {first}:
         assert torch.equal(own[other], tensors[other])
 
@@ -114,16 +120,20 @@ def test_a_file_of_something_else_is_no_weights(tmp_path: Path, name: str) -> No
 
 
 def test_another_runs_encoder_does_not_bring_its_windows(tmp_path: Path) -> None:
-    run = EncoderEnsemble(replace(PLAIN, windows=("brain", "subdural", "bone"), members=2))
+    run = EncoderEnsemble(replace(PLAIN, windows=("brain", "subdural", "bone"), ensemble_size=2))
     save_weights(tmp_path / "w.safetensors", run)
-    settings = replace(PLAIN, windows=("bone", "brain", "soft"), weights=str(tmp_path / "w.safetensors"))
+    settings = replace(
+        PLAIN, windows=("bone", "brain", "soft"), weights=str(tmp_path / "w.safetensors")
+    )
     begun = started(settings)
     assert torch.equal(begun.low, SliceEncoder(settings).low)
     assert torch.equal(begun.head.weight, run.members[0].head.weight)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    other = SliceEncoder(SlicesConfig(encoder="efficientnet-b0", neighbours=0)).backbone.state_dict()
+    other = SliceEncoder(
+        SlicesConfig(encoder="efficientnet-b0", neighbours=0)
+    ).backbone.state_dict()
     path, sha256 = weights_file(tmp_path / "w.safetensors", other)
     with pytest.raises(ConfigError, match=r"w\.safetensors lacks \d+ tensors of this encoder"):
         started(replace(PLAIN, weights=path, weights_sha256=sha256))
@@ -166,7 +176,9 @@ def test_the_windows_are_inside(small: SliceEncoder) -> None:
 def test_a_copied_edge_is_told_from_a_real_neighbour(small: SliceEncoder) -> None:
     hu = torch.zeros(1, 3, 48, 48)
     with torch.no_grad():
-        real, copied = (small(hu, torch.tensor([[flag, False, False]]))[1] for flag in (False, True))
+        real, copied = (
+            small(hu, torch.tensor([[flag, False, False]]))[1] for flag in (False, True)
+        )
     assert not torch.equal(real, copied)
 
 
@@ -184,9 +196,9 @@ def test_a_slice_scores_the_same_whatever_the_batch(
 
 def test_a_slice_scores_the_same_whatever_lies_beyond_its_neighbours(small: SliceEncoder) -> None:
     hu = series(9)
-    vectors, logits = embed(small, hu, in_batches(4))
+    embeddings, logits = embed(small, hu, in_batches(4))
     part_vectors, part_logits = embed(small, hu[3:8], in_batches(4))
-    np.testing.assert_allclose(part_vectors[1:-1], vectors[4:7], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(part_vectors[1:-1], embeddings[4:7], rtol=0, atol=1e-5)
     np.testing.assert_allclose(part_logits[1:-1], logits[4:7], rtol=0, atol=1e-5)
     assert np.abs(part_logits[0] - logits[3]).max() > 1e-4  # its lower neighbour is a copy here
 
@@ -195,7 +207,7 @@ def test_mirrored_embedding_does_not_know_left_from_right(small: SliceEncoder) -
     hu = series(5)
     for mirror in (True, False):
         one, two = (
-            embed(small, image, in_batches(4, mirror_at_test=mirror))[1]
+            embed(small, image, in_batches(4, tta_flip=mirror))[1]
             for image in (hu, hu[:, :, ::-1].copy())
         )
         assert np.allclose(one, two, rtol=0, atol=1e-5) is mirror
@@ -229,7 +241,9 @@ def test_saved_weights_are_loaded_and_others_refused(small: SliceEncoder, tmp_pa
     again = SliceEncoder(PLAIN).eval()
     load_weights(tmp_path / "w.safetensors", again)
     hu = series(3)
-    np.testing.assert_array_equal(embed(small, hu, in_batches(4))[1], embed(again, hu, in_batches(4))[1])
+    np.testing.assert_array_equal(
+        embed(small, hu, in_batches(4))[1], embed(again, hu, in_batches(4))[1]
+    )
     with pytest.raises(ModelError, match=r"w\.safetensors does not fit the model"):
         load_weights(tmp_path / "w.safetensors", SliceEncoder(SlicesConfig(neighbours=0)))
     with pytest.raises(ModelError, match=r"none\.safetensors"):
@@ -238,7 +252,7 @@ def test_saved_weights_are_loaded_and_others_refused(small: SliceEncoder, tmp_pa
 
 def test_embeddings_round_trip(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    seen = FitPatients.of(["p1", "p2"])
+    seen = TrainingGroups.of(["p1", "p2"])
     items = [
         SliceEmbeddings(
             name,
@@ -253,8 +267,8 @@ def test_embeddings_round_trip(tmp_path: Path) -> None:
     loaded = list(load_embeddings(tmp_path / "e.safetensors"))
     assert [item.volume_id for item in loaded] == ["z", "a", "m/.."]
     for one, two in zip(items, loaded, strict=True):
-        np.testing.assert_array_equal(one.vectors, two.vectors)
+        np.testing.assert_array_equal(one.embeddings, two.embeddings)
         np.testing.assert_array_equal(one.logits, two.logits)
-        assert (one.encoder_id, one.fit_patients) == (two.encoder_id, two.fit_patients)
+        assert (one.encoder_id, one.training_groups) == (two.encoder_id, two.training_groups)
     save_embeddings(tmp_path / "none.safetensors", [])
     assert list(load_embeddings(tmp_path / "none.safetensors")) == []

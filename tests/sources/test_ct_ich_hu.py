@@ -18,7 +18,9 @@ def both(hu: np.ndarray, center: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(st.lists(st.integers(-1000, 2250), min_size=1, max_size=64), st.sampled_from([700.0, 800.0]))
-def test_hu_come_back_within_the_step_of_the_window_that_shows_them(values: list[int], center: float) -> None:
+def test_hu_come_back_within_the_step_of_the_window_that_shows_them(
+    values: list[int], center: float
+) -> None:
     hu = np.array([values])
     rebuilt = rebuilt_hu(*both(hu, center), center)
     assert rebuilt.dtype == np.int16

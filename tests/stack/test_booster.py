@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ich3d.core.config import StackConfig
+from ich3d.config.schema import StackConfig
 from ich3d.core.labels import ANY, LABELS, SUBTYPES
 from ich3d.core.metrics import label_log_loss, logit, sigmoid
 from ich3d.stack.booster import LabelStack, StackRows, coherent, fit_stack, score_stack
@@ -15,7 +15,7 @@ from ich3d.stack.features import build_features
 
 GROUPS, SLICES = 30, 20
 Z_MM = 5.0 * np.arange(SLICES)
-CONFIG = StackConfig(trees=40)
+CONFIG = StackConfig(num_trees=40)
 
 
 def make_rows(start: np.ndarray, target: np.ndarray) -> StackRows:
@@ -56,7 +56,9 @@ def calibrated_rows() -> StackRows:
     return make_rows(start, drawn.astype(float))
 
 
-def test_a_useful_stacker_is_kept_and_helps(useful: StackRows, fitted: dict[str, LabelStack]) -> None:
+def test_a_useful_stacker_is_kept_and_helps(
+    useful: StackRows, fitted: dict[str, LabelStack]
+) -> None:
     assert list(fitted) == list(LABELS)
     assert all(item.is_kept for item in fitted.values())
     prob = score_stack(fitted, useful.features, useful.start)
@@ -125,7 +127,9 @@ def test_columns_are_found_by_name(useful: StackRows, fitted: dict[str, LabelSta
     )
 
 
-def test_a_missing_column_is_an_error_and_no_guess(useful: StackRows, fitted: dict[str, LabelStack]) -> None:
+def test_a_missing_column_is_an_error_and_no_guess(
+    useful: StackRows, fitted: dict[str, LabelStack]
+) -> None:
     with pytest.raises(KeyError, match=r"context\.any\.own"):
         score_stack(fitted, useful.features.drop(columns="context.any.own"), useful.start)
 
@@ -147,7 +151,9 @@ def test_noise_below_the_rounding_changes_no_score(fitted: dict[str, LabelStack]
     noisy = np.where(same, noisy, prob)
     assert same.mean() > 0.5
     assert np.abs(noisy - prob).max() > 5e-5
-    one, two = (score_stack(fitted, build_features({"context": p}, Z_MM, 15.0), p) for p in (prob, noisy))
+    one, two = (
+        score_stack(fitted, build_features({"context": p}, Z_MM, 15.0), p) for p in (prob, noisy)
+    )
     np.testing.assert_array_equal(one, two)
 
 
@@ -159,9 +165,11 @@ def test_equal_seeds_give_equal_trees(useful: StackRows, fitted: dict[str, Label
 def test_text_keeps_every_tree(useful: StackRows, fitted: dict[str, LabelStack]) -> None:
     tree = loads(dumps({label: asdict(item) for label, item in fitted.items()}))
     again = {
-        label: LabelStack(**{**fields, "columns": tuple(fields["columns"])}) for label, fields in tree.items()
+        label: LabelStack(**{**fields, "columns": tuple(fields["columns"])})
+        for label, fields in tree.items()
     }
     assert again == fitted
     np.testing.assert_array_equal(
-        score_stack(again, useful.features, useful.start), score_stack(fitted, useful.features, useful.start)
+        score_stack(again, useful.features, useful.start),
+        score_stack(fitted, useful.features, useful.start),
     )

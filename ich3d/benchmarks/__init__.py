@@ -1,0 +1,1 @@
+"""Time and memory beside peers, in the same run."""

@@ -1,0 +1,1 @@
+"""The configuration: typed sections, YAML files, command-line overrides."""

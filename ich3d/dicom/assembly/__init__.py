@@ -1,0 +1,1 @@
+"""From slice headers to ordered series."""

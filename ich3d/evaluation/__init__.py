@@ -1,0 +1,1 @@
+"""What scores are worth: baselines, bootstrap intervals, the result table."""

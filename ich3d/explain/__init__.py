@@ -1,0 +1,1 @@
+"""Why a slice has its score."""

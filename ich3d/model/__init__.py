@@ -1,0 +1,1 @@
+"""A trained model: its folder, manifest, fold models and inference backends."""

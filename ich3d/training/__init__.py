@@ -1,0 +1,1 @@
+"""Device, weights, losses, and the one training loop."""

@@ -1,0 +1,27 @@
+"""TODO."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from ich3d.core.hardware import cpu_has_bf16
+
+
+def device() -> torch.device:
+    """The accelerator where there is one, else the CPU."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def bf16_is_native(where: torch.device) -> bool:
+    """Whether bfloat16 is done in hardware here: on a GPU that has it, on a CPU with AMX or AVX512-BF16."""
+    if where.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return where.type == "cpu" and cpu_has_bf16()
+
+
+def autocast(where: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Mixed precision on `where`: bf16 for `auto` where it is native, else and for `fp32` none."""
+    return torch.autocast(
+        where.type, dtype=torch.bfloat16, enabled=precision == "auto" and bf16_is_native(where)
+    )

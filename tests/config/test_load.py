@@ -1,0 +1,190 @@
+"""The configuration: what is not known or not allowed is said in one sentence that names key and file."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ich3d.config.load import as_dict, from_dict, load_config
+from ich3d.config.root import Config
+from ich3d.config.schema import PhantomConfig, SlicesConfig
+from ich3d.core.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
+
+
+def write(folder: Path, text: str, name: str = "run.yaml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def refusal(path: Path, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "")) == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "near"),
+    [
+        ("slices: {encodr: resnet18}", "slices.encodr", "encoder"),
+        ("slcies: {encoder: resnet18}", "slcies", "slices"),
+        ("prepare:\n  matrx: 64", "prepare.matrx", "matrix"),
+    ],
+)
+def test_an_unknown_key_is_named_with_its_file_and_the_nearest(
+    tmp_path: Path, text: str, key: str, near: str
+) -> None:
+    path = write(tmp_path, text)
+    message = refusal(path)
+    assert str(path) in message
+    assert key in message
+    assert f"Did you mean: '{near}'" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("slices: {encoder: resnet19}", "slices.encoder"),
+        ("slices: {epochs: many}", "slices.epochs"),
+        ("slices: {windows: []}", "slices.windows"),
+        ("slices: {windows: brain}", "slices.windows"),
+        ("slices: {neighbours: -1}", "slices.neighbours"),
+        ("prepare: {folds: 2}", "prepare.folds"),
+        ("prepare: {pixel_mm: 0}", "prepare.pixel_mm"),
+        ("phantom: {lookalikes: 1.5}", "phantom.lookalikes"),
+        ("phantom: {thickness_mm: []}", "phantom.thickness_mm"),
+        ("source: {kind: pacs}", "source.kind"),
+        ("source: {max_slices: 0}", "source.max_slices"),
+        ("precision: fp16", "precision"),
+        ("slices: {patience: 0}", "slices.patience"),
+        ("{prepare: {folds: 5}, control: {patients: 3}}", "control.patients"),
+        ("ablation: {rows: {a: {reads: base rate, stacker: both}}}", "stacker"),
+        ("ablation: {rows: {a: {reads: rolling mean, stacker: only}}}", "stacker"),
+        ("ablation: {rows: {a: {set: [prepare.matrix=256]}}}", "set"),
+        ("ablation: {reference: a, question: a + stacker, rows: {a: {}}}", "ablation.question"),
+        (
+            "ablation: {reference: a + stacker, question: a, rows: {a: {stacker: only}}}",
+            "ablation.question",
+        ),
+        ("ablation: {question: encoder}", "ablation.question"),
+        ("seed: null", "seed"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_named_with_its_file(
+    tmp_path: Path, text: str, key: str
+) -> None:
+    path = write(tmp_path, text)
+    message = refusal(path)
+    assert str(path) in message
+    assert key in message
+
+
+def test_an_unknown_window_names_the_nearest(tmp_path: Path) -> None:
+    assert "no window is called 'brian'; did you mean 'brain'?" in refusal(
+        write(tmp_path, "slices: {windows: [brian]}")
+    )
+
+
+def test_values_are_checked_at_birth_in_python_too() -> None:
+    with pytest.raises(ConfigError, match=r"slices\.encoder must be one of"):
+        SlicesConfig(encoder="resnet19")
+
+
+def test_bases_lie_under_the_file_and_overrides_on_top(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    write(tmp_path, "seed: 1\nworkspace: runs/far\nslices: {epochs: 3, lr: 0.5}", "far.yaml")
+    write(tmp_path, "base: far.yaml\nseed: 2\nslices: {epochs: 4}", "near.yaml")
+    path = write(tmp_path, "base: ../near.yaml\nslices: {batch_size: 8}", "more/own.yaml")
+    config = load_config(path, ["slices.lr=0.25", "context.hidden_size=16"])
+    assert config.seed == 2
+    assert config.workspace == "runs/far"
+    assert config.slices == replace(SlicesConfig(), epochs=4, batch_size=8, lr=0.25)
+    assert config.context.hidden_size == 16
+
+
+def test_several_bases_are_laid_over_each_other(tmp_path: Path) -> None:
+    write(tmp_path, "seed: 1\nslices: {epochs: 3}", "one.yaml")
+    write(tmp_path, "seed: 2", "two.yaml")
+    config = load_config(write(tmp_path, "base: [one.yaml, two.yaml]"))
+    assert (config.seed, config.slices.epochs) == (2, 3)
+
+
+def test_a_missing_base_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "base: nowhere.yaml")
+    assert str(tmp_path / "nowhere.yaml") in refusal(path)
+
+
+@pytest.mark.parametrize("base", ["run.yaml", "[run.yaml]", "[3]", "3"])
+def test_a_base_that_cannot_be_is_refused(tmp_path: Path, base: str) -> None:
+    path = write(tmp_path, f"base: {base}")
+    message = refusal(path)
+    assert str(path) in message
+    assert "base" in message
+
+
+def test_tuples_stay_tuples(tmp_path: Path) -> None:
+    path = write(tmp_path, "slices: {windows: [bone, brain]}\nphantom: {thickness_mm: [3, 5]}")
+    config = load_config(path, ["phantom.fov_mm=[200,210]"])
+    assert config.slices.windows == ("bone", "brain")
+    assert config.phantom == replace(
+        PhantomConfig(), thickness_mm=(3.0, 5.0), fov_mm=(200.0, 210.0)
+    )
+
+
+def test_an_override_replaces_a_tuple_whole(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, ""), ["slices.windows=[bone]"]).slices.windows == ("bone",)
+
+
+@pytest.mark.parametrize("override", ["slices", "=3", "slices.epoch=3", "slices.epochs="])
+def test_an_override_that_does_not_fit_is_refused(tmp_path: Path, override: str) -> None:
+    refusal(write(tmp_path, ""), override)
+
+
+def test_an_environment_variable_gets_in_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, "source: {kind: ct_ich, path: '${oc.env:SOME_DATA}/ct'}")
+    monkeypatch.setenv("SOME_DATA", "/data")
+    assert load_config(path).source.path == "/data/ct"
+    monkeypatch.delenv("SOME_DATA")
+    message = refusal(path)
+    assert "SOME_DATA" in message
+    assert "source.path" in message
+
+
+@pytest.mark.parametrize("text", ["- a", "a: [", "seed: 1\nseed: 2", "just words"])
+def test_what_is_no_tree_of_keys_is_refused(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, text)
+    assert str(path) in refusal(path)
+
+
+def test_a_config_survives_json(tmp_path: Path) -> None:
+    config = load_config(
+        write(
+            tmp_path, "seed: 3\nphantom: {prevalence: {subdural: 0.5}}\nslices: {windows: [bone]}"
+        )
+    )
+    assert from_dict(json.loads(json.dumps(as_dict(config))), "manifest.json") == config
+
+
+def test_errors_in_json_name_their_origin() -> None:
+    with pytest.raises(ConfigError, match=r"^manifest\.json: .*slices\.encodr"):
+        from_dict({"slices": {"encodr": "x"}}, "manifest.json")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_config_of_the_repository_loads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in (file.read_text() for file in CONFIGS):
+        for name in re.findall(r"oc\.env:(\w+)", text):
+            monkeypatch.setenv(name, "data")
+    assert load_config(path) != Config()

@@ -1,0 +1,33 @@
+"""Sentences count right, and foreign text stays text."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ich3d.core.text import pluralize, printable
+
+
+@pytest.mark.parametrize(("n", "words"), [(0, "0 files"), (1, "1 file"), (2, "2 files")])
+def test_one_is_singular(n: int, words: str) -> None:
+    assert pluralize(n, "file") == words
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a b/ü.dcm", "a b/ü.dcm"),
+        ("a\nb\tc", "a\\nb\\tc"),
+        ("\x1b[31m\x00", "\\x1b[31m\\x00"),
+        ("\udcff", "\\udcff"),  # a byte of a file name that is no UTF-8
+        ("\u202ecod", "\\u202ecod"),  # right-to-left override
+    ],
+)
+def test_what_a_terminal_would_obey_is_escaped(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@given(st.text(st.characters(codec=None)))
+def test_any_text_is_one_line_that_can_be_printed(text: str) -> None:
+    assert printable(text).isprintable()
+    assert printable(printable(text)) == printable(text)
+    printable(text).encode()

@@ -1,0 +1,155 @@
+"""RLE frames are unpacked as pydicom does, or refused by name where a length is wrong."""
+
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import RLELossless
+
+from ich3d.core.issues import IssueCode
+from ich3d.core.types import Rejected, Volume
+from ich3d.dicom.index import index
+from ich3d.dicom.pixels.stored import rle
+from ich3d.dicom.volume import load_volume
+
+BUNDLED = Path(str(get_testdata_file("CT_small.dcm", download=False))).parent
+SIZE = 16 * 16
+
+
+def test_the_files_in_pydicom_unpack_as_pydicom_unpacks_them():
+    names = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom remarks on odd files that are not looked at here
+        for path in sorted(path for path in BUNDLED.rglob("*") if path.is_file()):
+            ds = pydicom.dcmread(path, force=True)
+            if (
+                ds.get("file_meta", {}).get("TransferSyntaxUID") != RLELossless
+                or ds.SamplesPerPixel != 1
+            ):
+                continue
+            frames = int(ds.get("NumberOfFrames", 1))
+            expected = ds.pixel_array.reshape(frames, ds.Rows, ds.Columns)
+            for number in range(frames):
+                frame = get_frame(ds.PixelData, number, number_of_frames=frames)
+                found = rle.decode(frame, ds.Rows, ds.Columns, ds.BitsAllocated // 8)
+                assert np.array_equal(found.view(expected.dtype), expected[number]), path
+            names.append(path.name)
+    assert {"MR_small_RLE.dcm", "rtdose_rle.dcm"} <= set(names)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_hu_of_every_width_are_exact(write_stack, bits):
+    (path,) = write_stack(n=1)
+    hu = np.arange(SIZE).reshape(16, 16) - 128
+    hu[4:9] = 7  # runs to repeat
+    ds = pydicom.dcmread(path)
+    ds.BitsAllocated = ds.BitsStored = bits
+    ds.HighBit = bits - 1
+    ds.PixelData = hu.astype(f"<i{bits // 8}").tobytes()
+    ds.compress(RLELossless, generate_instance_uid=False)
+    ds.save_as(path)
+    assert np.array_equal(load(path).hu[0], hu)
+    assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[0], hu)
+
+
+def load(path: Path) -> Volume:
+    volume = load_volume(index(path).series[0])
+    assert isinstance(volume, Volume), volume
+    return volume
+
+
+def put(path: Path, frame: bytes) -> None:
+    ds = pydicom.dcmread(path)
+    ds.file_meta.TransferSyntaxUID = RLELossless
+    ds.PixelData = encapsulate([frame])
+    ds["PixelData"].VR = "OB"
+    ds.save_as(path)
+
+
+def frame_of(
+    *segments: bytes, count: int | None = None, offsets: tuple[int, ...] | None = None
+) -> bytes:
+    """An RLE frame (PS3.5 G.5); `count` and `offsets` may say what is not so."""
+    starts = offsets or tuple(64 + len(b"".join(segments[:k])) for k in range(len(segments)))
+    header = (len(segments) if count is None else count, *starts)
+    return struct.pack("<16L", *header, *[0] * (16 - len(header))) + b"".join(segments)
+
+
+LITERAL = bytes([127, *range(128)])
+RUNS = b"\x81\x05\x81\x06"  # 128 fives and 128 sixes
+NO_OPERATION = b"\x80"
+
+
+@pytest.mark.parametrize(
+    ("low", "tail"),
+    [
+        (RUNS, b""),
+        (LITERAL * 2, b""),
+        (LITERAL + RUNS[:2], b"\0"),
+        (RUNS[:2] + NO_OPERATION + RUNS[2:], b"\0"),
+    ],
+    ids=["repeated", "literal", "padded", "no operation"],
+)
+def test_sound_segments_unpack(write_stack, low, tail):
+    (path,) = write_stack(n=1)
+    put(path, frame_of(b"\x81\0\x81\0", low + tail))
+    values = load(path).hu.ravel()
+    assert len(set(values[:128])) == (128 if low.startswith(LITERAL) else 1)
+    assert values[127] == (127 if low.startswith(LITERAL) else 5)
+
+
+HIGH = b"\x81\0\x81\0"
+DAMAGED = {
+    "a segment too many": (frame_of(HIGH, RUNS, RUNS), "counts 3 segments where the pixels have 2"),
+    "a segment too few": (frame_of(RUNS), "counts 1 segment where the pixels have 2"),
+    "an untrue count": (frame_of(HIGH, RUNS, count=0x10002), "counts 65538 segments"),
+    "a gap after the header": (frame_of(HIGH, RUNS, offsets=(66, 68)), "do not ascend"),
+    "offsets that descend": (frame_of(HIGH, RUNS, offsets=(64, 64)), "do not ascend"),
+    "an offset beyond the frame": (frame_of(HIGH, RUNS, offsets=(64, 900)), "do not ascend"),
+    "an offset too low": (
+        frame_of(HIGH, RUNS, offsets=(64, 66)),
+        "segment 1 unpacks to 128 bytes and not",
+    ),
+    "an offset too high": (
+        frame_of(HIGH, RUNS, offsets=(64, 70)),
+        "segment 1 has 2 bytes beyond its 256",
+    ),
+    "a run one byte short": (
+        frame_of(HIGH, b"\x81\x05\x82\x06"),
+        "segment 2 unpacks to 255 bytes and not",
+    ),
+    "a run too long": (
+        frame_of(HIGH, RUNS[:2] + RUNS + RUNS),
+        "segment 2 has 6 bytes beyond its 256",
+    ),
+    "a run across the end": (
+        frame_of(HIGH, b"\x82\x05" * 3),
+        "segment 2 unpacks to 381 bytes and not",
+    ),
+    "a literal run cut off": (
+        frame_of(HIGH, LITERAL + LITERAL[:-8]),
+        "segment 2 unpacks to 248 bytes",
+    ),
+    "two bytes left over": (frame_of(HIGH, RUNS + b"\0\0"), "segment 2 has 2 bytes beyond its 256"),
+    "a cut header": (frame_of(HIGH, RUNS)[:40], "ends within the RLE header"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_length_that_is_wrong_refuses_the_frame(tmp_path, write_stack, name):
+    frame, sentence = DAMAGED[name]
+    paths = write_stack("deep")
+    put(paths[2], frame)
+    (series,) = index(tmp_path).series
+    rejected = load_volume(series)
+    assert isinstance(rejected, Rejected)
+    assert rejected.code is IssueCode.UNDECODABLE
+    assert rejected.detail.startswith("deep/a002.dcm: PixelData (7FE0,0010) cannot be decoded: ")
+    assert sentence in rejected.detail
+    assert len(rejected.paths) == 4

@@ -1,0 +1,151 @@
+"""A plain reading of one CT file with pydicom and numpy: what an accepted volume is judged by."""
+
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import JPEG2000, JPEG2000Lossless, RLELossless
+
+AIR = -1024
+MACRO = {
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "PixelSpacing": "PixelMeasuresSequence",
+    "RescaleSlope": "PixelValueTransformationSequence",
+    "RescaleIntercept": "PixelValueTransformationSequence",
+}
+"""The functional group that holds an attribute of a frame (PS3.3 C.7.6.16.2)."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """What one file says of its slice; `wrapped_hu` is its HU if its values are wrapped 12-bit ones."""
+
+    series_uid: str
+    patient_id: str
+    position_mm: np.ndarray
+    directions: np.ndarray
+    pixel_spacing_mm: np.ndarray
+    hu: np.ndarray
+    wrapped_hu: np.ndarray | None
+
+
+def read_plainly(content: bytes, frame: int | None) -> Plain:
+    """The one slice of a file, or that of a frame, counted from 1. Whatever goes wrong is raised: then nobody
+    should have accepted it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ds = pydicom.dcmread(BytesIO(content), force=True)
+        holders = {keyword: holder(ds, frame, keyword) for keyword in MACRO}
+
+        def of_slice(keyword: str, count: int) -> np.ndarray:
+            return numbers(holders[keyword], keyword, count)
+
+        directions = of_slice("ImageOrientationPatient", 6).reshape(2, 3)
+        pixels = containers(ds, frame or 1)
+        stored = stored_values(ds, pixels)
+        rescale = (of_slice("RescaleSlope", 1), of_slice("RescaleIntercept", 1))
+        return Plain(
+            series_uid=text(ds, "SeriesInstanceUID"),
+            patient_id=text(ds, "PatientID"),
+            position_mm=of_slice("ImagePositionPatient", 3),
+            directions=directions / np.linalg.norm(directions, axis=1, keepdims=True),
+            pixel_spacing_mm=of_slice("PixelSpacing", 2),
+            hu=rescaled(stored, *rescale, padding(ds, pixels, stored)),
+            wrapped_hu=unwrapped(ds, stored, *rescale, padding(ds, pixels, stored)),
+        )
+
+
+def holder(ds: FileDataset, frame: int | None, keyword: str) -> Dataset:
+    """Where an attribute of a slice stands: in the file, or in the frame's functional groups, its own before
+    the shared ones."""
+    own = ds.get("PerFrameFunctionalGroupsSequence")
+    if not own:
+        assert frame is None
+        return ds
+    assert len(own) == int(ds.get("NumberOfFrames") or 1)
+    for groups in (own[(frame or 1) - 1], *(ds.get("SharedFunctionalGroupsSequence") or ())):
+        items = groups.get(MACRO[keyword])
+        if items and keyword in items[0]:
+            return items[0]
+    raise AssertionError(f"no {keyword} in frame {frame}")
+
+
+def text(ds: Dataset, keyword: str) -> str:
+    """A value by its bytes: a damaged VR does not change what they say."""
+    return (
+        (ds.get_item(keyword).value or b"").decode("latin-1").rstrip("\0") if keyword in ds else ""
+    )
+
+
+def numbers(ds: Dataset, keyword: str, count: int) -> np.ndarray:
+    parts = text(ds, keyword).split("\\")
+    assert len(parts) == count, keyword
+    assert not {"_", "\0"} & set("".join(parts)), keyword
+    found = np.array([float(part) for part in parts])
+    assert np.all(np.isfinite(found)), keyword
+    return found
+
+
+def containers(ds: FileDataset, frame: int) -> np.ndarray:
+    """The pixels of a frame as unsigned whole numbers of BitsAllocated bits."""
+    assert ds.SamplesPerPixel == 1
+    assert ds.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2")
+    _, little = ds.original_encoding
+    dtype = np.dtype(f"{'<' if little else '>'}u{ds.BitsAllocated // 8}")
+    if ds.file_meta.get("TransferSyntaxUID") in (RLELossless, JPEG2000Lossless, JPEG2000):
+        pixels = pixel_array(ds, index=frame - 1, raw=True, correct_unused_bits=False)
+        return pixels.view(f"u{pixels.dtype.itemsize}").astype(np.int64)
+    assert not ds["PixelData"].is_undefined_length
+    count = ds.Rows * ds.Columns
+    assert len(ds.PixelData) >= count * dtype.itemsize * int(ds.get("NumberOfFrames") or 1)
+    pixels = np.frombuffer(ds.PixelData, dtype, count, offset=(frame - 1) * count * dtype.itemsize)
+    return pixels.reshape(ds.Rows, ds.Columns).astype(np.int64)
+
+
+def stored_values(ds: FileDataset, pixels: np.ndarray) -> np.ndarray:
+    bits = ds.BitsStored
+    low = ds.get("HighBit", bits - 1) + 1 - bits
+    assert 0 <= low <= ds.BitsAllocated - bits
+    values = pixels >> low & (1 << bits) - 1
+    assert ds.PixelRepresentation in (0, 1)
+    if ds.PixelRepresentation == 1:
+        values = np.where(values >= 1 << (bits - 1), values - (1 << bits), values)
+    return values
+
+
+def rescaled(
+    stored: np.ndarray, slope: np.ndarray, intercept: np.ndarray, is_padding: np.ndarray | None
+) -> np.ndarray:
+    """HU by the rule: half to even, padding to air, clipped to 16 bits."""
+    hu = np.rint(stored * slope + intercept)
+    hu[hu < AIR if is_padding is None else is_padding] = AIR
+    return np.clip(hu, -32768, 32767)
+
+
+def padding(ds: FileDataset, pixels: np.ndarray, stored: np.ndarray) -> np.ndarray | None:
+    ends = [ds.get(key) for key in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    if ends[0] in (None, ""):
+        return None
+    ends = [int(end) for end in ends if end not in (None, "")]
+    span = 1 << ds.BitsAllocated
+    reach = max(ends) - min(ends)
+    raw, value = ((found - min(ends)) % span <= reach for found in (pixels, stored))
+    return raw | value
+
+
+def unwrapped(
+    ds: FileDataset,
+    stored: np.ndarray,
+    slope: np.ndarray,
+    intercept: np.ndarray,
+    is_padding: np.ndarray | None,
+) -> np.ndarray | None:
+    if ds.BitsStored != 12 or ds.PixelRepresentation != 0 or slope != 1 or intercept <= -100:
+        return None
+    hu = (stored + 1000) % 4096 - 1000
+    return hu if is_padding is None else np.where(is_padding, AIR, hu)

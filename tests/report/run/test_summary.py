@@ -1,0 +1,69 @@
+import pytest
+
+from ich3d.evaluation.bootstrap import Interval
+from ich3d.evaluation.table import ResultRow
+from ich3d.report.run.summary import headline, verdict
+
+
+def row(
+    name: str, loss: float, against: str | None = None, *, low: float = 0, high: float = 0
+) -> ResultRow:
+    """A row whose loss is `loss`, and whose paired difference has these ends."""
+    difference = None if against is None else Interval((low + high) / 2, low, high)
+    return ResultRow(
+        name=name, seeds=1, weighted_log_loss=Interval(loss, loss - 0.01, loss + 0.01), spread=float("nan"),
+        log_loss={}, auc={}, series_auc={}, average_precision={}, calibration_error={}, incoherent=0.0,
+        against=against, difference=difference, log_loss_difference={}, auc_difference={},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [
+        (-0.2, -0.1, "gain"),
+        (-0.2, 0.1, "no gain"),
+        (-0.1, 0.0, "no gain"),
+        (0.0, 0.0, "no gain"),
+        (0.1, 0.2, "worse"),
+        (float("nan"), float("nan"), "no gain"),
+    ],
+)
+def test_a_verdict_is_given_only_where_the_interval_excludes_zero(
+    low: float, high: float, word: str
+) -> None:
+    assert verdict(Interval(low, low, high)) == word
+
+
+def test_the_headline_names_the_best_stage_its_lead_and_the_others() -> None:
+    rows = [
+        row("base rate", 0.3),
+        row("position only", 0.28, "base rate", low=-0.03, high=-0.01),
+        row("encoder", 0.2, "position only", low=-0.1, high=-0.06),
+        row("context", 0.15, "encoder", low=-0.06, high=-0.04),
+        row("stack", 0.16, "context", low=0.005, high=0.015),
+    ]
+    assert headline(rows) == (
+        "The context stage scores best with a weighted log loss of 0.1500 (0.1400 to 0.1600), "
+        "0.0500 lower than encoder "
+        "(95 % interval of the difference -0.0600 to -0.0400, which excludes zero); "
+        "encoder is better than position only; stack is worse than context."
+    )
+
+
+def test_the_headline_claims_nothing_that_may_be_chance() -> None:
+    rows = [
+        row("base rate", 0.3),
+        row("encoder", 0.29, "base rate", low=-0.03, high=0.01),
+        row("stack", 0.3, "encoder", low=-0.01, high=0.03),
+    ]
+    assert "0.0100 lower than base rate" in headline(rows)
+    assert "includes zero: no gain is shown" in headline(rows)
+    assert headline(rows).endswith("stack shows no gain over encoder.")
+
+
+def test_the_headline_admits_that_a_null_row_wins() -> None:
+    rows = [row("base rate", 0.1), row("encoder", 0.2, "base rate", low=0.05, high=0.15)]
+    assert headline(rows) == (
+        "No stage beats base rate, whose weighted log loss is 0.1000 (0.0900 to 0.1100); "
+        "encoder is worse than base rate."
+    )
