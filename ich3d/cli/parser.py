@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ich3d
+from ich3d.cli import commands
 from ich3d.cli.commands import FAILED, INTERRUPTED, USAGE
-from ich3d.cli.parser import commands as verbs
 from ich3d.cli.terminal import escape_unencodable, log_to_stderr
 from ich3d.core.errors import UserError
 from ich3d.core.text import printable
@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     one = add(
         "phantom",
-        verbs.phantom,
+        commands.phantom,
         "write synthetic head CT studies as DICOM",
         "phantom -o phantoms --studies 20",
     )
@@ -77,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     one = add(
         "import",
-        verbs.import_data,
+        commands.import_data,
         "turn a public data set into DICOM",
         "import ct-ich $ICH3D_CT_ICH imported",
     )
@@ -87,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     one = add(
         "inspect",
-        verbs.inspect,
+        commands.inspect,
         "show the series below a path, and what is wrong",
         "inspect study/ --json",
     )
@@ -101,7 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     one = add(
         "convert",
-        verbs.convert,
+        commands.convert,
         "write each series below a path as NIfTI, in HU",
         "convert study/ -o nifti",
     )
@@ -113,9 +113,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     for name, verb, does in (
-        ("prepare", verbs.prepare, "read a source into a prepared store"),
-        ("train", verbs.train, "prepare, train all stages of all folds, save the model"),
-        ("report", verbs.report, "write a trained run's HTML report"),
+        ("prepare", commands.prepare, "read a source into a prepared store"),
+        ("train", commands.train, "prepare, train all stages of all folds, save the model"),
+        ("report", commands.report, "write a trained run's HTML report"),
     ):
         one = add(
             name, verb, does, f"{name} --config configs/ct_ich.yaml --set workspace=runs/mine"
@@ -124,7 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     one = add(
         "ablate",
-        verbs.ablate,
+        commands.ablate,
         "show what each stage, and each kind of context, is worth; train what is missing",
         "ablate --config configs/ablations/context.yaml",
     )
@@ -136,12 +136,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="rebuild tables and page from the scores kept in DIR alone",
     )
 
-    one = add("demo", verbs.demo, "the whole way on phantoms, in minutes", "demo")
+    one = add("demo", commands.demo, "the whole way on phantoms, in minutes", "demo")
     _add_config(one, DEMO_CONFIG)
 
     one = add(
         "export",
-        verbs.export,
+        commands.export,
         "write a model as a MONAI Bundle",
         "export runs/demo/model --bundle ich3d_bundle",
     )
@@ -150,21 +150,21 @@ def build_parser() -> argparse.ArgumentParser:
 
     one = add(
         "doctor",
-        verbs.doctor,
+        commands.doctor,
         "show what is installed, which device is used, and what is missing",
         "doctor",
     )
     one.add_argument("--json", action="store_true", help="JSON instead of lines")
 
     one = add(
-        "info", verbs.info, "show what a model is, and that it is whole", "info runs/demo/model"
+        "info", commands.info, "show what a model is, and that it is whole", "info runs/demo/model"
     )
     one.add_argument("model", type=Path, metavar="MODEL", help="a model folder")
     one.add_argument("--json", action="store_true", help="JSON instead of lines")
 
     one = add(
         "predict",
-        verbs.predict,
+        commands.predict,
         "score every slice of every series",
         "predict study/ --model runs/demo/model -o out",
     )
@@ -189,7 +189,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     one = add(
         "explain",
-        verbs.explain,
+        commands.explain,
         "show what moved a label of one slice: which neighbours, and where in the picture",
         "explain study/ --model runs/demo/model --slice 12 --label subdural -o out",
     )

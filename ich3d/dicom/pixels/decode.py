@@ -19,9 +19,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from ich3d.dicom.pixels import rle, sitk_process
 from ich3d.dicom.pixels.native import DecoderError, Image, padding_range
-from ich3d.dicom.pixels.stored import rle
-from ich3d.dicom.pixels.stored import sitk_process as itk
 from ich3d.dicom.pydicom_warnings import suppress_pydicom_warnings
 
 _IMAGE_KEYWORDS: Final = (
@@ -64,7 +63,7 @@ def _container(ds: FileDataset, index: int) -> np.ndarray:
     if syntax in JPEG2000TransferSyntaxes:
         _require_one_sign(ds, _frame(ds, index))
     if syntax.is_encapsulated:
-        return itk.decode(_bare_image(ds, index))
+        return sitk_process.decode(_bare_image(ds, index))
     return pixel_array(ds, index=index, raw=True, correct_unused_bits=False)
 
 

@@ -15,7 +15,7 @@ from pydicom.uid import RLELossless
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import Rejected, Volume
 from ich3d.dicom.index import index
-from ich3d.dicom.pixels.stored import rle
+from ich3d.dicom.pixels import rle
 from ich3d.dicom.volume import load_volume
 
 BUNDLED = Path(str(get_testdata_file("CT_small.dcm", download=False))).parent

@@ -17,7 +17,7 @@ from pydicom.uid import JPEGLosslessSV1
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import Rejected, Volume
 from ich3d.dicom.index import index
-from ich3d.dicom.pixels.stored import sitk_process as itk
+from ich3d.dicom.pixels import sitk_process
 from ich3d.dicom.volume import load_volume
 
 
@@ -49,7 +49,7 @@ def jpeg_series(tmp_path, write_stack):
 def worker_pid(series) -> int:
     """The process that decodes, which works after it has decoded."""
     assert isinstance(load_volume(series), Volume)
-    return itk._worker().pid
+    return sitk_process._worker().pid
 
 
 def test_slices_are_decoded_beside_this_process(jpeg_series, make_stack):
@@ -66,7 +66,7 @@ def test_one_process_decodes_all(jpeg_series):
 def test_a_decoder_that_has_ended_is_started_again(jpeg_series):
     before = worker_pid(jpeg_series)
     os.kill(before, signal.SIGKILL)
-    itk._worker().wait()
+    sitk_process._worker().wait()
     assert worker_pid(jpeg_series) != before
 
 
