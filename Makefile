@@ -1,17 +1,21 @@
-# Every target builds the environment it needs first. `make demo` and `make test` are all that a new machine takes.
+# Every target builds the environment that it needs first: `make demo` and `make test` work on a new
+# machine. `make help` lists the targets.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-slow check format clean
+.PHONY: help demo test test-fast test-slow check format counts release-check clean
 
 help:
-	@echo "make demo       the whole way on phantoms, ending in an HTML report"
-	@echo "make test       every test but the slow ones"
-	@echo "make test-slow  notebooks and longer training"
-	@echo "make check      lint, format, types, import contracts"
-	@echo "make format     put the code in its one format"
-	@echo "make clean      remove the environment and caches; runs/ stays"
+	@echo "make demo           all stages on phantoms, ending in an HTML report"
+	@echo "make test           every test except the slow ones"
+	@echo "make test-fast      the tests that train and run no network: under a minute"
+	@echo "make test-slow      notebooks and longer training"
+	@echo "make check          lint, format, types, import contracts"
+	@echo "make format         put the code in its standard format"
+	@echo "make counts         lengths of files and functions, shares of documented names"
+	@echo "make release-check  build the wheel, install it in an empty environment and try it"
+	@echo "make clean          remove the environment and caches; runs/ stays"
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +32,9 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/pytest -m "not slow"
 
+test-fast: $(VENV)/installed-test
+	$(BIN)/pytest -m "not slow and not trains"
+
 test-slow: $(VENV)/installed-test
 	$(BIN)/pytest -m slow
 
@@ -40,6 +47,12 @@ check: $(VENV)/installed-test
 format: $(VENV)/installed-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+counts: $(VENV)/installed-test
+	$(BIN)/python scripts/count_code.py
+
+release-check:
+	PYTHON=$(PYTHON) scripts/check_release.sh
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""`python -m ich3d`: the same as the `ich3d` command."""
+"""`python -m ich3d` is the same as the `ich3d` command."""
 
 import sys
 

@@ -1,33 +1,39 @@
-"""Time and memory beside what others do for the same: see `python scripts/benchmark.py --help`."""
+"""Measure time and memory beside other packages: see `python scripts/benchmark.py --help`."""
 
 import argparse
 import sys
 
-from ich3d.benchmarks.dicom import dicom
-
 
 def main() -> None:
+    """Run one benchmark and print its markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     subjects = parser.add_subparsers(required=True, metavar="SUBJECT")
-    one = subjects.add_parser("dicom", help="a series to HU, and a thousand headers")
-    one.add_argument("--repeats", type=int, default=9, help="rounds that count (default 9)")
-    one.set_defaults(table=lambda arguments: dicom(arguments.repeats))
-    one = subjects.add_parser(
-        "predict", help="a study on disk to its tables, beside the plain loop"
+
+    dicom = subjects.add_parser("dicom", help="a series to HU, and a thousand headers")
+    dicom.add_argument("--repeats", type=int, default=9, help="rounds that count (default 9)")
+    dicom.set_defaults(run=_dicom)
+
+    predict = subjects.add_parser("predict", help="a study on disk to its tables")
+    predict.add_argument("--repeats", type=int, default=3, help="rounds that count (default 3)")
+    predict.add_argument(
+        "--studies", type=int, default=50, help="studies predicted together (default 50)"
     )
-    one.add_argument("--repeats", type=int, default=3, help="rounds that count (default 3)")
-    one.add_argument(
-        "--studies", type=int, default=50, help="studies in the folder of several (default 50)"
-    )
-    one.set_defaults(table=_predict)
+    predict.set_defaults(run=_predict)
+
     arguments = parser.parse_args()
-    sys.stdout.write(arguments.table(arguments) + "\n")
+    sys.stdout.write(arguments.run(arguments) + "\n")
+
+
+def _dicom(arguments: argparse.Namespace) -> str:
+    from ich3d.benchmarks.dicom import benchmark_dicom
+
+    return benchmark_dicom(arguments.repeats)
 
 
 def _predict(arguments: argparse.Namespace) -> str:
-    from ich3d.benchmarks.predict import benchmark
+    from ich3d.benchmarks.predict import benchmark_predict
 
-    return benchmark(arguments.repeats, arguments.studies)
+    return benchmark_predict(arguments.repeats, arguments.studies)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A tiny trained run that several tests look at, and heads of a few slices."""
+"""Fixtures that several rooms share: a small trained run, its model, and DICOM series to write."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +19,19 @@ from ich3d.core.workspace import Workspace
 from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.phantom import write_phantoms
 from ich3d.prepare.build import open_source
+from tests.helpers.ci_skips import pytest_make_collect_report, pytest_runtest_makereport
+from tests.helpers.markers import pytest_collection_modifyitems, pytest_ignore_collect
 from tests.helpers.series import air_series, edit, head_series, stack
 
 if TYPE_CHECKING:
     from ich3d.model.folder import Model
+
+__all__ = [
+    "pytest_collection_modifyitems",
+    "pytest_ignore_collect",
+    "pytest_make_collect_report",
+    "pytest_runtest_makereport",
+]  # hooks that pytest finds here
 
 CHANCES = {
     "epidural": 0.3,
@@ -35,8 +44,11 @@ CHANCES = {
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """Six labelled phantoms, all stages trained. Beside them lie an unlabelled study with a slice missing,
-    and a series of `PATIENT_ID` that shows no head."""
+    """The config of a run on six labelled phantoms, with all stages trained.
+
+    Beside the phantoms lie an unlabelled study that lacks a slice, and a series of `PATIENT_ID`
+    that shows no head.
+    """
     from ich3d.crossfit.train import train
 
     config = Config(
@@ -50,13 +62,12 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Config:
         report=ReportConfig(resamples=50),
     )
     source = open_source(config, Workspace(Path(config.workspace))).images
-    list(
-        write_phantoms(
-            PhantomConfig(studies=1, matrix=64, thickness_mm=(10.0,)), 1, source / "unlabelled"
-        )
-    )
-    headers = sorted((source / "unlabelled").rglob("*.dcm"))
-    headers[len(headers) // 2].unlink()
+
+    unlabelled = PhantomConfig(studies=1, matrix=64, thickness_mm=(10.0,))
+    list(write_phantoms(unlabelled, 1, source / "unlabelled"))
+    paths = sorted((source / "unlabelled").rglob("*.dcm"))
+    paths[len(paths) // 2].unlink()
+
     write_series(air_series(), source / "headless")
     train(config)
     return config
@@ -64,13 +75,13 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 @pytest.fixture(scope="session")
 def model_folder(finished_run: Config) -> Path:
-    """Where the run's model is saved; it is not to be changed."""
+    """The folder of the run's model, shared by all tests: read it, copy it, do not change it."""
     return Workspace(Path(finished_run.workspace)).model
 
 
 @pytest.fixture(scope="session")
 def model(model_folder: Path) -> "Model":
-    """The run's model."""
+    """The run's model, loaded."""
     from ich3d.model.folder import load_model
 
     return load_model(model_folder)
@@ -88,7 +99,10 @@ def make_stack() -> Callable[..., SeriesToWrite]:
 
 @pytest.fixture
 def write_stack(tmp_path: Path) -> Callable[..., list[Path]]:
-    """Write `stack(...)` into the test's folder (or `folder` in it); the paths, lowest slice first."""
+    """A function that writes `stack(...)` into the test's folder, or into `folder` within it.
+
+    It returns the paths, lowest slice first.
+    """
 
     def write(folder: str = ".", **changes: Any) -> list[Path]:
         return write_series(stack(**changes), tmp_path / folder)

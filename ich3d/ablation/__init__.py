@@ -1,1 +1,1 @@
-"""What each stage, and each kind of sequence context, is worth: rows over shared folds, with controls."""
+"""Ablations: rows that each change a part of one config, trained and compared on the same folds."""

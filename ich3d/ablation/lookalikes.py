@@ -1,4 +1,7 @@
-"""What rows make of the phantoms' look-alikes: findings that only their neighbours give away."""
+"""How well each row scores the phantoms' look-alikes: findings that resemble a bleed in one slice.
+
+Only the neighbouring slices tell a look-alike from a bleed (`ich3d.phantom.lookalikes`).
+"""
 
 from collections.abc import Mapping
 
@@ -11,33 +14,44 @@ from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.evaluation.table import as_served
 
 
-def on_lookalikes(
-    prob: Mapping[str, np.ndarray], truth: GroundTruth, kinds: pd.DataFrame
+def lookalike_losses(
+    prob: Mapping[str, np.ndarray], truth: GroundTruth, phantoms: pd.DataFrame
 ) -> pd.DataFrame:
-    """Mean weighted log loss of each row on phantom slices without a bleed, with and without a look-alike.
+    """Mean weighted log loss on slices without a bleed, with and without a look-alike.
 
-    `kinds` is the phantoms' own table (`sop_uid, lookalike, ...`). Bleeding slices are left out: they are
-    harder for reasons of their own.
+    Slices with a bleed are excluded: they are harder for other reasons.
+
+    Args:
+        prob: probabilities (S, N, K) of each row.
+        truth: the labels of the N slices.
+        phantoms: the table of the phantoms, with `sop_uid` and `lookalike` (empty without one).
+
+    Returns:
+        A table `row, slices without a bleed, count, loss`.
     """
-    kind = truth.table["sop_uid"].map(kinds.set_index("sop_uid")["lookalike"])
-    calm = truth.target[:, LABELS.index(ANY)] == 0
-    chosen = {
-        "look-alike": (calm & (kind != "")).to_numpy(),
-        "none": (calm & (kind == "")).to_numpy(),
+    lookalike = truth.table["sop_uid"].map(phantoms.set_index("sop_uid")["lookalike"])
+    without_bleed = truth.target[:, LABELS.index(ANY)] == 0
+    subsets = {
+        "look-alike": (without_bleed & (lookalike != "")).to_numpy(),
+        "none": (without_bleed & (lookalike == "")).to_numpy(),
     }
-    rows = []
+
+    records = []
     for name, runs in prob.items():
-        losses = np.mean(
-            [weighted_mean(log_losses(run, truth.target)) for run in as_served(name, runs)], axis=0
-        )
-        rows += [
-            {
-                "row": name,
-                "slices without a bleed": what,
-                "count": int(is_in.sum()),
-                "loss": float(losses[is_in].mean()),
-            }
-            for what, is_in in chosen.items()
-            if is_in.any()
-        ]
-    return pd.DataFrame(rows)
+        losses = _slice_losses(as_served(name, runs), truth.target)
+        for subset, is_in in subsets.items():
+            if is_in.any():
+                records.append(
+                    {
+                        "row": name,
+                        "slices without a bleed": subset,
+                        "count": int(is_in.sum()),
+                        "loss": float(losses[is_in].mean()),
+                    }
+                )
+    return pd.DataFrame(records)
+
+
+def _slice_losses(prob: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Weighted log loss (N,) of each slice, averaged over the seeds of `prob` (S, N, K)."""
+    return np.asarray(np.mean([weighted_mean(log_losses(run, target)) for run in prob], axis=0))

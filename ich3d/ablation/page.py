@@ -1,11 +1,11 @@
-"""The ablation's page: what was compared, on what, by which command, and what to conclude."""
+"""The page of an ablation: what was compared, on which data, how to repeat it, and the results."""
 
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import ich3d
-from ich3d.ablation.figures import by_label, forest
+from ich3d.ablation.figures import auc_by_label, forest_plot
 from ich3d.config.load import as_dict
 from ich3d.config.root import Config
 from ich3d.core.labels import ANY, LABELS, SUBTYPES
@@ -13,69 +13,81 @@ from ich3d.core.workspace import replacing
 from ich3d.evaluation.bootstrap import Interval
 from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.evaluation.table import FEW_PATIENTS, ResultRow, auc_cell
-from ich3d.report.run.metadata import left_out
+from ich3d.report.run.metadata import labels_without_truth
 from ich3d.report.run.page import template
-from ich3d.report.run.summary import SAYS, verdict
+from ich3d.report.run.summary import VERDICT_TEXT, verdict
 
 
-def write_page(path: Path, config: Config, lines: list[ResultRow], truth: GroundTruth) -> None:
-    """Write the page whole."""
-    html = template("ablation.html.j2").render(_content(config, lines, truth))
+def write_page(path: Path, config: Config, rows: list[ResultRow], truth: GroundTruth) -> None:
+    """Write the page of the result rows to `path`."""
+    html = template("ablation.html.j2").render(_content(config, rows, truth))
     with replacing(path) as partial:
         partial.write_text(html, encoding="utf-8")
 
 
-def answers(lines: list[ResultRow], question: str, truth: GroundTruth) -> list[str]:
-    """One sentence for the metric and one for each label that enough patients have: what the row `question`
-    is worth over the row that it is compared with."""
-    (line,) = (line for line in lines if line.name == question)
-    if line.difference is None or line.against is None:
+def answers(rows: list[ResultRow], question: str, truth: GroundTruth) -> list[str]:
+    """What the row `question` gains over the row that it is compared with.
+
+    One sentence on the weighted log loss, then one for each label that enough patients have. Empty
+    where the row is not compared.
+    """
+    (row,) = (row for row in rows if row.name == question)
+    if row.difference is None:
         return []
-    positive = truth.positive_patients
-    told = [_sentence("Weighted log loss", line, line.difference)]
+
+    sentences = [_answer("Weighted log loss", row, row.difference)]
     for label in (ANY, *SUBTYPES):
-        if positive[label] >= FEW_PATIENTS:
-            told.append(_sentence(f"Log loss of {label}", line, line.log_loss_difference[label]))
-    return told
+        if truth.positive_patients[label] >= FEW_PATIENTS:
+            difference = row.log_loss_difference[label]
+            sentences.append(_answer(f"Log loss of {label}", row, difference))
+    return sentences
 
 
-def _sentence(what: str, line: ResultRow, difference: Interval) -> str:
-    return f"{what}: {line.name} {SAYS[verdict(difference)]} {line.against}, {difference:+}."
+def _answer(metric: str, row: ResultRow, difference: Interval) -> str:
+    result = VERDICT_TEXT[verdict(difference)]
+    return f"{metric}: {row.name} {result} {row.against}, {difference:+}."
 
 
-def _content(config: Config, lines: list[ResultRow], truth: GroundTruth) -> dict[str, Any]:
-    """All that the template names."""
+def _content(config: Config, rows: list[ResultRow], truth: GroundTruth) -> dict[str, Any]:
+    """The variables of `ablation.html.j2`."""
     positive = truth.positive_patients
-    changes = {name: row.set for name, row in config.ablation.rows.items() if row.set}
     question = config.ablation.question
     return {
-        "answers": [] if question is None else answers(lines, question, truth),
-        "facts": _facts(config, lines, truth),
+        "answers": [] if question is None else answers(rows, question, truth),
+        "metadata": _metadata(config, rows, truth),
         "config": as_dict(config),
-        "changes": changes,
+        "changes": {name: row.set for name, row in config.ablation.rows.items() if row.set},
         "labels": LABELS,
         "positive": positive,
         "few": FEW_PATIENTS,
-        "lines": lines,
+        "rows": rows,
         "verdict": verdict,
         "auc": auc_cell,
-        "forest": forest(lines),
-        "by_label": by_label(lines, positive),
+        "forest_plot": forest_plot(rows),
+        "auc_by_label": auc_by_label(rows, positive),
     }
 
 
-def _facts(config: Config, lines: list[ResultRow], truth: GroundTruth) -> dict[str, str]:
-    table = truth.table[truth.table[ANY].notna()]
-    bleeding = table.groupby("group_id")[ANY].max().sum()
-    counts = {name: table[f"{name}_id"].nunique() for name in ("group", "volume")}
+def _metadata(config: Config, rows: list[ResultRow], truth: GroundTruth) -> dict[str, str]:
+    """Name and value of what was compared."""
+    labelled = truth.table[truth.table[ANY].notna()]
+    bleeding_groups = labelled.groupby("group_id")[ANY].max().sum()
+    groups, volumes = labelled["group_id"].nunique(), labelled["volume_id"].nunique()
     return {
-        "data": f"{config.source.kind}: {counts['group']} patient groups, {bleeding:.0f} of which bleed, "
-        f"{counts['volume']} series, {len(table)} labelled slices",
-        **left_out(truth),
-        "folds": f"{config.prepare.folds}, by patient group; no score is from a model that saw the group",
-        "seeds": f"{max(line.seeds for line in lines)} a trained row; figures are means over seeds",
-        "intervals": f"95 %, {config.report.resamples} resamples of patient groups, bleeding and calm ones "
-        "apart, the same draws for every row",
-        "configurations in the table": str(len(lines)),
-        "made": f"{date.today().isoformat()} by ich3d {ich3d.__version__}",
+        "data": (
+            f"{config.source.kind}: {groups} patient groups, {bleeding_groups:.0f} of them with "
+            f"a bleed, {volumes} series, {len(labelled)} labelled slices"
+        ),
+        **labels_without_truth(truth),
+        "folds": (
+            f"{config.prepare.folds}, split by patient group; no group is scored by a model that "
+            "was trained on it"
+        ),
+        "seeds": f"{max(row.seeds for row in rows)} for a trained row; metrics are their means",
+        "intervals": (
+            f"95 %, {config.report.resamples} resamples of patient groups, those with and without "
+            "a bleed drawn separately, with the same draws for every row"
+        ),
+        "configurations in the table": str(len(rows)),
+        "created": f"{date.today().isoformat()} by ich3d {ich3d.__version__}",
     }

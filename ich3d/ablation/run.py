@@ -1,28 +1,32 @@
-"""Running an ablation: every row over the folds and encoders of one run, each trained once and then kept."""
+"""Running an ablation: each row is trained once on the folds and encoders of one run, then cached.
+
+A row of the config appears in the table under one or two names: its own, and that of the stacker on
+top of it.
+"""
 
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ich3d.ablation.lookalikes import on_lookalikes
+from ich3d.ablation.lookalikes import lookalike_losses
 from ich3d.ablation.page import write_page
 from ich3d.ablation.score_cache import (
     CachedScores,
     Provenance,
     ground_truth_of,
     read_ground_truth,
-    read_row,
-    row_file,
+    read_scores,
+    scores_file,
     write_ground_truth,
-    write_row,
+    write_scores,
 )
-from ich3d.config.ablation import STACKED, AblationRow
+from ich3d.config.ablation import STACKED, AblationConfig, AblationRow
 from ich3d.config.load import as_dict, with_overrides
 from ich3d.config.renamed import with_old_names
 from ich3d.config.root import Config
@@ -30,92 +34,115 @@ from ich3d.core.errors import ConfigError, DataError
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.types import SliceScores
 from ich3d.core.workspace import Workspace, read_csv, read_json, replacing, write_csv
-from ich3d.crossfit.stages import FORMATS, Stages
-from ich3d.crossfit.status import weights_sha256
+from ich3d.crossfit.inputs import FORMATS, weights_sha256
+from ich3d.crossfit.stages import Stages
 from ich3d.evaluation.baselines import (
     BASELINE_FORMAT,
     base_rate,
     label_continuity,
-    places,
+    position_features_by_volume,
     position_only,
     rolling_mean,
 )
 from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.evaluation.table import Result, compare, markdown, tidy
+from ich3d.model.manifest import has_known_training_groups
 from ich3d.prepare.build import prepare
 from ich3d.prepare.store import Store
 
 log = logging.getLogger(__name__)
+
+# The rows of a config that names none: the stages of the run, each compared with the one before.
 STAGE_ROWS = {
     "base rate": AblationRow(predictor="base rate", against="base rate"),
     "position only": AblationRow(predictor="position only", against="base rate"),
     "encoder": AblationRow(predictor="encoder", against="position only", stacker="both"),
     "context": AblationRow(predictor="context", against="encoder", stacker="both"),
 }
+
+
+def _position_only(truth: GroundTruth) -> np.ndarray:
+    return position_only(position_features_by_volume(truth.table), truth.target, truth.fold)
+
+
 _BASELINES: Mapping[str, Callable[[GroundTruth], np.ndarray]] = {
     "base rate": lambda truth: base_rate(truth.target, truth.fold),
-    "position only": lambda truth: position_only(places(truth.table), truth.target, truth.fold),
+    "position only": _position_only,
     "label continuity": lambda truth: label_continuity(truth.target, truth.fold, truth.volume),
 }
 
 
 def ablate(config: Config, progress: Progress = quiet, name: str = "ablation") -> Result:
-    """Run all rows of the config's ablation, or, where it names none, the run's own stages.
+    """Run all rows of the config's ablation; where it has none, the stages of the run.
 
-    Everything trained and every row's scores are kept in the workspace, so that an interrupted ablation goes
-    on where it stopped. Writes `<name>.csv`, `.md` and `.html` there; of phantoms also `lookalikes.csv`.
-    ConfigError where a row cannot be run, or where the workspace holds a finished run of other data or folds.
+    Writes `<name>.csv`, `<name>.md` and `<name>.html` to the workspace, and `lookalikes.csv` for
+    phantoms. Trained stages and the scores of every row are kept in the workspace, so that an
+    interrupted ablation continues where it stopped.
+
+    Raises:
+        ConfigError: where a row cannot be run, or where the workspace holds a finished run with
+            other data or other folds.
     """
     workspace = Workspace(Path(config.workspace))
-    rows = config.ablation.rows or STAGE_ROWS
-    for row_name, row in rows.items():
-        _shown(row_name, row, config)  # what a row sets is read before anything is trained
+    plans = _plans(config)  # an error in a row shows before anything is trained
+    _require_known_start(plans)
     _require_same_data(config, workspace)
+
     store = prepare(config, progress).store
     truth = ground_truth_of(store)
     write_ground_truth(workspace.scores, truth)
-    prob: dict[str, np.ndarray] = {}
+
     runner = _Runner(config, workspace, store, truth, progress)
-    for row_name, row in progress(list(rows.items()), "rows", total=len(rows)):
-        log.info("row %s", row_name)
-        prob |= runner.row(row_name, row)
-    done = _write(config, truth, prob, workspace.root / name)
+    prob: dict[str, np.ndarray] = {}
+    for plan in progress(plans, "rows", total=len(plans)):
+        log.info("row %s", plan.name)
+        prob |= runner.score(plan)
+
+    result = _write_result(config, truth, prob, workspace.root / name)
     if config.source.kind == "phantom":
-        kinds = read_csv(workspace.source("phantom") / "truth.csv", text=("sop_uid", "lookalike"))
-        write_csv(workspace.lookalikes, on_lookalikes(prob, truth, kinds))
-    return done
+        table = workspace.source("phantom") / "truth.csv"
+        phantoms = read_csv(table, text=("sop_uid", "lookalike"))
+        write_csv(workspace.lookalikes, lookalike_losses(prob, truth, phantoms))
+    return result
 
 
 def rebuild(config: Config, folder: Path, name: str = "ablation") -> Result:
-    """The tables and the page of an ablation from the scores kept in `folder` alone, written there.
+    """Write the table and the page of an ablation to `folder`, from the scores cached there alone.
 
-    DataError where a row is missing, or was made with another config or on other slices than the rest.
+    Raises:
+        DataError: where the scores of a row are missing, or are of another config or other slices.
     """
-    truth, prob = read_ground_truth(folder), {}
-    for row_name, row in (config.ablation.rows or STAGE_ROWS).items():
-        for shown, wanted in _shown(row_name, row, config).items():
-            kept = read_row(row_file(folder, shown))
-            if (kept.origin.configs, kept.origin.truth) != (wanted, truth.sha256):
-                raise DataError(
-                    f"{row_file(folder, shown)} was made with another config or on other slices"
-                )
-            prob[shown] = kept.prob
-    return _write(config, truth, prob, folder / name)
+    truth = read_ground_truth(folder)
+    prob: dict[str, np.ndarray] = {}
+    for plan in _plans(config):
+        for result, config_hashes in plan.config_hashes.items():
+            path = scores_file(folder, result)
+            cached = read_scores(path)
+            found = (cached.provenance.configs, cached.provenance.truth)
+            if found != (config_hashes, truth.sha256):
+                raise DataError(f"{path} was computed with another config or on other slices")
+            prob[result] = cached.prob
+    return _write_result(config, truth, prob, folder / name)
+
+
+def _rows(config: Config) -> Mapping[str, AblationRow]:
+    return config.ablation.rows or STAGE_ROWS
 
 
 def _require_same_data(config: Config, workspace: Workspace) -> None:
-    """A finished run's store and folds are not made anew under it."""
+    """Raise ConfigError if the workspace holds a finished run with another store or other folds."""
     if not workspace.run.exists():
         return
-    ran, wanted = _data(read_json(workspace.run)["config"]), _data(as_dict(config))
+    finished, wanted = _data(read_json(workspace.run)["config"]), _data(as_dict(config))
     for key, value in wanted.items():
-        if ran[key] != value:
-            told = f"{workspace.root} holds a finished run with another {key}"
-            raise ConfigError(f"{told}: name another workspace")
+        if finished[key] != value:
+            raise ConfigError(
+                f"{workspace.root} holds a finished run with another {key}: name another workspace"
+            )
 
 
 def _data(tree: Mapping[str, Any]) -> dict[str, object]:
-    """What a store and its folds are made by."""
+    """The parts of a config, as a dict, that determine the store and its folds."""
     kind = tree["source"]["kind"]
     phantom = tree["phantom"] if kind == "phantom" else None
     return {
@@ -126,110 +153,156 @@ def _data(tree: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
-def _write(config: Config, truth: GroundTruth, prob: dict[str, np.ndarray], path: Path) -> Result:
-    rows = config.ablation.rows or STAGE_ROWS
-    against = {}
-    for name, row in rows.items():
-        other = row.against or config.ablation.reference
-        against[name] = other
-        against[name + STACKED] = name if row.stacker == "both" else other
-    lines = compare(prob, against, truth, config.report.resamples, config.seed)
-    write_csv(path.with_suffix(".csv"), tidy(lines))
-    table, page = markdown(lines, truth), path.with_suffix(".html")
+def _require_known_start(plans: list["_Plan"]) -> None:
+    """ConfigError where a row starts from weights whose training patients are not recorded."""
+    for plan in plans:
+        slices, context = plan.configs[0].slices, plan.configs[0].context
+        for key, path in (("slices.weights", slices.weights), ("context.weights", context.weights)):
+            if path is not None and not has_known_training_groups(Path(path)):
+                raise ConfigError(
+                    f"row {plan.name!r}: {key} names {path}, of a model that does not record its "
+                    "training patients, so no score of the row could be shown to be held out"
+                )
+
+
+def _write_result(
+    config: Config, truth: GroundTruth, prob: dict[str, np.ndarray], path: Path
+) -> Result:
+    """Write the table of all rows as CSV and Markdown, and the page; `path` has no suffix."""
+    rows = compare(prob, _references(config), truth, config.report.resamples, config.seed)
+    write_csv(path.with_suffix(".csv"), tidy(rows))
+    table = markdown(rows, truth)
     with replacing(path.with_suffix(".md")) as partial:
         partial.write_text(table + "\n", encoding="utf-8")
-    write_page(page, config, lines, truth)
-    return Result(lines, table, page)
+
+    page = path.with_suffix(".html")
+    write_page(page, config, rows, truth)
+    return Result(rows, table, page)
 
 
-def _shown(name: str, row: AblationRow, config: Config) -> dict[str, tuple[str, ...]]:
-    """The lines that a row is shown as, each with the hashes of its seeds' configs."""
-    seeds = list(seeds_of(name, row, config))
-    formats = {
-        line: FORMATS["stack"]
-        if line.endswith(STACKED)
-        else FORMATS.get(row.predictor, BASELINE_FORMAT)
-        for line in row.lines(name)
-    }
-    return {
-        line: tuple(_config_sha256(one, number, row.predictor) for one in seeds)
-        for line, number in formats.items()
-    }
+def _references(config: Config) -> dict[str, str]:
+    """The row that each result is compared with; a stacker is compared with the row below it."""
+    references = {}
+    for name, row in _rows(config).items():
+        reference = row.against or config.ablation.reference
+        references[name] = reference
+        references[name + STACKED] = name if row.stacker == "both" else reference
+    return references
 
 
-def seeds_of(name: str, row: AblationRow, config: Config) -> Iterator[Config]:
-    """The config of each seed of a row. A row of fixed scores has one."""
-    own = with_overrides(config, row.set, f"ablation.rows.{name}")
-    is_fixed = row.predictor in _BASELINES or (
-        row.predictor != "context" and not row.retrain_encoders and row.stacker == "without"
+@dataclass(frozen=True)
+class _Plan:
+    """What a row needs: the config of each seed, with the row's changes, and how results are named.
+
+    `config_hashes` has the hashes of all seeds' configs for each result of the row, by name.
+    """
+
+    name: str
+    row: AblationRow
+    configs: tuple[Config, ...]
+    config_hashes: dict[str, tuple[str, ...]]
+
+
+def _plans(config: Config) -> list[_Plan]:
+    """The plan of every row; ConfigError where a row changes something that is not allowed."""
+    plans = []
+    for name, row in _rows(config).items():
+        configs = _seed_configs(name, row, config)
+        hashes = {
+            result: tuple(_config_sha256(seed_config, result, row) for seed_config in configs)
+            for result in row.lines(name)
+        }
+        plans.append(_Plan(name, row, configs, hashes))
+    return plans
+
+
+def _seed_configs(name: str, row: AblationRow, config: Config) -> tuple[Config, ...]:
+    """The config of each seed of a row; one where scores do not depend on the seed."""
+    # Stages do not read the ablation's own section, and a config merges faster without it.
+    config_without_rows = replace(config, ablation=AblationConfig())
+    changed = with_overrides(config_without_rows, row.set, f"ablation.rows.{name}")
+
+    depends_on_seed = row.predictor not in _BASELINES and (
+        row.predictor == "context" or row.retrain_encoders or row.stacker != "without"
     )
-    for index in range(1 if is_fixed else config.ablation.seeds):
-        step = f"seed={config.seed + index}" if row.retrain_encoders else f"replicate={index}"
-        yield with_overrides(own, [step], "ablation.seeds")
+    seeds = range(config.ablation.seeds if depends_on_seed else 1)
+    if row.retrain_encoders:
+        return tuple(replace(changed, seed=config.seed + index) for index in seeds)
+    return tuple(replace(changed, replicate=index) for index in seeds)
 
 
-def _config_sha256(config: Config, stage_format: int, reads: str) -> str:
-    """A hash of what scores depend on beside the data."""
+def _config_sha256(config: Config, result: str, row: AblationRow) -> str:
+    """A hash of everything but the data that a result of a row depends on."""
+    stage = "stack" if result.endswith(STACKED) else row.predictor
+    stage_format = FORMATS.get(stage, BASELINE_FORMAT)
     tree = with_old_names(as_dict(config))
-    used = {
-        name: tree[name]
-        for name in tree
-        if name not in ("workspace", "report", "ablation", "source")
-    }
-    return hashlib.sha256(
-        json.dumps([stage_format, reads, used], sort_keys=True).encode()
-    ).hexdigest()
+    unused = ("workspace", "report", "ablation", "source")
+    used = {section: tree[section] for section in tree if section not in unused}
+    text = json.dumps([stage_format, row.predictor, used], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _is_kept(path: Path, origin: Provenance) -> bool:
-    """Whether the file holds a row of that origin; one that cannot be read does not."""
+def _is_cached(path: Path, provenance: Provenance) -> bool:
+    """Whether the file holds scores of that provenance; an unreadable file does not."""
     try:
-        return read_row(path).origin == origin
+        return read_scores(path).provenance == provenance
     except DataError:
         return False
 
 
 @dataclass(frozen=True)
 class _Runner:
+    """Scores the rows of one ablation."""
+
     config: Config
     workspace: Workspace
     store: Store
     truth: GroundTruth
     progress: Progress
 
-    def row(self, name: str, row: AblationRow) -> dict[str, np.ndarray]:
-        """Scores (S, N, K) of each line of a row, trained where they are not kept."""
-        shown = _shown(name, row, self.config)
-        files = {line: row_file(self.workspace.scores, line) for line in shown}
-        weights = weights_sha256(with_overrides(self.config, row.set, f"ablation.rows.{name}"))
-        store = tuple(self.store.identity)
-        wanted = {
-            line: Provenance(self.truth.sha256, configs, weights, store)
-            for line, configs in shown.items()
-        }
-        if not all(_is_kept(files[line], origin) for line, origin in wanted.items()):
-            runs = [self._scores(row, one) for one in seeds_of(name, row, self.config)]
-            for index, (line, origin) in enumerate(wanted.items()):
-                write_row(files[line], CachedScores(np.stack([run[index] for run in runs]), origin))
-        return {line: read_row(path).prob for line, path in files.items()}
+    def score(self, plan: _Plan) -> dict[str, np.ndarray]:
+        """Scores (S, N, K) of each result of a row, trained where they are not cached."""
+        provenance = self._provenance(plan)
+        files = {result: scores_file(self.workspace.scores, result) for result in provenance}
+        if not all(_is_cached(files[result], provenance[result]) for result in provenance):
+            # One list of results for each seed.
+            runs = [self._train(plan.row, config) for config in plan.configs]
+            for index, result in enumerate(provenance):
+                prob = np.stack([results[index] for results in runs])  # (S, N, K)
+                write_scores(files[result], CachedScores(prob, provenance[result]))
 
-    def _scores(self, row: AblationRow, config: Config) -> list[np.ndarray]:
-        """The row's scores (N, K) with one config, and those of a stacker on it where the row asks for it."""
+        # Read back even what was just trained: a repeated ablation has to see the same rounding.
+        return {result: read_scores(path).prob for result, path in files.items()}
+
+    def _provenance(self, plan: _Plan) -> dict[str, Provenance]:
+        """What the scores of each result of a row depend on."""
+        weights = weights_sha256(plan.configs[0])  # the seed does not choose the files
+        store = tuple(self.store.identity)
+        return {
+            result: Provenance(self.truth.sha256, hashes, weights, store)
+            for result, hashes in plan.config_hashes.items()
+        }
+
+    def _train(self, row: AblationRow, config: Config) -> list[np.ndarray]:
+        """Scores (N, K) of each result of a row with the config of one seed."""
         if row.predictor in _BASELINES:
             return [_BASELINES[row.predictor](self.truth)]
+
         stages = Stages(config, self.workspace, self.store, self.config)
         embedded = stages.embedded(self.progress)
-        encoder = stages.encoder(embedded)
-        below = stages.context(embedded, self.progress) if row.predictor == "context" else encoder
-        prob = [] if row.stacker == "only" else [self._pooled(below)]
-        if row.stacker != "without":
-            prob.append(self._pooled(stages.stack(embedded, below, self.progress)))
+        scores = stages.encoder(embedded)
+        if row.predictor == "context":
+            scores = stages.context(embedded, self.progress)
         if row.predictor == "rolling mean":
             truth = self.truth
-            prob = [rolling_mean(one, truth.target, truth.fold, truth.volume) for one in prob]
-        return prob
+            return [rolling_mean(self._pooled(scores), truth.target, truth.fold, truth.volume)]
+
+        results = [] if row.stacker == "only" else [self._pooled(scores)]
+        if row.stacker != "without":
+            results.append(self._pooled(stages.stack(embedded, scores, self.progress)))
+        return results
 
     def _pooled(self, scores: Mapping[str, SliceScores]) -> np.ndarray:
-        return np.concatenate([scores[name].prob for name in self.store.volume_ids]).astype(
-            np.float64
-        )
+        """Scores (N, K) float64 of all series, in the order of the ground truth."""
+        prob = [scores[volume_id].prob for volume_id in self.store.volume_ids]
+        return np.concatenate(prob).astype(np.float64)

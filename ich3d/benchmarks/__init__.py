@@ -1,1 +1,1 @@
-"""Time and memory beside peers, in the same run."""
+"""Benchmarks of time and memory. Each runs the alternatives to ich3d's code in the same run."""

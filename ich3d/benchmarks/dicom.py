@@ -1,4 +1,7 @@
-"""DICOM: a series to HU, and a thousand headers, beside pydicom, SimpleITK and MONAI."""
+"""Benchmark of reading DICOM: a series to HU, and a thousand headers.
+
+Compared with pydicom, SimpleITK and MONAI on the same files in the same run.
+"""
 
 import tempfile
 from collections.abc import Sequence
@@ -11,7 +14,15 @@ from typing import Final
 import numpy as np
 import pydicom
 
-from ich3d.benchmarks.timing import Candidate, Result, Work, machine, markdown, peak_mib, race
+from ich3d.benchmarks.timing import (
+    Candidate,
+    Timing,
+    Work,
+    describe_machine,
+    markdown_table,
+    peak_mib,
+    time_candidates,
+)
 from ich3d.core.types import Series
 from ich3d.dicom.index import index_all
 from ich3d.dicom.uids import uid
@@ -19,26 +30,89 @@ from ich3d.dicom.volume import load_volume
 from ich3d.dicom.write import SeriesToWrite, write_series
 
 SLICES: Final = 34
+"""Slices of the series that is loaded."""
+
 SIZE: Final = 512
+"""Its rows and columns, in pixels."""
+
 HEADERS: Final = 1000
+"""Number of files whose headers are read."""
+
 HEADER_SIZE: Final = 64
-"""Rows and columns of the files whose headers are scanned: nobody reads their pixels."""
+"""Rows and columns of these files; small, because their pixels are not read."""
 
 WORKERS: Final = 2
+"""Processes that read headers side by side, in addition to a run with one process."""
+
 PACKAGES: Final = ("ich3d", "numpy", "pydicom", "SimpleITK", "monai")
 
 
-def dicom(repeats: int) -> str:
-    """Both tables as markdown."""
+def benchmark_dicom(repeats: int) -> str:
+    """Both tables as markdown, after one line about the machine.
+
+    Times are in milliseconds a slice or file, medians over `repeats` rounds; memory is in MiB.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        series = _written(Path(folder) / "series", SLICES, SIZE)
-        headers = _written(Path(folder) / "headers", HEADERS, HEADER_SIZE)
+        slice_files = _write_noise_series(Path(folder) / "series", SLICES, SIZE)
+        header_files = _write_noise_series(Path(folder) / "headers", HEADERS, HEADER_SIZE)
         return "\n\n".join(
-            (machine(PACKAGES), _loading(series, repeats), _scanning(headers, repeats))
+            (
+                describe_machine(PACKAGES),
+                _loading_table(slice_files, repeats),
+                _headers_table(header_files, repeats),
+            )
         )
 
 
-def _loading(files: tuple[Path, ...], repeats: int) -> str:
+def raw_read(files: Sequence[Path]) -> object:
+    """Read the bytes of each file and do nothing with them: the lower limit."""
+    return [len(file.read_bytes()) for file in files]
+
+
+def ich3d_load(files: Sequence[Path]) -> object:
+    """HU of an indexed series with ich3d: int16 (Z, Y, X)."""
+    return load_volume(_indexed_series(tuple(files)))
+
+
+def ich3d_index_and_load(files: Sequence[Path]) -> object:
+    """HU of a series from unsorted files with ich3d: int16 (Z, Y, X)."""
+    return load_volume(index_all(files).series[0])
+
+
+def pydicom_pixels(files: Sequence[Path]) -> object:
+    """Stored values (Z, Y, X) with pydicom, without sorting, rescale or checks."""
+    return np.stack([pydicom.dcmread(file).pixel_array for file in files])
+
+
+def simpleitk_series(files: Sequence[Path]) -> object:
+    """A SimpleITK image from files in the given order."""
+    import SimpleITK as sitk
+
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames([str(file) for file in files])
+    return reader.Execute()
+
+
+def monai_load_image(files: Sequence[Path]) -> object:
+    """A MONAI MetaTensor with `LoadImage` and its reader for pydicom."""
+    from monai.transforms import LoadImage
+
+    # LoadImage takes a series by its folder, and a single file by its own path.
+    path = files[0].parent if len(files) > 1 else files[0]
+    return LoadImage(reader="PydicomReader", image_only=True)(path)
+
+
+def ich3d_headers(files: Sequence[Path]) -> object:
+    """Index the files with ich3d: parse, group, sort and check their headers."""
+    return index_all(files).n_files
+
+
+def pydicom_headers(files: Sequence[Path]) -> object:
+    """Parse the headers with pydicom."""
+    return len([pydicom.dcmread(file, stop_before_pixels=True) for file in files])
+
+
+def _loading_table(files: tuple[Path, ...], repeats: int) -> str:
     works: dict[str, Work] = {
         "raw read": raw_read,
         "ich3d index and load": ich3d_index_and_load,
@@ -47,38 +121,42 @@ def _loading(files: tuple[Path, ...], repeats: int) -> str:
         "SimpleITK ImageSeriesReader": simpleitk_series,
         "MONAI LoadImage": monai_load_image,
     }
-    contenders = [Candidate(name, work, files) for name, work in works.items()]
-    results = race(contenders, "SimpleITK ImageSeriesReader", repeats)
+    candidates = [Candidate(name, work, files) for name, work in works.items()]
+    timings = time_candidates(candidates, "SimpleITK ImageSeriesReader", repeats)
+
     title = f"{SLICES} slices of {SIZE} x {SIZE} to memory"
     rows = [
-        (*_row(result, len(files)), f"{peak_mib(contender):.0f}")
-        for contender, result in zip(contenders, results, strict=True)
+        (*_time_cells(timing, len(files)), f"{peak_mib(candidate):.0f}")
+        for candidate, timing in zip(candidates, timings, strict=True)
     ]
-    return markdown((title, "ms a slice", "time / SimpleITK", "peak MiB"), rows)
+    return markdown_table((title, "ms a slice", "time / SimpleITK", "peak MiB"), rows)
 
 
-def _scanning(files: tuple[Path, ...], repeats: int) -> str:
+def _headers_table(files: tuple[Path, ...], repeats: int) -> str:
     works = {"pydicom stop_before_pixels": pydicom_headers, "ich3d index": ich3d_headers}
     rows = []
     for workers in (1, WORKERS):
         with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-            contenders = [
+            candidates = [
                 Candidate(
-                    f"{name}, workers: {workers}", partial(_spread, pool, workers, work), files
+                    f"{name}, workers: {workers}",
+                    partial(_work_in_parallel, pool, workers, work),
+                    files,
                 )
                 for name, work in works.items()
             ]
-            results = race(contenders, contenders[0].name, repeats)
-        rows += [_row(result, len(files)) for result in results]
-    return markdown((f"{HEADERS} headers", "ms a file", "time / pydicom"), rows)
+            timings = time_candidates(candidates, candidates[0].name, repeats)
+        rows += [_time_cells(timing, len(files)) for timing in timings]
+    return markdown_table((f"{HEADERS} headers", "ms a file", "time / pydicom"), rows)
 
 
-def _row(result: Result, n_files: int) -> tuple[str, str, str]:
-    return result.name, f"{1000 * result.seconds / n_files:.3f}", f"{result.ratio:.2f}"
+def _time_cells(timing: Timing, n_files: int) -> tuple[str, str, str]:
+    """Name, milliseconds a file, and ratio to the baseline."""
+    return timing.name, f"{1000 * timing.seconds / n_files:.3f}", f"{timing.ratio:.2f}"
 
 
-def _written(folder: Path, n: int, size: int) -> tuple[Path, ...]:
-    """A tilted series of noise, a file a slice, lowest first."""
+def _write_noise_series(folder: Path, n: int, size: int) -> tuple[Path, ...]:
+    """Write a tilted series of noise, one file a slice; the paths, lowest slice first."""
     noise = np.random.default_rng(0).integers(-1000, 2000, (n, size, size), dtype=np.int16)
     series = SeriesToWrite(
         hu=noise,
@@ -97,51 +175,14 @@ def _written(folder: Path, n: int, size: int) -> tuple[Path, ...]:
     return tuple(write_series(series, folder))
 
 
-def raw_read(files: Sequence[Path]) -> object:
-    return [len(file.read_bytes()) for file in files]
-
-
-def ich3d_load(files: Sequence[Path]) -> object:
-    return load_volume(_series(tuple(files)))
-
-
-def ich3d_index_and_load(files: Sequence[Path]) -> object:
-    return load_volume(index_all(files).series[0])
-
-
-def pydicom_pixels(files: Sequence[Path]) -> object:
-    return np.stack([pydicom.dcmread(file).pixel_array for file in files])
-
-
-def simpleitk_series(files: Sequence[Path]) -> object:
-    import SimpleITK as sitk
-
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames([str(file) for file in files])
-    return reader.Execute()
-
-
-def monai_load_image(files: Sequence[Path]) -> object:
-    from monai.transforms import LoadImage
-
-    series = files[0].parent if len(files) > 1 else files[0]  # it takes a series by its folder
-    return LoadImage(reader="PydicomReader", image_only=True)(series)
-
-
-def ich3d_headers(files: Sequence[Path]) -> object:
-    return index_all(files).n_files
-
-
-def pydicom_headers(files: Sequence[Path]) -> object:
-    return len([pydicom.dcmread(file, stop_before_pixels=True) for file in files])
-
-
 @cache
-def _series(files: tuple[Path, ...]) -> Series:
-    """The series in `files`, found in the round that does not count."""
+def _indexed_series(files: tuple[Path, ...]) -> Series:
+    """The series in `files`; indexed in the round that is not counted, and then kept."""
     return index_all(files).series[0]
 
 
-def _spread(pool: Executor, workers: int, work: Work, files: Sequence[Path]) -> object:
-    """`work` on an equal share of `files` in each worker."""
+def _work_in_parallel(
+    pool: Executor, workers: int, work: Work, files: Sequence[Path]
+) -> list[object]:
+    """Do `work` in each worker on an equal share of `files`."""
     return list(pool.map(work, [files[start::workers] for start in range(workers)]))

@@ -1,10 +1,9 @@
-"""The whole way on phantoms: write, prepare, train, report, then predict a series no fold has seen."""
+"""`ich3d demo`: train on phantoms, then predict a study that no fold has seen."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 from ich3d.config.root import Config
-from ich3d.config.schema import PhantomConfig
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.seeds import derive
 from ich3d.crossfit.train import train
@@ -14,18 +13,29 @@ from ich3d.phantom import write_phantoms
 from ich3d.report.run.page import write_report
 
 
-def demo(config: Config, say: Callable[[str], None], progress: Progress = quiet) -> int:
-    """Run everything, `say` the stage table and where to look; how many subjects were rejected."""
+def demo(config: Config, print_line: Callable[[str], None], progress: Progress = quiet) -> int:
+    """Train, predict a held-out phantom, and write the report, all in the config's workspace.
+
+    Args:
+        config: a configuration whose source is phantoms.
+        print_line: called with each line of the summary: the table of stages and the files to
+            look at.
+        progress: shows how far each step is.
+
+    Returns:
+        The number of studies or files that prediction rejected.
+    """
     workspace = train(config, progress)
+
     held_out = workspace.root / "held_out"
-    unseen: PhantomConfig = replace(config.phantom, studies=1)
-    for _ in write_phantoms(unseen, derive(config.seed, "held out"), held_out):
-        pass
-    prediction = predict_to_folder(
-        load_model(workspace.model), [held_out], workspace.root / "prediction", progress
-    )
-    written = write_report(config)
-    say(written.table)
-    say(f"a held-out series, slice by slice: {workspace.root / 'prediction' / 'slices.csv'}")
-    say(f"report with pictures: {written.page}")
-    return len(prediction.rejected)
+    single_study = replace(config.phantom, studies=1)
+    for _ in write_phantoms(single_study, derive(config.seed, "held out"), held_out):
+        pass  # it writes as it is iterated
+    model = load_model(workspace.model)
+    outcome = predict_to_folder(model, [held_out], workspace.root / "prediction", progress)
+
+    report = write_report(config)
+    print_line(report.table)
+    print_line(f"predictions for a held-out study: {workspace.root / 'prediction' / 'slices.csv'}")
+    print_line(f"report: {report.page}")
+    return len(outcome.rejected)

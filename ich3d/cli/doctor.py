@@ -1,7 +1,7 @@
-"""What is installed, which device and precision a prediction would take, and how to get what is missing.
+"""`ich3d doctor`: installed packages, device and precision of a prediction, missing packages.
 
-Versions come from the packages' metadata: nothing is imported to learn that it is there. torch alone is
-asked which device it has, and not even torch where its build says that there can be none.
+Versions are read from the packages' metadata, without importing them. Only torch is imported, to
+ask for its device, and not even torch where its version says that it is a build for CPUs.
 """
 
 import platform
@@ -9,33 +9,43 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Final
 
 import ich3d
 from ich3d.core.hardware import cpu_has_bf16, memory_gb, usable_cores
 
-NEEDED = (
-    "blosc2", "jinja2", "lightgbm", "matplotlib", "monai", "nibabel", "numpy", "omegaconf", "pandas",
-    "pillow", "pydicom", "pyyaml", "safetensors", "scikit-learn", "scipy", "SimpleITK", "torch", "tqdm",
+NEEDED: Final = (
+    "blosc2", "jinja2", "lightgbm", "matplotlib", "monai", "nibabel", "numpy", "omegaconf",
+    "pandas", "pillow", "pydicom", "pyyaml", "safetensors", "scikit-learn", "scipy", "SimpleITK",
+    "torch", "tqdm",
 )  # fmt: skip
-EXTRAS = {
+"""Packages that ich3d requires; the same as in pyproject.toml."""
+
+EXTRAS: Final = {
     "results as DICOM": ("highdicom",),
     "speed on CPUs": ("openvino",),
     "running exported bundles": ("fire", "jsonschema"),
     "decoders beside SimpleITK": ("pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg"),
 }
+"""Optional packages by what they are for."""
 
 
 def doctor() -> dict[str, Any]:
-    """This machine as a plain tree; a package that is not there has no version (None), extras go by use.
+    """Describe this installation as a tree of plain data.
 
-    `missing` has the command for what ich3d cannot do without, and that for the extras.
+    Keys: versions of ich3d and Python; `device` and `precision` of a prediction, and its `path`
+    (library and precision); `cores`; memory in GB; `packages` and `extras` with the version of
+    each, None if it is not installed; under `missing` the pip commands that install what is
+    missing, None if nothing is.
     """
     needed = {name: _version(name) for name in NEEDED}
     extras = {use: {name: _version(name) for name in names} for use, names in EXTRAS.items()}
-    device, precision = _device(needed["torch"])
-    library = "openvino" if device == "cpu" and extras["speed on CPUs"]["openvino"] else "torch"
+
+    device, precision = _device_and_precision(needed["torch"])
+    has_openvino = extras["speed on CPUs"]["openvino"] is not None
+    library = "openvino" if device == "cpu" and has_openvino else "torch"
     memory = memory_gb()
+
     return {
         "ich3d": ich3d.__version__,
         "python": platform.python_version(),
@@ -48,31 +58,41 @@ def doctor() -> dict[str, Any]:
         "memory_free_gb": memory and memory[1],
         "packages": needed,
         "extras": extras,
-        "missing": {"packages": _command([needed]), "extras": _command(extras.values())},
+        "missing": {
+            "packages": _install_command([needed]),
+            "extras": _install_command(extras.values()),
+        },
     }
 
 
-def _version(name: str) -> str | None:
+def _version(package: str) -> str | None:
+    """Version of an installed package; None if it is not installed."""
     try:
-        return version(name)
+        return version(package)
     except PackageNotFoundError:
         return None
 
 
-def _device(torch: str | None) -> tuple[str | None, str | None]:
-    """Where a prediction would run, and in what precision unless its model says fp32."""
-    if torch is None:
+def _device_and_precision(torch_version: str | None) -> tuple[str | None, str | None]:
+    """Where a prediction runs, and its precision unless the model's config asks for fp32."""
+    if torch_version is None:
         return None, None
-    if torch.endswith("+cpu"):  # the label of builds that know no accelerator
+    if torch_version.endswith("+cpu"):  # a build without any accelerator
         return "cpu", "bf16" if cpu_has_bf16() else "fp32"
+
     try:
         from ich3d.training.device import bf16_is_native, device
-    except (ImportError, OSError) as error:  # a library of the driver that is not there, say
+    except (ImportError, OSError) as error:  # for example a missing library of the GPU driver
         return f"unknown: torch does not load ({error})", None
     return str(device()), "bf16" if bf16_is_native(device()) else "fp32"
 
 
-def _command(groups: Iterable[Mapping[str, str | None]]) -> str | None:
-    """What installs those that are not there; None where all are."""
-    missing = [name for group in groups for name, found in group.items() if found is None]
+def _install_command(groups: Iterable[Mapping[str, str | None]]) -> str | None:
+    """The pip command that installs the packages without a version; None if all have one."""
+    missing = [
+        package
+        for versions in groups
+        for package, installed in versions.items()
+        if installed is None
+    ]
     return shlex.join([sys.executable, "-m", "pip", "install", *missing]) if missing else None

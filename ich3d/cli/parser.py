@@ -1,7 +1,7 @@
-"""The `ich3d` command: one verb a task, each a thin door to a library function.
+"""The `ich3d` command: its arguments, and what happens when a command fails.
 
-Exit codes: 0 finished; 2 a wrong option, path, config or model; 3 finished, but something was rejected
-or no volume was found; 130 interrupted; 1 anything else.
+Exit codes: 0 finished; 1 failed; 2 a wrong option, path, config or model; 3 finished, but
+something was rejected or no CT volume was found; 130 interrupted.
 """
 
 import argparse
@@ -9,214 +9,367 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final, TypeAlias
 
 import ich3d
 from ich3d.cli import commands
 from ich3d.cli.commands import FAILED, INTERRUPTED, USAGE
-from ich3d.cli.terminal import escape_unencodable, log_to_stderr
+from ich3d.cli.terminal import escape_unencodable, log_to_stderr, print_error
 from ich3d.core.errors import UserError
-from ich3d.core.text import printable
 
-Verb = Callable[[argparse.Namespace], int]
-DEMO_CONFIG = Path("configs/demo.yaml")
+Command = Callable[[argparse.Namespace], int]
+"""Runs one command with its parsed arguments and returns the exit code."""
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What argparse returns for adding commands; it has no public name there."""
+
+DEMO_CONFIG: Final = Path("configs/demo.yaml")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; the exit code. A user's mistake is one sentence on stderr."""
+    """Run one command and return its exit code.
+
+    Args:
+        argv: the words after `ich3d`; None takes them from `sys.argv`.
+
+    A `UserError` or an error of the file system is printed as one sentence on stderr. Any other
+    exception is a bug and keeps its traceback.
+    """
     arguments = build_parser().parse_args(argv)
     log_to_stderr(arguments.verbose)
     escape_unencodable()
+
     try:
-        code = int(arguments.verb(arguments))
+        code = int(arguments.command(arguments))
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # who read along, `head` perhaps, has seen enough
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # for the interpreter's own last flush
+    except BrokenPipeError:  # the reader, such as `head`, has closed its end
+        _discard_stdout()
         return FAILED
     except UserError as error:
-        print(printable(f"ich3d: {error}"), file=sys.stderr)
+        print_error(str(error))
         return USAGE
     except OSError as error:
-        told = f"ich3d: {error.filename or 'input or output'}: {error.strerror or error}"
-        print(printable(told), file=sys.stderr)
+        print_error(f"{error.filename or 'input or output'}: {error.strerror or error}")
         return FAILED
     except KeyboardInterrupt:
-        print("ich3d: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        print_error("interrupted; run the same command again to continue")
         return INTERRUPTED
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Every verb with its arguments and an example."""
+    """The parser of all commands; `arguments.command` is the function that runs the chosen one."""
     parser = argparse.ArgumentParser(
         prog="ich3d",
         description="Hemorrhage labels for every slice of a head CT, from the whole study.",
+        epilog="`ich3d COMMAND --help` shows the options of a command and an example.",
     )
     parser.add_argument("--version", action="version", version=f"ich3d {ich3d.__version__}")
-    subparsers = parser.add_subparsers(required=True, metavar="VERB")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
-    def add(name: str, verb: Verb, does: str, example: str) -> argparse.ArgumentParser:
-        sub = subparsers.add_parser(
-            name, help=does, description=does, epilog=f"example: ich3d {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
-        sub.add_argument("-v", "--verbose", action="count", default=0, help="tell details")
-        sub.set_defaults(verb=verb)
-        return sub
-
-    one = add(
-        "phantom",
-        commands.phantom,
-        "write synthetic head CT studies as DICOM",
-        "phantom -o phantoms --studies 20",
-    )
-    one.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
-    one.add_argument("--studies", type=int, default=20, help="how many (default 20)")
-    one.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default 0)")
-
-    one = add(
-        "import",
-        commands.import_data,
-        "turn a public data set into DICOM",
-        "import ct-ich $ICH3D_CT_ICH imported",
-    )
-    one.add_argument("dataset", choices=["ct-ich"], help="whose layout SRC has")
-    one.add_argument("src", type=Path, help="the data set's folder")
-    one.add_argument("out", type=Path, help="folder to write to")
-
-    one = add(
-        "inspect",
-        commands.inspect,
-        "show the series below a path, and what is wrong",
-        "inspect study/ --json",
-    )
-    one.add_argument("path", type=Path, help="a folder, a zip or a file")
-    one.add_argument("--json", action="store_true", help="JSON instead of a table")
-    one.add_argument("--identifiers", action="store_true", help="with --json: tell PatientID")
-    one.add_argument(
-        "--lenient", action="store_true", help="leave flawed slices out, not their series"
-    )
-    one.add_argument("--headers-only", action="store_true", help="do not read pixels")
-
-    one = add(
-        "convert",
-        commands.convert,
-        "write each series below a path as NIfTI, in HU",
-        "convert study/ -o nifti",
-    )
-    one.add_argument("path", type=Path, help="a folder, a zip or a file")
-    one.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
-    one.add_argument("--series", metavar="UID", help="only this series, or volume")
-    one.add_argument(
-        "--deskew", action="store_true", help="resample to an orthogonal grid with regular steps"
-    )
-
-    for name, verb, does in (
-        ("prepare", commands.prepare, "read a source into a prepared store"),
-        ("train", commands.train, "prepare, train all stages of all folds, save the model"),
-        ("report", commands.report, "write a trained run's HTML report"),
+    for add in (
+        _add_phantom,
+        _add_import,
+        _add_inspect,
+        _add_convert,
+        _add_prepare,
+        _add_train,
+        _add_report,
+        _add_ablate,
+        _add_demo,
+        _add_export,
+        _add_doctor,
+        _add_info,
+        _add_predict,
+        _add_explain,
     ):
-        one = add(
-            name, verb, does, f"{name} --config configs/ct_ich.yaml --set workspace=runs/mine"
-        )
-        _add_config(one)
-
-    one = add(
-        "ablate",
-        commands.ablate,
-        "show what each stage, and each kind of context, is worth; train what is missing",
-        "ablate --config configs/ablations/context.yaml",
-    )
-    _add_config(one)
-    one.add_argument(
-        "--scores",
-        type=Path,
-        metavar="DIR",
-        help="rebuild tables and page from the scores kept in DIR alone",
-    )
-
-    one = add("demo", commands.demo, "the whole way on phantoms, in minutes", "demo")
-    _add_config(one, DEMO_CONFIG)
-
-    one = add(
-        "export",
-        commands.export,
-        "write a model as a MONAI Bundle",
-        "export runs/demo/model --bundle ich3d_bundle",
-    )
-    one.add_argument("model", type=Path, metavar="MODEL", help="a model folder")
-    one.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder to write to")
-
-    one = add(
-        "doctor",
-        commands.doctor,
-        "show what is installed, which device is used, and what is missing",
-        "doctor",
-    )
-    one.add_argument("--json", action="store_true", help="JSON instead of lines")
-
-    one = add(
-        "info", commands.info, "show what a model is, and that it is whole", "info runs/demo/model"
-    )
-    one.add_argument("model", type=Path, metavar="MODEL", help="a model folder")
-    one.add_argument("--json", action="store_true", help="JSON instead of lines")
-
-    one = add(
-        "predict",
-        commands.predict,
-        "score every slice of every series",
-        "predict study/ --model runs/demo/model -o out",
-    )
-    one.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="DICOM files or folders")
-    one.add_argument("--model", type=Path, required=True, help="a model folder")
-    one.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
-    one.add_argument(
-        "--lenient", action="store_true", help="leave flawed slices out, not their series"
-    )
-    one.add_argument("--fast", action="store_true", help="score with the first fold alone")
-    one.add_argument(
-        "--dicom",
-        action="store_true",
-        help="a DICOM SR and a Key Object Selection a series, in OUT/dicom",
-    )
-    one.add_argument(
-        "--report",
-        action="store_true",
-        help="a page a study to look through in a browser, in OUT/report",
-    )
-    one.add_argument("--identifiers", action="store_true", help="with --report: show PatientIDs")
-
-    one = add(
-        "explain",
-        commands.explain,
-        "show what moved a label of one slice: which neighbours, and where in the picture",
-        "explain study/ --model runs/demo/model --slice 12 --label subdural -o out",
-    )
-    one.add_argument("path", type=Path, help="a folder, a zip or a file")
-    one.add_argument("--model", type=Path, required=True, help="a model folder")
-    one.add_argument(
-        "--series", metavar="UID", help="which series, or volume, where PATH holds several"
-    )
-    one.add_argument(
-        "--slice",
-        metavar="N|UID",
-        help="slice_index or SOPInstanceUID (default: where LABEL scores highest)",
-    )
-    one.add_argument("--label", default="any", help="which label (default any)")
-    one.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
+        add(subparsers)
     return parser
 
 
-def _add_config(parser: argparse.ArgumentParser, default: Path | None = None) -> None:
+def _add_phantom(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "phantom",
+        commands.phantom,
+        "write synthetic head CT studies as DICOM, with labels",
+        example="phantom -o phantoms --studies 20",
+    )
+    _add_out(parser)
+    parser.add_argument("--studies", type=int, default=20, help="number of studies (default 20)")
     parser.add_argument(
-        "--config", type=Path, required=default is None, default=default, help="a YAML file"
+        "--seed", type=int, default=0, help="the same seed writes the same files (default 0)"
+    )
+
+
+def _add_import(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "import",
+        commands.import_data,
+        "write a public data set as DICOM, with labels",
+        example="import ct-ich $ICH3D_CT_ICH imported",
+    )
+    parser.add_argument("dataset", choices=["ct-ich"], help="the data set")
+    parser.add_argument("src", type=Path, help="folder that holds the data set, as downloaded")
+    parser.add_argument("out", type=Path, help="folder to write to")
+
+
+def _add_inspect(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "inspect",
+        commands.inspect,
+        "show the CT series below a path, and what is wrong with them",
+        example="inspect study/ --json",
+    )
+    _add_path(parser)
+    _add_json(parser)
+    parser.add_argument("--identifiers", action="store_true", help="with --json: show PatientIDs")
+    _add_lenient(parser)
+    parser.add_argument(
+        "--headers-only", action="store_true", help="faster: do not check that pixels decode"
+    )
+
+
+def _add_convert(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "convert",
+        commands.convert,
+        "write each CT series below a path as NIfTI, in Hounsfield units",
+        example="convert study/ -o nifti --deskew",
+    )
+    _add_path(parser)
+    _add_out(parser)
+    parser.add_argument("--series", metavar="UID", help="only this SeriesInstanceUID or volume_id")
+    parser.add_argument(
+        "--deskew",
+        action="store_true",
+        help="resample tilted or irregular series to an orthogonal grid with equal steps",
+    )
+
+
+def _add_prepare(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "prepare",
+        commands.prepare,
+        "crop and resample all series of a source into a prepared store",
+        example="prepare --config configs/ct_ich.yaml --set workspace=runs/mine",
+    )
+    _add_config(parser)
+
+
+def _add_train(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "train",
+        commands.train,
+        "prepare, train all stages of all folds, save the model, write the report",
+        example="train --config configs/ct_ich.yaml --set workspace=runs/mine",
+    )
+    _add_config(parser)
+
+
+def _add_report(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "report",
+        commands.report,
+        "write the HTML report of a trained run again",
+        example="report --config configs/ct_ich.yaml --set workspace=runs/mine",
+    )
+    _add_config(parser)
+
+
+def _add_ablate(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "ablate",
+        commands.ablate,
+        "compare stages and kinds of context; what is not trained yet is trained first",
+        example="ablate --config configs/ablations/context.yaml",
+    )
+    _add_config(parser)
+    parser.add_argument(
+        "--scores",
+        type=Path,
+        metavar="DIR",
+        help="train nothing: write table and page from the scores kept in DIR",
+    )
+
+
+def _add_demo(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "demo",
+        commands.demo,
+        "all steps on synthetic studies, in minutes: train, predict, report",
+        example="demo --set workspace=runs/demo",
+    )
+    _add_config(parser, default=DEMO_CONFIG)
+
+
+def _add_export(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "export",
+        commands.export,
+        "write a model as a MONAI Bundle",
+        example="export runs/demo/model --bundle ich3d_bundle",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model folder")
+    parser.add_argument(
+        "--bundle", type=Path, required=True, metavar="DIR", help="folder to write to"
+    )
+
+
+def _add_doctor(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "doctor",
+        commands.doctor,
+        "show installed and missing packages, and the device that is used",
+        example="doctor",
+    )
+    _add_json(parser)
+
+
+def _add_info(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "info",
+        commands.info,
+        "describe a model, and check that its files are complete and unchanged",
+        example="info runs/demo/model",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model folder")
+    _add_json(parser)
+
+
+def _add_predict(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "predict",
+        commands.predict,
+        "score every slice of every head CT series below some paths",
+        example="predict study/ --model runs/demo/model -o out",
+    )
+    parser.add_argument(
+        "paths", type=Path, nargs="+", metavar="PATH", help="folders, zips or DICOM files"
+    )
+    _add_model(parser)
+    _add_out(parser)
+    _add_lenient(parser)
+    parser.add_argument(
+        "--fast", action="store_true", help="use the model's first fold only, not the mean of all"
+    )
+    parser.add_argument(
+        "--dicom",
+        action="store_true",
+        help="also write a DICOM SR and a Key Object Selection for each series, to OUT/dicom",
+    )
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="also write an HTML page for each study, to OUT/report",
+    )
+    parser.add_argument("--identifiers", action="store_true", help="with --report: show PatientIDs")
+
+
+def _add_explain(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "explain",
+        commands.explain,
+        "show which neighbouring slices and which part of the image moved a label of one slice",
+        example="explain study/ --model runs/demo/model --slice 12 --label subdural -o out",
+    )
+    _add_path(parser)
+    _add_model(parser)
+    parser.add_argument(
+        "--series",
+        metavar="UID",
+        help="SeriesInstanceUID or volume_id, needed if PATH holds several series",
+    )
+    parser.add_argument(
+        "--slice",
+        metavar="N|UID",
+        help="slice_index or SOPInstanceUID (default: the slice with the highest score of LABEL)",
+    )
+    parser.add_argument("--label", default="any", help="which label (default any)")
+    _add_out(parser)
+
+
+def _add_command(
+    subparsers: Subparsers, name: str, command: Command, summary: str, example: str
+) -> argparse.ArgumentParser:
+    """Add one command, and return its parser so that its arguments can be added.
+
+    Args:
+        subparsers: the commands of `ich3d`.
+        name: what the user types.
+        command: the function that runs it.
+        summary: what it does, in one line.
+        example: a complete command, without the leading `ich3d`.
+    """
+    parser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"example: ich3d {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="log more details")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_path(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, metavar="PATH", help="a folder, a zip or a DICOM file")
+
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, help="a model folder")
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def _add_lenient(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--lenient",
+        action="store_true",
+        help="leave out slices that cannot be used instead of rejecting their series",
+    )
+
+
+def _add_config(parser: argparse.ArgumentParser, default: Path | None = None) -> None:
+    """Add `--config` and `--set`; without a default the config file must be given."""
+    default_text = "" if default is None else f" (default {default})"
+    parser.add_argument(
+        "--config",
+        type=Path,
+        required=default is None,
+        default=default,
+        help=f"YAML file with the configuration{default_text}",
     )
     parser.add_argument(
         "--set",
         dest="overrides",
         action="append",
         default=[],
-        metavar="A.B=C",
-        help="override a key; repeatable",
+        metavar="SECTION.KEY=VALUE",
+        help="change one value of the configuration; may be repeated",
     )
+
+
+def _discard_stdout() -> None:
+    """Send the rest of stdout nowhere, so that the flush at exit does not fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

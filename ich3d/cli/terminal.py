@@ -1,41 +1,68 @@
-"""TODO."""
+"""What the command line prints: log lines and errors to stderr, results as text to stdout."""
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import TextIOWrapper
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from ich3d.core.text import printable
+
+if TYPE_CHECKING:
+    from ich3d.core.types import Rejected
+
+
+def print_error(message: str) -> None:
+    """Print one line `ich3d: message` to stderr; control characters appear as escapes."""
+    print(printable(f"ich3d: {message}"), file=sys.stderr)
+
+
+def print_rejected(rejected: Iterable["Rejected"]) -> None:
+    """Print one line for each rejected file or series to stderr: its name and what is wrong."""
+    for rejection in rejected:
+        print(printable(f"{rejection.subject}: {rejection.detail}"), file=sys.stderr)
 
 
 def as_text(tree: Mapping[str, Any], indent: str = "") -> str:
-    """A plain tree as lines `name: value`, what lies below a name indented; a dash for what is None."""
+    """A tree of plain data as lines `name: value`.
+
+    Nested mappings are indented by two spaces, lists are joined by commas, floats have four
+    significant digits, and None is a dash.
+
+    >>> print(as_text({"cores": 2, "memory": {"free": 1.23456, "swap": None}}))
+    cores: 2
+    memory:
+      free: 1.235
+      swap: -
+    """
     lines = []
     for name, value in tree.items():
         if isinstance(value, Mapping):
             lines += [f"{indent}{name}:", as_text(value, indent + "  ")]
+        elif isinstance(value, list):
+            lines.append(f"{indent}{name}: {', '.join(map(_value_as_text, value))}")
         else:
-            shown = ", ".join(map(_plain, value)) if isinstance(value, list) else _plain(value)
-            lines.append(f"{indent}{name}: {shown}")
+            lines.append(f"{indent}{name}: {_value_as_text(value)}")
     return "\n".join(lines)
 
 
-def _plain(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def escape_unencodable() -> None:
-    """Let characters that the terminal's encoding does not have be printed as their escapes."""
+    """Print characters that the terminal's encoding lacks as escapes, without an error."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def log_to_stderr(verbose: int = 0) -> None:
-    """Log lines of ich3d to stderr: notes by default, details with `verbose`."""
+    """Send the package's log to stderr: level INFO, or DEBUG if `verbose` is above 0."""
     logger = logging.getLogger("ich3d")
     if not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+def _value_as_text(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

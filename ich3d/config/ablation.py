@@ -1,16 +1,27 @@
-"""The sections of the configuration that ask what a stage is worth: controls, and the rows of an ablation."""
+"""The sections of the configuration that measure what each model stage contributes.
+
+`ControlConfig` changes training or scoring on purpose; `AblationConfig` lists the rows of an
+ablation table, each the run's configuration with a few keys changed.
+"""
 
 import math
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
 
-from ich3d.config.validation import require, require_numbers
+from ich3d.config.validation import require, require_numbers, require_one_of
 
-SHUFFLES = ("never", "test", "training", "with_differences")
-STACKERS = ("without", "both", "only")
-STACKED = " + stacker"  # the name of a row's second line ends so
-CHANGED = ("slices", "context", "stack", "control", "precision")  # rows share data, folds and seed
-PREDICTORS = (
+SHUFFLES: Final = ("never", "test", "training", "with_differences")
+
+STACKERS: Final = ("without", "both", "only")
+
+STACKED: Final = " + stacker"
+"""Ends the name of a table line that shows a row with a stacker on top."""
+
+CHANGEABLE: Final = ("slices", "context", "stack", "control", "precision")
+"""Sections that a row may change. All rows share the run's data, folds and seed."""
+
+PREDICTORS: Final = (
     "base rate",
     "position only",
     "label continuity",
@@ -21,25 +32,29 @@ PREDICTORS = (
 
 
 def file_stem(line: str) -> str:
-    """A line's name as a file name without a suffix."""
+    """The name of a table line as a file name without suffix: letters, digits and underscores."""
     return "".join(c if c.isalnum() else "_" for c in line.replace("+", "plus")).lower()
 
 
 @dataclass(frozen=True)
 class ControlConfig:
-    """What an ablation does on purpose to learn what a stage is worth; no model is saved from it.
+    """Deliberate changes that show what a stage is worth. A changed model is never saved for use.
 
-    shuffle: `test` gives the context model a series' slices in random order when it scores them, `training`
-        also when it is trained. Scores and their differences move, position and gaps stay. `with_differences`
-        shuffles at test before differences are taken, which are then to whatever slice has come to lie next.
-    allow_in_sample: train a fold's context model on what the fold's own encoder says of the patients that it
-        was fitted on.
-    embedding_noise: SD of the noise on embeddings in training, in units of each dimension's own SD.
-    nested: train a fold's context model on embeddings by encoders that never saw the fold either, one more
-        set of encoders for each fold. Plain cross-fitting leaves that second-order leak open; a stacker still
-        does.
-    patients: train every stage on at most so many patient groups, as many from each fold.
-    force_stacker: keep the stacker of every label that two patients have, whatever the inner folds say.
+    Attributes:
+        shuffle: order of a series' slices for the context model. `never` keeps it. `test` scores
+            slices in random order; `training` also trains on it. Logits, and the differences to
+            neighbours computed from them, move with the slice; positions and gaps stay.
+            `with_differences` shuffles at test before differences are computed.
+        allow_in_sample: train a fold's context model on what the fold's own encoder predicts for
+            its own training patients.
+        embedding_noise: standard deviation of Gaussian noise added to embeddings in training, in
+            units of each dimension's standard deviation.
+        nested: train a fold's context model on embeddings of encoders that have not seen that
+            fold, at the price of another set of encoders for each fold.
+        patients: largest number of patient groups that any stage is trained on, drawn evenly from
+            the folds; None for all.
+        force_stacker: keep the stacker of every label with enough positive patients, even where it
+            does not improve the validation loss.
     """
 
     shuffle: str = "never"
@@ -50,30 +65,23 @@ class ControlConfig:
     force_stacker: bool = False
 
     def __post_init__(self) -> None:
-        require(
-            self.shuffle in SHUFFLES,
-            "control.shuffle",
-            f"one of {', '.join(SHUFFLES)}",
-            self.shuffle,
-        )
+        require_one_of(SHUFFLES, "control.shuffle", self.shuffle)
         require_numbers("control", self, embedding_noise=(0, math.inf))
-        require(
-            self.patients is None or self.patients >= 3,
-            "control.patients",
-            "at least 3",
-            self.patients,
-        )
+        is_enough = self.patients is None or self.patients >= 3
+        require(is_enough, "control.patients", "at least 3", self.patients)
 
 
 @dataclass(frozen=True)
 class AblationRow:
-    """One row of an ablation.
+    """One row of an ablation; it is shown as one table line or two.
 
-    predictor: whose scores the row shows, one of `PREDICTORS`.
-    set: what differs from the config, in the form of `--set`.
-    against: the row that it is compared with; None takes the ablation's reference.
-    stacker: `without`, or a second line with a stacker on the row (`both`), or that line `only`.
-    retrain_encoders: train the encoders anew for each seed as well.
+    Attributes:
+        predictor: whose scores the row shows, one of `PREDICTORS`.
+        set: what the row changes in the configuration, each as `section.key=value`.
+        against: name of the line it is compared with; None for the ablation's reference.
+        stacker: `without`; `both` for a second line with a stacker on top; `only` for that line
+            alone.
+        retrain_encoders: train the encoders, too, once for each seed.
     """
 
     predictor: str = "context"
@@ -83,42 +91,39 @@ class AblationRow:
     retrain_encoders: bool = False
 
     def __post_init__(self) -> None:
-        require(
-            self.predictor in PREDICTORS,
-            "ablation.rows: predictor",
-            f"one of {', '.join(PREDICTORS)}",
-            self.predictor,
-        )
-        require(
-            self.stacker in STACKERS,
-            "ablation.rows: stacker",
-            f"one of {', '.join(STACKERS)}",
-            self.stacker,
-        )
+        require_one_of(PREDICTORS, "ablation.rows: predictor", self.predictor)
+        require_one_of(STACKERS, "ablation.rows: stacker", self.stacker)
+
+        # A stacker needs the scores of a trained model for training patients as well.
         takes_stacker = self.predictor in ("encoder", "context")
         rule = f"without on a row of the predictor {self.predictor}"
-        require(
-            takes_stacker or self.stacker == "without", "ablation.rows: stacker", rule, self.stacker
-        )
-        for given in self.set:
-            section = given.partition("=")[0].partition(".")[0].strip()
-            require(section in CHANGED, "ablation.rows: set", f"of {', '.join(CHANGED)}", given)
+        is_allowed = takes_stacker or self.stacker == "without"
+        require(is_allowed, "ablation.rows: stacker", rule, self.stacker)
+
+        for override in self.set:
+            section = override.partition("=")[0].partition(".")[0].strip()
+            rule = f"of {', '.join(CHANGEABLE)}"
+            require(section in CHANGEABLE, "ablation.rows: set", rule, override)
 
     def lines(self, name: str) -> list[str]:
-        """The lines that the row called `name` is shown as."""
-        return {"without": [name], "both": [name, name + STACKED], "only": [name + STACKED]}[
-            self.stacker
-        ]
+        """Names of the table lines that show this row, which is called `name`."""
+        without, with_stacker = name, name + STACKED
+        if self.stacker == "without":
+            return [without]
+        return [with_stacker] if self.stacker == "only" else [without, with_stacker]
 
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """Rows over the folds and cached stages of one run.
+    """A table of rows that are trained and scored on the data and folds of one run.
 
-    seeds: how often each trained row is trained, context and stacker drawn anew.
-    reference: the row that others are compared with unless they name another.
-    question: the row whose worth over the row that it is compared with is told first.
-    rows: by name, in the order shown; empty for the stages of the run as they are.
+    Attributes:
+        seeds: how many times each row is trained, with other random numbers each time; its
+            metrics are averaged.
+        reference: name of the line that others are compared with unless they name another.
+        question: name of the line whose comparison is the headline of the page; None for no
+            headline.
+        rows: the rows by name, in the order shown; empty for the run's own stages.
     """
 
     seeds: int = 1
@@ -128,14 +133,25 @@ class AblationConfig:
 
     def __post_init__(self) -> None:
         require_numbers("ablation", self, seeds=(1, 100))
-        names = [line for name, row in self.rows.items() for line in row.lines(name)]
-        twice = [name for name, count in Counter(map(file_stem, names)).items() if count > 1]
-        require(
-            not twice, "ablation.rows", "named so that no two lines share a file", ", ".join(twice)
-        )
+        lines = [line for name, row in self.rows.items() for line in row.lines(name)]
+        self._check_file_names(lines)
+        self._check_references(lines)
+
+    def _check_file_names(self, lines: list[str]) -> None:
+        """Each line's scores have a file of their own."""
+        counts = Counter(file_stem(line) for line in lines)
+        repeated = [stem for stem, count in counts.items() if count > 1]
+        rule = "named so that no two lines share a file"
+        require(not repeated, "ablation.rows", rule, ", ".join(repeated))
+
+    def _check_references(self, lines: list[str]) -> None:
+        """Every line that another key names exists."""
         for name, row in self.rows.items():
-            known = row.against is None or row.against in names
-            require(known, f"ablation.rows.{name}.against", "the name of a row", row.against)
-        for key, given in (("reference", self.reference), ("question", self.question)):
-            known = given is None or given in names or (not names and key == "reference")
-            require(known, f"ablation.{key}", "the name of a row", given)
+            is_known = row.against is None or row.against in lines
+            require(is_known, f"ablation.rows.{name}.against", "the name of a row", row.against)
+
+        # Without rows the run's stages are shown, and `reference` keeps its default.
+        is_known = self.reference in lines or not lines
+        require(is_known, "ablation.reference", "the name of a row", self.reference)
+        is_known = self.question is None or self.question in lines
+        require(is_known, "ablation.question", "the name of a row", self.question)

@@ -1,6 +1,7 @@
-"""TODO."""
+"""The whole configuration of a run, and the rules that concern several of its sections."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from ich3d.config.ablation import AblationConfig, ControlConfig
 from ich3d.config.schema import (
@@ -12,20 +13,35 @@ from ich3d.config.schema import (
     SourceConfig,
     StackConfig,
 )
-from ich3d.config.validation import require
+from ich3d.config.validation import require, require_one_of
 from ich3d.core.seeds import derive
 
-PRECISIONS = ("auto", "fp32")
+PRECISIONS: Final = ("auto", "fp32")
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything a run depends on.
+    """Everything that the result of a run depends on.
 
-    workspace: the run's folder.
-    seed: the root of every random stream.
-    replicate: draws context models and stackers anew over the same encoders; with another seed all is new.
-    precision: `auto` computes in bf16 where the device does so natively, `fp32` never.
+    Attributes:
+        workspace: folder of the run.
+        seed: root of every random stream: folds, weights, order of training.
+        replicate: number of a repetition. Another number draws new context models and stackers
+            over the same folds and encoders; another `seed` draws everything anew.
+        precision: `auto` computes in bfloat16 where the device does so natively, else in float32;
+            `fp32` always computes in float32.
+        source: where studies and labels come from.
+        phantom: the synthetic studies, where they are the source.
+        prepare: image grid and folds.
+        slices: the slice encoder.
+        context: the context model.
+        stack: the stacker.
+        report: the report.
+        control: deliberate changes that an ablation makes.
+        ablation: the rows of an ablation.
+
+    Raises:
+        ConfigError: a value is not allowed, or two sections contradict each other.
     """
 
     workspace: str = "runs/demo"
@@ -43,24 +59,32 @@ class Config:
     ablation: AblationConfig = field(default_factory=AblationConfig)
 
     def __post_init__(self) -> None:
-        require(
-            self.precision in PRECISIONS,
-            "precision",
-            f"one of {', '.join(PRECISIONS)}",
-            self.precision,
-        )
-        is_mixed, rule = self.control.shuffle != "never", "unset with control.shuffle"
-        require(
-            self.context.reads_whole_series or not is_mixed,
-            "context.window",
-            rule,
-            self.context.window,
-        )
-        least, patients = self.prepare.folds - 1, self.control.patients
-        rule = f"at least {least}, one of each of the other folds"
-        require(patients is None or patients >= least, "control.patients", rule, patients)
+        require_one_of(PRECISIONS, "precision", self.precision)
+        self._require_whole_series_if_shuffled()
+        self._require_patients_in_each_fold()
 
     @property
     def context_seed(self) -> int:
-        """The seed of context models and stackers."""
+        """Root of the random streams of context models and stackers: `seed` for replicate 0."""
         return derive(self.seed, "replicate", self.replicate) if self.replicate else self.seed
+
+    def _require_whole_series_if_shuffled(self) -> None:
+        """A window selects neighbours by distance, which shuffled slices do not have."""
+        is_shuffled = self.control.shuffle != "never"
+        require(
+            self.context.reads_whole_series or not is_shuffled,
+            "context.window",
+            "unset with control.shuffle",
+            self.context.window,
+        )
+
+    def _require_patients_in_each_fold(self) -> None:
+        """Training for one fold draws `control.patients` groups from all the other folds."""
+        other_folds = self.prepare.folds - 1
+        patients = self.control.patients
+        require(
+            patients is None or patients >= other_folds,
+            "control.patients",
+            f"at least {other_folds}, one from each of the other folds",
+            patients,
+        )

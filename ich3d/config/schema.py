@@ -1,26 +1,33 @@
-"""The sections of the configuration: one frozen dataclass each, values checked at birth."""
+"""The sections of the configuration, one frozen dataclass each; values are checked when created."""
 
 import math
 from dataclasses import dataclass, field
+from typing import Final
 
-from ich3d.config.validation import require, require_numbers
+from ich3d.config.validation import require, require_numbers, require_one_of
 from ich3d.core.windows import window
 
-SOURCES = ("phantom", "folder", "rsna", "ct_ich")
-ENCODERS = (
-    "resnet10", "resnet10-half", "resnet18", "resnet18-half", "densenet121", "seresnext50", "efficientnet-b0",
+SOURCES: Final = ("phantom", "folder", "rsna", "ct_ich")
+
+ENCODERS: Final = (
+    "resnet10", "resnet10-half", "resnet18", "resnet18-half", "densenet121", "seresnext50",
+    "efficientnet-b0",
 )  # fmt: skip
-DIRECTIONS = ("both", "forward", "backward")
+"""Networks for the slice encoder, all from MONAI. `-half` has half the channels in each layer."""
+
+DIRECTIONS: Final = ("both", "forward", "backward")
 
 
 @dataclass(frozen=True)
 class SourceConfig:
     """Where studies and labels come from.
 
-    kind: one of `SOURCES`.
-    path: the folder in that source's layout; unused for phantoms.
-    labels: the label CSV of a plain folder; the other layouts know theirs.
-    max_slices: stop adding patients once this many slices are in; None takes all.
+    Attributes:
+        kind: one of `SOURCES`: synthetic studies, a plain folder of DICOM files, or a public data
+            set in its own layout.
+        path: the folder of the data set; not used for phantoms.
+        labels: label table (CSV) of a plain folder; the data sets bring their own.
+        max_slices: take patients in random order until this many slices are reached; None for all.
     """
 
     kind: str = "phantom"
@@ -29,27 +36,26 @@ class SourceConfig:
     max_slices: int | None = None
 
     def __post_init__(self) -> None:
-        require(self.kind in SOURCES, "source.kind", f"one of {', '.join(SOURCES)}", self.kind)
-        require(
-            self.max_slices is None or self.max_slices > 0,
-            "source.max_slices",
-            "positive",
-            self.max_slices,
-        )
+        require_one_of(SOURCES, "source.kind", self.kind)
+        is_positive = self.max_slices is None or self.max_slices > 0
+        require(is_positive, "source.max_slices", "positive", self.max_slices)
 
 
 @dataclass(frozen=True)
 class PhantomConfig:
-    """Synthetic studies, one patient and one series each.
+    """Synthetic head CT studies; each is one patient with one series.
 
-    studies: how many.
-    matrix: rows and columns.
-    fov_mm: smallest and largest field of view.
-    thickness_mm: slice thicknesses to draw from.
-    max_tilt_deg: gantry tilts are drawn from -max to max; zero for none.
-    noise_hu: smallest and largest noise SD in brain at 5 mm.
-    lookalikes: chance of each kind of look-alike a study.
-    prevalence: chance a study of a subtype, in place of its own in RSNA's training set; empty for RSNA's all.
+    Attributes:
+        studies: number of studies.
+        matrix: rows and columns of an image, in pixels.
+        fov_mm: smallest and largest field of view, in mm.
+        thickness_mm: slice thicknesses in mm, of which each study draws one.
+        max_tilt_deg: gantry tilt is drawn from -max to max, in degrees; 0 for no tilt.
+        noise_hu: smallest and largest standard deviation of noise in brain, in HU, for slices of
+            5 mm.
+        lookalikes: probability that a study holds each kind of look-alike, such as calcification.
+        prevalence: probability that a study holds each subtype; a missing subtype is as frequent
+            as in the RSNA 2019 training set.
     """
 
     studies: int = 40
@@ -64,20 +70,21 @@ class PhantomConfig:
     def __post_init__(self) -> None:
         require(self.studies > 0, "phantom.studies", "positive", self.studies)
         require(self.matrix >= 32, "phantom.matrix", "at least 32", self.matrix)
-        require(0 <= self.lookalikes <= 1, "phantom.lookalikes", "within 0..1", self.lookalikes)
-        positive = len(self.thickness_mm) > 0 and min(self.thickness_mm) > 0
-        require(positive, "phantom.thickness_mm", "one or more positive numbers", self.thickness_mm)
-        require(
-            0 <= self.max_tilt_deg <= 30, "phantom.max_tilt_deg", "within 0..30", self.max_tilt_deg
-        )
+        require_numbers("phantom", self, lookalikes=(0, 1), max_tilt_deg=(0, 30))
+
+        is_positive = len(self.thickness_mm) > 0 and min(self.thickness_mm) > 0
+        rule = "one or more positive numbers"
+        require(is_positive, "phantom.thickness_mm", rule, self.thickness_mm)
 
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """From volume to store.
+    """How a volume becomes a prepared series, and how patients are split.
 
-    pixel_mm, matrix: the in-plane grid that every slice is resampled to.
-    folds: how many outer folds of patient groups.
+    Attributes:
+        pixel_mm: distance between pixels of the prepared image, in mm.
+        matrix: rows and columns of the prepared image, in pixels.
+        folds: number of outer folds of patient groups.
     """
 
     pixel_mm: float = 1.2
@@ -92,21 +99,30 @@ class PrepareConfig:
 
 @dataclass(frozen=True)
 class SlicesConfig:
-    """The slice encoder.
+    """The slice encoder: a 2D or 2.5D CNN that gives each slice an embedding and six logits.
 
-    encoder: one of `ENCODERS` (MONAI's networks).
-    weights: a file to start from: pretrained weights of MONAI's network, or an encoder that another run
-        trained; nothing is ever downloaded.
-    weights_sha256: the hash that the file must have; None takes it as it is.
-    neighbours: slices on each side that join as channels.
-    windows: names from `core.windows`, each a channel a slice.
-    symmetry: add, a window, what the slice differs by from its own left-right mirror image.
-    mixup: Beta parameter of mixing pairs of training slices and their labels; zero for none.
-    ensemble_size: networks that are trained side by side, each with an inner part of the patients of its own;
-        their logits are averaged, their embeddings joined.
-    tta_flip: embed the mean of each slice and its left-right mirror image.
-    patience: epochs in a row that the inner patients find worse than the best before training stops.
-    validation_fraction: share of the training groups that is held back to veto epochs and to temper the logits.
+    Attributes:
+        encoder: one of `ENCODERS`.
+        weights: file of initial weights: pretrained weights of MONAI's network, or the encoder of
+            another run; None for random weights. Nothing is ever downloaded.
+        weights_sha256: hash that the file must have; None for no check.
+        neighbours: slices on each side that are further input channels; 0 for 2D.
+        windows: names from `ich3d.core.windows`; each adds one channel for each input slice.
+        symmetry: add one channel for each window: the slice minus its left-right mirror image.
+        mixup: parameter of the Beta distribution that mixes pairs of training slices and their
+            targets (mixup); 0 for none.
+        epochs: number of training epochs.
+        batch_size: slices in a batch.
+        lr: largest learning rate of AdamW.
+        weight_decay: weight decay of AdamW.
+        dropout: dropout probability before the last layer.
+        ensemble_size: networks that are trained for each fold, each with other validation
+            patients. Their logits are averaged and their embeddings concatenated.
+        tta_flip: average over each slice and its left-right mirror image in inference.
+        patience: training stops after this many epochs in a row that the validation patients
+            reject.
+        validation_fraction: share of the training groups that become validation patients. They
+            can only reject an epoch; they also set the temperature of the logits.
     """
 
     encoder: str = "resnet18"
@@ -127,38 +143,54 @@ class SlicesConfig:
     validation_fraction: float = 0.15
 
     def __post_init__(self) -> None:
-        require(
-            self.encoder in ENCODERS,
-            "slices.encoder",
-            f"one of {', '.join(ENCODERS)}",
-            self.encoder,
-        )
+        require_one_of(ENCODERS, "slices.encoder", self.encoder)
         require_numbers(
-            "slices", self, neighbours=(0, 20), ensemble_size=(1, 20), epochs=(1, math.inf),
-            batch_size=(1, math.inf), lr=(1e-9, 1), weight_decay=(0, math.inf), dropout=(0, 0.99),
-            mixup=(0, math.inf), patience=(1, math.inf), validation_fraction=(0.01, 0.5),
-        )  # fmt: skip
+            "slices",
+            self,
+            neighbours=(0, 20),
+            mixup=(0, math.inf),
+            epochs=(1, math.inf),
+            batch_size=(1, math.inf),
+            lr=(1e-9, 1),
+            weight_decay=(0, math.inf),
+            dropout=(0, 0.99),
+            ensemble_size=(1, 20),
+            patience=(1, math.inf),
+            validation_fraction=(0.01, 0.5),
+        )
+
         require(len(self.windows) > 0, "slices.windows", "at least one window", self.windows)
         for name in self.windows:
-            window(name)
+            window(name)  # raises ConfigError for an unknown name
 
 
 @dataclass(frozen=True)
 class ContextConfig:
-    """The bidirectional GRU over a series.
+    """The context model: a bidirectional GRU that corrects the encoder's logits over a series.
 
-    embeddings: read the embeddings beside the logits.
-    align: train on other folds' embeddings and logits as the fold's own encoder would give them, by a linear
-        map between the two; without it, on what each encoder says as it stands.
-    window, window_mm: how much of its window_series a slice may read on each side, in slices or millimetres;
-        None reads the whole series.
-    direction: `both`, or only `forward` (from inferior to superior) or `backward`.
-    geometry: read where each slice lies, in millimetres.
-    weights: a file of context weights to start from, such as a run on phantoms left; None starts afresh.
-    ensemble_size: models that are trained side by side, each with an inner part of the patients of its own, and
-        averaged.
-    hidden_size: units a direction.
-    series_per_batch: how many series one step sees.
+    Attributes:
+        embeddings: read the encoder's embeddings in addition to its logits.
+        align: train on other folds' embeddings and logits after a linear map to those of the
+            fold's own encoder (`ich3d.context.align`); False trains on them unchanged.
+        window: slices on each side that a slice's prediction may read; None for all.
+        window_mm: the same as a distance in mm. At most one of the two may be set.
+        direction: `both`; `forward` reads only from inferior to superior, `backward` only from
+            superior to inferior.
+        geometry: read the position of each slice and the gaps to its neighbours, in mm.
+        weights: file of initial weights, such as the context model of a run on phantoms; None for
+            random weights.
+        ensemble_size: models that are trained for each fold, each with other validation patients.
+            Their predictions are averaged.
+        hidden_size: hidden units of the GRU in each direction.
+        num_layers: layers of the GRU.
+        dropout: dropout probability.
+        epochs: number of training epochs.
+        series_per_batch: series in a batch.
+        lr: largest learning rate of AdamW.
+        weight_decay: weight decay of AdamW.
+        patience: training stops after this many epochs in a row without improvement on the
+            validation patients.
+        validation_fraction: share of the training groups that become validation patients.
     """
 
     embeddings: bool = False
@@ -181,37 +213,50 @@ class ContextConfig:
 
     def __post_init__(self) -> None:
         require_numbers(
-            "context", self, ensemble_size=(1, 50), hidden_size=(1, math.inf), num_layers=(1, 8), dropout=(0, 0.99),
-            epochs=(1, math.inf), series_per_batch=(1, math.inf), lr=(1e-9, 1), weight_decay=(0, math.inf),
-            patience=(1, math.inf), validation_fraction=(0.01, 0.5),
-        )  # fmt: skip
-        require(
-            self.direction in DIRECTIONS,
-            "context.direction",
-            f"one of {', '.join(DIRECTIONS)}",
-            self.direction,
+            "context",
+            self,
+            ensemble_size=(1, 50),
+            hidden_size=(1, math.inf),
+            num_layers=(1, 8),
+            dropout=(0, 0.99),
+            epochs=(1, math.inf),
+            series_per_batch=(1, math.inf),
+            lr=(1e-9, 1),
+            weight_decay=(0, math.inf),
+            patience=(1, math.inf),
+            validation_fraction=(0.01, 0.5),
         )
-        require(
-            self.direction == "both" or self.num_layers == 1,
-            "context.num_layers", "1 where only one direction is read", self.num_layers,
-        )  # fmt: skip
-        for key, reach in (("window", self.window), ("window_mm", self.window_mm)):
-            require(reach is None or reach >= 0, f"context.{key}", "at least 0", reach)
-        require(
-            self.window is None or self.window_mm is None,
-            "context.window_mm", "unset with context.window", self.window_mm,
-        )  # fmt: skip
+        require_one_of(DIRECTIONS, "context.direction", self.direction)
+
+        # A second layer would read the first layer's states, which know both directions.
+        is_allowed = self.direction == "both" or self.num_layers == 1
+        rule = "1 where only one direction is read"
+        require(is_allowed, "context.num_layers", rule, self.num_layers)
+
+        self._check_window()
 
     @property
     def reads_whole_series(self) -> bool:
+        """Whether a prediction may depend on every slice of the series."""
         return self.window is None and self.window_mm is None
+
+    def _check_window(self) -> None:
+        for key, reach in (("window", self.window), ("window_mm", self.window_mm)):
+            require(reach is None or reach >= 0, f"context.{key}", "at least 0", reach)
+        is_unique = self.window is None or self.window_mm is None
+        require(is_unique, "context.window_mm", "unset with context.window", self.window_mm)
 
 
 @dataclass(frozen=True)
 class StackConfig:
-    """The LightGBM stacker: one booster a label on top of the context score.
+    """The stacker: one LightGBM booster for each label, which starts from the context's logit.
 
-    reach_mm: how far on each side neighbours are read.
+    Attributes:
+        num_trees: number of boosting rounds.
+        learning_rate: LightGBM's learning_rate.
+        num_leaves: LightGBM's num_leaves.
+        min_data_in_leaf: LightGBM's min_data_in_leaf, in slices.
+        reach_mm: distance on each side from which neighbours' scores become features, in mm.
     """
 
     num_trees: int = 200
@@ -222,14 +267,23 @@ class StackConfig:
 
     def __post_init__(self) -> None:
         require_numbers(
-            "stack", self, num_trees=(1, math.inf), learning_rate=(1e-6, 1), num_leaves=(2, 4096),
-            min_data_in_leaf=(1, math.inf), reach_mm=(0, 1000),
-        )  # fmt: skip
+            "stack",
+            self,
+            num_trees=(1, math.inf),
+            learning_rate=(1e-6, 1),
+            num_leaves=(2, 4096),
+            min_data_in_leaf=(1, math.inf),
+            reach_mm=(0, 1000),
+        )
 
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """resamples: draws of patient groups behind each 95 % interval."""
+    """The reports of runs and ablations.
+
+    Attributes:
+        resamples: bootstrap draws of patient groups behind each 95 % confidence interval.
+    """
 
     resamples: int = 1000
 

@@ -1,18 +1,31 @@
-"""TODO."""
+"""Checks that the sections of the configuration share; each raises ConfigError."""
 
 import math
+from collections.abc import Sequence
 
 from ich3d.core.errors import ConfigError
 
 
-def require_numbers(section: str, config: object, **rules: tuple[float, float]) -> None:
-    """Each named value must lie within its bounds, both included."""
-    for name, (low, high) in rules.items():
-        value = getattr(config, name)
-        bounds = f"at least {low:g}" if high == math.inf else f"within {low:g}..{high:g}"
-        require(low <= value <= high, f"{section}.{name}", bounds, value)
-
-
 def require(ok: bool, key: str, rule: str, value: object) -> None:
+    """Raise ConfigError unless `ok`: "`key` must be `rule`, got `value`"."""
     if not ok:
         raise ConfigError(f"{key} must be {rule}, got {value!r}")
+
+
+def require_one_of(allowed: Sequence[str], key: str, value: str) -> None:
+    """Raise ConfigError unless `value` is in `allowed`; the message lists what is allowed."""
+    require(value in allowed, key, f"one of {', '.join(allowed)}", value)
+
+
+def require_numbers(section: str, config: object, **bounds: tuple[float, float]) -> None:
+    """Raise ConfigError unless each named attribute is within its bounds, both included.
+
+    Args:
+        section: name of the section, which the message puts before the attribute's name.
+        config: the section itself.
+        bounds: smallest and largest value of each attribute; `math.inf` for no upper bound.
+    """
+    for name, (low, high) in bounds.items():
+        value = getattr(config, name)
+        rule = f"at least {low:g}" if high == math.inf else f"within {low:g}..{high:g}"
+        require(low <= value <= high, f"{section}.{name}", rule, value)

@@ -1,104 +1,142 @@
-"""Series of embeddings as what the GRU reads: a row a slice, padded to the longest of a batch."""
+"""Series of embedded slices, and batches of them padded to the longest."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
-from ich3d.config.schema import ContextConfig
-from ich3d.context.geometry import FROM_BOTTOM, POSITION_MM, SLACK_MM, geometry
+from ich3d.config.root import Config
+from ich3d.core.labels import LABELS
 from ich3d.core.types import SliceEmbeddings
+from ich3d.prepare.store import Store
+from ich3d.slices.embed import embed
+from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
 
 
-@dataclass(frozen=True)
-class ContextInput:
-    """One series: `embeddings` (Z, D), `logits` (Z, K), `geometry` (Z, GEOMETRY), all
-    float32; `order` (Z,) says which slice is read at each place, the slice itself but in a control."""
+class SeriesSample(NamedTuple):
+    """One series, slices inferior to superior.
 
-    embeddings: np.ndarray
-    logits: np.ndarray
-    geometry: np.ndarray
-    order: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.embeddings)
-
-
-@dataclass(frozen=True)
-class ContextBatch:
-    """Padded to (B, T, ...); `lengths` (B,) on the CPU as packing wants them; beyond them `target` is NaN
-    and `order` (B, T) each place's own."""
+    Attributes:
+        embeddings: float32 (Z, D), one vector a slice.
+        logits: the encoder's logits, float32 (Z, K).
+        z_mm: positions along the slice normal, float64 (Z,).
+        target: labels 0 or 1, float32 (Z, K); NaN where a slice has no label.
+    """
 
     embeddings: torch.Tensor
     logits: torch.Tensor
-    geometry: torch.Tensor
-    order: torch.Tensor
+    z_mm: torch.Tensor
+    target: torch.Tensor
+
+
+@dataclass(frozen=True)
+class SeriesBatch:
+    """B series padded to T slices.
+
+    Attributes:
+        embeddings: float32 (B, T, D), zero in the padding.
+        logits: float32 (B, T, K), zero in the padding.
+        z_mm: float64 (B, T), zero in the padding.
+        lengths: slices of each series, int64 (B,). It stays on the CPU, where packing wants it.
+        target: float32 (B, T, K), NaN in the padding and where a slice has no label.
+    """
+
+    embeddings: torch.Tensor
+    logits: torch.Tensor
+    z_mm: torch.Tensor
     lengths: torch.Tensor
     target: torch.Tensor
 
-    def to(self, device: torch.device) -> "ContextBatch":
-        return ContextBatch(
-            self.embeddings.to(device), self.logits.to(device), self.geometry.to(device), self.order.to(device),
-            self.lengths, self.target.to(device),
-        )  # fmt: skip
-
-
-def context_input(embedded: SliceEmbeddings, z_mm: np.ndarray) -> ContextInput:
-    """What the GRU reads of one series whose slices lie at `z_mm` (Z,)."""
-    return ContextInput(embedded.embeddings, embedded.logits, geometry(z_mm), np.arange(len(z_mm)))
-
-
-def shuffled(series: ContextInput, rng: np.random.Generator) -> ContextInput:
-    """The series with its slices read in random order, while position and gaps stay in place."""
-    return replace(series, order=rng.permutation(len(series)))
-
-
-def permute_slices(
-    series: ContextInput, rng: np.random.Generator
-) -> tuple[ContextInput, np.ndarray]:
-    """A series whose slices have changed places, as if they had been scanned so: their differences are to the
-    new neighbours. With it the slice (Z,) that lies at each place."""
-    order = rng.permutation(len(series))
-    return replace(series, embeddings=series.embeddings[order], logits=series.logits[order]), order
-
-
-def window_series(series: ContextInput, config: ContextConfig) -> list[tuple[ContextInput, int]]:
-    """For each slice a series of its own, as far as the config's window reaches on each side, and its place
-    in that."""
-    at, reach = np.arange(len(series), dtype=float), float(config.window or 0)
-    if config.window_mm is not None:
-        at, reach = series.geometry[:, FROM_BOTTOM] * POSITION_MM, config.window_mm + SLACK_MM
-    parts = []
-    for index, own in enumerate(at):
-        start, stop = np.searchsorted(at, own - reach), np.searchsorted(at, own + reach, "right")
-        embeddings, logits, where = (
-            a[start:stop] for a in (series.embeddings, series.logits, series.geometry)
+    def to(self, device: torch.device) -> "SeriesBatch":
+        """The same batch on `device`."""
+        z_mm = self.z_mm.float() if device.type == "mps" else self.z_mm  # Metal has no float64
+        return SeriesBatch(
+            embeddings=self.embeddings.to(device),
+            logits=self.logits.to(device),
+            z_mm=z_mm.to(device),
+            lengths=self.lengths,
+            target=self.target.to(device),
         )
-        parts.append(
-            (ContextInput(embeddings, logits, where, np.arange(stop - start)), int(index - start))
-        )
-    return parts
 
 
-def collate(series: Sequence[ContextInput], targets: Sequence[np.ndarray]) -> ContextBatch:
-    """Some series as one padded batch; `targets` are (Z, K) each."""
-    longest = max(map(len, series))
+class SeriesDataset(Dataset[SeriesSample]):
+    """Embedded series of a prepared store, for `torch.utils.data.DataLoader`.
 
-    def padded(arrays: Sequence[np.ndarray], fill: float) -> torch.Tensor:
-        out = np.full((len(arrays), longest, arrays[0].shape[1]), fill, dtype=np.float32)
-        for row, array in zip(out, arrays, strict=True):
-            row[: len(array)] = array
-        return torch.from_numpy(out)
+    Series differ in length: give the loader `collate_fn=SeriesDataset.collate`.
 
-    order = np.tile(np.arange(longest), (len(series), 1))
-    for row, one in zip(order, series, strict=True):
-        row[: len(one)] = one.order
-    return ContextBatch(
-        embeddings=padded([s.embeddings for s in series], 0.0),
-        logits=padded([s.logits for s in series], 0.0),
-        geometry=padded([s.geometry for s in series], 0.0),
-        order=torch.from_numpy(order),
-        lengths=torch.tensor([len(s) for s in series]),
-        target=padded(targets, np.nan),
+    Example:
+        >>> series = SeriesDataset.from_encoder(store, encoder)  # doctest: +SKIP
+        >>> loader = DataLoader(series, collate_fn=SeriesDataset.collate)  # doctest: +SKIP
+    """
+
+    def __init__(self, store: Store, embedded: Mapping[str, SliceEmbeddings]) -> None:
+        """Pair the series in `embedded`, by volume_id, with positions and labels of `store`."""
+        self.volume_ids = list(embedded)
+        self._samples = [
+            series_sample(embedded[name], store.z_mm(name), store.targets(name))
+            for name in self.volume_ids
+        ]
+
+    @classmethod
+    def from_encoder(
+        cls,
+        store: Store,
+        encoder: SliceEncoder | EncoderEnsemble,
+        volume_ids: Sequence[str] | None = None,
+    ) -> "SeriesDataset":
+        """Embed the series of `store`, or those named, with `encoder` on its device.
+
+        A context model that is trained on the embeddings of patients whom the encoder was
+        trained on learns from scores that are better than they will be on new patients. To
+        avoid that, embed other patients than those that the encoder saw.
+        """
+        config = Config(slices=encoder.config)
+        embedded = {}
+        for name in store.volume_ids if volume_ids is None else volume_ids:
+            embeddings, logits = embed(encoder, store.hu(name), config)
+            embedded[name] = SliceEmbeddings(name, embeddings, logits)
+        return cls(store, embedded)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> SeriesSample:
+        return self._samples[index]
+
+    @staticmethod
+    def collate(samples: Sequence[SeriesSample]) -> SeriesBatch:
+        """The samples as one padded batch."""
+        return collate(samples)
+
+
+def series_sample(
+    embedded: SliceEmbeddings, z_mm: np.ndarray, target: np.ndarray | None = None
+) -> SeriesSample:
+    """One embedded series at `z_mm` (Z,), with its labels (Z, K) where there are any."""
+    if target is None:
+        target = np.full((len(z_mm), len(LABELS)), np.nan, dtype=np.float32)
+    return SeriesSample(
+        embeddings=torch.tensor(embedded.embeddings),
+        logits=torch.tensor(embedded.logits),
+        z_mm=torch.tensor(z_mm, dtype=torch.float64),
+        target=torch.tensor(target),
+    )
+
+
+def collate(samples: Sequence[SeriesSample]) -> SeriesBatch:
+    """Some series as one batch, padded to the longest of them."""
+
+    def padded(tensors: list[torch.Tensor], fill: float) -> torch.Tensor:
+        """Tensors (Z, ...) of different Z as one (B, T, ...)."""
+        return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=fill)
+
+    return SeriesBatch(
+        embeddings=padded([sample.embeddings for sample in samples], 0.0),
+        logits=padded([sample.logits for sample in samples], 0.0),
+        z_mm=padded([sample.z_mm for sample in samples], 0.0),
+        lengths=torch.tensor([len(sample.z_mm) for sample in samples]),
+        target=padded([sample.target for sample in samples], float("nan")),
     )

@@ -1,28 +1,53 @@
-"""TODO."""
+"""The geometry of slices as the context model reads it: for padded batches, in units of about one.
 
-import numpy as np
+The values are those of `core.slice_geometry`, computed on tensors so that the model needs
+nothing but the slices' positions.
+"""
 
-GEOMETRY = 5
+from typing import Final
+
+import torch
+
+GEOMETRY_WIDTH: Final = 5
+"""Columns of `geometry_features`."""
+
+GAP_UNIT_MM: Final = 5.0
+"""Gaps are divided by the common step of head CT."""
+
+POSITION_UNIT_MM: Final = 100.0
+"""Distances from the ends of the series are divided by this: a head is about 150 mm high."""
+
+POSITION_TOLERANCE_MM: Final = 0.1
+"""Headers round positions: a neighbour may lie this much farther away than its step."""
 
 
-GAP_MM = 5.0  # the common step of head CT; gaps and positions are given in units of about one
+def geometry_features(z_mm: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Where the slices of a padded batch lie.
 
+    Args:
+        z_mm: positions along the slice normal (B, T), inferior to superior, padded with any value.
+        lengths: slices of each series (B,); what lies beyond them is padding.
 
-POSITION_MM = 100.0
+    Returns:
+        float32 (B, T, 5), zero in the padding: gap to the slice below and gap to the slice
+        above in units of 5 mm (zero at the ends), distance from the highest and from the lowest
+        slice in units of 100 mm, relative index (0 for the lowest slice, 1 for the highest).
+    """
+    lengths = lengths.to(z_mm.device)[:, None]  # (B, 1)
+    index = torch.arange(z_mm.shape[1], device=z_mm.device)[None]  # (1, T)
+    is_slice = index < lengths  # (B, T)
+    end = torch.zeros_like(z_mm[:, :1])
 
+    # The step into the padding is no gap.
+    gaps = (z_mm[:, 1:] - z_mm[:, :-1]) / GAP_UNIT_MM
+    gaps = torch.where(is_slice[:, 1:], gaps, torch.zeros_like(gaps))  # (B, T - 1)
+    below = torch.cat([end, gaps], dim=1)
+    above = torch.cat([gaps, end], dim=1)
 
-FROM_BOTTOM = 3  # the column of `geometry` that says how far a slice lies above the lowest
+    highest_mm = z_mm.gather(1, lengths - 1)  # (B, 1)
+    from_top = (highest_mm - z_mm) / POSITION_UNIT_MM
+    from_bottom = (z_mm - z_mm[:, :1]) / POSITION_UNIT_MM
+    relative_index = (index / (lengths - 1).clamp(min=1)).to(z_mm.dtype)
 
-
-SLACK_MM = 0.1  # headers round positions: a neighbour may lie this much farther off than its step
-
-
-def geometry(z_mm: np.ndarray) -> np.ndarray:
-    """Where each slice lies (Z, GEOMETRY): gap to the slice below and above in units of 5 mm (zero at
-    the ends), distance from the top slice and from the bottom one in units of 100 mm, relative index."""
-    count = len(z_mm)
-    gaps = np.diff(z_mm) / GAP_MM
-    below, above = np.concatenate([[0.0], gaps]), np.concatenate([gaps, [0.0]])
-    from_top, from_bottom = (z_mm[-1] - z_mm) / POSITION_MM, (z_mm - z_mm[0]) / POSITION_MM
-    index = np.arange(count) / max(1, count - 1)
-    return np.stack([below, above, from_top, from_bottom, index], axis=1).astype(np.float32)
+    columns = torch.stack([below, above, from_top, from_bottom, relative_index], dim=2)  # (B, T, 5)
+    return torch.where(is_slice[..., None], columns, torch.zeros_like(columns)).float()

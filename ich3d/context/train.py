@@ -1,6 +1,6 @@
-"""Training one fold's context model on embeddings whose encoders never saw their patients."""
+"""Training the context models of one fold, on embeddings of patients new to their encoders."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,19 +8,10 @@ import numpy as np
 import torch
 
 from ich3d.config.root import Config
-from ich3d.config.schema import ContextConfig
 from ich3d.context.bigru import ContextEnsemble, ContextModel
-from ich3d.context.dataset import (
-    ContextBatch,
-    ContextInput,
-    collate,
-    context_input,
-    permute_slices,
-    shuffled,
-    window_series,
-)
+from ich3d.context.dataset import SeriesBatch, SeriesSample, collate, series_sample
+from ich3d.context.shuffle import IN_TRAINING, random_order, shuffled_logits
 from ich3d.core.errors import LeakageError
-from ich3d.core.metrics import sigmoid
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.seeds import derive, stream
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
@@ -31,21 +22,20 @@ from ich3d.training.loop import Schedule, Task, fit
 from ich3d.training.losses import group_losses, masked_log_loss
 from ich3d.training.weights import FIRST_MEMBER, load_weights
 
-SHUFFLED_IN_TRAINING = "training"
 
-
-def require_held_out(group_id: str, maker: str, training_groups: TrainingGroups) -> None:
-    """The maker of a later stage's input must not have been fitted on this patient group."""
+def require_held_out(group_id: str, model: str, training_groups: TrainingGroups) -> None:
+    """LeakageError where `model` was trained on the patient group whose slices it is to score."""
     if group_id in training_groups:
         raise LeakageError(
-            f"{maker} was fitted on group {group_id}, whose slices it was to describe"
+            f"{model} was trained on group {group_id}, so it cannot score its slices"
         )
 
 
 @dataclass(frozen=True)
-class _Row:
-    series: ContextInput
-    target: np.ndarray
+class _TrainingSeries:
+    """One series that a context model learns from, and its patient group."""
+
+    sample: SeriesSample
     group: str
 
 
@@ -57,150 +47,142 @@ def train_context(
     folder: Path,
     progress: Progress = quiet,
 ) -> tuple[ContextEnsemble, TrainingGroups]:
-    """Context models fitted on every fold but `fold`, and the patient groups behind them.
+    """Train the context models of `fold` on the series of all other folds.
 
-    `embedded` holds held-out embeddings by volume; LeakageError where an encoder saw its own rows, unless
-    the config's controls allow that.
+    Args:
+        store: the prepared store, for positions, labels, groups and folds.
+        embedded: held-out embeddings of each series outside the fold, by volume_id.
+        config: sections `context` and `control` are used, and the seeds.
+        fold: the fold that the models will score.
+        folder: where each member keeps its state and history while it trains.
+        progress: shows the epochs.
+
+    Returns:
+        The ensemble in evaluation mode on this machine's device, and the patient groups that it
+        was trained on.
+
+    Raises:
+        LeakageError: an encoder embedded patients that it was trained on, and no control allows it.
     """
     groups = store.groups
-    outside = training_volumes(store, config, fold)
+    volume_ids = training_volumes(store, config, fold)
     if not config.control.allow_in_sample:
-        for name in outside:
-            require_held_out(
-                groups[name], embedded[name].encoder_id, embedded[name].training_groups
-            )
-    rows = [
-        _Row(context_input(embedded[name], store.z_mm(name)), store.targets(name), groups[name])
-        for name in outside
+        for name in volume_ids:
+            series = embedded[name]
+            require_held_out(groups[name], series.encoder_id, series.training_groups)
+
+    training_series = [
+        _TrainingSeries(
+            series_sample(embedded[name], store.z_mm(name), store.targets(name)), groups[name]
+        )
+        for name in volume_ids
     ]
-    bleeds = store.bleeds(outside)
-    ensemble = ContextEnsemble(config.context, rows[0].series.embeddings.shape[1])
-    for index, model in enumerate(ensemble.members):
-        assert isinstance(model, ContextModel)
-        place = (fold, index)
-        member = _train_member(rows, bleeds, config, place, folder / f"member{index}", progress)
-        model.load_state_dict(member.state_dict())
-    return ensemble.to(device()).eval(), TrainingGroups.of(groups[name] for name in outside)
+    labels_by_group = store.bleeds(volume_ids)
+    members = [
+        _train_member(
+            training_series,
+            labels_by_group,
+            config,
+            (fold, index),
+            folder / f"member{index}",
+            progress,
+        )
+        for index in range(config.context.ensemble_size)
+    ]
+    ensemble = ContextEnsemble(members).to(device()).eval()
+    return ensemble, TrainingGroups.of(groups[name] for name in volume_ids)
 
 
 def _train_member(
-    rows: list[_Row],
-    bleeds: Mapping[str, np.ndarray],
+    training_series: list[_TrainingSeries],
+    labels_by_group: Mapping[str, np.ndarray],
     config: Config,
-    place: tuple[int, int],
+    fold_and_index: tuple[int, int],
     folder: Path,
     progress: Progress,
 ) -> ContextModel:
-    """One context model of a fold: `place` is (fold, member). The first member draws from the run's
-    own seed."""
-    fold, index = place
+    """One context model of a fold. The first member draws from the run's own seed."""
+    fold, index = fold_and_index
     root = config.context_seed if index == 0 else derive(config.context_seed, "member", index)
     seed, settings, where = derive(root, "context", fold), config.context, device()
-    fitted_on, held_back = split_validation(
-        bleeds, settings.validation_fraction, stream(root, "context inner", fold)
+
+    # Some patients are held back to choose the epoch.
+    training_groups, validation_groups = split_validation(
+        labels_by_group, settings.validation_fraction, stream(root, "context inner", fold)
     )
-    training = [row for row in rows if row.group in fitted_on]
-    inner = [row for row in rows if row.group in held_back]
+    training = [series for series in training_series if series.group in training_groups]
+    validation = [series for series in training_series if series.group in validation_groups]
+
     torch.manual_seed(derive(seed, "init"))
-    model = _new_model(config, training[0].series.embeddings.shape[1])
-    model = model.to(where)
-    noise: torch.Tensor | None = None
-    if config.control.embedding_noise:
-        spread = np.concatenate([row.series.embeddings for row in training]).std(axis=0)
-        noise = torch.from_numpy(spread * config.control.embedding_noise).to(where)
+    model = _new_model(config, training[0].sample.embeddings.shape[1]).to(where)
+    noise_sd = _embedding_noise_sd(training, config)
 
-    def batches(epoch: int) -> Iterator[ContextBatch]:
+    is_shuffled = config.control.shuffle == IN_TRAINING
+
+    def batches(epoch: int) -> Iterator[tuple[SeriesBatch, torch.Tensor]]:
+        """The epoch's batches, each with the order in which its slices are read (B, T)."""
         order = stream(seed, "order", epoch).permutation(len(training))
-        chosen = [training[i] for i in order]
-        if config.control.shuffle == SHUFFLED_IN_TRAINING:
-            chosen = _shuffled(chosen, stream(seed, "shuffle", epoch))
+        shuffle_rng = stream(seed, "shuffle", epoch)
         for start in range(0, len(order), settings.series_per_batch):
-            yield _collate(chosen[start : start + settings.series_per_batch], settings)[0]
+            chosen = order[start : start + settings.series_per_batch]
+            batch = collate([training[i].sample for i in chosen])
+            yield batch, random_order(batch.lengths, shuffle_rng)
 
-    def loss(model: torch.nn.Module, batch: ContextBatch) -> torch.Tensor:
-        moved = batch.to(where)
-        if noise is not None:
-            moved.embeddings.add_(torch.randn_like(moved.embeddings) * noise)
-        return masked_log_loss(model(moved).flatten(0, 1), moved.target.flatten(0, 1))
+    def logits_of(model: torch.nn.Module, batch: SeriesBatch, order: torch.Tensor) -> torch.Tensor:
+        """Logits (B, T, K), read in `order` where the control asks for it."""
+        if is_shuffled:
+            return shuffled_logits(model, batch, order)
+        logits: torch.Tensor = model(batch.embeddings, batch.logits, batch.z_mm, batch.lengths)
+        return logits
 
-    if config.control.shuffle == SHUFFLED_IN_TRAINING:
-        inner = _shuffled(inner, stream(seed, "inner shuffle"))
-    inner_batch, inner_groups = _collate(inner, settings)
-    inner_batch = inner_batch.to(where)
+    def loss(
+        model: torch.nn.Module, batch_and_order: tuple[SeriesBatch, torch.Tensor]
+    ) -> torch.Tensor:
+        batch, order = batch_and_order[0].to(where), batch_and_order[1]
+        if noise_sd is not None:
+            batch.embeddings.add_(torch.randn_like(batch.embeddings) * noise_sd)
+        logits = logits_of(model, batch, order)
+        return masked_log_loss(logits.flatten(0, 1), batch.target.flatten(0, 1))
+
+    held_back = collate([series.sample for series in validation])
+    held_back_order = random_order(held_back.lengths, stream(seed, "inner shuffle"))
+    held_back = held_back.to(where)
+    group_of_slice = np.repeat(
+        [series.group for series in validation], held_back.target.shape[1]
+    )  # (B * T,)
 
     @torch.no_grad()
-    def inner_losses(model: torch.nn.Module) -> np.ndarray:
-        return group_losses(
-            model(inner_batch).flatten(0, 1), inner_batch.target.flatten(0, 1), inner_groups
-        )
+    def validation_losses(model: torch.nn.Module) -> np.ndarray:
+        logits = logits_of(model, held_back, held_back_order)
+        return group_losses(logits.flatten(0, 1), held_back.target.flatten(0, 1), group_of_slice)
 
-    task = Task(model, batches, loss, inner_losses, seed)
-    steps = -(-len(training) // settings.series_per_batch)
-    # The model starts as the encoder, so that the best epoch is safe to choose: an early one costs nothing.
+    # The model starts as the encoder, so that keeping the best epoch is safe: an early one
+    # costs nothing.
     schedule = Schedule(
-        settings.epochs, steps, settings.lr, settings.weight_decay, settings.patience, tolerance=0.0
+        epochs=settings.epochs,
+        steps_per_epoch=-(-len(training) // settings.series_per_batch),
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        patience=settings.patience,
+        tolerance=0.0,
     )
+    task = Task(model, batches, loss, validation_losses, seed)
     fit(task, schedule, folder, f"context {fold}.{index}", progress)
     return model
 
 
 def _new_model(config: Config, embedding_width: int) -> ContextModel:
-    """A context model as training starts from it: afresh, or from the first member of another run's."""
-    model = ContextModel(config.context, embedding_width)
+    """A context model as training starts from it: new, or the first member of another run's."""
+    model = ContextModel.from_config(config.context, embedding_width)
     if config.context.weights is not None:
         load_weights(Path(config.context.weights), model, FIRST_MEMBER)
     return model
 
 
-def _shuffled(rows: Sequence[_Row], rng: np.random.Generator) -> list[_Row]:
-    return [_Row(shuffled(row.series, rng), row.target, row.group) for row in rows]
-
-
-def _collate(rows: Sequence[_Row], config: ContextConfig) -> tuple[ContextBatch, np.ndarray]:
-    """The rows as one batch, and the group of each of its B x T places. With a window each slice is a
-    series of its own, whose only target is its own."""
-    if config.reads_whole_series:
-        batch = collate([row.series for row in rows], [row.target for row in rows])
-        return batch, np.repeat([row.group for row in rows], batch.target.shape[1])
-    parts, targets, groups = [], [], []
-    for row in rows:
-        for target, (part, place) in zip(
-            row.target, window_series(row.series, config), strict=True
-        ):
-            only_own = np.full((len(part), len(target)), np.nan, dtype=np.float32)
-            only_own[place] = target
-            parts.append(part)
-            targets.append(only_own)
-            groups.append(row.group)
-    batch = collate(parts, targets)
-    return batch, np.repeat(groups, batch.target.shape[1])
-
-
-@torch.no_grad()
-def score_context(model: ContextModel | ContextEnsemble, series: ContextInput) -> np.ndarray:
-    """Probabilities float32 (Z, K) of one series."""
-    is_whole = model.config.reads_whole_series
-    parts = [(series, 0)] if is_whole else window_series(series, model.config)
-    empty = [
-        np.full((len(part), series.logits.shape[1]), np.nan, dtype=np.float32) for part, _ in parts
-    ]
-    batch = collate([part for part, _ in parts], empty).to(next(model.parameters()).device)
-    logits = model(batch).cpu().numpy()
-    own = (
-        logits[0]
-        if is_whole
-        else np.stack([logits[i, place] for i, (_, place) in enumerate(parts)])
-    )
-    return sigmoid(own).astype(np.float32)
-
-
-def score_shuffled(
-    model: ContextEnsemble, series: ContextInput, shuffle: str, rng: np.random.Generator
-) -> np.ndarray:
-    """As `score_context`, its slices mixed as `control.shuffle` says; the rows stay those of the slices."""
-    if shuffle == "never":
-        return score_context(model, series)
-    if shuffle == "with_differences":
-        moved, order = permute_slices(series, rng)
-        return score_context(model, moved)[np.argsort(order)]
-    return score_context(model, shuffled(series, rng))
+def _embedding_noise_sd(training: list[_TrainingSeries], config: Config) -> torch.Tensor | None:
+    """SD (D,) of the noise that the control adds to embeddings in training; None for no noise."""
+    if not config.control.embedding_noise:
+        return None
+    embeddings = np.concatenate([series.sample.embeddings.numpy() for series in training])  # (N, D)
+    sd = embeddings.std(axis=0) * config.control.embedding_noise
+    return torch.from_numpy(sd).to(device())

@@ -1,1 +1,4 @@
-"""Words and tools that every other room shares. Nothing here imports torch, pydicom or SimpleITK."""
+"""Labels, types, errors and small tools that every other package uses.
+
+Nothing in `core` imports torch, pydicom or SimpleITK.
+"""

@@ -1,11 +1,14 @@
-"""What can go wrong, as a tree. A user's mistake prints one sentence; a bug keeps its traceback.
+"""The exceptions that ich3d raises on purpose, and the hint that their messages end with.
 
 Ich3dError
-  UserError         the command cannot start: exit code 2
-    ConfigError     an unknown key, a value out of range
-    DataError       a path, label table or store that does not fit
-    ModelError      a model folder that is refused
-  LeakageError      a later stage was offered rows that its maker has seen
+  UserError         wrong input from the user: one sentence, exit code 2
+    ConfigError     an unknown key, a value that is not allowed
+    DataError       a path, label table or prepared store that cannot be used
+    ModelError      a model folder that cannot be used
+  LeakageError      a model would be trained or scored on patients it must not see
+
+A `UserError` is printed as one sentence without a traceback. Every other exception is a bug and
+keeps its traceback.
 """
 
 from collections.abc import Iterable
@@ -13,31 +16,39 @@ from difflib import get_close_matches
 
 
 class Ich3dError(Exception):
-    """Base of every error that ich3d raises on purpose."""
+    """Base class of every exception that ich3d raises on purpose."""
 
 
 class UserError(Ich3dError):
-    """Something the user gave cannot be used; the message is one sentence that names it."""
+    """The user's input cannot be used. The message is one sentence that names the input."""
 
 
 class ConfigError(UserError):
-    """A configuration key or value that is not known or not allowed."""
+    """A configuration key is unknown, or its value is not allowed."""
 
 
 class DataError(UserError):
-    """A path, a label table or a prepared store that does not fit."""
+    """A path, a label table or a prepared store is missing or does not have the expected form."""
 
 
 class ModelError(UserError):
-    """A model folder that is refused: changed, foreign, newer or incomplete."""
+    """A model folder is incomplete, was changed, or was written by a newer version."""
 
 
 class LeakageError(Ich3dError):
-    """A stage was offered rows from patients that their maker was fitted on."""
+    """A stage received scores or embeddings from a model that was trained on the same patients."""
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """`"; did you mean 'x'?"` for the nearest known word, else the list of what is known."""
-    names = list(known)
-    near = get_close_matches(word, names, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(names))}"
+def suggestion(name: str, allowed: Iterable[str]) -> str:
+    """End of an error message: the closest allowed name, or all of them where none is close.
+
+    >>> suggestion("brian", ["brain", "bone"])
+    "; did you mean 'brain'?"
+    >>> suggestion("liver", ["brain", "bone"])
+    '; known are bone, brain'
+    """
+    names = list(allowed)
+    closest = get_close_matches(name, names, n=1)
+    if closest:
+        return f"; did you mean {closest[0]!r}?"
+    return f"; known are {', '.join(sorted(names))}"

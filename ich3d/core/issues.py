@@ -1,22 +1,24 @@
-"""Why a file is no slice, why a series is no volume, and what was odd about one that is.
+"""The codes for everything that can be wrong with a DICOM file, a series or a volume.
 
-One vocabulary for `inspect`, `Rejected`, `rejected.csv`, `slices.csv` and `failures.csv`.
+One list serves `ich3d inspect`, `Rejected` and `Issue`, and the `code` and `codes` columns of
+`rejected.csv`, `slices.csv`, `series.csv` and `failures.csv`.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
 class IssueCode(StrEnum):
-    """A reason; its value is what is written to files."""
+    """What is wrong; the value is the text that is written to files."""
 
-    # Left out: nothing is wrong, it is no part of a CT volume.
+    # Left out: the file is no part of a CT volume, and nothing is wrong with that.
     NOT_DICOM = "not_dicom"
     NOT_CT = "not_ct"
     LOCALIZER = "localizer"
     NO_IMAGE = "no_image"
     DUPLICATE = "duplicate"
 
-    # Rejected: it should have been a volume, or a part of one.
+    # Rejected: the file or series should have been a CT volume, but cannot be used.
     EMPTY_FILE = "empty_file"
     UNREADABLE = "unreadable"
     NO_UID = "no_uid"
@@ -32,10 +34,10 @@ class IssueCode(StrEnum):
     NOT_AXIAL = "not_axial"
     NO_HEAD = "no_head"
 
-    # No DICOM results: the volume was scored, and its files cannot be referred to.
+    # No DICOM results: the volume was scored, but its UIDs cannot be referenced (PS3.5 9.1).
     INVALID_UID = "invalid_uid"
 
-    # Warnings: the volume stands, and says so.
+    # Warnings: the volume is used, and the issue is reported with it.
     IRREGULAR_SPACING = "irregular_spacing"
     HU_CLIPPED = "hu_clipped"
     WRAP_MENDED = "wrap_mended"
@@ -48,8 +50,10 @@ class IssueCode(StrEnum):
     NO_SERIES_UID = "no_series_uid"
 
 
-def join(
-    codes: "set[IssueCode] | frozenset[IssueCode] | list[IssueCode] | tuple[IssueCode, ...]",
-) -> str:
-    """Codes sorted and joined with `|`, the form of every `codes` column."""
+def join(codes: Iterable[IssueCode]) -> str:
+    """The value of a `codes` column: unique codes in alphabetical order, separated by `|`.
+
+    >>> join([IssueCode.INCOMPLETE, IssueCode.HU_CLIPPED, IssueCode.INCOMPLETE])
+    'hu_clipped|incomplete'
+    """
     return "|".join(sorted({code.value for code in codes}))

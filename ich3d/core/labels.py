@@ -1,7 +1,8 @@
-"""The six labels of the task, their one order, and their weight in the metric.
+"""The six hemorrhage labels, their order in every array and table, and their metric weights.
 
-Source: RSNA Intracranial Hemorrhage Detection (2019), whose score is
-``(2 * LL_any + sum of the five subtypes' LL) / 7``, each LL a mean over slices.
+Source: the RSNA Intracranial Hemorrhage Detection challenge (2019). Its score is the mean log
+loss with `any` counted twice: `(2 * LL_any + LL_epidural + ... + LL_subdural) / 7`, where each LL
+is a mean over slices.
 """
 
 from typing import Final
@@ -11,23 +12,35 @@ import numpy as np
 from ich3d.core.errors import DataError, suggestion
 
 SUBTYPES: Final = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
+"""The five hemorrhage subtypes, in alphabetical order."""
+
 ANY: Final = "any"
+"""The label of a slice that shows a hemorrhage of any subtype."""
+
 LABELS: Final = (*SUBTYPES, ANY)
+"""All K = 6 labels. The label axis of every array and table has this order."""
+
 WEIGHTS: Final = {**dict.fromkeys(SUBTYPES, 1.0), ANY: 2.0}
+"""Weight of each label in the RSNA score, not normalised."""
+
 STAGES: Final = ("encoder", "context", "stack")
+"""The three model stages, in the order in which they run."""
+
 FLAG_AT: Final = 0.5
-"""A slice is flagged where bleeding is likelier than not. No data chose this number, and a calibrated score
-needs none: whatever flags slices names it, and gives every probability."""
+"""Probability from which a slice is flagged: hemorrhage is then more likely than not.
+
+The threshold was not tuned on data. Every report that flags slices also shows the probabilities.
+"""
 
 
 def label_index(label: str) -> int:
-    """Where `label` stands in `LABELS`; DataError names the nearest one where there is none."""
+    """Index of `label` in `LABELS`, 0..5. An unknown label raises DataError with a suggestion."""
     if label not in LABELS:
         raise DataError(f"no label is called {label!r}{suggestion(label, LABELS)}")
     return LABELS.index(label)
 
 
 def weight_vector() -> np.ndarray:
-    """Metric weights (K,) in the order of `LABELS`; they sum to one."""
+    """Metric weights (K,) float64 in the order of `LABELS`, which sum to 1."""
     weights = np.array([WEIGHTS[label] for label in LABELS])
     return np.asarray(weights / weights.sum())

@@ -1,6 +1,6 @@
-"""What a person at the terminal sees: log lines and progress bars, both on stderr.
+"""Progress bars. Library functions take a `Progress`; only the command line and notebooks pass one.
 
-Only the doors (the command line, scripts, notebooks) set this up; rooms log and take a `Progress`.
+The default is `quiet`, so that importing code prints nothing.
 """
 
 import sys
@@ -11,18 +11,20 @@ T = TypeVar("T")
 
 
 class Progress(Protocol):
-    """Wraps an iterable so that a person can see it advance."""
+    """A function that returns an iterable unchanged and shows how far it has advanced."""
 
-    def __call__(self, items: Iterable[T], label: str, total: int | None = None) -> Iterable[T]: ...
+    def __call__(self, items: Iterable[T], label: str, total: int | None = None) -> Iterable[T]:
+        """Iterate over `items`; `label` names the step, `total` is their number where known."""
+        ...
 
 
 def quiet(items: Iterable[T], label: str, total: int | None = None) -> Iterable[T]:
-    """No progress shown: the default of every function that takes a `Progress`."""
+    """A `Progress` that shows nothing: the default of every function that takes one."""
     return items
 
 
 def progress_bar(items: Iterable[T], label: str, total: int | None = None) -> Iterable[T]:
-    """A progress bar on stderr."""
+    """A `Progress` that draws a bar on stderr, updated at most every 0.5 seconds."""
     from tqdm import tqdm
 
     return tqdm(

@@ -1,7 +1,7 @@
-"""Random streams: each is made from one seed and the names of what it is for.
+"""Named random streams: a generator depends on the seed and the stream's names, on nothing else.
 
-Equal seed and names give an equal stream whatever else ran before, so an interrupted run that
-resumes at a fold or an epoch draws what an undisturbed one would have drawn.
+A run that is interrupted and resumed at a later fold or epoch draws the same numbers as a run that
+was not, because no stream depends on what was drawn before.
 """
 
 import hashlib
@@ -10,11 +10,11 @@ import numpy as np
 
 
 def derive(seed: int, *names: str | int) -> int:
-    """A 63-bit seed for the stream `names` under `seed`."""
+    """The 63-bit seed of the stream `names` under `seed`: a hash, equal on every computer."""
     digest = hashlib.sha256(repr((seed, *names)).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 
 def stream(seed: int, *names: str | int) -> np.random.Generator:
-    """The NumPy generator of the stream `names` under `seed`."""
+    """A new NumPy generator for the stream `names` under `seed`, e.g. `stream(0, "folds", 2)`."""
     return np.random.default_rng(derive(seed, *names))

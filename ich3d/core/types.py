@@ -1,15 +1,25 @@
-"""The types that walk between rooms. Frozen, checked at birth, no operations on pixels.
+"""The data types that packages exchange. They are frozen, checked when created, and hold no logic.
 
-Axes: Z slices, Y rows, X columns of the source image; H x W prepared pixels; D embedding width;
-K = 6 labels in the order of `core.labels.LABELS`. Millimetres are in DICOM's patient frame (LPS:
-x to the patient's left, y to posterior, z to superior; PS3.3 C.7.6.2.1.1).
-`Series` and `Volume` ascend along the slice normal; from `PreparedSeries` on, slices run inferior
-to superior.
+Conventions, which hold in the whole package:
+
+Axes
+    Z slices, Y rows, X columns of a source image; H rows, W columns of a prepared image;
+    D width of an embedding; K = 6 labels in the order of `ich3d.core.labels.LABELS`.
+Frame
+    Positions and directions are in DICOM's patient coordinate system (PS3.3 C.7.6.2.1.1), in
+    millimetres: x grows to the patient's left (L), y to posterior (P), z to superior (S).
+Slice order
+    `Series` and `Volume` are sorted along the slice normal `row_dir x col_dir`, which may point
+    up or down. From `PreparedSeries` on, slices run from inferior to superior.
+Pixel values
+    `hu` is int16 in Hounsfield units: -1000 is air, 0 is water.
+Problems
+    Bad input is a value (`Rejected`, `LeftOut`, `Issue`), not an exception.
 """
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +29,17 @@ from ich3d.core.issues import IssueCode
 from ich3d.core.labels import LABELS, STAGES
 
 Vector3 = tuple[float, float, float]
+"""x, y, z in the patient coordinate system (LPS)."""
 
 
 class SliceKey(NamedTuple):
-    """What names a slice: its SOPInstanceUID, its frame (None in a single-frame file), its path below the
-    searched folder."""
+    """What identifies one slice, also where files repeat a UID.
+
+    Attributes:
+        sop_uid: SOPInstanceUID.
+        frame: number of the frame, from 1; None in a single-frame file.
+        path: path of the file relative to the searched folder.
+    """
 
     sop_uid: str
     frame: int | None
@@ -31,8 +47,13 @@ class SliceKey(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Reason:
-    """A code and one sentence that names the file or tag."""
+class Issue:
+    """One problem of a file, a slice or a series.
+
+    Attributes:
+        code: the kind of problem.
+        detail: one sentence for the user; it names the file or the tag.
+    """
 
     code: IssueCode
     detail: str
@@ -40,10 +61,13 @@ class Reason:
 
 @dataclass(frozen=True)
 class Rejected:
-    """Something that should have been a volume, or part of one, and is not. A value, not an error.
+    """Files that should have been a CT volume, or a part of one, but cannot be used.
 
-    `subject` is a path relative to the searched folder, or a volume_id; `paths` all files it takes along,
-    relative to that folder as well.
+    Attributes:
+        subject: what was rejected: a path relative to the searched folder, or a volume_id.
+        code: the kind of problem.
+        detail: one sentence for the user; it names the file or the tag.
+        paths: all files that cannot be used because of it, relative to the searched folder.
     """
 
     subject: str
@@ -54,7 +78,13 @@ class Rejected:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Files that are no part of a CT volume, and nothing is wrong with that."""
+    """Files that are no part of a CT volume, such as a localizer; nothing is wrong with them.
+
+    Attributes:
+        paths: the files, relative to the searched folder.
+        code: why they are left out.
+        detail: one sentence for the user.
+    """
 
     paths: tuple[str, ...]
     code: IssueCode
@@ -62,10 +92,13 @@ class LeftOut:
 
 
 class FileRef(NamedTuple):
-    """Where the bytes of a file lie: on disk at `path`, or in the zip there, as its `member`.
+    """Where the bytes of a file are: on disk, or inside a zip.
 
-    `name` is what sentences and tables call it: its place below the searched folder, with forward slashes;
-    a member lies in its zip as in a folder.
+    Attributes:
+        path: the file on disk, or the zip that holds it.
+        name: path relative to the searched folder, with forward slashes, as shown in messages and
+            tables. A zip counts as a folder: `study.zip/0001.dcm`.
+        member: name inside the zip; empty for a file on disk.
     """
 
     path: Path
@@ -75,11 +108,23 @@ class FileRef(NamedTuple):
 
 @dataclass(frozen=True)
 class SliceHeader:
-    """One slice's header, without pixels. Directions are unit vectors, lengths millimetres.
+    """Header of one slice, without pixels: geometry in LPS, lengths in millimetres.
 
-    `frame` counts from 1 in a multi-frame file, None in a single-frame one. `image_type`, `frame_type`,
-    `kernel`, `acquisition` and `transfer_syntax` are the texts of ImageType, FrameType, ConvolutionKernel,
-    AcquisitionNumber and TransferSyntaxUID, empty where the file has none.
+    Attributes:
+        file: the file that holds the slice.
+        sop_uid, series_uid, study_uid: SOPInstanceUID, SeriesInstanceUID, StudyInstanceUID.
+        patient_id: PatientID.
+        position_mm: centre of the first pixel (ImagePositionPatient), in mm.
+        row_dir: unit vector along a row, in which the column index grows.
+        col_dir: unit vector along a column, in which the row index grows.
+        pixel_spacing_mm: distance between rows, then between columns (PixelSpacing), in mm.
+        rows, columns: size of the image in pixels.
+        slope, intercept: HU = slope * stored value + intercept.
+        bits_stored: BitsStored.
+        signed: whether stored values are signed (PixelRepresentation).
+        frame: number of the frame, from 1; None in a single-frame file.
+        image_type, frame_type, kernel, acquisition, transfer_syntax: text of ImageType, FrameType,
+            ConvolutionKernel, AcquisitionNumber and TransferSyntaxUID; empty where absent.
     """
 
     file: FileRef
@@ -106,19 +151,26 @@ class SliceHeader:
 
     @property
     def path(self) -> Path:
-        """Where the file lies; a member lies in its zip as in a folder, `file` says where its bytes are."""
+        """Path of the file; inside a zip, the zip's path joined with the member's name."""
         return self.file.path / self.file.member.lstrip("/")
 
     @property
     def name(self) -> str:
-        """What sentences call the slice: its file, and its frame in a multi-frame file."""
+        """The slice in messages: name of its file, and the frame's number in a multi-frame file."""
         return self.file.name if self.frame is None else f"{self.file.name} frame {self.frame}"
 
 
 @dataclass(frozen=True)
 class DroppedSlice:
-    """A slice that its series goes on without, and what its file still tells: `sop_uid` is empty and
-    `position_mm` None where it does not. `file` and `frame` are as in `SliceHeader`."""
+    """A slice that cannot be used and was removed, so that its series can be.
+
+    Attributes:
+        file: the file that holds the slice.
+        frame: number of the frame, from 1; None in a single-frame file.
+        sop_uid: SOPInstanceUID; empty where it cannot be read.
+        position_mm: ImagePositionPatient, in mm; None where it cannot be read.
+        code: why the slice cannot be used.
+    """
 
     file: FileRef
     frame: int | None
@@ -129,9 +181,25 @@ class DroppedSlice:
 
 @dataclass(frozen=True)
 class Series:
-    """Ordered headers of one volume. `z_mm` (Z,) float64 is the projection of ImagePositionPatient
-    on the slice normal, strictly increasing; `spacing_mm` its median step (None for one slice). `lost` are
-    the slices that were left out of it as flawed."""
+    """Sorted headers of the Z slices of one volume. A DICOM series may hold several volumes.
+
+    Attributes:
+        volume_id: SeriesInstanceUID, with a number appended where the series holds several volumes.
+        series_uid, study_uid: SeriesInstanceUID, StudyInstanceUID.
+        patient_id: PatientID.
+        headers: one for each slice, in order along the slice normal.
+        z_mm: ImagePositionPatient projected on the slice normal (Z,) float64, in mm, strictly
+            increasing.
+        spacing_mm: median step between slices in mm; None for a single slice.
+        tilt_deg: angle in degrees between the slice normal and the direction in which slices are
+            stacked, which is the gantry tilt; None for a single slice.
+        is_regular: whether all steps are equal within tolerance.
+        issues: warnings about the series.
+        lost: slices that were removed because they cannot be used.
+
+    Raises:
+        ValueError: `headers` and `z_mm` differ in length, or `z_mm` does not increase.
+    """
 
     volume_id: str
     series_uid: str
@@ -142,7 +210,7 @@ class Series:
     spacing_mm: float | None
     tilt_deg: float | None
     is_regular: bool
-    reasons: tuple[Reason, ...] = ()
+    issues: tuple[Issue, ...] = ()
     lost: tuple[DroppedSlice, ...] = ()
 
     def __post_init__(self) -> None:
@@ -156,19 +224,33 @@ class Series:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The names of its files, each once, in the order of the slices."""
+        """Names of the files in slice order, each once: a multi-frame file holds many slices."""
         return tuple(dict.fromkeys(header.file.name for header in self.headers))
+
+    def reject(self, issue: Issue) -> Rejected:
+        """This series as rejected for `issue`, with all its files."""
+        return Rejected(self.volume_id, issue.code, issue.detail, self.paths)
 
 
 @dataclass(frozen=True)
 class Volume:
-    """HU of one series, int16 (Z, Y, X), with the affine from index (column, row, slice) to LPS mm:
-    sheared where the gantry was tilted, None where the steps are irregular."""
+    """The pixels of one series in Hounsfield units.
+
+    Attributes:
+        series: headers of the slices, in the order of `hu`.
+        hu: (Z, Y, X) int16, Hounsfield units.
+        affine_mm: (4, 4), from index (column, row, slice) to LPS millimetres; sheared where the
+            gantry was tilted; None where steps between slices are irregular.
+        issues: warnings about the series and its pixels.
+
+    Raises:
+        ValueError: `hu` is not int16 (Z, Y, X), or has not one slice for each header.
+    """
 
     series: Series
     hu: np.ndarray
     affine_mm: np.ndarray | None
-    reasons: tuple[Reason, ...] = ()
+    issues: tuple[Issue, ...] = ()
 
     def __post_init__(self) -> None:
         if self.hu.dtype != np.int16 or self.hu.ndim != 3:
@@ -178,52 +260,119 @@ class Volume:
 
     @property
     def keys(self) -> tuple[SliceKey, ...]:
+        """The key of each of the Z slices, in the order of `hu`."""
         return tuple(SliceKey(h.sop_uid, h.frame, h.file.name) for h in self.series.headers)
 
 
 @dataclass(frozen=True)
-class PreparedSeries:
-    """What a model sees of one series. `hu` int16 (Z, H, W), slices inferior to superior, rows toward
-    posterior, columns toward the patient's left; `z_mm` (Z,) increasing; `targets` float32 (Z, K),
-    NaN where a slice has no label. `group_id` names the patients that must stay in one fold."""
+class Acquisition:
+    """Geometry and encoding of a series as acquired; compared with those of the training set.
+
+    Attributes:
+        n_slices: number of slices.
+        spacing_mm: median distance between neighbouring slices; None for a single slice.
+        largest_gap_mm: largest distance between neighbouring slices; None for a single slice.
+        tilt_deg: gantry tilt in degrees; None where the headers do not tell it.
+        is_regular: whether the slices are evenly spaced.
+        rows: rows of the source image.
+        columns: columns of the source image.
+        pixel_mm: distance between the rows of the source image.
+        transfer_syntaxes: TransferSyntaxUID of the files, each once, sorted.
+    """
+
+    n_slices: int
+    spacing_mm: float | None
+    largest_gap_mm: float | None
+    tilt_deg: float | None
+    is_regular: bool
+    rows: int
+    columns: int
+    pixel_mm: float
+    transfer_syntaxes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SeriesMetadata:
+    """What is known of a prepared series besides its pixels. Slices run inferior to superior.
+
+    Attributes:
+        volume_id: names the volume; a SeriesInstanceUID may hold several.
+        series_uid: SeriesInstanceUID.
+        study_uid: StudyInstanceUID.
+        patient_id: pseudonym of the patient, never the PatientID.
+        z_mm: position of each slice along the normal, float64 (Z,), increasing.
+        keys: SOPInstanceUID, frame and path of each slice (Z,).
+        slice_hashes: hash of each slice's HU (Z,); empty for a slice with too little brain.
+        issues: what is unusual about the series; none of it prevents its use.
+        acquisition: geometry and encoding of the source images.
+        preprocessing_sha256: hash of the grid and the store format it was prepared with.
+        files_sha256: hash of names, sizes and modification times of its DICOM files.
+    """
 
     volume_id: str
     series_uid: str
     study_uid: str
-    group_id: str
-    fold: int
-    pixel_mm: float
-    hu: np.ndarray
+    patient_id: str
     z_mm: np.ndarray
     keys: tuple[SliceKey, ...]
-    targets: np.ndarray
-    codes: str = ""
+    slice_hashes: tuple[str, ...]
+    issues: tuple[Issue, ...]
+    acquisition: Acquisition
+    preprocessing_sha256: str
+    files_sha256: str
 
     def __post_init__(self) -> None:
-        n = len(self.hu)
-        if self.hu.dtype != np.int16 or self.hu.ndim != 3:
-            raise ValueError(f"hu must be int16 (Z, H, W), got {self.hu.dtype} {self.hu.shape}")
-        if len(self.z_mm) != n or len(self.keys) != n or self.targets.shape != (n, len(LABELS)):
-            raise ValueError("hu, z_mm, keys and targets must agree on the number of slices")
+        if not len(self.z_mm) == len(self.keys) == len(self.slice_hashes):
+            raise ValueError("z_mm, keys and slice_hashes must have the same number of slices")
         if np.any(np.diff(self.z_mm) <= 0):
             raise ValueError("z_mm must increase from inferior to superior")
 
     def __len__(self) -> int:
-        return len(self.hu)
+        return len(self.keys)
+
+
+@dataclass(frozen=True)
+class PreparedSeries(SeriesMetadata):
+    """One series as every model reads it, in training and in inference.
+
+    `hu` int16 (Z, H, W) holds Hounsfield units on the model's grid: slices inferior to superior,
+    rows toward posterior, columns toward the patient's left.
+    """
+
+    hu: np.ndarray
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hu.dtype != np.int16 or self.hu.ndim != 3:
+            raise ValueError(f"hu must be int16 (Z, H, W), got {self.hu.dtype} {self.hu.shape}")
+        if len(self.hu) != len(self):
+            raise ValueError(f"{len(self.hu)} slices of pixels for {len(self)} keys")
+
+    @property
+    def metadata(self) -> SeriesMetadata:
+        """The series without its pixels."""
+        values = {item.name: getattr(self, item.name) for item in fields(SeriesMetadata)}
+        return SeriesMetadata(**values)
 
 
 @dataclass(frozen=True)
 class TrainingGroups:
-    """The patient groups that a maker was fitted on, sorted, with their hash."""
+    """The patient groups that a model was trained on.
+
+    Scores and embeddings carry it, so that a later stage can check that no model saw the patients
+    it scores: `group_id in scores.training_groups`.
+    """
 
     groups: frozenset[str]
 
     @classmethod
     def of(cls, groups: Iterable[str]) -> "TrainingGroups":
+        """The set of the given group ids; repetitions do not matter."""
         return cls(frozenset(groups))
 
     @property
     def sha256(self) -> str:
+        """Hash of the sorted group ids, as hexadecimal text."""
         return hashlib.sha256("\n".join(sorted(self.groups)).encode()).hexdigest()
 
     def __contains__(self, group_id: str) -> bool:
@@ -232,13 +381,24 @@ class TrainingGroups:
 
 @dataclass(frozen=True)
 class SliceEmbeddings:
-    """What an encoder says of one series: `embeddings` float32 (Z, D) and `logits` float32 (Z, K)."""
+    """Output of a slice encoder for one series.
+
+    Attributes:
+        volume_id: as in `Series`.
+        embeddings: (Z, D) float32.
+        logits: (Z, K) float32.
+        encoder_id: names the encoder, e.g. in error messages.
+        training_groups: patient groups that the encoder was trained on.
+
+    Raises:
+        ValueError: `logits` is not (Z, K).
+    """
 
     volume_id: str
     embeddings: np.ndarray
     logits: np.ndarray
-    encoder_id: str
-    training_groups: TrainingGroups
+    encoder_id: str = "encoder"
+    training_groups: TrainingGroups = TrainingGroups(frozenset())
 
     def __post_init__(self) -> None:
         if self.logits.shape != (len(self.embeddings), len(LABELS)):
@@ -250,7 +410,17 @@ class SliceEmbeddings:
 
 @dataclass(frozen=True)
 class SliceScores:
-    """Probabilities float32 (Z, K) of one series at one stage."""
+    """Probabilities that one stage gives to the slices of one series.
+
+    Attributes:
+        volume_id: as in `Series`.
+        stage: one of `ich3d.core.labels.STAGES`.
+        prob: (Z, K) float32, probabilities 0..1.
+        training_groups: patient groups that the stage's models were trained on.
+
+    Raises:
+        ValueError: the stage is unknown, or `prob` is not (Z, K) in 0..1.
+    """
 
     volume_id: str
     stage: str
@@ -263,9 +433,9 @@ class SliceScores:
         if self.prob.ndim != 2 or self.prob.shape[1] != len(LABELS):
             raise ValueError(f"prob must be (Z, {len(LABELS)}), got {self.prob.shape}")
         if not np.all((self.prob >= 0) & (self.prob <= 1)):
-            raise ValueError(f"{self.stage} scores of {self.volume_id} leave 0..1")
+            raise ValueError(f"{self.stage} scores of {self.volume_id} are outside 0..1")
 
     @property
     def series_prob(self) -> np.ndarray:
-        """Probability (K,) of the series: the maximum over its slices."""
+        """Probabilities (K,) of the series: the maximum over its slices."""
         return np.asarray(self.prob.max(axis=0))

@@ -1,7 +1,7 @@
-"""CT display windows: centre and width in HU.
+"""CT display windows, each a centre and a width in Hounsfield units (HU).
 
-Each is a setting in common radiological use for head CT; the encoder applies the ones that the
-config names, on the device, so the store keeps HU.
+The values are common in the reading of head CT. The prepared store keeps HU; the encoder applies
+the windows that `slices.windows` names, on its own device.
 """
 
 from dataclasses import dataclass
@@ -14,17 +14,19 @@ from ich3d.core.errors import ConfigError, suggestion
 
 @dataclass(frozen=True)
 class Window:
-    """A linear grey scale from `center - width / 2` to `center + width / 2`, in HU."""
+    """A linear grey scale from `center - width / 2` (black) to `center + width / 2` (white), HU."""
 
     center: float
     width: float
 
     @property
     def low(self) -> float:
+        """Lower end in HU, shown as 0."""
         return self.center - self.width / 2
 
     @property
     def high(self) -> float:
+        """Upper end in HU, shown as 1."""
         return self.center + self.width / 2
 
     def apply(self, hu: np.ndarray) -> np.ndarray:
@@ -41,10 +43,11 @@ WINDOWS: Final = {
     "soft": Window(40, 380),
     "bone": Window(600, 2800),
 }
+"""The windows by name; centre and width in HU."""
 
 
 def window(name: str) -> Window:
-    """The window called `name`; `ConfigError` names the nearest one where there is none."""
+    """The window called `name`. An unknown name raises ConfigError with a suggestion."""
     try:
         return WINDOWS[name]
     except KeyError:

@@ -1,7 +1,18 @@
-"""The run folder: every path and file name in it, and how files get there whole.
+"""The run folder: the paths of all its files, and atomic writing of files and folders.
 
-inspect.csv folds.csv rejected.csv unmatched.csv store/ encoder/fold<k>/ context/fold<k>/
-stack/fold<k>/ oof/<stage>.csv model/ run.json report.html
+<workspace>/
+  inspect.csv          the series of the source and their issues
+  folds.csv            patient group and fold of each series
+  rejected.csv         series and files that cannot be used
+  unmatched.csv        labels without a slice, slices without a label
+  store/               the prepared store
+  encoder/fold<k>/     trained encoder of fold k; likewise context/ and stack/
+  oof/<stage>.csv      out-of-fold scores of a stage
+  model/               the model folder, which `ich3d predict` reads
+  run.json             config, versions, times
+  report.html          the run's report
+  ablation/            what an ablation trained, and its rows' scores
+  lookalikes.csv       scores on the look-alikes of phantoms
 """
 
 import json
@@ -20,115 +31,136 @@ from ich3d.core.errors import DataError
 
 @dataclass(frozen=True)
 class Workspace:
-    """One run's folder."""
+    """Paths below the folder `root` of one run. Nothing is created by asking for a path."""
 
     root: Path
 
     def source(self, kind: str) -> Path:
-        """DICOM that the run itself made: phantoms, imports."""
+        """Folder of DICOM files that the run wrote itself: `phantom` or an imported data set."""
         return self.root / "source" / kind
 
     @property
     def inspect(self) -> Path:
+        """Table of the source's series and their issues."""
         return self.root / "inspect.csv"
 
     @property
     def folds(self) -> Path:
+        """Table of patient groups and their folds."""
         return self.root / "folds.csv"
 
     @property
     def rejected(self) -> Path:
+        """Table of series and files that cannot be used."""
         return self.root / "rejected.csv"
 
     @property
     def unmatched(self) -> Path:
+        """Table of labels without a slice and slices without a label."""
         return self.root / "unmatched.csv"
 
     @property
     def store(self) -> Path:
+        """Folder of the prepared store."""
         return self.root / "store"
 
     def stage(self, name: str, fold: int) -> Path:
-        """The folder of one stage's model of one fold."""
+        """Folder of the model that stage `name` trained for `fold`."""
         return self.root / name / f"fold{fold}"
 
     def variant(self, name: str, inputs: str, fold: int) -> Path:
-        """The folder of one stage of one fold that an ablation trained from other inputs than the run's."""
+        """Folder of a model that an ablation trained; `inputs` is the hash of its inputs."""
         return self.root / "ablation" / f"{name}-{inputs[:12]}" / f"fold{fold}"
 
     def oof(self, stage: str) -> Path:
-        """Out-of-fold scores of a stage."""
+        """Table of the out-of-fold scores of `stage`."""
         return self.root / "oof" / f"{stage}.csv"
 
     @property
     def model(self) -> Path:
+        """The model folder, which `ich3d predict` reads."""
         return self.root / "model"
 
     @property
     def run(self) -> Path:
+        """JSON file with config, versions and times of a finished run."""
         return self.root / "run.json"
 
     @property
     def scores(self) -> Path:
-        """The out-of-fold scores of an ablation's rows, a file a row."""
+        """Folder of the out-of-fold scores of an ablation, one file a row."""
         return self.root / "ablation" / "scores"
 
     @property
     def lookalikes(self) -> Path:
-        """How each stage does on phantoms' look-alikes."""
+        """Table of an ablation's scores on the look-alikes of phantoms."""
         return self.root / "lookalikes.csv"
 
     @property
     def report(self) -> Path:
+        """The run's report."""
         return self.root / "report.html"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary sibling to write a file or folder to; it takes `path`'s place when the block ends well."""
+    """Write a file or folder atomically: yields a temporary path that replaces `path` at the end.
+
+    If the block raises, the temporary path is removed and `path` stays as it was. Missing parent
+    folders are created.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    _remove(partial)
+    _remove(partial)  # left by a process that was killed
+
     try:
         yield partial
         if partial.is_dir():
-            _remove(path)
+            _remove(path)  # os.replace does not overwrite a folder that holds files
         os.replace(partial, path)
     finally:
         _remove(partial)
 
 
 def write_json(path: Path, tree: Any) -> None:
+    """Write a tree of plain data as JSON, atomically, with sorted keys."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(tree, indent=1, sort_keys=True) + "\n")
 
 
 def read_json(path: Path) -> Any:
+    """The tree in a JSON file. DataError where the file is missing or is not JSON."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
     except (ValueError, UnicodeDecodeError):
-        raise DataError(f"{path} is no JSON") from None
+        raise DataError(f"{path} is not valid JSON") from None
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV without its index, atomically."""
     with replacing(path) as partial:
         table.to_csv(partial, index=False, lineterminator="\n", errors="backslashreplace")
 
 
 def read_csv(path: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
-    """The table in `path`; the columns in `text` stay strings, empty where empty."""
+    """The table in a CSV file. DataError where the file is missing.
+
+    Columns in `text` are read as strings, and their empty cells as "": a UID such as `1.20` or an
+    ID such as `007` would otherwise become a number. In other columns an empty cell is NaN.
+    """
     try:
         table = pd.read_csv(
             path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""]
         )
-        return table.fillna(dict.fromkeys(text, ""))
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
+    return table.fillna(dict.fromkeys(text, ""))
 
 
 def _remove(path: Path) -> None:
+    """Remove a file or a folder with its contents; nothing happens where it does not exist."""
     if path.is_dir():
         shutil.rmtree(path)
     else:

@@ -1,4 +1,9 @@
-"""TODO."""
+"""Out-of-fold scores: a table with one row a slice, each scored by a model that never saw its
+patient.
+"""
+
+from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -8,21 +13,27 @@ from ich3d.core.types import SliceScores
 from ich3d.core.workspace import Workspace, read_csv
 from ich3d.prepare.store import Store
 
+_COLUMNS: Final = [
+    "volume_id", "sop_uid", "frame", "slice_index", "z_mm", "group_id", "fold", *LABELS,
+]  # fmt: skip
 
-def oof_table(store: Store, scores: dict[str, SliceScores]) -> pd.DataFrame:
-    """One row a slice with its keys, fold, group, and probabilities `prob_<label>`."""
-    keys = ["volume_id", "sop_uid", "frame", "slice_index", "z_mm", "group_id", "fold", *LABELS]
-    prob = np.concatenate([scores[name].prob for name in store.volume_ids])
+
+def oof_table(store: Store, scores: Mapping[str, SliceScores]) -> pd.DataFrame:
+    """Keys, group, fold, labels and probabilities `prob_<label>` of every slice of the store.
+
+    `scores` are those of one stage by volume_id.
+    """
+    prob = np.concatenate([scores[name].prob for name in store.volume_ids])  # (N, K)
     names = [f"prob_{label}" for label in LABELS]
-    table = store.table.set_index("volume_id").loc[store.volume_ids].reset_index()[keys]
+    table = store.table.set_index("volume_id").loc[store.volume_ids].reset_index()[_COLUMNS]
     return table.join(pd.DataFrame(prob.astype(np.float64).round(7), columns=names))
 
 
 def read_oof(workspace: Workspace, stage: str) -> pd.DataFrame:
-    """The out-of-fold scores of a stage, as `oof_table` made them."""
+    """The out-of-fold scores of a finished run's stage, as `oof_table` made them."""
     return read_csv(workspace.oof(stage), text=("volume_id", "sop_uid", "group_id"))
 
 
 def probabilities(table: pd.DataFrame) -> np.ndarray:
-    """`prob_<label>` columns (N, K) of a table of scores, by name."""
+    """The columns `prob_<label>` of a table of scores (N, K), in the order of `LABELS`."""
     return table[[f"prob_{label}" for label in LABELS]].to_numpy(float)

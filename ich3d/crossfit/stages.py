@@ -1,367 +1,336 @@
-"""The three stages of one config over one store, each fold trained when it is first asked for and then kept.
+"""The three stages of one configuration over one store, each fold trained when it is first
+asked for.
 
-Encoder k never sees fold k and embeds it; context k reads the held-out embeddings of the other folds
-and scores fold k; stack k reads the held-out scores of the other folds and scores fold k. A stage of
-a fold that is finished, from the same inputs, is kept: an interrupted run goes on where it stopped.
+Encoder k never sees fold k and embeds it. Context model k is trained on the held-out embeddings
+of the other folds and scores fold k. Stacker k is trained on the held-out scores of the other
+folds and scores fold k. A finished stage with equal inputs is kept, so an interrupted run
+continues where it stopped.
 """
 
-import hashlib
-import json
-import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ich3d.config.load import as_dict
-from ich3d.config.renamed import with_old_names
 from ich3d.config.root import Config
 from ich3d.context.align import fit_alignment
 from ich3d.context.bigru import ContextEnsemble
-from ich3d.context.dataset import context_input
-from ich3d.context.train import (
-    SHUFFLED_IN_TRAINING,
-    require_held_out,
-    score_shuffled,
-    train_context,
-)
+from ich3d.context.score import score_shuffled
+from ich3d.context.train import require_held_out, train_context
 from ich3d.core.metrics import sigmoid
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.seeds import derive, stream
 from ich3d.core.types import SliceEmbeddings, SliceScores, TrainingGroups
 from ich3d.core.workspace import Workspace, read_json, write_json
-from ich3d.crossfit.status import close, inputs_in, is_done, training_groups_of, weights_sha256
-from ich3d.model.fold_model import FoldModel, stack_features
+from ich3d.crossfit import status
+from ich3d.crossfit.inputs import inputs_sha256
+from ich3d.model.fold_model import FoldModel, stacker_features
 from ich3d.prepare.store import Store, training_volumes
 from ich3d.slices.embed import load_embeddings, save_embeddings
 from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.slices.train import embed_volumes, train_encoder
 from ich3d.stack.booster import (
-    LabelStack,
+    LabelStacker,
+    Stacker,
     StackRows,
     always,
-    fit_stack,
-    score_stack,
+    fit_stacker,
     where_it_helps,
 )
 from ich3d.stack.features import build_features
 from ich3d.training.device import device
 from ich3d.training.weights import load_weights, save_weights
 
-# Raised when a stage's training changes, there and in all that come after it, so that what an earlier version
-# trained is trained again.
-FORMATS = {"encoder": 5, "context": 5, "stack": 6, "encoder_stack": 6}
-# What each stage depends on, beside the store and the seed.
-_SECTIONS = {
-    "encoder": ("slices",),
-    "context": ("slices", "context"),
-    "stack": ("slices", "context", "stack"),
-    "encoder_stack": ("slices", "context", "stack"),
-}
-_CONTROLS = {
-    "encoder": ("patients",),
-    "context": ("patients", "shuffle", "allow_in_sample", "embedding_noise", "nested"),
-    "stack": (
-        "patients",
-        "shuffle",
-        "allow_in_sample",
-        "embedding_noise",
-        "nested",
-        "force_stacker",
-    ),
-    "encoder_stack": ("patients", "force_stacker"),
-}
+Embedded = Mapping[str, SliceEmbeddings]
+"""Embedded series by volume_id."""
 
 
 class Stages:
-    """One config's stages; a method returns its stage's held-out scores, trained where they are missing.
-
-    `run` is None where these are the stages of the workspace's own run, whose folders they then take. An
-    ablation names the run's config: it uses the run's folders where they have its inputs, fills them where
-    they are missing, and never empties one; what it trains from other inputs lies beside them.
-    """
+    """The stages of one configuration. Methods return held-out scores, training what is missing."""
 
     def __init__(
         self, config: Config, workspace: Workspace, store: Store, run: Config | None = None
     ) -> None:
+        """The stages of `config` on `store`, kept in `workspace`.
+
+        Args:
+            config: what the stages are trained with.
+            workspace: the run folder.
+            store: the prepared data.
+            run: None for the workspace's own run, whose folders are then used. An ablation
+                gives the run's configuration: it uses the run's folders where their inputs are
+                equal, fills them where they are missing, and never empties one. What it trains
+                from other inputs lies beside them.
+        """
         self.config, self.workspace, self.store = config, workspace, store
         self._run = run
         self._data = store.identity
         self._folds = sorted(set(store.folds.values()))
 
     def embedded(self, progress: Progress = quiet) -> dict[str, SliceEmbeddings]:
-        """Held-out embeddings of every series."""
-        return {
-            item.volume_id: item for fold in self._folds for item in self._encoder(fold, progress)
-        }
+        """Held-out embeddings of every series, by volume_id."""
+        series = (series for fold in self._folds for series in self._embed_fold(fold, progress))
+        return {one_series.volume_id: one_series for one_series in series}
 
-    def encoder(self, embedded: Mapping[str, SliceEmbeddings]) -> dict[str, SliceScores]:
-        """The encoder's own scores, from what it embedded."""
+    def encoder(self, embedded: Embedded) -> dict[str, SliceScores]:
+        """The encoder's probabilities, from what it embedded."""
         return {
             name: SliceScores(
-                name, "encoder", sigmoid(item.logits).astype(np.float32), item.training_groups
+                name, "encoder", sigmoid(series.logits).astype(np.float32), series.training_groups
             )
-            for name, item in embedded.items()
+            for name, series in embedded.items()
         }
 
-    def context(
-        self, embedded: Mapping[str, SliceEmbeddings], progress: Progress = quiet
-    ) -> dict[str, SliceScores]:
-        """The context model's scores."""
-        scores = (item for fold in self._folds for item in self._context(fold, embedded, progress))
-        return {item.volume_id: item for item in scores}
+    def context(self, embedded: Embedded, progress: Progress = quiet) -> dict[str, SliceScores]:
+        """The context models' held-out probabilities, by volume_id."""
+        scores: dict[str, SliceScores] = {}
+        for fold in self._folds:
+            scores |= self._context_scores(fold, embedded, progress)
+        return scores
 
     def stack(
         self,
-        embedded: Mapping[str, SliceEmbeddings],
-        below: Mapping[str, SliceScores],
+        embedded: Embedded,
+        before: Mapping[str, SliceScores],
         progress: Progress = quiet,
     ) -> dict[str, SliceScores]:
-        """The stacker's scores over those of the stage below it, context or the encoder alone, each label for
-        itself."""
-        on = next(iter(below.values())).stage
-        stage = "stack" if on == "context" else "encoder_stack"
+        """The stackers' held-out probabilities on top of the stage `before`, by volume_id.
+
+        `before` are scores of the context stage, or of the encoder alone. Labels are refined
+        each by
+        itself: `any` may lie below a subtype.
+        """
+        stage_before = next(iter(before.values())).stage
+        stage = "stack" if stage_before == "context" else "encoder_stack"
         scores: dict[str, SliceScores] = {}
-        for fold in progress(self._folds, f"stacker on {on}", total=len(self._folds)):
-            scores |= {item.volume_id: item for item in self._stack(stage, fold, embedded, below)}
+        for fold in progress(self._folds, f"stacker on {stage_before}", total=len(self._folds)):
+            scores |= self._stack_scores(stage, fold, embedded, before)
         return scores
 
     def fold_model(self, fold: int) -> FoldModel:
-        """The three makers of a fold."""
-        encoder = EncoderEnsemble(self.config.slices)
-        load_weights(self._folder("encoder", fold) / "weights.safetensors", encoder)
+        """The trained stages of one fold."""
         return FoldModel(
             fold=fold,
-            encoder=encoder.eval(),
+            encoder=self._load_encoder(fold),
             context=self._load_context(fold),
-            stack=self._load_stack("stack", fold),
-            training_groups=self._fit_patients("stack", fold),
+            stacker=self._load_stacker("stack", fold),
+            training_groups=self._training_groups("stack", fold),
         )
 
     def inputs_sha256(self, stage: str) -> str:
-        """A hash of all that a stage depends on: the store, its settings, and those of the stages before."""
-        return self._inputs_of(self.config, stage)
+        """A hash of all that a stage depends on; see `crossfit.inputs`."""
+        return inputs_sha256(self.config, stage, self._data)
 
-    def _encoder(self, fold: int, progress: Progress) -> list[SliceEmbeddings]:
-        folder = self._open("encoder", fold)
-        if not is_done(folder):
-            model, training_groups = train_encoder(self.store, self.config, fold, folder, progress)
-            save_weights(folder / "weights.safetensors", model)
-            self._embed(
-                fold, model, training_groups, self._volumes(fold), folder / "embeddings.safetensors"
-            )
-            close(folder, training_groups, [])
-        return list(load_embeddings(folder / "embeddings.safetensors"))
-
-    def fitted_on(
-        self, fold: int, embedded: Mapping[str, SliceEmbeddings], progress: Progress = quiet
-    ) -> Mapping[str, SliceEmbeddings]:
-        """The embeddings that the fold's context model is trained on: held-out ones, but in a control."""
+    def context_training_data(
+        self, fold: int, embedded: Embedded, progress: Progress = quiet
+    ) -> Embedded:
+        """The embeddings that the fold's context model is trained on: held-out ones, but in a
+        control.
+        """
         if self.config.control.allow_in_sample:
             return self._in_sample(fold)
         if self.config.control.nested:
-            inner = Workspace(self.workspace.variant("nested", self.inputs_sha256("encoder"), fold))
-            makers = Stages(self.config, inner, self.store.without(fold))
-            return self._as_own(fold, makers.embedded(progress), makers)
-        return self._as_own(fold, embedded, self)
+            # Encoders that never saw the fold either: one more set of them, over the other folds.
+            folder = self.workspace.variant("nested", self.inputs_sha256("encoder"), fold)
+            nested = Stages(self.config, Workspace(folder), self.store.without(fold))
+            return self._aligned(fold, nested.embedded(progress), nested)
+        return self._aligned(fold, embedded, self)
 
-    def _as_own(
-        self, fold: int, embedded: Mapping[str, SliceEmbeddings], makers: "Stages"
-    ) -> Mapping[str, SliceEmbeddings]:
-        """What the other folds' encoders, those of `makers`, say of series that they have not seen, as the
-        fold's own encoder would say it. The maps are fitted on series that both encoders were trained on."""
-        if not self.config.context.align:
-            return embedded
-        own = self._in_sample(fold)
-        aligned: dict[str, SliceEmbeddings] = {}
-        for other in makers._folds:
-            if other == fold:
-                continue
-            theirs = makers._in_sample(other)
-            shared = sorted(own.keys() & theirs.keys())
-            as_own = fit_alignment(
-                [theirs[name] for name in shared], [own[name] for name in shared]
-            )
-            aligned |= {name: as_own(embedded[name]) for name in makers._volumes(other)}
-        return aligned
+    def _embed_fold(self, fold: int, progress: Progress) -> list[SliceEmbeddings]:
+        """The fold's series, embedded by its encoder, which is trained where it is missing."""
+        folder = self._start("encoder", fold)
+        path = folder / "embeddings.safetensors"
+        if not status.is_finished(folder):
+            encoder, groups = train_encoder(self.store, self.config, fold, folder, progress)
+            save_weights(folder / "weights.safetensors", encoder)
+            self._save_embeddings(path, fold, encoder, groups, self._volumes(fold))
+            status.finish(folder, groups, upstream_models=[])
+        return list(load_embeddings(path))
 
-    def _aligned_by(self, fold: int) -> list[TrainingGroups]:
-        """Who stands behind the encoder that others' embeddings are put in terms of."""
-        return [self._fit_patients("encoder", fold)] if self.config.context.align else []
-
-    def _in_sample(self, fold: int) -> dict[str, SliceEmbeddings]:
-        """What the fold's own encoder says of the patients that it was fitted on."""
-        folder = self._folder("encoder", fold)
-        path = folder / "in_sample.safetensors"
-        if not path.exists():
-            model = EncoderEnsemble(self.config.slices)
-            load_weights(folder / "weights.safetensors", model)
-            names = training_volumes(self.store, self.config, fold)
-            model = model.to(device()).eval()
-            self._embed(fold, model, self._fit_patients("encoder", fold), names, path)
-        return {item.volume_id: item for item in load_embeddings(path)}
-
-    def _embed(
-        self,
-        fold: int,
-        model: EncoderEnsemble,
-        training_groups: TrainingGroups,
-        names: list[str],
-        path: Path,
-    ) -> None:
-        maker = f"encoder fold {fold}"
-        save_embeddings(
-            path, embed_volumes(model, maker, training_groups, self.store, names, self.config)
-        )
-
-    def _context(
-        self, fold: int, embedded: Mapping[str, SliceEmbeddings], progress: Progress
-    ) -> list[SliceScores]:
-        folder = self._open("context", fold)
-        if not is_done(folder):
-            fitted_on = self.fitted_on(fold, embedded, progress)
-            model, training_groups = train_context(
-                self.store, fitted_on, self.config, fold, folder, progress
+    def _context_scores(
+        self, fold: int, embedded: Embedded, progress: Progress
+    ) -> dict[str, SliceScores]:
+        """The fold's series scored by the fold's context models."""
+        folder = self._start("context", fold)
+        if not status.is_finished(folder):
+            training_data = self.context_training_data(fold, embedded, progress)
+            model, groups = train_context(
+                self.store, training_data, self.config, fold, folder, progress
             )
             save_weights(folder / "weights.safetensors", model)
-            makers = [item.training_groups for item in fitted_on.values()]
-            close(folder, training_groups, [*makers, *self._aligned_by(fold)])
-        model, training_groups = self._load_context(fold), self._fit_patients("context", fold)
-        scores = []
+            upstream = [series.training_groups for series in training_data.values()]
+            status.finish(folder, groups, [*upstream, *self._alignment_groups(fold)])
+
+        model, groups = self._load_context(fold), self._training_groups("context", fold)
+        scores = {}
         for name in self._volumes(fold):
-            require_held_out(
-                self.store.groups[name], embedded[name].encoder_id, embedded[name].training_groups
-            )
-            require_held_out(self.store.groups[name], f"context fold {fold}", training_groups)
-            series = context_input(embedded[name], self.store.z_mm(name))
+            series = embedded[name]
+            require_held_out(self.store.groups[name], series.encoder_id, series.training_groups)
+            require_held_out(self.store.groups[name], f"context fold {fold}", groups)
+
             rng = stream(self.config.context_seed, "shuffle", name)
-            prob = score_shuffled(model, series, self.config.control.shuffle, rng)
-            scores.append(SliceScores(name, "context", prob, training_groups))
+            shuffle = self.config.control.shuffle
+            prob = score_shuffled(model, series, self.store.z_mm(name), shuffle, rng)
+            scores[name] = SliceScores(name, "context", prob, groups)
         return scores
 
-    def _stack(
+    def _stack_scores(
+        self, stage: str, fold: int, embedded: Embedded, before: Mapping[str, SliceScores]
+    ) -> dict[str, SliceScores]:
+        """The fold's series scored by the fold's stacker."""
+        folder = self._start(stage, fold)
+        if not status.is_finished(folder):
+            self._train_stacker(stage, fold, embedded, before, folder)
+
+        stacker, groups = self._load_stacker(stage, fold), self._training_groups(stage, fold)
+        scores = {}
+        for name in self._volumes(fold):
+            require_held_out(self.store.groups[name], f"{stage} fold {fold}", groups)
+            features = self._features(embedded[name], before[name])
+            prob = stacker.score(features, before[name].prob)
+            scores[name] = SliceScores(name, "stack", prob, groups)
+        return scores
+
+    def _train_stacker(
         self,
         stage: str,
         fold: int,
-        embedded: Mapping[str, SliceEmbeddings],
-        below: Mapping[str, SliceScores],
-    ) -> list[SliceScores]:
-        folder = self._open(stage, fold)
-        if not is_done(folder):
-            outside = training_volumes(self.store, self.config, fold)
-            described = self._as_own(fold, embedded, self)
-            before = below if stage == "stack" else self.encoder(described)
-            rows = self._stack_rows(outside, described, before)
-            seed = derive(self.config.context_seed, stage, fold)
-            keep = always if self.config.control.force_stacker else where_it_helps
-            stack = fit_stack(rows, self.config.stack, seed, keep)
-            write_json(
-                folder / "stack.json", {label: asdict(item) for label, item in stack.items()}
-            )
-            makers = [
-                item.training_groups for name in outside for item in (described[name], before[name])
-            ]
-            own = TrainingGroups.of(self.store.groups[name] for name in outside)
-            close(folder, own, [*makers, *self._aligned_by(fold)])
-        stack, training_groups = self._load_stack(stage, fold), self._fit_patients(stage, fold)
-        scores = []
-        for name in self._volumes(fold):
-            require_held_out(self.store.groups[name], f"{stage} fold {fold}", training_groups)
-            prob = score_stack(stack, self._features(embedded[name], below[name]), below[name].prob)
-            scores.append(SliceScores(name, "stack", prob, training_groups))
-        return scores
+        embedded: Embedded,
+        before: Mapping[str, SliceScores],
+        folder: Path,
+    ) -> None:
+        """Train the fold's stacker on the other folds, aligned to the fold's own encoder."""
+        volume_ids = training_volumes(self.store, self.config, fold)
+        aligned = self._aligned(fold, embedded, self)
+        if stage == "encoder_stack":
+            before = self.encoder(aligned)
+        rows = self._stack_rows(volume_ids, aligned, before)
+        seed = derive(self.config.context_seed, stage, fold)
+        keep = always if self.config.control.force_stacker else where_it_helps
+        stacker = fit_stacker(rows, self.config.stack, seed, keep)
 
-    def _features(self, embedded: SliceEmbeddings, below: SliceScores) -> pd.DataFrame:
-        z_mm = self.store.z_mm(embedded.volume_id)
-        series = context_input(embedded, z_mm)
-        if below.stage == "encoder":
-            return build_features(
-                {"encoder": sigmoid(series.logits)}, z_mm, self.config.stack.reach_mm
-            )
-        return stack_features(series, below.prob, z_mm, self.config)
+        by_label = {label: item.as_dict() for label, item in stacker.by_label.items()}
+        write_json(folder / "stack.json", by_label)
+        upstream = [
+            model.training_groups for name in volume_ids for model in (aligned[name], before[name])
+        ]
+        groups = TrainingGroups.of(self.store.groups[name] for name in volume_ids)
+        status.finish(folder, groups, [*upstream, *self._alignment_groups(fold)])
 
     def _stack_rows(
-        self,
-        names: list[str],
-        embedded: Mapping[str, SliceEmbeddings],
-        below: Mapping[str, SliceScores],
+        self, names: list[str], embedded: Embedded, before: Mapping[str, SliceScores]
     ) -> StackRows:
+        """Some series as a stacker's training rows; LeakageError where a model saw one of them."""
         groups, folds = self.store.groups, self.store.folds
         for name in names:
-            require_held_out(
-                groups[name], f"the {below[name].stage} below", below[name].training_groups
-            )
-            require_held_out(
-                groups[name], embedded[name].encoder_id, embedded[name].training_groups
-            )
-        counts = [len(below[name].prob) for name in names]
-        features = [self._features(embedded[name], below[name]) for name in names]
+            scores, series = before[name], embedded[name]
+            require_held_out(groups[name], f"the {scores.stage} before", scores.training_groups)
+            require_held_out(groups[name], series.encoder_id, series.training_groups)
+
+        counts = [len(before[name].prob) for name in names]
+        features = [self._features(embedded[name], before[name]) for name in names]
         return StackRows(
             features=pd.concat(features, ignore_index=True),
-            start=np.concatenate([below[name].prob for name in names]),
+            start=np.concatenate([before[name].prob for name in names]),
             target=np.concatenate([self.store.targets(name) for name in names]),
             group=np.repeat([groups[name] for name in names], counts),
             fold=np.repeat([folds[name] for name in names], counts),
         )
 
+    def _features(self, embedded: SliceEmbeddings, before: SliceScores) -> pd.DataFrame:
+        """What a stacker on top of `before` reads of one series."""
+        z_mm = self.store.z_mm(embedded.volume_id)
+        reach_mm = self.config.stack.reach_mm
+        if before.stage == "encoder":
+            return build_features({"encoder": sigmoid(embedded.logits)}, z_mm, reach_mm)
+        return stacker_features(embedded, before.prob, z_mm, reach_mm)
+
+    def _aligned(self, fold: int, embedded: Embedded, upstream: "Stages") -> Embedded:
+        """Held-out embeddings by the other folds' encoders, as the fold's own encoder would
+        give them.
+
+        The encoders are those of `upstream`. Each map is fitted on series that both encoders
+        were trained on, so the series that it is applied to take no part in it.
+        """
+        if not self.config.context.align:
+            return embedded
+
+        own = self._in_sample(fold)
+        aligned: dict[str, SliceEmbeddings] = {}
+        for other in upstream._folds:
+            if other == fold:
+                continue
+            theirs = upstream._in_sample(other)
+            shared = sorted(own.keys() & theirs.keys())
+            to_own = fit_alignment(
+                [theirs[name] for name in shared], [own[name] for name in shared]
+            )
+            aligned |= {name: to_own(embedded[name]) for name in upstream._volumes(other)}
+        return aligned
+
+    def _alignment_groups(self, fold: int) -> list[TrainingGroups]:
+        """The training patients of the encoder that others' embeddings are aligned to."""
+        return [self._training_groups("encoder", fold)] if self.config.context.align else []
+
+    def _in_sample(self, fold: int) -> dict[str, SliceEmbeddings]:
+        """The fold's encoder's embeddings of the patients that it was trained on, by volume_id."""
+        folder = self._folder("encoder", fold)
+        path = folder / "in_sample.safetensors"
+        if not path.exists():
+            encoder = self._load_encoder(fold).to(device())
+            names = training_volumes(self.store, self.config, fold)
+            groups = self._training_groups("encoder", fold)
+            self._save_embeddings(path, fold, encoder, groups, names)
+        return {series.volume_id: series for series in load_embeddings(path)}
+
+    def _save_embeddings(
+        self,
+        path: Path,
+        fold: int,
+        encoder: EncoderEnsemble,
+        groups: TrainingGroups,
+        names: list[str],
+    ) -> None:
+        """Embed some series with the fold's encoder and keep the result in `path`."""
+        encoder_id = f"encoder fold {fold}"
+        series = embed_volumes(encoder, encoder_id, groups, self.store, names, self.config)
+        save_embeddings(path, series)
+
     def _volumes(self, fold: int) -> list[str]:
-        return [name for name, own in self.store.folds.items() if own == fold]
+        """The volume_ids of the fold."""
+        return [name for name, own_fold in self.store.folds.items() if own_fold == fold]
+
+    def _load_encoder(self, fold: int) -> EncoderEnsemble:
+        encoder = EncoderEnsemble.from_config(self.config.slices)
+        load_weights(self._folder("encoder", fold) / "weights.safetensors", encoder)
+        return encoder.eval()
 
     def _load_context(self, fold: int) -> ContextEnsemble:
-        width = EncoderEnsemble(self.config.slices).embedding_width
-        model = ContextEnsemble(self.config.context, width)
+        embedding_width = EncoderEnsemble.from_config(self.config.slices).embedding_width
+        model = ContextEnsemble.from_config(self.config.context, embedding_width)
         load_weights(self._folder("context", fold) / "weights.safetensors", model)
         return model.eval()
 
-    def _load_stack(self, stage: str, fold: int) -> dict[str, LabelStack]:
+    def _load_stacker(self, stage: str, fold: int) -> Stacker:
         tree = read_json(self._folder(stage, fold) / "stack.json")
-        return {
-            label: LabelStack(**{**fields, "columns": tuple(fields["columns"])})
-            for label, fields in tree.items()
-        }
+        by_label = {label: LabelStacker.from_dict(fields) for label, fields in tree.items()}
+        return Stacker(by_label, self.config.stack.reach_mm)
 
-    def _fit_patients(self, stage: str, fold: int) -> TrainingGroups:
-        return training_groups_of(self._folder(stage, fold))
+    def _training_groups(self, stage: str, fold: int) -> TrainingGroups:
+        return status.training_groups_of(self._folder(stage, fold))
 
     def _folder(self, stage: str, fold: int) -> Path:
-        own, inputs = self.workspace.stage(stage, fold), self.inputs_sha256(stage)
-        if self._run is None or (own.exists() and inputs_in(own) == inputs):
-            return own
-        if not own.exists() and inputs == self._inputs_of(self._run, stage):
-            return own
+        """Where the stage of this fold is kept: in the run's folder or in one of the ablation."""
+        folder, inputs = self.workspace.stage(stage, fold), self.inputs_sha256(stage)
+        if self._run is None or (folder.exists() and status.recorded_inputs(folder) == inputs):
+            return folder
+        if not folder.exists() and inputs == inputs_sha256(self._run, stage, self._data):
+            return folder
         return self.workspace.variant(stage, inputs, fold)
 
-    def _open(self, stage: str, fold: int) -> Path:
-        """The stage's folder, emptied where it was begun from other inputs."""
+    def _start(self, stage: str, fold: int) -> Path:
+        """The stage's folder, ready for training."""
         folder = self._folder(stage, fold)
-        wanted = self.inputs_sha256(stage)
-        if folder.exists() and inputs_in(folder) != wanted:
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "inputs.json", wanted)
+        status.start(folder, self.inputs_sha256(stage))
         return folder
-
-    def _inputs_of(self, config: Config, stage: str) -> str:
-        tree = as_dict(config)
-        names = (
-            "seed",
-            "precision",
-            *(("replicate",) if stage != "encoder" else ()),
-            *_SECTIONS[stage],
-        )
-        used = with_old_names({name: tree[name] for name in names})
-        controls = {name: tree["control"][name] for name in _CONTROLS[stage]}
-        controls = with_old_names({"control": controls})["control"]
-        if stage == "context" and controls["shuffle"] != SHUFFLED_IN_TRAINING:
-            controls["shuffle"] = "never"  # at test it is the same model that scores
-        weights = weights_sha256(config)
-        inputs = [
-            FORMATS[stage],
-            self._data,
-            used,
-            controls,
-            weights if stage != "encoder" else weights[:1],
-        ]
-        return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

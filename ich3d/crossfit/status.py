@@ -1,41 +1,51 @@
-"""What a stage's folder says of itself: what it was begun from, that it is finished, and whom it has seen."""
+"""What the folder of one stage of one fold records: its inputs, that it is finished, and whom
+it has seen.
+"""
 
-import hashlib
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from ich3d.config.root import Config
 from ich3d.core.types import TrainingGroups
 from ich3d.core.workspace import read_json, write_json
 
 
-def inputs_in(folder: Path) -> str | None:
-    """The hash of the inputs that a stage's folder was begun from."""
-    mark = folder / "inputs.json"
-    return str(read_json(mark)) if mark.exists() else None
+def recorded_inputs(folder: Path) -> str | None:
+    """The hash of the inputs that the stage was started from; None for a new folder."""
+    path = folder / "inputs.json"
+    return str(read_json(path)) if path.exists() else None
 
 
-def is_done(folder: Path) -> bool:
-    """Whether the stage was finished there."""
+def start(folder: Path, inputs_sha256: str) -> None:
+    """Make `folder` ready for a stage; it is emptied if it was started from other inputs."""
+    if folder.exists() and recorded_inputs(folder) != inputs_sha256:
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "inputs.json", inputs_sha256)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the stage was trained to its end there."""
     return (folder / "done.json").exists()
 
 
-def training_groups_of(folder: Path) -> TrainingGroups:
-    """The patients that a finished stage was fitted on."""
-    facts = read_json(folder / "done.json")
-    return TrainingGroups.of(
-        facts["training_groups" if "training_groups" in facts else "fit_patients"]
-    )
+def finish(
+    folder: Path, training_groups: TrainingGroups, upstream_models: Iterable[TrainingGroups]
+) -> None:
+    """Mark the stage as finished and remove the states of its training.
 
-
-def close(folder: Path, training_groups: TrainingGroups, makers: Iterable[TrainingGroups]) -> None:
-    """Mark a stage's fold as finished, with the patients that it was fitted on, and, as `upstream_groups`,
-    all that it knows of through the makers of its inputs."""
+    Args:
+        folder: the stage's folder.
+        training_groups: the patient groups that it was trained on.
+        upstream_models: the groups behind each model that its training data came from. Together
+            with its own they are recorded as `upstream_groups`: everyone whom it knows of, even
+            indirectly.
+    """
     for state in folder.rglob("state.pt"):
         state.unlink()
-    upstream = TrainingGroups.of(
-        {*training_groups.groups, *(group for maker in makers for group in maker.groups)}
-    )
+
+    groups = {group for model in upstream_models for group in model.groups}
+    upstream = TrainingGroups.of({*training_groups.groups, *groups})
     facts = {
         "training_groups": sorted(training_groups.groups),
         "training_groups_sha256": training_groups.sha256,
@@ -45,13 +55,8 @@ def close(folder: Path, training_groups: TrainingGroups, makers: Iterable[Traini
     write_json(folder / "done.json", facts)
 
 
-def weights_sha256(config: Config) -> tuple[str | None, ...]:
-    """The hashes of the files that the encoder and the context model start from, None where from none."""
-    return tuple(_file_sha256(path) for path in (config.slices.weights, config.context.weights))
-
-
-def _file_sha256(path: str | None) -> str | None:
-    """The hash of a file that a config names; its name where it is not there, None where none is named."""
-    if path is None or not Path(path).is_file():
-        return path
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+def training_groups_of(folder: Path) -> TrainingGroups:
+    """The patient groups that a finished stage was trained on."""
+    facts = read_json(folder / "done.json")
+    key = "training_groups" if "training_groups" in facts else "fit_patients"  # version 0.1
+    return TrainingGroups.of(facts[key])

@@ -1,15 +1,15 @@
-"""Training all three stages of all folds, so that every score in `oof/` is held out, and saving the model."""
+"""`ich3d train`: prepare, train all stages of all folds, score every slice out of fold, save
+the model.
+"""
 
-import logging
 import platform
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import pandas as pd
 import torch
 
 import ich3d
@@ -23,57 +23,73 @@ from ich3d.core.progress import Progress, quiet
 from ich3d.core.workspace import Workspace, write_csv, write_json
 from ich3d.crossfit.out_of_fold import oof_table, probabilities, read_oof
 from ich3d.crossfit.stages import Stages
-from ich3d.model.folder import save_model
+from ich3d.model.folder import write_model
 from ich3d.prepare.build import prepare
 from ich3d.stack.booster import coherent
 from ich3d.training.device import device
 
-log = logging.getLogger(__name__)
+_PACKAGES: Final = (
+    "torch", "monai", "lightgbm", "pydicom", "SimpleITK", "numpy", "scikit-learn",
+)  # fmt: skip
 
 
 def train(config: Config, progress: Progress = quiet) -> Workspace:
-    """Prepare, train, score every fold out of fold, and save the model; the run folder.
+    """Prepare the source, train every stage of every fold, and save scores and model.
 
-    ConfigError where the config asks for a control: what is trained so may be compared, not used.
+    A run that was interrupted continues where it stopped when it is started again.
+
+    Args:
+        config: the whole configuration.
+        progress: shows what is running.
+
+    Returns:
+        The run folder: out-of-fold scores in `oof/`, the model in `model/`, facts in `run.json`.
+
+    Raises:
+        ConfigError: the configuration asks for a control experiment, from which no model is saved.
+        DataError: the source cannot be read, or holds too few patients.
     """
     if config.control != ControlConfig():
-        raise ConfigError("a config with a control is for `ich3d ablate`: no model is made from it")
+        raise ConfigError(
+            "the section control is for `ich3d ablate`: no model is saved from a control experiment"
+        )
     started = time.time()
     workspace = Workspace(Path(config.workspace))
-    workspace.run.unlink(missing_ok=True)
+    workspace.run.unlink(missing_ok=True)  # written last, it says that the run is finished
     store = prepare(config, progress).store
+
     stages = Stages(config, workspace, store)
     embedded = stages.embedded(progress)
+    encoder = stages.encoder(embedded)
     context = stages.context(embedded, progress)
-    stacked = stages.stack(embedded, context, progress)
-    stacked = {name: replace(item, prob=coherent(item.prob)) for name, item in stacked.items()}
-    for stage, scores in zip(STAGES, (stages.encoder(embedded), context, stacked), strict=True):
+    stack = stages.stack(embedded, context, progress)
+    stack = {name: replace(scores, prob=coherent(scores.prob)) for name, scores in stack.items()}
+
+    for stage, scores in zip(STAGES, (encoder, context, stack), strict=True):
         write_csv(workspace.oof(stage), oof_table(store, scores))
-    save_model(
-        workspace.model,
-        config,
-        store.meta,
-        [stages.fold_model(k) for k in range(config.prepare.folds)],
-    )
+    fold_models = [stages.fold_model(fold) for fold in range(config.prepare.folds)]
+    write_model(workspace.model, config, store.meta["fingerprint"], fold_models)
     write_json(workspace.run, _run_facts(config, workspace, time.time() - started))
     return workspace
 
 
 def _run_facts(config: Config, workspace: Workspace, seconds: float) -> dict[str, Any]:
-    packages = ("torch", "monai", "lightgbm", "pydicom", "SimpleITK", "numpy", "scikit-learn")
+    """What `run.json` records: versions, device, time, configuration and the stages' scores."""
     return {
         "ich3d": ich3d.__version__,
-        "packages": {name: version(name) for name in packages},
+        "packages": {name: version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "device": str(device()),
         "threads": torch.get_num_threads(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds_of_last_call": round(seconds, 1),
         "config": as_dict(config),
-        "weighted_log_loss": {stage: _score(read_oof(workspace, stage)) for stage in STAGES},
+        "weighted_log_loss": {stage: _weighted_log_loss(workspace, stage) for stage in STAGES},
     }
 
 
-def _score(table: pd.DataFrame) -> float:
-    prob, target = probabilities(table), table[list(LABELS)].to_numpy(float)
-    return round(weighted_log_loss(prob, target), 5)
+def _weighted_log_loss(workspace: Workspace, stage: str) -> float:
+    """The metric of one stage's out-of-fold scores, five decimals."""
+    table = read_oof(workspace, stage)
+    target = table[list(LABELS)].to_numpy(float)
+    return round(weighted_log_loss(probabilities(table), target), 5)

@@ -1,37 +1,80 @@
-"""TODO."""
+"""Geometry of slices in the patient: their normal, their order along it, their steps, their affine.
+
+All of it follows from ImagePositionPatient, ImageOrientationPatient and PixelSpacing (PS3.3
+C.7.6.2.1.1). Lengths are millimetres in DICOM's patient coordinate system (LPS).
+"""
 
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
-from ich3d.core.types import Reason, Rejected, Series, SliceHeader
+from ich3d.core.types import Series, SliceHeader
 
-SAME_PLACE_MM: Final = 0.01
-"""Positions closer than this along the normal are one position: far below any CT slice spacing."""
-
+SAME_POSITION_MM: Final = 0.01
+"""Slices closer than this are at the same position: far below any slice spacing of a CT scanner."""
 
 STEP_TOLERANCE_MM: Final = 0.02
-
-
 STEP_TOLERANCE: Final = 0.01
-"""A step is regular within the larger of 0.02 mm and 1 % of the median step."""
-
-
-def rejected(series: Series, reason: Reason) -> Rejected:
-    """`series` as no volume, with all its files."""
-    return Rejected(series.volume_id, reason.code, reason.detail, series.paths)
+"""A step between slices is regular within the larger of 0.02 mm and 1 % of the median step."""
 
 
 def normal(series: Series) -> np.ndarray:
     """The slice normal (3,), a unit vector in LPS: row direction x column direction."""
-    return _normal(series.headers)
+    return slice_normal(series.headers)
+
+
+def slice_normal(headers: Sequence[SliceHeader]) -> np.ndarray:
+    """The common normal (3,) of slices whose orientations agree, a unit vector in LPS.
+
+    Orientations of one volume may differ by rounding; the median does not depend on the order of
+    `headers`.
+    """
+    row_dir = np.median([header.row_dir for header in headers], axis=0)
+    col_dir = np.median([header.col_dir for header in headers], axis=0)
+    across = np.cross(row_dir, col_dir)
+    unit: np.ndarray = across / np.linalg.norm(across)
+    return unit
+
+
+def positions_mm(headers: Sequence[SliceHeader]) -> np.ndarray:
+    """ImagePositionPatient of each slice (Z, 3), in LPS millimetres."""
+    return np.array([header.position_mm for header in headers])
+
+
+def project_on_normal(headers: Sequence[SliceHeader]) -> np.ndarray:
+    """Height (Z,) of each slice in mm: its position projected on the common normal."""
+    heights_mm: np.ndarray = positions_mm(headers) @ slice_normal(headers)
+    return heights_mm
+
+
+def sort_along_normal(headers: Sequence[SliceHeader]) -> tuple[SliceHeader, ...]:
+    """`headers` by height, lowest first; slices of equal height keep their order."""
+    order = np.argsort(project_on_normal(headers), kind="stable")
+    return tuple(headers[i] for i in order)
+
+
+def irregular_steps(slices: Sequence[SliceHeader]) -> np.ndarray:
+    """Indices of the slices below an irregular step, worst step first; slices must be sorted."""
+    if len(slices) < 3:
+        return np.arange(0)
+    steps_mm = np.diff(project_on_normal(slices))  # (Z - 1,)
+    return out_of_tolerance(steps_mm - np.median(steps_mm), steps_mm)
+
+
+def out_of_tolerance(deviations_mm: np.ndarray, steps_mm: np.ndarray) -> np.ndarray:
+    """Indices of the deviations (Z - 1,) beyond the tolerance of `steps_mm`, largest first."""
+    sizes_mm = np.abs(deviations_mm)
+    tolerance_mm = max(STEP_TOLERANCE_MM, STEP_TOLERANCE * float(np.median(steps_mm)))
+    largest_first = np.argsort(-sizes_mm, kind="stable")
+    beyond: np.ndarray = largest_first[sizes_mm[largest_first] > tolerance_mm]
+    return beyond
 
 
 def affine_mm(series: Series) -> np.ndarray | None:
-    """The affine (4, 4) from index (column, row, slice) to LPS mm, sheared where the gantry was tilted.
+    """The affine (4, 4) from index (column, row, slice) to LPS mm, sheared by a tilted gantry.
 
-    None where steps are irregular, or where one slice gives no step.
+    None where steps are irregular, or where a single slice gives no step.
     """
     if not series.is_regular or len(series) == 1:
         return None
@@ -43,42 +86,3 @@ def affine_mm(series: Series) -> np.ndarray | None:
     affine[:3, 2] = np.subtract(last.position_mm, first.position_mm) / (len(series) - 1)
     affine[:3, 3] = first.position_mm
     return affine
-
-
-def ascending(headers: Sequence[SliceHeader]) -> tuple[SliceHeader, ...]:
-    """`headers` in order along their common normal; those at one height keep theirs."""
-    return tuple(headers[i] for i in np.argsort(project(headers), kind="stable"))
-
-
-def project(headers: Sequence[SliceHeader]) -> np.ndarray:
-    """Heights (n,) in mm of the slices along their common normal."""
-    heights: np.ndarray = _positions(headers) @ _normal(headers)
-    return heights
-
-
-def irregular_steps(slices: Sequence[SliceHeader]) -> np.ndarray:
-    """The indices of the slices below each irregular step, the worst first. Slices ascend."""
-    steps = np.diff(project(slices))
-    return _out_of_tolerance(steps - np.median(steps), steps) if len(slices) > 2 else np.arange(0)
-
-
-def _positions(headers: Sequence[SliceHeader]) -> np.ndarray:
-    return np.array([header.position_mm for header in headers])
-
-
-def _normal(headers: Sequence[SliceHeader]) -> np.ndarray:
-    """Orientations agree to a thousandth; their median does not depend on the order of `headers`."""
-    row_dir = np.median([header.row_dir for header in headers], axis=0)
-    col_dir = np.median([header.col_dir for header in headers], axis=0)
-    across = np.cross(row_dir, col_dir)
-    unit: np.ndarray = across / np.linalg.norm(across)
-    return unit
-
-
-def _out_of_tolerance(deviation: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """The indices of the deviations that are out of tolerance for such steps, the largest first."""
-    size = np.abs(deviation)
-    tolerance = max(STEP_TOLERANCE_MM, STEP_TOLERANCE * float(np.median(steps)))
-    largest_first = np.argsort(-size, kind="stable")
-    found: np.ndarray = largest_first[size[largest_first] > tolerance]
-    return found

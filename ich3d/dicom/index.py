@@ -1,4 +1,8 @@
-"""A folder of anything to the CT series in it: every file ends up in a series, left out, or rejected."""
+"""Find all CT series below a path.
+
+Every file is accounted for: it belongs to a series, is left out as no part of a CT volume, or is
+rejected with the reason.
+"""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -10,17 +14,27 @@ from ich3d.core.errors import DataError
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import FileRef, LeftOut, Rejected, Series
 from ich3d.dicom.assembly.grouping import Policy, group_files
-from ich3d.dicom.files import files_below, members, without_repeats
-from ich3d.dicom.headers.read import InvalidSlice, NonCTFile, Slices, Zip, read_file
+from ich3d.dicom.files import drop_repeated_files, list_files, list_members
+from ich3d.dicom.headers.read import InvalidSlice, NonCTFile, Slices, ZipArchive, read_file
 
 Progress = Callable[[Iterable[FileRef]], Iterable[FileRef]]
+"""Wraps the files as they are read, to show progress."""
 
 STRICT: Final = Policy()
+"""The default policy: one invalid slice rejects its series."""
 
 
 @dataclass(frozen=True)
 class Index:
-    """What was found below `root`; the files of the three tuples add up to `n_files`."""
+    """All series below `root`, and the files that are in none.
+
+    Attributes:
+        root: the folder to which all names and paths are relative.
+        n_files: the number of files; each of them is in one of the three tuples.
+        series: ordered series, sorted by `volume_id`.
+        left_out: files that are no part of a CT volume, sorted by path.
+        rejected: files and series that cannot be used, sorted by subject and path.
+    """
 
     root: Path
     n_files: int
@@ -30,61 +44,103 @@ class Index:
 
 
 def index(path: Path, progress: Progress = iter, policy: Policy = STRICT) -> Index:
-    """Every CT series in `path`: a folder, searched with its sub-folders, a zip, or one file.
+    """Find all CT series in `path`: a folder with its sub-folders, a zip, or a single file.
 
-    Names and extensions mean nothing. `progress` wraps the files as they are read. Raises DataError
-    where there is no such path, or a folder cannot be looked into.
+    Files are recognized by their content; names and extensions do not matter. Headers are read,
+    and pixels only where two slices at one position have to be compared.
+
+    Args:
+        path: where to search.
+        progress: wraps the files as they are read.
+        policy: how strictly files are judged.
+
+    Raises:
+        DataError: where `path` does not exist or a folder cannot be listed.
     """
     return index_all([path], progress, policy)
 
 
 def index_all(paths: Sequence[Path], progress: Progress = iter, policy: Policy = STRICT) -> Index:
-    """Every CT series in some files and folders, taken together: a file that is named twice counts once,
-    and a series may lie permute_slices over them. The index's root is the folder that holds them all."""
+    """Find all CT series in several files and folders, taken together.
+
+    A file that is reached by several of the paths counts once, and a series may be spread over
+    them. The root of the index is the deepest folder that holds all paths. Arguments and errors
+    are those of `index`.
+    """
     for path in paths:
         if not path.exists():
             raise DataError(f"no file or folder {path}")
-    root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in paths]))
-    named = [file for path in paths for file in (files_below(path) if path.is_dir() else [path])]
-    files = [FileRef(file, file.relative_to(root).as_posix()) for file in without_repeats(named)]
-    items = _read_all(files, progress)
-    left_out = [_left_out(item) for item in items if isinstance(item, NonCTFile)]
-    result = group_files([item for item in items if not isinstance(item, NonCTFile)], policy)
+
+    root = _common_folder(paths)
+    files = [FileRef(path, path.relative_to(root).as_posix()) for path in _expand_folders(paths)]
+
+    contents = _read_all(files, progress)
+    non_ct_files = [content for content in contents if isinstance(content, NonCTFile)]
+    ct_files = [content for content in contents if not isinstance(content, NonCTFile)]
+
+    grouping = group_files(ct_files, policy)
+    left_out = [*map(_left_out, non_ct_files), *grouping.left_out]
     return Index(
         root=root,
-        n_files=len(items),
-        series=tuple(sorted(result.series, key=lambda series: series.volume_id)),
-        left_out=tuple(sorted((*left_out, *result.left_out), key=lambda item: item.paths)),
-        rejected=tuple(sorted(result.rejected, key=lambda item: (item.subject, item.paths))),
+        n_files=len(contents),
+        series=tuple(sorted(grouping.series, key=lambda series: series.volume_id)),
+        left_out=tuple(sorted(left_out, key=lambda files: files.paths)),
+        rejected=tuple(sorted(grouping.rejected, key=_subject_and_paths)),
     )
+
+
+def _common_folder(paths: Sequence[Path]) -> Path:
+    """The deepest folder that holds all paths; a folder holds itself."""
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    return Path(os.path.commonpath(folders))
+
+
+def _expand_folders(paths: Sequence[Path]) -> list[Path]:
+    """The files among `paths` and below the folders among them, each real file once."""
+    files: list[Path] = []
+    for path in paths:
+        files += list_files(path) if path.is_dir() else [path]
+    return drop_repeated_files(files)
 
 
 def _read_all(
     files: Sequence[FileRef], progress: Progress
 ) -> list[Slices | NonCTFile | InvalidSlice]:
-    """What each file is; zips give way to their members, which are read last."""
-    items: list[Slices | NonCTFile | InvalidSlice] = []
-    packed: list[FileRef] = []
+    """Read all files. A zip is replaced by its members, which are read after all other files."""
+    contents: list[Slices | NonCTFile | InvalidSlice] = []
+    zip_members: list[FileRef] = []
+
     for file in progress(files):
         match read_file(file):
-            case Zip():
-                inner = _members(file)
-                if isinstance(inner, list):
-                    packed += inner
+            case ZipArchive():
+                members = _list_zip(file)
+                if isinstance(members, list):
+                    zip_members += members
                 else:
-                    items.append(inner)
-            case item:
-                items.append(item)
-    return [*items, *_read_all(packed, progress)] if packed else items
+                    contents.append(members)
+            case content:
+                contents.append(content)
+
+    if zip_members:
+        contents += _read_all(zip_members, progress)
+    return contents
 
 
-def _members(file: FileRef) -> list[FileRef] | NonCTFile | InvalidSlice:
+def _list_zip(file: FileRef) -> list[FileRef] | NonCTFile | InvalidSlice:
+    """The members of a zip, or why it has none."""
     try:
-        inner = members(file)
+        members = list_members(file)
     except OSError as error:
         return InvalidSlice(file, IssueCode.UNREADABLE, error.strerror or "cannot be read", None)
-    return inner or NonCTFile(file, IssueCode.NOT_DICOM, "an empty zip")
+    if not members:
+        return NonCTFile(file, IssueCode.NOT_DICOM, "an empty zip")
+    return members
 
 
-def _left_out(item: NonCTFile) -> LeftOut:
-    return LeftOut((item.file.name,), item.code, f"{item.file.name}: {item.problem}")
+def _subject_and_paths(rejected: Rejected) -> tuple[str, tuple[str, ...]]:
+    return rejected.subject, rejected.paths
+
+
+def _left_out(non_ct: NonCTFile) -> LeftOut:
+    name = non_ct.file.name
+    return LeftOut((name,), non_ct.code, f"{name}: {non_ct.problem}")

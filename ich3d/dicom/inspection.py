@@ -1,4 +1,7 @@
-"""What an index holds, for people and for programs. Neither form names a patient unless asked to."""
+"""Show an index: as a table for people and as JSON for programs (`ich3d inspect`).
+
+Neither names a patient, unless PatientID is asked for with `with_identifiers`.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,58 +13,74 @@ from ich3d.core.types import LeftOut, Rejected, Series
 from ich3d.dicom.geometry import affine_mm
 from ich3d.dicom.index import Index
 
-_COLUMNS = ("volume", "slices", "size", "spacing mm", "tilt deg", "remarks")
+_TABLE_HEADER = ("volume", "slices", "size", "spacing mm", "tilt deg", "issues")
 
 
 def as_table(index: Index) -> str:
-    """A row a series, then what was left out and rejected, counted and listed."""
+    """Return a text table with one row for each series.
+
+    Below it stand the issues of each series in words, then the files that were left out and
+    rejected, counted by code and listed.
+    """
     lines = [pluralize(index.n_files, "file"), ""]
+
     if index.series:
-        lines += [*_aligned([_COLUMNS, *(_row(series) for series in index.series)]), ""]
-        lines += [f"{s.volume_id}: {reason.detail}" for s in index.series for reason in s.reasons]
-    lines += _listed("left out", index.left_out)
-    lines += _listed("rejected", index.rejected)
+        rows = [_table_row(series) for series in index.series]
+        lines += [*_align_columns([_TABLE_HEADER, *rows]), ""]
+        for series in index.series:
+            lines += [f"{series.volume_id}: {issue.detail}" for issue in series.issues]
+
+    lines += _count_and_list("left out", index.left_out)
+    lines += _count_and_list("rejected", index.rejected)
     return "\n".join(map(printable, lines)).rstrip() + "\n"
 
 
 def as_json(index: Index) -> dict[str, Any]:
-    """The index as plain JSON-ready data: slices ascend along the normal, paths are relative to the root."""
+    """Return the index as data that `json.dumps` accepts.
+
+    Slices ascend along the slice normal, lengths are millimetres (LPS), angles are degrees, and
+    paths are relative to the root of the index. `patient_id` is always null.
+    """
     return {
         "files": index.n_files,
-        "series": [_series(series) for series in index.series],
+        "series": [_series_json(series) for series in index.series],
         "left_out": [
-            {"paths": list(item.paths), "code": item.code.value, "detail": item.detail}
-            for item in index.left_out
+            {
+                "paths": list(left_out.paths),
+                "code": left_out.code.value,
+                "detail": left_out.detail,
+            }
+            for left_out in index.left_out
         ],
         "rejected": [
             {
-                "subject": item.subject,
-                "paths": list(item.paths),
-                "code": item.code.value,
-                "detail": item.detail,
+                "subject": rejected.subject,
+                "paths": list(rejected.paths),
+                "code": rejected.code.value,
+                "detail": rejected.detail,
             }
-            for item in index.rejected
+            for rejected in index.rejected
         ],
     }
 
 
-def with_identifiers(told: dict[str, Any], index: Index) -> dict[str, Any]:
-    """`as_json(index)` with the PatientID of each series."""
-    named = [
-        {**one, "patient_id": series.patient_id}
-        for one, series in zip(told["series"], index.series, strict=True)
+def with_identifiers(index_json: dict[str, Any], index: Index) -> dict[str, Any]:
+    """Return a copy of `as_json(index)` in which `patient_id` is the PatientID of each series."""
+    series_with_ids = [
+        {**series_json, "patient_id": series.patient_id}
+        for series_json, series in zip(index_json["series"], index.series, strict=True)
     ]
-    return {**told, "series": named}
+    return {**index_json, "series": series_with_ids}
 
 
-def _series(series: Series) -> dict[str, Any]:
+def _series_json(series: Series) -> dict[str, Any]:
     first = series.headers[0]
     affine = affine_mm(series)
     return {
         "volume_id": series.volume_id,
         "series_uid": series.series_uid,
         "study_uid": series.study_uid,
-        "patient_id": None,  # identity stays out of what nobody asked for it
+        "patient_id": None,  # only with_identifiers shows it
         "modality": "CT",
         "n_slices": len(series),
         "sop_uids": [header.sop_uid for header in series.headers],
@@ -75,14 +94,12 @@ def _series(series: Series) -> dict[str, Any]:
         "columns": first.columns,
         "pixel_spacing_mm": list(first.pixel_spacing_mm),
         "affine_mm": None if affine is None else affine.tolist(),
-        "status": "warn" if series.reasons else "ok",
-        "reasons": [
-            {"code": reason.code.value, "detail": reason.detail} for reason in series.reasons
-        ],
+        "status": "warn" if series.issues else "ok",
+        "reasons": [{"code": issue.code.value, "detail": issue.detail} for issue in series.issues],
     }
 
 
-def _row(series: Series) -> tuple[str, ...]:
+def _table_row(series: Series) -> tuple[str, ...]:
     first = series.headers[0]
     return (
         printable(series.volume_id),
@@ -90,20 +107,24 @@ def _row(series: Series) -> tuple[str, ...]:
         f"{first.rows}x{first.columns}",
         "-" if series.spacing_mm is None else f"{series.spacing_mm:.2f}",
         "-" if series.tilt_deg is None else f"{series.tilt_deg:.1f}",
-        join([reason.code for reason in series.reasons]) or "ok",
+        join([issue.code for issue in series.issues]) or "ok",
     )
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def _align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Pad the cells so that each column is as wide as its widest cell; one line for each row."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
-def _listed(title: str, items: Sequence[LeftOut | Rejected]) -> list[str]:
+def _count_and_list(title: str, entries: Sequence[LeftOut | Rejected]) -> list[str]:
+    """A line that counts files in all and by code, then one line for each entry."""
     counts: Counter[str] = Counter()
-    for item in items:
-        counts[item.code.value] += len(item.paths)
-    total = f"{title}: {pluralize(counts.total(), 'file')}"
-    by_code = ", ".join(f"{code} {n}" for code, n in sorted(counts.items()))
-    head = f"{total} ({by_code})" if items else total
-    return [head, *(f"  {item.code.value}: {item.detail}" for item in items)]
+    for entry in entries:
+        counts[entry.code.value] += len(entry.paths)
+
+    summary = f"{title}: {pluralize(counts.total(), 'file')}"
+    if counts:
+        by_code = ", ".join(f"{code} {count}" for code, count in sorted(counts.items()))
+        summary += f" ({by_code})"
+    return [summary, *(f"  {entry.code.value}: {entry.detail}" for entry in entries)]

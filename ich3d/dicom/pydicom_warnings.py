@@ -1,5 +1,7 @@
-"""pydicom remarks on odd values by warnings and in its log, and quotes them: a patient's name may be among
-them."""
+"""Read with pydicom and keep its warnings off the terminal and out of logs.
+
+pydicom warns about odd values and quotes them, and a quoted value may be the patient's name.
+"""
 
 import logging
 import warnings
@@ -8,18 +10,23 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import Final
 
-_ONE_THREAD: Final = RLock()
-"""Filters of warnings belong to the process: two threads that change and restore them undo each other."""
+_FILTER_LOCK: Final = RLock()
+"""Warning filters belong to the process: threads that change them at once undo each other."""
 
 
 @contextmanager
 def suppress_pydicom_warnings() -> Iterator[None]:
-    """Read through pydicom without its remarks: values are checked where they are used."""
-    log = logging.getLogger("pydicom")
-    with _ONE_THREAD, warnings.catch_warnings():
+    """Silence all Python warnings and pydicom's logger inside the `with` block.
+
+    Nothing is lost by it: ich3d checks each value itself where it uses it. Only one thread at a
+    time can be inside such a block; one thread may nest blocks.
+    """
+    logger = logging.getLogger("pydicom")
+
+    with _FILTER_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        before, log.disabled = log.disabled, True
+        was_disabled, logger.disabled = logger.disabled, True
         try:
             yield
         finally:
-            log.disabled = before
+            logger.disabled = was_disabled

@@ -1,82 +1,136 @@
-"""What only pixels tell of an index: slices that do not decode, HU that were clipped or mended."""
+"""What only the pixels of an index show: slices that cannot be decoded, and HU that were altered.
 
-from collections import Counter
-from collections.abc import Callable, Iterable
+Volumes of one SeriesInstanceUID are accepted or rejected together. One scan was split into them, so
+where one of them cannot be read, the others are no longer the whole of what was acquired.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from ich3d.core.issues import IssueCode
-from ich3d.core.types import FileRef, LeftOut, Reason, Rejected, Series
+from ich3d.core.types import FileRef, Issue, LeftOut, Rejected, Series, Volume
 from ich3d.dicom.assembly.ordering import without
 from ich3d.dicom.index import Index
-from ich3d.dicom.pixels.stored import read_each
+from ich3d.dicom.pixels.stored import read_slices
 from ich3d.dicom.volume import load_volume
 
-Progress = Callable[[Iterable[Series]], Iterable[Series]]
+T = TypeVar("T")
+
+SeriesGroup = tuple[Series, ...]
+"""All volumes of one SeriesInstanceUID."""
+
+GroupProgress = Callable[[Iterable[SeriesGroup]], Iterable[SeriesGroup]]
+SeriesProgress = Callable[[Iterable[Series]], Iterable[Series]]
 
 
-def check_pixels(found: Index, progress: Progress = iter) -> Index:
-    """`found` once all pixels were read: series that are no volumes rejected, the others with all that is
-    odd about them. A volume that cannot be read takes along the others of its SeriesInstanceUID.
-    `progress` wraps the series."""
-    read: list[Series] = []
-    bad: dict[str, Rejected] = {}
-    for one in progress(found.series):
-        volume = load_volume(one)
-        if isinstance(volume, Rejected):
-            bad.setdefault(one.series_uid, volume)
+def group_by_series_uid(series: Iterable[Series]) -> list[SeriesGroup]:
+    """The volumes of each SeriesInstanceUID together, in the order of their first volume."""
+    groups: dict[str, list[Series]] = defaultdict(list)
+    for volume in series:
+        groups[volume.series_uid].append(volume)
+    return [tuple(group) for group in groups.values()]
+
+
+def load_volumes(series: Iterable[Series]) -> Iterator[Volume | Rejected]:
+    """Decode all `series` once, one SeriesInstanceUID at a time.
+
+    `series` must hold all volumes of a SeriesInstanceUID, or none. Yields the volumes of
+    `group_by_series_uid(series)` in that order; a group with a volume that cannot be read yields
+    one `Rejected` in place of all its volumes. The volumes of one group are in memory together.
+    """
+    for group in group_by_series_uid(series):
+        loaded = load_group(group)
+        if isinstance(loaded, Rejected):
+            yield loaded
         else:
-            read.append(replace(one, reasons=volume.reasons))
-    series = tuple(one for one in read if one.series_uid not in bad)
-    rejected = [*found.rejected, *(_with_its_series(item, uid, found) for uid, item in bad.items())]
+            yield from loaded
+
+
+def load_group(group: SeriesGroup) -> list[Volume] | Rejected:
+    """Decode all volumes of one SeriesInstanceUID, in their order.
+
+    Where one cannot be read, all are rejected: `subject` is the SeriesInstanceUID, `detail`
+    names the first file that cannot be decoded, `paths` are the files of the whole group.
+    """
+    return _decode_group(group, lambda volume: volume)
+
+
+def check_pixels(index: Index, progress: GroupProgress = iter) -> Index:
+    """Decode every volume of `index` and keep what was learned, not the pixels.
+
+    Series that cannot be read are moved to `rejected` with all volumes of their SeriesInstanceUID;
+    the others gain the issues that only pixels show. One volume is in memory at a time. `progress`
+    wraps the groups of `group_by_series_uid`.
+    """
+    series: list[Series] = []
+    rejected = list(index.rejected)
+    for group in progress(group_by_series_uid(index.series)):
+        checked = _decode_group(group, lambda volume: replace(volume.series, issues=volume.issues))
+        if isinstance(checked, Rejected):
+            rejected.append(checked)
+        else:
+            series += checked
     rejected.sort(key=lambda item: (item.subject, item.paths))
-    return replace(found, series=series, rejected=tuple(rejected))
+    return replace(index, series=tuple(series), rejected=tuple(rejected))
 
 
-def check_siblings(found: Index, progress: Progress = iter) -> Index:
-    """`found` without the volumes that `check_pixels` would reject together with another one of their
-    SeriesInstanceUID: for doors that read each volume by itself. Only such series are read."""
-    volumes = Counter(one.series_uid for one in found.series)
-    siblings = tuple(one for one in found.series if volumes[one.series_uid] > 1)
+def check_siblings(found: Index, progress: GroupProgress = iter) -> Index:
+    """`found` without the volumes that `check_pixels` would reject together with another one of
+    their SeriesInstanceUID: for doors that read each volume by itself. Only such series are
+    read."""
+    siblings = tuple(
+        series for group in group_by_series_uid(found.series) if len(group) > 1 for series in group
+    )
     checked = check_pixels(replace(found, series=siblings), progress)
     gone = {item.subject for item in checked.rejected}
     series = tuple(one for one in found.series if one.series_uid not in gone)
     return replace(found, series=series, rejected=checked.rejected)
 
 
-def leave_out_undecodable(found: Index, progress: Progress = iter) -> Index:
-    """`found` without the slices whose pixels cannot be had, which each series then tells of. A series of
-    which no slice can be had stays as it is, for `check_pixels` to reject."""
-    series: list[Series] = []
-    gone: dict[FileRef, str] = {}
-    for one in progress(found.series):
-        problems = {
+def leave_out_undecodable(index: Index, progress: SeriesProgress = iter) -> Index:
+    """Remove the slices whose pixels cannot be decoded, for the lenient policy.
+
+    Each shortened series names them in an INCOMPLETE issue, and files without a usable frame are
+    added to `left_out`. A series without any decodable slice is kept, for `check_pixels` or
+    `load_volumes` to reject. `progress` wraps the series.
+    """
+    kept: list[Series] = []
+    problems: dict[FileRef, str] = {}
+    for series in progress(index.series):
+        undecodable = {
             header: stored.detail
-            for header, stored in zip(one.headers, read_each(one.headers), strict=True)
-            if isinstance(stored, Reason)
+            for header, stored in zip(series.headers, read_slices(series.headers), strict=True)
+            if isinstance(stored, Issue)
         }
-        if not problems or len(problems) == len(one):
-            series.append(one)
+        if not undecodable or len(undecodable) == len(series):
+            kept.append(series)
             continue
-        series.append(without(one, problems))
-        gone |= {header.file: problem for header, problem in problems.items()}
-    left_out = [*found.left_out, *_left_out(gone, series)]
-    left_out.sort(key=lambda item: item.paths)
-    return replace(found, series=tuple(series), left_out=tuple(left_out))
+        kept.append(without(series, undecodable))
+        problems |= {header.file: problem for header, problem in undecodable.items()}
 
-
-def _with_its_series(item: Rejected, series_uid: str, found: Index) -> Rejected:
-    """`item` with the files of all volumes of its SeriesInstanceUID."""
-    paths = dict.fromkeys(
-        path for one in found.series if one.series_uid == series_uid for path in one.paths
-    )
-    return replace(item, subject=series_uid, paths=tuple(paths))
-
-
-def _left_out(gone: dict[FileRef, str], series: list[Series]) -> list[LeftOut]:
-    """The files in `gone` of which no frame is used any more, in whatever volume."""
-    used = {header.file for one in series for header in one.headers}
-    return [
-        LeftOut((file.name,), IssueCode.UNDECODABLE, problem)
-        for file, problem in gone.items()
-        if file not in used
+    # A multi-frame file stays in use while any of its frames, in whichever volume, does.
+    used = {header.file for series in kept for header in series.headers}
+    left_out = [
+        *index.left_out,
+        *(
+            LeftOut((file.name,), IssueCode.UNDECODABLE, problem)
+            for file, problem in problems.items()
+            if file not in used
+        ),
     ]
+    left_out.sort(key=lambda item: item.paths)
+    return replace(index, series=tuple(kept), left_out=tuple(left_out))
+
+
+def _decode_group(group: Sequence[Series], keep: Callable[[Volume], T]) -> list[T] | Rejected:
+    """What `keep` takes from each decoded volume, or the rejection of the whole group."""
+    kept = []
+    for series in group:
+        volume = load_volume(series)
+        if isinstance(volume, Rejected):
+            paths = dict.fromkeys(path for member in group for path in member.paths)
+            return replace(volume, subject=series.series_uid, paths=tuple(paths))
+        kept.append(keep(volume))
+    return kept

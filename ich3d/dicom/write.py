@@ -1,31 +1,62 @@
-"""HU back to DICOM: valid CT Image Storage files, the same bytes from the same input.
+"""Write HU volumes as DICOM: one valid CT Image Storage file for each slice.
 
-Attributes follow PS3.3 A.3 (CT Image IOD); UIDs without a registered root are built under 2.25 from
-a hash (PS3.5 B.2), so that a slice keeps its name from run to run.
+Attributes follow the CT Image IOD (PS3.3 A.3). Equal input gives files that are equal to the byte.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+from pydicom.valuerep import DSfloat
 
 from ich3d.core.types import Vector3
 from ich3d.dicom.uids import uid
 
-IMPLEMENTATION_UID = "2.25.207114843318263451206254213376140917504"
+IMPLEMENTATION_UID: Final = "2.25.207114843318263451206254213376140917504"
+"""ImplementationClassUID of the files that ich3d writes (PS3.7 D.3.3.2)."""
+
+_EMPTY_TYPE_2: Final = (
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+    "StudyID",
+    "AccessionNumber",
+    "Manufacturer",
+    "AcquisitionNumber",
+    "PositionReferenceIndicator",
+    "KVP",
+)
+"""Type 2 attributes of the CT Image IOD: they must be present and are empty where unknown."""
 
 
 @dataclass(frozen=True)
 class SeriesToWrite:
-    """One CT series: `hu` int16 (Z, Y, X) and where each slice lies in LPS millimetres.
+    """One CT series to be written, with lengths in millimetres in the patient frame (LPS).
 
-    `position_mm` (Z, 3) is ImagePositionPatient; `row_dir` and `col_dir` are the two halves of
-    ImageOrientationPatient; `pixel_spacing_mm` is (between rows, between columns). `extra` holds
-    further attributes by DICOM keyword, `file_names` a name a slice.
+    Attributes:
+        hu: Hounsfield units (Z, Y, X) int16.
+        position_mm: ImagePositionPatient of each slice (Z, 3), the center of its first pixel.
+        row_dir: unit vector along a row, the first half of ImageOrientationPatient.
+        col_dir: unit vector along a column, the second half of ImageOrientationPatient.
+        pixel_spacing_mm: PixelSpacing, the distance between rows and between columns.
+        slice_thickness_mm: SliceThickness.
+        patient_id: PatientID.
+        study_uid: StudyInstanceUID.
+        series_uid: SeriesInstanceUID.
+        sop_uids: SOPInstanceUID of each slice.
+        file_names: file name of each slice.
+        instance_numbers: InstanceNumber of each slice.
+        extra: further attributes by DICOM keyword, which replace those that are set here.
+
+    Raises ValueError where `hu` has another type or shape, or where the fields that hold one value
+    for each slice differ in length.
     """
 
     hu: np.ndarray
@@ -43,82 +74,98 @@ class SeriesToWrite:
     extra: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        n = len(self.hu)
         if self.hu.dtype != np.int16 or self.hu.ndim != 3:
             raise ValueError(f"hu must be int16 (Z, Y, X), got {self.hu.dtype} {self.hu.shape}")
+
         lengths = {
-            len(self.position_mm),
-            len(self.sop_uids),
-            len(self.file_names),
-            len(self.instance_numbers),
+            "position_mm": len(self.position_mm),
+            "sop_uids": len(self.sop_uids),
+            "file_names": len(self.file_names),
+            "instance_numbers": len(self.instance_numbers),
         }
-        if lengths != {n}:
-            raise ValueError(
-                f"{n} slices of pixels, but positions, UIDs, names and numbers count {lengths}"
-            )
+        for name, length in lengths.items():
+            if length != len(self.hu):
+                raise ValueError(f"hu has {len(self.hu)} slices, but {name} has length {length}")
 
 
 def write_series(series: SeriesToWrite, folder: Path) -> list[Path]:
-    """Write one file a slice into `folder`, made if need be; the paths, in the order of `hu`."""
+    """Write one DICOM file for each slice and return their paths, in the order of `series.hu`.
+
+    `folder` is created if it does not exist. Files of the same names are overwritten.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for index, name in enumerate(series.file_names):
-        path = folder / name
+    paths = [folder / name for name in series.file_names]
+    for index, path in enumerate(paths):
         _slice_dataset(series, index).save_as(path, enforce_file_format=True)
-        paths.append(path)
     return paths
 
 
 def _slice_dataset(series: SeriesToWrite, index: int) -> Dataset:
+    """Build the data set of slice `index`."""
+    dataset = Dataset()
+    dataset.file_meta = _file_meta(series.sop_uids[index])
+    _set_identity(dataset, series, index)
+    _set_geometry(dataset, series, index)
+    _set_pixel_format(dataset, series)
+
+    for keyword, value in series.extra.items():
+        setattr(dataset, keyword, value)
+
+    dataset.PixelData = series.hu[index].astype("<i2").tobytes()
+    dataset["PixelData"].VR = "OW"
+    return dataset
+
+
+def _file_meta(sop_uid: str) -> FileMetaDataset:
+    """File meta information (PS3.10 7.1)."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = UID(series.sop_uids[index])
+    meta.MediaStorageSOPInstanceUID = UID(sop_uid)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
-
-    ds = Dataset()
-    ds.file_meta = meta
-    ds.SOPClassUID = CTImageStorage
-    ds.SOPInstanceUID = series.sop_uids[index]
-    ds.StudyInstanceUID = series.study_uid
-    ds.SeriesInstanceUID = series.series_uid
-    ds.FrameOfReferenceUID = uid("frame", series.series_uid)
-    ds.PositionReferenceIndicator = ""
-    ds.PatientID = series.patient_id
-    for keyword in _REQUIRED_BUT_EMPTY:
-        setattr(ds, keyword, "")
-    ds.Modality = "CT"
-    ds.ImageType = ["DERIVED", "PRIMARY", "AXIAL"]
-    ds.SeriesNumber = 1
-    ds.InstanceNumber = series.instance_numbers[index]
-    ds.ImagePositionPatient = [_decimal(v) for v in series.position_mm[index]]
-    ds.ImageOrientationPatient = [_decimal(v) for v in (*series.row_dir, *series.col_dir)]
-    ds.PixelSpacing = [_decimal(v) for v in series.pixel_spacing_mm]
-    ds.SliceThickness = _decimal(series.slice_thickness_mm)
-    ds.KVP = ""
-    ds.SamplesPerPixel = 1
-    ds.PhotometricInterpretation = "MONOCHROME2"
-    ds.Rows, ds.Columns = series.hu.shape[1:]
-    ds.BitsAllocated = ds.BitsStored = 16
-    ds.HighBit = 15
-    ds.PixelRepresentation = 1
-    ds.RescaleIntercept = "0"
-    ds.RescaleSlope = "1"
-    ds.RescaleType = "HU"
-    for keyword, value in series.extra.items():
-        setattr(ds, keyword, value)
-    ds.PixelData = series.hu[index].astype("<i2").tobytes()
-    ds["PixelData"].VR = "OW"
-    return ds
+    return meta
 
 
-# Type 2 attributes of the Patient, Study, Series and Equipment modules: present, value unknown.
-_REQUIRED_BUT_EMPTY = (
-    "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "ReferringPhysicianName",
-    "StudyID", "AccessionNumber", "Manufacturer", "AcquisitionNumber",
-)  # fmt: skip
+def _set_identity(dataset: Dataset, series: SeriesToWrite, index: int) -> None:
+    """Set whose slice it is, of which study and series, and what kind of image."""
+    for keyword in _EMPTY_TYPE_2:
+        setattr(dataset, keyword, "")
+
+    dataset.PatientID = series.patient_id
+    dataset.StudyInstanceUID = series.study_uid
+    dataset.SeriesInstanceUID = series.series_uid
+    dataset.FrameOfReferenceUID = uid("frame", series.series_uid)
+    dataset.SOPClassUID = CTImageStorage
+    dataset.SOPInstanceUID = series.sop_uids[index]
+
+    dataset.Modality = "CT"
+    dataset.ImageType = ["DERIVED", "PRIMARY", "AXIAL"]
+    dataset.SeriesNumber = 1
+    dataset.InstanceNumber = series.instance_numbers[index]
 
 
-def _decimal(value: float) -> pydicom.valuerep.DSfloat:
-    """A decimal string of at most 16 characters (PS3.5 6.2, VR DS)."""
-    return pydicom.valuerep.DSfloat(float(value), auto_format=True)
+def _set_geometry(dataset: Dataset, series: SeriesToWrite, index: int) -> None:
+    """Set the Image Plane module (PS3.3 C.7.6.2)."""
+    orientation = (*series.row_dir, *series.col_dir)
+    dataset.ImagePositionPatient = [_decimal_string(mm) for mm in series.position_mm[index]]
+    dataset.ImageOrientationPatient = [_decimal_string(cosine) for cosine in orientation]
+    dataset.PixelSpacing = [_decimal_string(mm) for mm in series.pixel_spacing_mm]
+    dataset.SliceThickness = _decimal_string(series.slice_thickness_mm)
+
+
+def _set_pixel_format(dataset: Dataset, series: SeriesToWrite) -> None:
+    """Set the Image Pixel module (PS3.3 C.7.6.3) for signed 16-bit values that are HU already."""
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.Rows, dataset.Columns = series.hu.shape[1:]
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit = 15
+    dataset.PixelRepresentation = 1
+    dataset.RescaleIntercept = "0"
+    dataset.RescaleSlope = "1"
+    dataset.RescaleType = "HU"
+
+
+def _decimal_string(value: float) -> DSfloat:
+    """Format as a decimal string of at most 16 characters (PS3.5 6.2, VR DS)."""
+    return DSfloat(float(value), auto_format=True)

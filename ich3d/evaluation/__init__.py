@@ -1,1 +1,1 @@
-"""What scores are worth: baselines, bootstrap intervals, the result table."""
+"""How good scores are: baselines, patient-level bootstrap intervals, and the result table."""

@@ -1,4 +1,4 @@
-"""The slices that every row of a table scores, and what is true of them."""
+"""The slices that every row of a result table scores, with their labels."""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,45 +13,53 @@ from ich3d.evaluation.bootstrap import PatientBootstrap
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """Slices, series by series, inferior first, one a line of `table`: keys, fold and labels."""
+    """N slices, series by series, from inferior to superior in each.
+
+    `table` has a line for each slice: `volume_id`, `sop_uid`, `group_id`, `fold`, `slice_index`,
+    `z_mm` and a column for each label.
+    """
 
     table: pd.DataFrame
 
     @property
     def target(self) -> np.ndarray:
-        """Labels (N, K), NaN where there is none."""
+        """Labels (N, K) as 0 or 1, NaN where a slice has no such label."""
         return self.table[list(LABELS)].to_numpy(float)
 
     @property
     def fold(self) -> np.ndarray:
+        """The fold (N,) of each slice."""
         return self.table["fold"].to_numpy()
 
     @property
     def group(self) -> np.ndarray:
+        """The patient group (N,) of each slice, as text."""
         return self.table["group_id"].to_numpy(str)
 
     @property
     def volume(self) -> np.ndarray:
+        """The volume_id (N,) of each slice, as text."""
         return self.table["volume_id"].to_numpy(str)
 
     @property
     def sha256(self) -> str:
-        """A hash of keys, folds and labels."""
+        """A hash of the table: keys, folds and labels."""
         return hashlib.sha256(self.table.to_csv(index=False).encode()).hexdigest()
 
     @property
     def positive_patients(self) -> dict[str, int]:
-        """How many patient groups have each label in at least one slice."""
-        has = {label: self.table.loc[self.table[label] > 0.5, "group_id"] for label in LABELS}
-        return {label: int(groups.nunique()) for label, groups in has.items()}
+        """For each label, the number of patient groups that have it in at least one slice."""
+        groups_with = {
+            label: self.table.loc[self.table[label] > 0.5, "group_id"] for label in LABELS
+        }
+        return {label: int(groups.nunique()) for label, groups in groups_with.items()}
 
     @property
     def unknown_labels(self) -> list[str]:
-        """The labels that no slice has a truth for: they count nowhere."""
+        """Labels without ground truth in any slice; they are excluded from the metrics."""
         return [label for label in LABELS if self.table[label].isna().all()]
 
     def bootstrap(self, draws: int, seed: int) -> PatientBootstrap:
         """The draws of patient groups that all intervals of a table share."""
-        return PatientBootstrap.of(
-            self.group, self.target[:, LABELS.index(ANY)], draws, stream(seed, "resampling")
-        )
+        rng = stream(seed, "resampling")
+        return PatientBootstrap.of(self.group, self.target[:, LABELS.index(ANY)], draws, rng)

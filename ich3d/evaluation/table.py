@@ -1,7 +1,7 @@
-"""Every row in figures: the metric and its parts, paired differences, 95 % intervals.
+"""The result table: the metrics of every row, paired differences between rows, and 95 % intervals.
 
-A row trained with several seeds is judged by the mean of its seeds' figures; the draws of patient groups are
-the same for every row and seed, so that differences are paired.
+A row that was trained with several seeds has the mean of its seeds' metrics. The draws of patient
+groups are the same for every row and every seed, so that differences are paired.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,14 +27,27 @@ from ich3d.evaluation.bootstrap import Interval, PatientBootstrap, interval
 from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.stack.booster import coherent
 
-FEW_PATIENTS = 8  # positive patients below which a label is shown without a claim
+FEW_PATIENTS = (
+    8  # with fewer positive patients than this, a label's AUC is shown without an interval
+)
 
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One row of the table. Differences are to the row `against`, paired; `spread` is the SD of the weighted
-    log loss over seeds, NaN of one; `incoherent` the share of slices with `any` below a subtype before it is
-    mended. Labels have `any` among them; `series_auc` scores a series by its highest slice."""
+    """One row of the table. Dictionaries are keyed by label, `any` included.
+
+    Attributes:
+        name: what the table calls the row.
+        seeds: with how many seeds it was trained.
+        weighted_log_loss: RSNA 2019's score.
+        spread: SD of the weighted log loss over seeds, NaN for one seed.
+        log_loss, auc, average_precision, calibration_error: of slices, for each label.
+        series_auc: AUC of series, each scored by its highest slice.
+        incoherent: share of slices that score `any` below a subtype, before this is corrected.
+        against: the row that this one is compared with, None without a comparison.
+        difference: of the weighted log loss, paired: this row minus `against`.
+        log_loss_difference, auc_difference: the same for each label, empty without a comparison.
+    """
 
     name: str
     seeds: int
@@ -54,9 +67,9 @@ class ResultRow:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished table: its lines, the same in markdown, and the page that shows them."""
+    """A finished table: its rows, the table in Markdown, and the path of the page that shows it."""
 
-    lines: list[ResultRow]
+    rows: list[ResultRow]
     table: str
     page: Path
 
@@ -68,24 +81,39 @@ def compare(
     draws: int,
     seed: int,
 ) -> list[ResultRow]:
-    """All rows (S, N, K), each with its differences to the row that `against` names; to itself, none."""
-    slices = truth.bootstrap(draws, seed)
-    # Seeds do not touch every row: an encoder's scores are the same beside each of its stackers.
+    """Compute the metrics of every row and its differences to another row.
+
+    Args:
+        prob: probabilities (S, N, K) of each row for S seeds, N slices and K labels.
+        against: the row that each row is compared with; a row that names itself is not compared.
+        truth: the labels of the N slices.
+        draws: how often patient groups are resampled for the intervals.
+        seed: seed of the resampling.
+
+    Returns:
+        One `ResultRow` for each row of `prob`, in the same order.
+    """
+    bootstrap = truth.bootstrap(draws, seed)
+
+    # Not every row depends on the seed: an encoder has the same scores beside each of its stackers.
     prob = {name: runs[:1] if (runs == runs[0]).all() else runs for name, runs in prob.items()}
-    figures = {
-        name: _Figures.of(as_served(name, runs), truth, slices) for name, runs in prob.items()
+    metrics = {
+        name: _RowMetrics.of(as_served(name, runs), truth, bootstrap) for name, runs in prob.items()
     }
-    return [_line(name, prob[name], figures, against.get(name), truth) for name in prob]
+    return [_result_row(name, prob[name], metrics, against.get(name), truth) for name in prob]
 
 
 def as_served(name: str, prob: np.ndarray) -> np.ndarray:
-    """A row's scores as a user would get them: a stacker's `any` is raised to its largest subtype."""
+    """Scores (..., K) as a user gets them: a stacker's `any` is raised to its largest subtype."""
     return coherent(prob) if name.endswith(STACKED) else prob
 
 
 @dataclass(frozen=True)
-class _Figures:
-    """A row's figures averaged over its seeds, and the same in each draw: loss (K,), (R, K), AUC alike."""
+class _RowMetrics:
+    """A row's scores `prob` (S, N, K), and its metrics averaged over seeds.
+
+    Each metric is there on all patients (K,), and in each draw of the bootstrap (R, K).
+    """
 
     prob: np.ndarray
     loss: np.ndarray
@@ -96,140 +124,179 @@ class _Figures:
     series_auc_draws: np.ndarray
 
     @classmethod
-    def of(cls, prob: np.ndarray, truth: GroundTruth, slices: PatientBootstrap) -> "_Figures":
+    def of(cls, prob: np.ndarray, truth: GroundTruth, bootstrap: PatientBootstrap) -> "_RowMetrics":
         target = truth.target
-        names, first, index = np.unique(truth.volume, return_index=True, return_inverse=True)
-        has = np.full((len(names), target.shape[1]), -np.inf)
-        np.maximum.at(has, index, np.nan_to_num(target, nan=-np.inf))
-        has[np.isinf(has)] = np.nan
-        whole = PatientBootstrap(slices.counts, slices.row_group[first])
-        highest = np.zeros((len(prob), *has.shape))
-        for run, most in zip(prob, highest, strict=True):
-            np.maximum.at(most, index, run)
+        names, first, series = np.unique(truth.volume, return_index=True, return_inverse=True)
+
+        # Each series has the labels and the scores of its highest slice.
+        series_target = _series_maximum(np.nan_to_num(target, nan=-np.inf), series, len(names))
+        series_target[np.isinf(series_target)] = np.nan
+        series_prob = np.stack([_series_maximum(run, series, len(names)) for run in prob])
+        series_bootstrap = PatientBootstrap(bootstrap.counts, bootstrap.row_group[first])
+
         return cls(
             prob=prob,
             loss=np.mean([label_log_loss(run, target) for run in prob], axis=0),
-            loss_draws=np.mean([slices.label_log_loss(run, target) for run in prob], axis=0),
+            loss_draws=np.mean([bootstrap.label_log_loss(run, target) for run in prob], axis=0),
             auc=_by_label(auc, prob, target),
-            auc_draws=_by_label(slices.auc, prob, target),
-            series_auc=_by_label(auc, highest, has),
-            series_auc_draws=_by_label(whole.auc, highest, has),
+            auc_draws=_by_label(bootstrap.auc, prob, target),
+            series_auc=_by_label(auc, series_prob, series_target),
+            series_auc_draws=_by_label(series_bootstrap.auc, series_prob, series_target),
         )
 
 
+def _series_maximum(values: np.ndarray, series: np.ndarray, count: int) -> np.ndarray:
+    """Largest value (M, K) in each of `count` M series, of `values` (N, K) in the series (N,)."""
+    largest = np.full((count, values.shape[1]), -np.inf)
+    np.maximum.at(largest, series, values)
+    return largest
+
+
 def _by_label(
-    figure: Callable[[np.ndarray, np.ndarray], Any], prob: np.ndarray, target: np.ndarray
+    metric: Callable[[np.ndarray, np.ndarray], Any], prob: np.ndarray, target: np.ndarray
 ) -> np.ndarray:
-    """`figure` of each label's (N,), averaged over seeds: (K,), or (R, K) of draws."""
+    """A metric of one label (N,) for every label, averaged over seeds: (K,), or (R, K) of draws."""
     columns = [
-        np.mean([figure(run[:, k], target[:, k]) for run in prob], axis=0)
+        np.mean([metric(run[:, k], target[:, k]) for run in prob], axis=0)
         for k in range(len(LABELS))
     ]
     return np.stack(columns, axis=-1)
 
 
-def _line(
+def _result_row(
     name: str,
-    raw: np.ndarray,
-    figures: Mapping[str, _Figures],
-    other: str | None,
+    raw_prob: np.ndarray,
+    metrics: Mapping[str, _RowMetrics],
+    against: str | None,
     truth: GroundTruth,
 ) -> ResultRow:
-    own, target = figures[name], truth.target
-    than = None if other is None or other == name or other not in figures else figures[other]
-    losses = [weighted_log_loss(run, target) for run in own.prob]
-
-    def mean_of(figure: Callable[[np.ndarray, np.ndarray], float]) -> dict[str, float]:
-        return dict(zip(LABELS, map(float, _by_label(figure, own.prob, target)), strict=True))
+    """The row called `name`; `raw_prob` (S, N, K) are its scores before `as_served`."""
+    row = metrics[name]
+    reference = None if against is None or against == name else metrics.get(against)
+    seed_losses = [weighted_log_loss(run, truth.target) for run in row.prob]
+    difference, log_loss_difference, auc_difference = _differences(row, reference)
 
     return ResultRow(
         name=name,
-        seeds=len(raw),
-        weighted_log_loss=interval(weighted_mean(own.loss), weighted_mean(own.loss_draws)),
-        spread=float(np.std(losses, ddof=1)) if len(losses) > 1 else float("nan"),
-        log_loss=_intervals(own.loss, own.loss_draws),
-        auc=_intervals(own.auc, own.auc_draws),
-        series_auc=_intervals(own.series_auc, own.series_auc_draws),
-        average_precision=mean_of(average_precision),
-        calibration_error=mean_of(calibration_error),
-        incoherent=float(np.mean([incoherent_share(run) for run in raw])),
-        against=None if than is None else other,
-        difference=None
-        if than is None
-        else interval(
-            weighted_mean(own.loss - than.loss), weighted_mean(own.loss_draws - than.loss_draws)
-        ),
-        log_loss_difference={}
-        if than is None
-        else _intervals(own.loss - than.loss, own.loss_draws - than.loss_draws),
-        auc_difference={}
-        if than is None
-        else _intervals(own.auc - than.auc, own.auc_draws - than.auc_draws),
+        seeds=len(raw_prob),
+        weighted_log_loss=interval(weighted_mean(row.loss), weighted_mean(row.loss_draws)),
+        spread=float(np.std(seed_losses, ddof=1)) if len(seed_losses) > 1 else float("nan"),
+        log_loss=_intervals(row.loss, row.loss_draws),
+        auc=_intervals(row.auc, row.auc_draws),
+        series_auc=_intervals(row.series_auc, row.series_auc_draws),
+        average_precision=_values(average_precision, row.prob, truth.target),
+        calibration_error=_values(calibration_error, row.prob, truth.target),
+        incoherent=float(np.mean([incoherent_share(run) for run in raw_prob])),
+        against=None if reference is None else against,
+        difference=difference,
+        log_loss_difference=log_loss_difference,
+        auc_difference=auc_difference,
     )
 
 
+def _differences(
+    row: _RowMetrics, reference: _RowMetrics | None
+) -> tuple[Interval | None, dict[str, Interval], dict[str, Interval]]:
+    """Row minus reference: weighted log loss, log loss of each label, AUC of each label."""
+    if reference is None:
+        return None, {}, {}
+    loss, loss_draws = row.loss - reference.loss, row.loss_draws - reference.loss_draws
+    auc, auc_draws = row.auc - reference.auc, row.auc_draws - reference.auc_draws
+    return (
+        interval(weighted_mean(loss), weighted_mean(loss_draws)),
+        _intervals(loss, loss_draws),
+        _intervals(auc, auc_draws),
+    )
+
+
+def _values(
+    metric: Callable[[np.ndarray, np.ndarray], float], prob: np.ndarray, target: np.ndarray
+) -> dict[str, float]:
+    """A metric of one label (N,) for every label, averaged over the seeds of `prob` (S, N, K)."""
+    return dict(zip(LABELS, map(float, _by_label(metric, prob, target)), strict=True))
+
+
 def _intervals(value: np.ndarray, draws: np.ndarray) -> dict[str, Interval]:
+    """The interval of each label from its value (K,) and its draws (R, K)."""
     return {label: interval(value[k], draws[:, k]) for k, label in enumerate(LABELS)}
 
 
-def tidy(lines: list[ResultRow]) -> pd.DataFrame:
-    """One line a figure: `row, metric, label, value, low, high`; a difference names the other row."""
-    rows: list[dict[str, object]] = []
+def tidy(rows: list[ResultRow]) -> pd.DataFrame:
+    """The table in long form: `row, metric, label, value, low, high`, one line for each number.
 
-    def add(name: str, metric: str, label: str, found: Interval | float) -> None:
-        ends = (
-            vars(found)
-            if isinstance(found, Interval)
-            else {"value": found, "low": np.nan, "high": np.nan}
-        )
-        rows.append({"row": name, "metric": metric, "label": label, **ends})
-
-    for line in lines:
-        add(line.name, "weighted_log_loss", "", line.weighted_log_loss)
-        add(line.name, "seeds", "", float(line.seeds))
-        add(line.name, "spread over seeds", "", line.spread)
-        add(line.name, "incoherent share", "", line.incoherent)
-        if line.difference is not None:
-            add(line.name, f"weighted_log_loss minus {line.against}", "", line.difference)
-        for metric, by_label in _by_metric(line).items():
-            for label, found in by_label.items():
-                add(line.name, metric, label, found)
-    return pd.DataFrame(rows)
+    `label` is empty where a metric covers all labels. The metric of a difference names the other
+    row.
+    """
+    records: list[dict[str, object]] = []
+    for row in rows:
+        for metric, value in _overall_metrics(row).items():
+            records.append(_record(row.name, metric, "", value))
+        for metric, by_label in _label_metrics(row).items():
+            records += [
+                _record(row.name, metric, label, value) for label, value in by_label.items()
+            ]
+    return pd.DataFrame(records)
 
 
-def _by_metric(line: ResultRow) -> dict[str, Mapping[str, Interval | float]]:
+def _record(name: str, metric: str, label: str, value: Interval | float) -> dict[str, object]:
+    """One line of `tidy`; `low` and `high` are NaN for a metric without an interval."""
+    if not isinstance(value, Interval):
+        value = Interval(value, np.nan, np.nan)
+    return {"row": name, "metric": metric, "label": label, **vars(value)}
+
+
+def _overall_metrics(row: ResultRow) -> dict[str, Interval | float]:
+    metrics: dict[str, Interval | float] = {
+        "weighted_log_loss": row.weighted_log_loss,
+        "seeds": float(row.seeds),
+        "spread over seeds": row.spread,
+        "incoherent share": row.incoherent,
+    }
+    if row.difference is not None:
+        metrics[f"weighted_log_loss minus {row.against}"] = row.difference
+    return metrics
+
+
+def _label_metrics(row: ResultRow) -> dict[str, Mapping[str, Interval | float]]:
     return {
-        "log_loss": line.log_loss,
-        "auc": line.auc,
-        "series_auc": line.series_auc,
-        "average_precision": line.average_precision,
-        "calibration_error": line.calibration_error,
-        f"log_loss minus {line.against}": line.log_loss_difference,
-        f"auc minus {line.against}": line.auc_difference,
+        "log_loss": row.log_loss,
+        "auc": row.auc,
+        "series_auc": row.series_auc,
+        "average_precision": row.average_precision,
+        "calibration_error": row.calibration_error,
+        f"log_loss minus {row.against}": row.log_loss_difference,
+        f"auc minus {row.against}": row.auc_difference,
     }
 
 
-def markdown(lines: list[ResultRow], truth: GroundTruth) -> str:
-    """The table for people: weighted log loss, its spread over seeds if there are several, paired difference
-    and AUC a label, 95 % intervals in brackets. A label that few patients have is shown without an interval,
-    so that nobody reads a claim."""
-    positive, has_seeds = truth.positive_patients, any(line.seeds > 1 for line in lines)
-    head = ["row", "weighted log loss", *["SD over seeds"] * has_seeds, "difference (paired)"]
-    head += [f"AUC {label} ({positive[label]} patients)" for label in LABELS]
-    text = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for line in lines:
-        paired = "" if line.difference is None else f"{line.difference:+} vs {line.against}"
-        spread = "" if np.isnan(line.spread) else f"{line.spread:.4f}"
-        cells = [line.name, str(line.weighted_log_loss), *[spread] * has_seeds, paired]
-        cells += [auc_cell(line.auc[label], positive[label]) for label in LABELS]
+def markdown(rows: list[ResultRow], truth: GroundTruth) -> str:
+    """The table in Markdown: weighted log loss, paired difference, and the AUC of each label.
+
+    95 % intervals are in brackets. The SD over seeds has a column where a row has several seeds. A
+    label of few patients is shown without an interval, because it supports no conclusion.
+    """
+    positive = truth.positive_patients
+    has_seeds = any(row.seeds > 1 for row in rows)
+    header = ["row", "weighted log loss", *["SD over seeds"] * has_seeds, "difference (paired)"]
+    header += [f"AUC {label} ({positive[label]} patients)" for label in LABELS]
+
+    text = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    for row in rows:
+        difference = "" if row.difference is None else f"{row.difference:+} vs {row.against}"
+        spread = "" if np.isnan(row.spread) else f"{row.spread:.4f}"
+        cells = [row.name, str(row.weighted_log_loss), *[spread] * has_seeds, difference]
+        cells += [auc_cell(row.auc[label], positive[label]) for label in LABELS]
         text.append(f"| {' | '.join(cells)} |")
     return "\n".join(text)
 
 
-def auc_cell(found: Interval, patients: int) -> str:
-    """`value (low to high)`; the value alone of a label that few patients have, a dash where it has none."""
-    if np.isnan(found.value):
+def auc_cell(value: Interval, patients: int) -> str:
+    """`value (low to high)`; without the interval for fewer than `FEW_PATIENTS` positive patients.
+
+    A dash where the AUC is not defined.
+    """
+    if np.isnan(value.value):
         return "-"
     if patients < FEW_PATIENTS:
-        return f"{found.value:.3f}"
-    return f"{found.value:.3f} ({found.low:.2f} to {found.high:.2f})"
+        return f"{value.value:.3f}"
+    return f"{value.value:.3f} ({value.low:.2f} to {value.high:.2f})"

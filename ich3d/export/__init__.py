@@ -1,5 +1,5 @@
-"""What other systems read: results as DICOM objects, a trained model as a MONAI Bundle."""
+"""Export to other systems: volumes as NIfTI, predictions as DICOM, models as MONAI Bundles."""
 
-from ich3d.export.dicom_sr import dicom_sink, require_highdicom, write_dicom_results
+from ich3d.export.dicom_sr import dicom_writer, require_highdicom, write_dicom_results
 
-__all__ = ["dicom_sink", "require_highdicom", "write_dicom_results"]
+__all__ = ["dicom_writer", "require_highdicom", "write_dicom_results"]

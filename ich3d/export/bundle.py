@@ -1,8 +1,10 @@
-"""A trained model as a MONAI Bundle: a folder that MONAI verifies and runs, without ich3d if need be.
+"""Export a trained model as a MONAI Bundle, which MONAI can verify and run without ich3d.
 
-configs/metadata.json  configs/schema.json  configs/inference.json  configs/dicom.json
-models/model.ts  models/model.pt  models/stack/fold<k>.json  models/stack/fold<k>_<label>.txt
-docs/README.md  LICENSE
+    configs/metadata.json  configs/schema.json  configs/inference.json  configs/dicom.json
+    models/model.ts  models/model.pt  models/stack/fold<k>.json  models/stack/fold<k>_<label>.txt
+    docs/README.md  LICENSE
+
+The network holds the encoder and the context stage. The stacker is included as LightGBM text.
 """
 
 from pathlib import Path
@@ -20,88 +22,130 @@ from ich3d.export.network import save, torchscript
 from ich3d.model.fold_model import FoldModel
 from ich3d.model.folder import Model, load_model
 from ich3d.model.info import info
-from ich3d.stack.booster import LabelStack
+from ich3d.stack.booster import LabelStacker
 
 _METADATA = Path("configs") / "metadata.json"
-_PARTS = {"configs", "models", "docs", "LICENSE"}
-_STACK_FACTS = ("is_kept", "columns", "scale", "shift")
+_TOP_LEVEL = {"configs", "models", "docs", "LICENSE"}
+_TEMPLATES = {
+    "docs/README.md": "bundle_card.md.j2",
+    "LICENSE": "bundle_license.txt.j2",
+    "configs/schema.json": "bundle_schema.json",
+}
+"""Files of a bundle that are rendered from a template of the package."""
+
+_STACKER_FIELDS = ("is_kept", "columns", "scale", "shift")
 
 
 def export_bundle(model_folder: Path, bundle: Path) -> None:
-    """Write the model in `model_folder` to `bundle`, whole or not at all; an older one of ours makes way.
+    """Write the model in `model_folder` as a MONAI Bundle to the folder `bundle`.
 
-    ModelError where the model is refused, DataError where `bundle` holds anything else.
+    The bundle is written completely or not at all; an existing bundle of ich3d is overwritten.
+
+    Raises:
+        ModelError: The model cannot be loaded, or cannot be exported as one network.
+        DataError: `bundle` holds files that are not part of a bundle of ich3d.
     """
-    _require_free(bundle)
-    model, facts = load_model(model_folder), info(model_folder)
-    network, losses = torchscript(model), context_losses(model)
+    _check_replaceable(bundle)
+    model = load_model(model_folder)
+    description = info(model_folder)
+    network = torchscript(model)
+    losses = context_losses(model)
+
     with replacing(bundle) as partial:
-        write_json(
-            partial / _METADATA, metadata(facts, {"context_log_loss": losses} if losses else {})
-        )
-        write_json(partial / "configs" / "inference.json", inference())
-        write_json(partial / "configs" / "dicom.json", dicom(model.config))
-        models = partial / "models"
+        _write_configs(partial, model, description, losses)
+
         for fold_model in model.fold_models:
-            _write_stack(models / "stack", fold_model)
-        save(network, models / "model.ts")
-        torch.save(network.state_dict(), models / "model.pt")
-        templates = Environment(
-            loader=PackageLoader("ich3d"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )  # fmt: skip
-        kept = {label: _folds_that_keep(model, label) for label in LABELS}
-        told = {"model": facts, "use": USE, "labels": LABELS, "losses": losses, "kept": kept}
-        (partial / "docs").mkdir()
-        for name, template in (
-            ("docs/README.md", "bundle_card.md.j2"),
-            ("LICENSE", "bundle_license.txt.j2"),
-            ("configs/schema.json", "bundle_schema.json"),
-        ):
-            (partial / name).write_text(templates.get_template(template).render(told))
+            _write_stacker(partial / "models" / "stack", fold_model)
+        save(network, partial / "models" / "model.ts")
+        torch.save(network.state_dict(), partial / "models" / "model.pt")
 
-
-def _require_free(bundle: Path) -> None:
-    """DataError unless nothing is lost by writing to `bundle`."""
-    if not bundle.exists():
-        return
-    if not (bundle / _METADATA).is_file() or read_json(bundle / _METADATA).get("name") != NAME:
-        raise DataError(f"{bundle} is there and is no bundle of ich3d; name a new folder")
-    foreign = sorted({path.name for path in bundle.iterdir()} - _PARTS)
-    if foreign:
-        raise DataError(f"{bundle} also holds {foreign[0]}, which would be lost; name a new folder")
+        _render_templates(partial, model, description, losses)
 
 
 def context_losses(model: Model) -> dict[str, float]:
-    """The log loss of each label at the context stage, on patients that its makers had not seen.
+    """Out-of-fold log loss of the context stage by label: mean over folds, 4 decimals.
 
-    It is the start from which each fold's stacker was judged, on all patients but those of its fold; the
-    mean of the folds. A label that its patients show in one class only has none.
+    Each fold's stacker was fitted on context scores of the other folds' patients, made by networks
+    that had not seen these patients. The loss of those scores, before stacking, is used here. A
+    label is left out where a fold's training patients have one class only: its loss is unknown.
     """
     losses = {}
     for label in LABELS:
-        judged = [fold_model.stack[label].inner_start_loss for fold_model in model.fold_models]
-        if min(judged) > 0:
-            losses[label] = round(float(np.mean(judged)), 4)
+        fold_losses = [
+            fold.stacker.by_label[label].validation_start_loss for fold in model.fold_models
+        ]
+        if min(fold_losses) > 0:
+            losses[label] = round(float(np.mean(fold_losses)), 4)
     return losses
 
 
-def _folds_that_keep(model: Model, label: str) -> list[int]:
-    """The folds whose stacker corrects this label."""
-    return [fold_model.fold for fold_model in model.fold_models if fold_model.stack[label].is_kept]
+def _check_replaceable(bundle: Path) -> None:
+    """Raise DataError where writing to `bundle` would delete other files than those of a bundle."""
+    if not bundle.exists():
+        return
+
+    if not (bundle / _METADATA).is_file() or read_json(bundle / _METADATA).get("name") != NAME:
+        raise DataError(f"{bundle} exists and is not a bundle of ich3d; name a new folder")
+
+    other_names = sorted({path.name for path in bundle.iterdir()} - _TOP_LEVEL)
+    if other_names:
+        raise DataError(
+            f"{bundle} also holds {other_names[0]}, which would be deleted; name a new folder"
+        )
 
 
-def _write_stack(folder: Path, fold_model: FoldModel) -> None:
-    """The stacker of one fold as text: LightGBM's own beside the numbers round it. The pseudonyms of its
-    patients stay behind."""
+def _write_configs(
+    folder: Path, model: Model, description: dict[str, Any], losses: dict[str, float]
+) -> None:
+    metrics = {"context_log_loss": losses} if losses else {}
+    write_json(folder / _METADATA, metadata(description, metrics))
+    write_json(folder / "configs" / "inference.json", inference())
+    write_json(folder / "configs" / "dicom.json", dicom(model.config))
+
+
+def _write_stacker(folder: Path, fold_model: FoldModel) -> None:
+    """Write one fold's stacker: a JSON with the calibration, and LightGBM text for each kept label.
+
+    The pseudonyms of the training patients, which the model folder has, are left out.
+    """
     write_json(
         folder / f"fold{fold_model.fold}.json",
-        {label: _stack_facts(fold_model.stack[label]) for label in LABELS},
+        {label: _calibration(fold_model.stacker.by_label[label]) for label in LABELS},
     )
-    for label, item in fold_model.stack.items():
-        if item.is_kept:
-            (folder / f"fold{fold_model.fold}_{label}.txt").write_text(item.trees)
+    for label, stacker in fold_model.stacker.by_label.items():
+        if stacker.is_kept:
+            (folder / f"fold{fold_model.fold}_{label}.txt").write_text(stacker.trees)
 
 
-def _stack_facts(stack: LabelStack) -> dict[str, Any]:
-    return {name: getattr(stack, name) for name in _STACK_FACTS}
+def _calibration(stacker: LabelStacker) -> dict[str, Any]:
+    """The fields of `stacker` that are needed to apply its trees."""
+    return {name: getattr(stacker, name) for name in _STACKER_FIELDS}
+
+
+def _render_templates(
+    folder: Path, model: Model, description: dict[str, Any], losses: dict[str, float]
+) -> None:
+    """Write model card, license and metadata schema."""
+    environment = Environment(
+        loader=PackageLoader("ich3d"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    values = {
+        "model": description,
+        "use": USE,
+        "labels": LABELS,
+        "losses": losses,
+        "stacked_folds": {label: _stacked_folds(model, label) for label in LABELS},
+    }
+
+    (folder / "docs").mkdir()
+    for name, template in _TEMPLATES.items():
+        (folder / name).write_text(environment.get_template(template).render(values))
+
+
+def _stacked_folds(model: Model, label: str) -> list[int]:
+    """The folds whose stacker changes the context scores of `label`."""
+    return [fold.fold for fold in model.fold_models if fold.stacker.by_label[label].is_kept]

@@ -1,9 +1,12 @@
-"""The codes of DICOM results: one table, each row with where its code was read.
+"""The codes used in the DICOM results, each with the source of its meaning.
 
-Public sources give wrong codes for hemorrhages, and a check digit proves no meaning. So a code is either
-in pydicom's dictionary, which is generated from PS3.16, under this very meaning; or it is our own, of the
-private scheme 99ICH3D (PS3.3 8.2). SNOMED CT surely names the epidural and subdural space, but the
-dictionary does not, so those two sites are ours.
+Published lists give wrong codes for hemorrhages, and the check digit of a SNOMED CT code says
+nothing about its meaning. So every code is one of two kinds:
+
+* a code of pydicom's dictionary, which is generated from PS3.16, with exactly the meaning that
+  the dictionary gives;
+* a private code of the coding scheme 99ICH3D (PS3.3 8.2). The epidural and the subdural space
+  have private codes, because pydicom's dictionary has no code for these two sites.
 """
 
 from dataclasses import dataclass
@@ -12,31 +15,40 @@ from typing import Final
 from pydicom.sr.coding import Code
 
 SCHEME: Final = "99ICH3D"
+"""Coding scheme designator of the private codes; PS3.3 8.2 reserves the prefix 99 for them."""
 
 
 @dataclass(frozen=True)
 class Concept:
-    """A code (at most 16 characters, PS3.3 8.1), its meaning (at most 64), and where both were read."""
+    """One coded concept.
+
+    Attributes:
+        value: Code Value, at most 16 characters (PS3.3 8.1).
+        scheme: Coding Scheme Designator: SCT, DCM, UCUM or `SCHEME`.
+        meaning: Code Meaning, at most 64 characters (PS3.3 8.3).
+        source: Where value and meaning were read: the version of pydicom and the context group.
+    """
 
     value: str
     scheme: str
     meaning: str
-    found_in: str
+    source: str
 
     @property
     def code(self) -> Code:
+        """The concept as pydicom's and highdicom's `Code`."""
         return Code(self.value, self.scheme, self.meaning)
 
 
 @dataclass(frozen=True)
 class CodedFinding:
-    """How a label is said in codes: a finding at a site."""
+    """A label in codes: a finding (such as hemorrhage) and its anatomical site."""
 
     finding: Concept
     site: Concept
 
 
-_OWN: Final = "private: pydicom 3.0.2 has no code for it"
+_PRIVATE: Final = "private: pydicom 3.0.2 has no code for it"
 
 HEMORRHAGE: Final = Concept("50960005", "SCT", "Hemorrhage", "pydicom 3.0.2, CID 7151")
 INTRACRANIAL_HEMORRHAGE: Final = Concept(
@@ -50,8 +62,8 @@ BRAIN_VENTRICLE: Final = Concept("35764002", "SCT", "Brain ventricle", "pydicom 
 SUBARACHNOID_SPACE: Final = Concept(
     "33930006", "SCT", "Cranial Subarachnoid Space", "pydicom 3.0.2, CID 7140"
 )
-EPIDURAL_SPACE: Final = Concept("epidural_space", SCHEME, "Epidural space", _OWN)
-SUBDURAL_SPACE: Final = Concept("subdural_space", SCHEME, "Subdural space", _OWN)
+EPIDURAL_SPACE: Final = Concept("epidural_space", SCHEME, "Epidural space", _PRIVATE)
+SUBDURAL_SPACE: Final = Concept("subdural_space", SCHEME, "Subdural space", _PRIVATE)
 
 CT_OF_HEAD: Final = Concept(
     "303653007", "SCT", "Computed tomography of head (procedure)", "pydicom 3.0.2, no context group"
@@ -62,7 +74,7 @@ MAXIMUM: Final = Concept("56851009", "SCT", "Maximum", "pydicom 3.0.2, CID 7464"
 DEVICE: Final = Concept("121007", "DCM", "Device", "pydicom 3.0.2, CID 270")
 OF_INTEREST: Final = Concept("113000", "DCM", "Of Interest", "pydicom 3.0.2, CID 7010")
 
-SIGNS: Final = {
+CODED_FINDINGS: Final = {
     "epidural": CodedFinding(HEMORRHAGE, EPIDURAL_SPACE),
     "intraparenchymal": CodedFinding(HEMORRHAGE, BRAIN),
     "intraventricular": CodedFinding(HEMORRHAGE, BRAIN_VENTRICLE),
@@ -70,8 +82,10 @@ SIGNS: Final = {
     "subdural": CodedFinding(HEMORRHAGE, SUBDURAL_SPACE),
     "any": CodedFinding(INTRACRANIAL_HEMORRHAGE, INTRACRANIAL),
 }
+"""Finding and site of each label, in the order of `core.labels.LABELS`."""
 
 CONCEPTS: Final = (
     HEMORRHAGE, INTRACRANIAL_HEMORRHAGE, INTRACRANIAL, BRAIN, BRAIN_VENTRICLE, SUBARACHNOID_SPACE,
     EPIDURAL_SPACE, SUBDURAL_SPACE, CT_OF_HEAD, PROBABILITY, NO_UNITS, MAXIMUM, DEVICE, OF_INTEREST,
 )  # fmt: skip
+"""All concepts of this module; the tests check each against pydicom's dictionary."""

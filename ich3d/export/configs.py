@@ -1,8 +1,8 @@
-"""The configuration files of a bundle, as MONAI's specification has them.
+"""Configuration files of a MONAI Bundle: the content of metadata, inference and dicom.json.
 
-Source: MONAI Bundle Specification (docs.monai.io/en/stable/mb_specification.html) and its metadata schema
-of 2024-07-25. `ich3d/templates/bundle_schema.json` holds what that schema asks for, so that a bundle can
-be verified without a network.
+Source: MONAI Bundle Specification (docs.monai.io/en/stable/mb_specification.html) and its metadata
+schema of 2024-07-25. `ich3d/templates/bundle_schema.json` holds the requirements of that schema,
+so that a bundle can be verified without network access.
 """
 
 from importlib.metadata import version
@@ -14,30 +14,38 @@ from ich3d.core.labels import LABELS
 
 NAME = "ich3d"
 STAGES = ("encoder", "context")
+"""Stages inside the exported network, in the order of its output's second axis."""
 SCHEMA_URL = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 USE = "Research software, not a medical device: no one should be treated on what it says."
 
 
-def metadata(model: dict[str, Any], losses: dict[str, Any]) -> dict[str, Any]:
-    """`configs/metadata.json` of the model that `ich3d.model.info` tells of; `losses` are its metrics."""
-    own_version = model["ich3d_version"]
+def metadata(model: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
+    """Content of `configs/metadata.json`.
+
+    Args:
+        model: Description of the model folder, as `ich3d.model.info.info` returns it.
+        metrics: Entries of `eval_metrics`, such as the log loss by label; may be empty.
+    """
+    model_version = model["ich3d_version"]
     return {
         "schema": SCHEMA_URL,
-        "version": own_version,
-        "changelog": {own_version: f"exported by ich3d {ich3d.__version__}"},
+        "version": model_version,
+        "changelog": {model_version: f"exported by ich3d {ich3d.__version__}"},
         "monai_version": version("monai"),
         "pytorch_version": version("torch").split("+")[0],
         "numpy_version": version("numpy"),
         "required_packages_version": {},
         "name": NAME,
         "task": "Intracranial hemorrhage in head CT: six probabilities for every slice",
-        "description": "A slice encoder and a bidirectional GRU over the series, mean of all folds.",
+        "description": (
+            "A slice encoder and a bidirectional GRU over the series, mean of all folds."
+        ),
         "authors": "Not stated by the model folder",
         "copyright": "Not stated by the model folder; see LICENSE",
         "intended_use": USE,
         "data_type": "dicom",
         "pred_classes": ", ".join(LABELS),
-        "eval_metrics": losses,
+        "eval_metrics": metrics,
         "model_sha256": model["model_sha256"],
         "preprocessing_sha256": model["preprocessing_sha256"],
         "training_set": model["trained_on"],
@@ -46,7 +54,10 @@ def metadata(model: dict[str, Any], losses: dict[str, Any]) -> dict[str, Any]:
 
 
 def _network_data_format(matrix: int) -> dict[str, Any]:
-    """What the network takes and gives. MONAI names the first input `image` and the output `pred`."""
+    """Inputs and outputs of the network on a grid of `matrix` x `matrix` pixels.
+
+    MONAI's names are kept: the first input is `image`, the output `pred`.
+    """
     return {
         "inputs": {
             "image": {
@@ -83,8 +94,10 @@ def _network_data_format(matrix: int) -> dict[str, Any]:
                 "value_range": [0, 1],
                 "is_patch_data": False,
                 "channel_def": {
-                    str(k): f"(Z, stage, label): {stage} stage; labels are {', '.join(LABELS)}"
-                    for k, stage in enumerate(STAGES)
+                    str(
+                        channel
+                    ): f"(Z, stage, label): {stage} stage; labels are {', '.join(LABELS)}"
+                    for channel, stage in enumerate(STAGES)
                 },
             }
         },
@@ -92,11 +105,13 @@ def _network_data_format(matrix: int) -> dict[str, Any]:
 
 
 def inference() -> dict[str, Any]:
-    """`configs/inference.json`: series in `dataset_dir` to tables in `output_dir`, by MONAI and torch alone.
+    """Content of `configs/inference.json`: score prepared series with MONAI and torch alone.
 
-    A series is an .npz of `hu`, `z_mm`, `sop_uid` and `frame`, as `ich3d.export.studies` gives them.
+    It reads every .npz file of `dataset_dir`, each with the arrays `hu` (Z, H, W), `z_mm` (Z,),
+    `sop_uid` (Z,) and `frame` (Z,) that `ich3d.export.studies.from_dicom` yields, and writes one
+    CSV table of probabilities per series to `output_dir`.
     """
-    scores = [f"{stage}_{label}" for stage in STAGES for label in LABELS]
+    score_columns = [f"{stage}_{label}" for stage in STAGES for label in LABELS]
     return {
         "imports": ["$import numpy", "$import torch", "$from pathlib import Path"],
         "bundle_root": ".",
@@ -116,28 +131,34 @@ def inference() -> dict[str, Any]:
             "data": "$sorted(Path(@dataset_dir).glob('*.npz'))",
             "transform": "@preprocessing",
         },
-        "columns": ["sop_uid", "frame", "z_mm", *scores],
+        "columns": ["sop_uid", "frame", "z_mm", *score_columns],
         "score": (
-            "$lambda item: @inferer(torch.as_tensor(item['hu']).float().to(@device), @network, "
-            "torch.as_tensor(item['z_mm']).to(@device)).flatten(1).cpu().numpy()"
+            "$lambda series: @inferer(torch.as_tensor(series['hu']).float().to(@device), @network, "
+            "torch.as_tensor(series['z_mm']).to(@device)).flatten(1).cpu().numpy()"
         ),
         "table": (
-            "$lambda item: numpy.column_stack([item['sop_uid'], item['frame'], "
-            "item['z_mm'].round(4).astype(str), @score(item).astype(float).round(7).astype(str)])"
+            "$lambda series: numpy.column_stack([series['sop_uid'], series['frame'], "
+            "series['z_mm'].round(4).astype(str), "
+            "@score(series).astype(float).round(7).astype(str)])"
         ),
         "write": (
-            "$lambda item: numpy.savetxt(Path(@output_dir) / (item['name'] + '.csv'), @table(item), "
-            "fmt='%s', delimiter=',', header=','.join(@columns), comments='')"
+            "$lambda series: numpy.savetxt(Path(@output_dir) / (series['name'] + '.csv'), "
+            "@table(series), fmt='%s', delimiter=',', header=','.join(@columns), comments='')"
         ),
         "run": [
             "$Path(@output_dir).mkdir(parents=True, exist_ok=True)",
-            "$[@write(item) for item in @dataset] or print('no series was found in ' + @dataset_dir)",
+            "$[@write(series) for series in @dataset] "
+            "or print('no series was found in ' + @dataset_dir)",
         ],
     }
 
 
 def dicom(config: Config) -> dict[str, Any]:
-    """`configs/dicom.json`, given after `inference.json`: the series come from DICOM, through ich3d."""
+    """Content of `configs/dicom.json`, which replaces the `dataset` of `inference.json`.
+
+    The series then come from DICOM files below `dataset_dir`; this needs ich3d beside MONAI. The
+    name `ich3d.export.studies.from_dicom` is part of the file format: exported bundles call it.
+    """
     return {
         "dataset": {
             "_target_": "ich3d.export.studies.from_dicom",

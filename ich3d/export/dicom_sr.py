@@ -1,26 +1,27 @@
-"""Results as DICOM: a Comprehensive 3D SR and a Key Object Selection for each scored series.
+"""Write predictions as DICOM: a Comprehensive 3D SR and a Key Object Selection for each series.
 
-The SR follows TID 1500 Measurement Report (PS3.16): a measurement group (TID 1501) for each of the six
-labels, with finding, site, the series' probability, the algorithm (TID 4019) and the slices that show it.
-The Key Object Selection (TID 2010) names the flagged slices. UIDs depend on what is told and on the model,
-so that the same result keeps its name from run to run; Patient and Study modules are the source's.
+The SR follows TID 1500 Measurement Report (PS3.16). It has one measurement group (TID 1501) for
+each of the six labels, with the finding, its site, the probability of the series, the algorithm
+(TID 4019) and the slices that show the finding. The Key Object Selection (TID 2010) lists the
+flagged slices.
+
+The UIDs of both objects are hashes of their content and of the model, so equal results have equal
+UIDs in every run. The Patient and Study modules are copied from the source images.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 import ich3d
 from ich3d.core.errors import UserError
-from ich3d.core.labels import ANY, FLAG_AT, LABELS
-from ich3d.core.types import Rejected, SliceScores
+from ich3d.core.labels import LABELS
+from ich3d.core.types import Rejected
 from ich3d.core.workspace import replacing
 from ich3d.dicom.uids import uid
 from ich3d.export import concepts
-from ich3d.export.evidence import Evidence, read_evidence
+from ich3d.export.source_images import SourceImages, read_source_images
+from ich3d.export.sr_content import ReportContent, report_content
 
 if TYPE_CHECKING:
     from highdicom import SOPClass
@@ -30,176 +31,165 @@ if TYPE_CHECKING:
     from ich3d.inference.scoring import SeriesPrediction
 
 _SERIES_NUMBERS: Final = {"SR": 9001, "KO": 9002}
-"""Above what scanners give their series."""
-
-
-@dataclass(frozen=True)
-class ReportContent:
-    """What the objects say of one series: `prob` of each label, and the slices that show it, lowest first,
-    as frame numbers by SOPInstanceUID, empty in single-frame files. `algorithm` holds its parameters."""
-
-    volume_id: str
-    prob: Mapping[str, float]
-    shown: Mapping[str, Mapping[str, list[int]]]
-    algorithm: tuple[str, ...]
-
-    def own_uid(self, *names: str) -> str:
-        """A UID that depends on all that is told."""
-        return uid("ich3d result", *names, repr(self), ich3d.__version__)
+"""SeriesNumber by Modality, above the numbers that scanners use."""
 
 
 def require_highdicom() -> None:
-    """UserError where the `dicom` extra is not installed."""
+    """Raise UserError where highdicom, the `dicom` extra, is not installed."""
     try:
         import highdicom  # noqa: F401
     except ImportError:
         raise UserError("DICOM results need highdicom: pip install 'ich3d[dicom]'") from None
 
 
-def dicom_sink(folder: Path, model_sha256: str) -> "OutputWriter":
-    """Objects in `folder` for each study that `pipeline.predict` scores."""
+def dicom_writer(folder: Path, model_sha256: str) -> "OutputWriter":
+    """Output writer for `inference.run.predict_to_folder` that writes DICOM objects to `folder`.
+
+    Raises UserError where highdicom is not installed.
+    """
     from ich3d.inference.run import OutputWriter
 
     require_highdicom()
 
-    def write(study: Sequence["SeriesPrediction"]) -> tuple[Rejected, ...]:
-        results = [write_dicom_results(item, folder, model_sha256) for item in study]
+    def write_study(study: Sequence["SeriesPrediction"]) -> tuple[Rejected, ...]:
+        results = [write_dicom_results(series, folder, model_sha256) for series in study]
         return tuple(result for result in results if isinstance(result, Rejected))
 
-    return OutputWriter(folder, write)
+    return OutputWriter(folder, write_study)
 
 
 def write_dicom_results(
-    item: "SeriesPrediction", folder: Path, model_sha256: str
+    prediction: "SeriesPrediction", folder: Path, model_sha256: str
 ) -> tuple[Path, ...] | Rejected:
-    """Write `<volume_id>.sr.dcm` and, where a slice is flagged, `<volume_id>.ko.dcm` into `folder`; their
-    paths. A slice is flagged from a stack probability of `any` of `FLAG_AT` on.
+    """Write the DICOM objects of one scored series.
 
-    Rejected where the source's slices cannot be referred to; then nothing is written.
+    A slice is flagged where the stack's probability of `any` is at least `core.labels.FLAG_AT`.
+
+    Args:
+        prediction: The scored series; its files are read again.
+        folder: Gets `<volume_id>.sr.dcm` and, where a slice is flagged, `<volume_id>.ko.dcm`.
+        model_sha256: Identity of the model, reported in both objects.
+
+    Returns:
+        The written paths; or Rejected, and nothing is written, where no DICOM object can refer to
+        the source images.
     """
-    evidence = read_evidence(item)
-    if isinstance(evidence, Rejected):
-        return evidence
-    told = _tell(item, model_sha256)
-    sr, ko = (folder / f"{told.volume_id}.{kind}.dcm" for kind in ("sr", "ko"))
-    _save(_report(told, evidence), evidence, sr)
-    if not told.shown[ANY]:
-        ko.unlink(missing_ok=True)  # another model's
-        return (sr,)
-    _save(_key_objects(told, evidence), evidence, ko)
-    return sr, ko
+    source = read_source_images(prediction)
+    if isinstance(source, Rejected):
+        return source
+
+    content = report_content(prediction, model_sha256)
+    sr_path = folder / f"{content.volume_id}.sr.dcm"
+    ko_path = folder / f"{content.volume_id}.ko.dcm"
+
+    _save(_structured_report(content, source), source, sr_path)
+    if not content.flagged_slices:
+        # An earlier run of another model may have flagged slices.
+        ko_path.unlink(missing_ok=True)
+        return (sr_path,)
+
+    _save(_key_object_selection(content, source), source, ko_path)
+    return sr_path, ko_path
 
 
-def _tell(item: "SeriesPrediction", model_sha256: str) -> ReportContent:
-    stack = item.prob["stack"]
-    series = SliceScores(item.stored.volume_id, "stack", stack).series_prob
-    flagged = stack[:, LABELS.index(ANY)] >= FLAG_AT
-    shown: dict[str, dict[str, list[int]]] = {}
-    for k, label in enumerate(LABELS):
-        shown[label] = {}
-        for index in np.flatnonzero(flagged & (stack[:, k] >= FLAG_AT)):
-            key = item.stored.keys[index]
-            shown[label].setdefault(key.sop_uid, []).extend(
-                [] if key.frame is None else [key.frame]
-            )
-    prob = {label: round(float(series[k]), 7) for k, label in enumerate(LABELS)}
-    algorithm = (
-        f"model_sha256={model_sha256}",
-        f"flag_at={FLAG_AT:g}",
-        "Probability of a series: the maximum over its slices",
-        "Source of Measurement: the slices whose probabilities of the finding and of any hemorrhage are at "
-        "least flag_at",
-    )
-    return ReportContent(item.stored.volume_id, prob, shown, algorithm)
-
-
-def _report(told: ReportContent, evidence: Evidence) -> "SOPClass":
+def _structured_report(content: ReportContent, source: SourceImages) -> "SOPClass":
+    """TID 1500 Measurement Report as a Comprehensive 3D SR."""
     from highdicom import sr
     from highdicom.coding_schemes import CodingSchemeIdentificationItem
 
-    content = sr.MeasurementReport(
-        observation_context=sr.ObservationContext(observer_device_context=_observer(told)),
+    report = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=_observer(content)),
         procedure_reported=concepts.CT_OF_HEAD.code,
-        imaging_measurements=[_group(told, label, evidence) for label in LABELS],
+        imaging_measurements=[_measurement_group(content, label, source) for label in LABELS],
     )
+    private_scheme = CodingSchemeIdentificationItem(concepts.SCHEME, name="ich3d private codes")
+
     return sr.Comprehensive3DSR(
-        evidence=list(evidence.instances.values()),
-        content=content,
+        evidence=list(source.instances.values()),
+        content=report,
         is_complete=True,
-        coding_schemes=[
-            CodingSchemeIdentificationItem(concepts.SCHEME, name="ich3d private codes")
-        ],
-        **_document(told, "SR", "ich3d: probabilities of hemorrhage, for research"),
+        coding_schemes=[private_scheme],
+        **_document_attributes(content, "SR", "ich3d: probabilities of hemorrhage, for research"),
     )
 
 
-def _group(
-    told: ReportContent, label: str, evidence: Evidence
+def _measurement_group(
+    content: ReportContent, label: str, source: SourceImages
 ) -> "MeasurementsAndQualitativeEvaluations":
-    """One label as TID 1501 has it."""
+    """Measurement group of one label (TID 1501)."""
     from highdicom import sr
 
-    sign = concepts.SIGNS[label]
-    images = [
+    coded = concepts.CODED_FINDINGS[label]
+    probability = sr.Measurement(
+        name=concepts.PROBABILITY.code,
+        value=content.series_prob[label],
+        unit=concepts.NO_UNITS.code,
+        derivation=concepts.MAXIMUM.code,
+    )
+    source_images = [
         sr.SourceImageForMeasurementGroup(
-            evidence.instances[name].SOPClassUID, name, frames or None
+            source.instances[sop_uid].SOPClassUID, sop_uid, frames or None
         )
-        for name, frames in told.shown[label].items()
+        for sop_uid, frames in content.positive_slices[label].items()
     ]
+
     return sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid("finding", told.volume_id, label), label),
-        finding_type=sign.finding.code,
-        finding_sites=[sr.FindingSite(sign.site.code)],
-        algorithm_id=sr.AlgorithmIdentification("ich3d", ich3d.__version__, told.algorithm),
-        measurements=[
-            sr.Measurement(
-                name=concepts.PROBABILITY.code,
-                value=told.prob[label],
-                unit=concepts.NO_UNITS.code,
-                derivation=concepts.MAXIMUM.code,
-            )
-        ],
-        source_images=images,
+        # The same finding keeps its tracking UID when another model scores the series.
+        tracking_identifier=sr.TrackingIdentifier(uid("finding", content.volume_id, label), label),
+        finding_type=coded.finding.code,
+        finding_sites=[sr.FindingSite(coded.site.code)],
+        algorithm_id=sr.AlgorithmIdentification(
+            "ich3d", ich3d.__version__, content.algorithm_parameters
+        ),
+        measurements=[probability],
+        source_images=source_images,
     )
 
 
-def _key_objects(told: ReportContent, evidence: Evidence) -> "SOPClass":
+def _key_object_selection(content: ReportContent, source: SourceImages) -> "SOPClass":
+    """Key Object Selection (TID 2010) of the flagged slices."""
     from highdicom import ko
 
-    flagged = told.shown[ANY]
-    images = [evidence.instances[name] for name in flagged]
-    content = ko.KeyObjectSelection(
+    images = [source.instances[sop_uid] for sop_uid in content.flagged_slices]
+    model_and_threshold = "; ".join(content.algorithm_parameters[:2])
+    selection = ko.KeyObjectSelection(
         document_title=concepts.OF_INTEREST.code,
         referenced_objects=images,
-        observer_device_context=_observer(told),
-        description=f"Slices flagged by ich3d {ich3d.__version__}; {'; '.join(told.algorithm[:2])}",
+        observer_device_context=_observer(content),
+        description=f"Slices flagged by ich3d {ich3d.__version__}; {model_and_threshold}",
     )
-    for reference in content.get_references():
+
+    # highdicom refers to whole instances; the frames of a multi-frame file are added here.
+    for reference in selection.get_references():
         (image,) = reference.ReferencedSOPSequence
-        if frames := flagged[image.ReferencedSOPInstanceUID]:
+        frames = content.flagged_slices[image.ReferencedSOPInstanceUID]
+        if frames:
             image.ReferencedFrameNumber = frames
+
     return ko.KeyObjectSelectionDocument(
         evidence=images,
-        content=content,
-        **_document(told, "KO", "ich3d: flagged slices, for research"),
+        content=selection,
+        **_document_attributes(content, "KO", "ich3d: flagged slices, for research"),
     )
 
 
-def _observer(told: ReportContent) -> "ObserverContext":
+def _observer(content: ReportContent) -> "ObserverContext":
+    """The model as observer, a device (TID 1004)."""
     from highdicom import sr
 
+    model_name = content.algorithm_parameters[0]
     device = sr.DeviceObserverIdentifyingAttributes(
-        uid=uid("device", ich3d.__version__, told.algorithm[0]), name="ich3d", model_name="ich3d"
+        uid=uid("device", ich3d.__version__, model_name), name="ich3d", model_name="ich3d"
     )
     return sr.ObserverContext(sr.CodedConcept.from_code(concepts.DEVICE.code), device)
 
 
-def _document(told: ReportContent, modality: str, description: str) -> dict[str, Any]:
-    """What both kinds of document say of themselves."""
+def _document_attributes(content: ReportContent, modality: str, description: str) -> dict[str, Any]:
+    """Series and equipment attributes, as arguments of highdicom's documents."""
     return {
-        "series_instance_uid": told.own_uid(modality, "series"),
+        "series_instance_uid": content.content_uid(modality, "series"),
         "series_number": _SERIES_NUMBERS[modality],
-        "sop_instance_uid": told.own_uid(modality),
+        "sop_instance_uid": content.content_uid(modality),
         "instance_number": 1,
         "manufacturer": "ich3d",
         "manufacturer_model_name": "ich3d",
@@ -208,7 +198,8 @@ def _document(told: ReportContent, modality: str, description: str) -> dict[str,
     }
 
 
-def _save(document: "SOPClass", evidence: Evidence, path: Path) -> None:
-    evidence.copy_patient_study(document)
+def _save(document: "SOPClass", source: SourceImages, path: Path) -> None:
+    """Complete `document` with the source's patient and study, and write it to `path`."""
+    source.copy_patient_study(document)
     with replacing(path) as partial:
         document.save_as(partial, enforce_file_format=True)

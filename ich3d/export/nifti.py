@@ -1,8 +1,9 @@
-"""HU volumes to NIfTI files, each voxel where it is in the patient.
+"""CT volumes as NIfTI files in Hounsfield units, every voxel at its place in the patient.
 
-A tilted gantry makes a sheared grid. SimpleITK replaces its direction by an orthogonal one when it writes,
-so the exact affine goes into the sform through nibabel; the qform cannot hold it and is marked unknown
-(NIfTI-1: `qform_code` 0). A file holds HU and the affine, and nothing of the patient or the study.
+A tilted gantry gives a sheared grid. SimpleITK makes the directions orthogonal when it writes
+such a grid, so files are written with nibabel: the exact affine goes into the sform, and the
+qform, which cannot hold a shear, is marked as unknown (NIfTI-1, `qform_code` 0). A file holds
+pixels and an affine, and nothing that identifies the patient or the study.
 """
 
 import gzip
@@ -17,211 +18,242 @@ import nibabel
 import numpy as np
 import SimpleITK as sitk
 
+from ich3d.core.hounsfield import AIR_HU
 from ich3d.core.issues import IssueCode
 from ich3d.core.text import pluralize
-from ich3d.core.types import Reason, Rejected, Series, Volume
+from ich3d.core.types import Issue, Rejected, Series, Volume
 from ich3d.core.workspace import replacing
-from ich3d.dicom.geometry import STEP_TOLERANCE, STEP_TOLERANCE_MM, normal, rejected
+from ich3d.dicom.geometry import STEP_TOLERANCE, STEP_TOLERANCE_MM, normal
 from ich3d.dicom.headers.elements import tag_text
-from ich3d.dicom.pixels.rescale import AIR_HU
-from ich3d.dicom.volume import load_volume
 
-LARGEST_GROWTH: Final = 8
-"""How many times its own voxels a deskewed volume may take. A tilt of 30 degrees or a missing third takes
-less than twice; slices that are permute_slices about would fill the memory with air."""
+MAX_GROWTH: Final = 8
+"""Largest number of voxels of a deskewed volume, as a multiple of the acquired ones. A tilt of 30
+degrees, or a third of the slices missing, needs less than 2; slices far apart would fill the memory
+with air."""
 
-LONGEST_NAME: Final = 255 - len(".nii.gz") - len("..partial")
-"""Of a volume's file without its extension: file systems take 255 bytes, and it is first written beside its
-place under a longer name. UIDs by the rules have at most 64 (PS3.5 9.1)."""
+MAX_NAME_LENGTH: Final = 255 - len(".nii.gz") - len("..partial")
+"""Longest file name without its extension, in bytes: file systems allow 255, and the file is
+written under a longer temporary name first. Valid UIDs have at most 64 characters (PS3.5
+9.1)."""
 
 _LPS_TO_RAS: Final = np.diag((-1.0, -1.0, 1.0, 1.0))
-_COMPRESSION: Final = 3
+_COMPRESSION_LEVEL: Final = 3
 
 
 @dataclass(frozen=True)
 class Grid:
-    """HU int16 (Z, Y, X) with the affine (4, 4) from index (column, row, slice) to LPS mm.
+    """A volume on the grid on which it is written.
 
-    `reasons` are those of the volume, and what placing it on the grid adds.
+    Attributes:
+        hu: (Z, Y, X) int16, Hounsfield units.
+        affine_mm: (4, 4), from index (column, row, slice) to LPS millimetres.
+        issues: the issues of the volume, and those that resampling added.
     """
 
     hu: np.ndarray
     affine_mm: np.ndarray
-    reasons: tuple[Reason, ...]
+    issues: tuple[Issue, ...]
 
 
 @dataclass(frozen=True)
 class Converted:
-    """The file that holds a volume, with the shape (Z, Y, X) and the reasons of its grid."""
+    """A written file, with the shape (Z, Y, X) and the issues of its grid."""
 
     path: Path
     shape: tuple[int, int, int]
-    reasons: tuple[Reason, ...]
+    issues: tuple[Issue, ...]
 
 
 def as_acquired(volume: Volume) -> Grid | Rejected:
-    """The slices as they are. Rejected where no one affine puts every slice in its place."""
-    problem = _no_affine(volume)
-    if problem is not None:
-        return rejected(volume.series, problem)
+    """The slices as they were acquired.
+
+    Rejected where no single affine describes the place of every slice.
+    """
+    issue = _no_affine_issue(volume)
+    if issue is not None:
+        return volume.series.reject(issue)
     assert volume.affine_mm is not None
-    return Grid(volume.hu, volume.affine_mm, volume.reasons)
+    return Grid(volume.hu, volume.affine_mm, volume.issues)
 
 
 def deskewed(volume: Volume) -> Grid | Rejected:
-    """The volume on an orthogonal grid: its slices' rows, columns and normal, one plane a median step.
+    """The volume resampled to an orthogonal grid along rows, columns and slice normal.
 
-    Each slice is shifted within its plane to where its position puts it, and a plane between slices is
-    linear between the nearest two, so tilt, gaps and shifted slices all come out straight. Outside is air.
-    Rejected where a single slice gives no step, or where slices are permute_slices too far apart.
+    Planes are one median step apart. Each slice is shifted within its plane to its own position,
+    and a plane between two slices is interpolated linearly, which straightens a tilt, gaps and
+    shifted slices alike. The rest of the grid is filled with air.
+
+    Rejected where a single slice gives no step, or where slices are too far apart (`MAX_GROWTH`).
     """
     series = volume.series
     if series.spacing_mm is None:
-        return rejected(series, _single(series))
-    place_mm, axes = _places(series)
+        return series.reject(_single_slice_issue(series))
+
+    # The grid starts at the smallest coordinate of any slice on each axis.
+    axes = _grid_axes(series)
+    positions_mm = _positions_along(series, axes)
     between_rows, between_columns = series.headers[0].pixel_spacing_mm
-    steps = np.array((between_columns, between_rows, series.spacing_mm))
-    corner_mm = place_mm.min(axis=0)
-    indices = (place_mm - corner_mm) / steps
+    steps_mm = np.array((between_columns, between_rows, series.spacing_mm))
+    origin_mm = positions_mm.min(axis=0)
+    indices = (positions_mm - origin_mm) / steps_mm  # (Z, 3): column, row, plane
+
+    # It ends where the last slice does: shifted slices need more columns or rows than each has.
     n_slices, rows, columns = volume.hu.shape
     extent = indices.max(axis=0)
-    size = (columns + _whole(extent[0]), rows + _whole(extent[1]))
+    size = (columns + _whole_pixels(extent[0]), rows + _whole_pixels(extent[1]))
     n_planes = 1 + round(extent[2])
-    if n_planes * size[0] * size[1] > LARGEST_GROWTH * volume.hu.size:
+    if n_planes * size[0] * size[1] > MAX_GROWTH * volume.hu.size:
         detail = f"its {n_slices} slices would take {n_planes} planes of {size[1]} x {size[0]}"
-        return rejected(
-            series, Reason(IssueCode.IRREGULAR_SPACING, f"{series.volume_id}: {detail}")
-        )
+        issue = Issue(IssueCode.IRREGULAR_SPACING, f"{series.volume_id}: {detail}")
+        return series.reject(issue)
+
     affine = np.eye(4)
-    affine[:3, :3] = axes * steps
-    affine[:3, 3] = axes @ corner_mm
-    return Grid(
-        _planes(volume.hu, indices, n_planes, size), affine, (*volume.reasons, *_resampled(volume))
-    )
+    affine[:3, :3] = axes * steps_mm
+    affine[:3, 3] = axes @ origin_mm
+    hu = _resample_planes(volume.hu, indices, n_planes, size)
+    return Grid(hu, affine, (*volume.issues, *_resampling_issues(volume)))
 
 
 def convert(
-    series: Series, folder: Path, place: Callable[[Volume], Grid | Rejected] = as_acquired
+    volume: Volume, folder: Path, place: Callable[[Volume], Grid | Rejected] = as_acquired
 ) -> Converted | Rejected:
-    """Write `series` as `<volume_id>.nii.gz` into `folder`, placed by `as_acquired` or `deskewed`.
+    """Write `volume` to `folder` as `<volume_id>.nii.gz`.
 
-    Rejected where its UID is too long for a name, its pixels cannot be read or `place` finds no grid; then
-    no file is written. Of several volumes of one SeriesInstanceUID, `ich3d.dicom.validate.check_siblings` tells
-    whether all stand.
+    Args:
+        volume: from `ich3d.dicom.validate.load_volumes`, which rejects all volumes of a
+            SeriesInstanceUID where one of them cannot be read.
+        folder: created when the file is written.
+        place: `as_acquired` or `deskewed`.
+
+    Returns:
+        The written file. Rejected, and no file is written, where the UID is too long for a file
+        name or `place` finds no grid.
     """
-    name = quote(series.volume_id, safe="")  # a foreign UID may hold a slash
-    if len(name) > LONGEST_NAME:
-        return rejected(series, _too_long(series))
-    volume = load_volume(series)
-    if isinstance(volume, Rejected):
-        return volume
+    name = quote(volume.series.volume_id, safe="")  # a malformed UID may hold a slash
+    if len(name) > MAX_NAME_LENGTH:
+        return volume.series.reject(_long_uid_issue(volume.series))
     grid = place(volume)
     if isinstance(grid, Rejected):
         return grid
     path = folder / f"{name}.nii.gz"
     write_nifti(grid, path)
     n_slices, rows, columns = grid.hu.shape
-    return Converted(path, (n_slices, rows, columns), grid.reasons)
+    return Converted(path, (n_slices, rows, columns), grid.issues)
 
 
 def write_nifti(grid: Grid, path: Path) -> None:
-    """Write `grid` as gzipped NIfTI-1, axes (column, row, slice), affine in RAS mm; equal grids give
-    equal bytes."""
+    """Write `grid` as gzipped NIfTI-1: axes (column, row, slice), affine in RAS millimetres.
+
+    Equal grids give equal bytes.
+    """
     image = nibabel.Nifti1Image(grid.hu.transpose(2, 1, 0), _LPS_TO_RAS @ grid.affine_mm)
     image.set_qform(None, code="unknown")
     image.set_sform(image.affine, code="scanner")
     image.header.set_xyzt_units("mm")
     image.header.set_slope_inter(1, 0)
     with replacing(path) as partial:
-        partial.write_bytes(gzip.compress(image.to_bytes(), _COMPRESSION, mtime=0))
+        partial.write_bytes(gzip.compress(image.to_bytes(), _COMPRESSION_LEVEL, mtime=0))
 
 
-def _no_affine(volume: Volume) -> Reason | None:
-    """Why no one affine holds the volume, if none does."""
+def _no_affine_issue(volume: Volume) -> Issue | None:
+    """Why no single affine describes the place of every slice; None where one does."""
     series = volume.series
     if series.spacing_mm is None:
-        return _single(series)
+        return _single_slice_issue(series)
     if volume.affine_mm is None:
-        odd = next(
-            r
-            for r in series.reasons
-            if r.code in (IssueCode.IRREGULAR_SPACING, IssueCode.SHIFTED_SLICE)
+        irregular = next(
+            issue
+            for issue in series.issues
+            if issue.code in (IssueCode.IRREGULAR_SPACING, IssueCode.SHIFTED_SLICE)
         )
-        return Reason(odd.code, f"{odd.detail}: it is written only with --deskew")
-    line = np.outer(np.arange(len(series)), volume.affine_mm[:3, 2]) + volume.affine_mm[:3, 3]
-    stray = np.linalg.norm([h.position_mm for h in series.headers] - line, axis=1)
-    worst = int(np.argmax(stray))
-    if stray[worst] <= max(STEP_TOLERANCE_MM, STEP_TOLERANCE * series.spacing_mm):
+        detail = f"{irregular.detail}: it is written only with --deskew"
+        return Issue(irregular.code, detail)
+
+    # Steps are regular one by one, but small deviations may add up along the stack.
+    expected_mm = np.outer(np.arange(len(series)), volume.affine_mm[:3, 2])  # (Z, 3)
+    expected_mm += volume.affine_mm[:3, 3]
+    actual_mm = np.array([header.position_mm for header in series.headers])
+    deviation_mm = np.linalg.norm(actual_mm - expected_mm, axis=1)  # (Z,)
+    worst = int(np.argmax(deviation_mm))
+    if deviation_mm[worst] <= max(STEP_TOLERANCE_MM, STEP_TOLERANCE * series.spacing_mm):
         return None
-    detail = f"{series.headers[worst].name} lies {stray[worst]:.2f} mm off the line of the others"
-    return Reason(
-        IssueCode.IRREGULAR_SPACING, f"{detail}: the volume is written only with --deskew"
-    )
+    name = series.headers[worst].name
+    detail = f"{name} lies {deviation_mm[worst]:.2f} mm off the line of the others"
+    return Issue(IssueCode.IRREGULAR_SPACING, f"{detail}: the volume is written only with --deskew")
 
 
-def _single(series: Series) -> Reason:
+def _single_slice_issue(series: Series) -> Issue:
     name = series.headers[0].name
-    return Reason(
-        IssueCode.SINGLE_SLICE, f"{name} is the only slice of its series, which gives no step"
-    )
+    detail = f"{name} is the only slice of its series, which gives no step"
+    return Issue(IssueCode.SINGLE_SLICE, detail)
 
 
-def _too_long(series: Series) -> Reason:
+def _long_uid_issue(series: Series) -> Issue:
     subject = f"{series.headers[0].name}: {tag_text('SeriesInstanceUID')}"
-    detail = (
-        f"has {pluralize(len(series.series_uid), 'character')}, too many for the name of a file"
-    )
-    return Reason(IssueCode.NO_UID, f"{subject} {detail}")
+    length = pluralize(len(series.series_uid), "character")
+    return Issue(IssueCode.NO_UID, f"{subject} has {length}, too many for the name of a file")
 
 
-def _places(series: Series) -> tuple[np.ndarray, np.ndarray]:
-    """Each slice's position (Z, 3) in mm along the axes, and the axes (3, 3) as columns in LPS: row
-    direction, column direction, normal."""
+def _resampling_issues(volume: Volume) -> tuple[Issue, ...]:
+    """The warning about planes that were interpolated, where the volume was not regular."""
+    if _no_affine_issue(volume) is None:
+        return ()
+    detail = f"resampled to its median step of {volume.series.spacing_mm:.2f} mm"
+    return (Issue(IssueCode.IRREGULAR_SPACING, detail),)
+
+
+def _grid_axes(series: Series) -> np.ndarray:
+    """Row direction, column direction and slice normal in LPS, as columns of a (3, 3) matrix."""
     first = series.headers[0]
-    axes = np.column_stack((first.row_dir, first.col_dir, normal(series)))
-    positions = np.array([header.position_mm for header in series.headers])
-    return np.linalg.solve(axes, positions.T).T, axes
+    return np.column_stack((first.row_dir, first.col_dir, normal(series)))
 
 
-def _planes(
+def _positions_along(series: Series, axes: np.ndarray) -> np.ndarray:
+    """The position (Z, 3) of each slice in mm, in coordinates along `axes` (3, 3)."""
+    positions_mm = np.array([header.position_mm for header in series.headers])
+    along: np.ndarray = np.linalg.solve(axes, positions_mm.T).T
+    return along
+
+
+def _resample_planes(
     hu: np.ndarray, indices: np.ndarray, n_planes: int, size: tuple[int, int]
 ) -> np.ndarray:
-    """The slices `hu` (Z, Y, X), whose first pixels lie at `indices` (Z, 3) = (column, row, plane) of the
-    grid, as its `n_planes` planes of `size` (columns, rows)."""
+    """Slices on the planes of a grid, interpolated linearly between the nearest two.
+
+    Args:
+        hu: slices (Z, Y, X) int16.
+        indices: where the first pixel of each slice lies on the grid (Z, 3): column, row, plane.
+        n_planes: number of planes of the grid.
+        size: columns and rows of the grid.
+
+    Returns:
+        Planes (n_planes, rows, columns) int16.
+    """
     planes = np.empty((n_planes, *reversed(size)), dtype=np.int16)
-    between = np.interp(np.arange(n_planes), indices[:, 2], np.arange(len(hu)))
-    for plane, (lower, weight) in zip(planes, ((int(b), b % 1) for b in between), strict=True):
-        values = _shifted(hu[lower], indices[lower], size)
+    slice_positions = np.interp(np.arange(n_planes), indices[:, 2], np.arange(len(hu)))
+
+    for plane, position in zip(planes, slice_positions, strict=True):
+        lower, weight = int(position), position % 1
+        values = _shift_slice(hu[lower], indices[lower], size)
         if weight:
-            values += weight * (_shifted(hu[lower + 1], indices[lower + 1], size) - values)
+            upper_values = _shift_slice(hu[lower + 1], indices[lower + 1], size)
+            values += weight * (upper_values - values)
         plane[:] = np.rint(values)
     return planes
 
 
-def _shifted(pixels: np.ndarray, index: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """One slice (Y, X) float32 on a plane of `size` (columns, rows), its first pixel at `index`."""
+def _shift_slice(pixels: np.ndarray, index: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """One slice (Y, X) float32 on a plane of `size` (columns, rows), first pixel at `index`."""
     image = sitk.GetImageFromArray(pixels)
     image.SetOrigin(index[:2].tolist())
     resampled = sitk.Resample(
-        image, size, sitk.Transform(), sitk.sitkLinear, (0.0, 0.0), (1.0, 1.0), (1.0, 0.0, 0.0, 1.0),
-        AIR_HU, sitk.sitkFloat32,
+        image, size, sitk.Transform(), sitk.sitkLinear, (0.0, 0.0), (1.0, 1.0), (1.0, 0.0, 0.0,
+        1.0), AIR_HU, sitk.sitkFloat32,
     )  # fmt: skip
     values: np.ndarray = sitk.GetArrayFromImage(resampled)
     return values
 
 
-def _resampled(volume: Volume) -> tuple[Reason, ...]:
-    """What is said of a volume that was not regular before it was deskewed."""
-    if _no_affine(volume) is None:
-        return ()
-    return (
-        Reason(
-            IssueCode.IRREGULAR_SPACING,
-            f"resampled to its median step of {volume.series.spacing_mm:.2f} mm",
-        ),
-    )
-
-
-def _whole(pixels: float) -> int:
-    """Whole pixels that hold `pixels`; positions written to a few decimals may err by a hundredth."""
-    return ceil(pixels - 0.01)
+def _whole_pixels(extent: float) -> int:
+    """Whole pixels that cover `extent`; positions are rounded, by up to a hundredth of a pixel."""
+    return ceil(extent - 0.01)

@@ -1,7 +1,8 @@
-"""The series of an output folder that are finished, scored or rejected: a file of one JSON line each.
+"""The journal of a prediction: the results of its finished series, one JSON line a series.
 
-A run that was killed finds there what it need not do again, and the tables are put together from these lines
-alone, so that they are the same bytes however often a run was begun.
+A resumed run reads from it what need not be scored again. All tables are written from these
+results, so they have the same bytes however often a run was interrupted. File paths and patient
+names are not part of a scored series' line.
 """
 
 import json
@@ -10,72 +11,126 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import Rejected
 from ich3d.core.workspace import replacing
+from ich3d.inference.scoring import SeriesPrediction, UnscoredSlice
 
 
 @dataclass(frozen=True)
-class Done:
-    """One finished series: its rows of `slices.csv` and `series.csv` as text, how many slices are scored and
-    how many are not, and by the name of a further output why it has none."""
+class ScoredSeries:
+    """What the tables hold of one scored series. Slices run inferior to superior.
 
-    slices: str
-    series: str
-    scored: int
-    unscored: int
+    Attributes:
+        study_uid: StudyInstanceUID.
+        series_uid: SeriesInstanceUID.
+        volume_id: names the volume.
+        sop_uids: SOPInstanceUID of each slice (Z,).
+        frames: frame of each slice (Z,), None in single-frame files.
+        z_mm: slice positions in mm, float64 (Z,).
+        issues: codes of the series' issues.
+        out_of_range: names of the acquisition's values outside the training set's range.
+        prob: probabilities float64 (Z, K) by stage.
+        unscored: slices that were left out of the series.
+        refused: by the name of a further output, why the series is not in it.
+    """
+
+    study_uid: str
+    series_uid: str
+    volume_id: str
+    sop_uids: tuple[str, ...]
+    frames: tuple[int | None, ...]
+    z_mm: np.ndarray
+    issues: tuple[IssueCode, ...]
+    out_of_range: tuple[str, ...]
+    prob: dict[str, np.ndarray]
+    unscored: tuple[UnscoredSlice, ...] = ()
     refused: dict[str, Rejected] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, prediction: SeriesPrediction, refused: dict[str, Rejected] | None = None
+    ) -> "ScoredSeries":
+        """The results of `prediction`, without its pixels and file names."""
+        series = prediction.series
+        return cls(
+            study_uid=series.study_uid,
+            series_uid=series.series_uid,
+            volume_id=series.volume_id,
+            sop_uids=tuple(key.sop_uid for key in series.keys),
+            frames=tuple(key.frame for key in series.keys),
+            z_mm=series.z_mm,
+            issues=tuple(issue.code for issue in series.issues),
+            out_of_range=prediction.out_of_range,
+            prob={stage: prob.astype(np.float64) for stage, prob in prediction.prob.items()},
+            unscored=prediction.unscored,
+            refused=refused or {},
+        )
+
+    def __len__(self) -> int:
+        return len(self.sop_uids)
 
 
 class Journal:
-    """What is finished, by a key that stands for all that it was made of. `rejected` are the series that were
-    read and found wanting."""
+    """The finished series of an output folder, by a key that stands for everything they depend on.
+
+    Attributes:
+        rejected: the rejected series by key. Results of scored series are read from the file when
+            they are asked for.
+    """
 
     def __init__(self, path: Path, keys: Collection[str]) -> None:
-        """Open `path`, or begin it. Lines of other keys, and one that was being written, are dropped."""
+        """Open the journal at `path`, or begin one.
+
+        Lines of keys that are not in `keys` are removed, and so is a last line that an interrupted
+        process left incomplete.
+        """
         self._path = path
-        self._places: dict[str, int] = {}
+        self._offsets: dict[str, int] = {}
         self.rejected: dict[str, Rejected] = {}
         with replacing(path) as partial, partial.open("wb") as file:
-            for tree, line in _lines(path):
+            for tree, line in _read_lines(path):
                 key = tree["key"]
-                if key in keys and not self.knows(key):
-                    self._know(key, tree, file.tell())
+                if key in keys and not self.is_finished(key):
+                    self._remember(key, tree, file.tell())
                     file.write(line)
 
     def __contains__(self, key: str) -> bool:
-        """Whether it is scored."""
-        return key in self._places
+        """Whether the series is scored."""
+        return key in self._offsets
 
-    def knows(self, key: str) -> bool:
-        """Whether it is scored or rejected."""
+    def is_finished(self, key: str) -> bool:
+        """Whether the series is scored or rejected."""
         return key in self or key in self.rejected
 
-    def add(self, key: str, item: Done | Rejected) -> None:
-        """Note that a series is finished."""
-        tree = asdict(item) if isinstance(item, Done) else {"rejected": asdict(item)}
-        with self._path.open("ab") as file:
-            place = file.tell()
-            file.write(json.dumps({"key": key, **tree}).encode() + b"\n")
-        self._know(key, tree, place)
-
-    def _know(self, key: str, tree: dict[str, Any], place: int) -> None:
-        if "rejected" in tree:
-            self.rejected[key] = _rejected(**tree["rejected"])
+    def add(self, key: str, result: ScoredSeries | Rejected) -> None:
+        """Append the result of one series to the file."""
+        if isinstance(result, Rejected):
+            tree = {"key": key, "rejected": asdict(result)}
         else:
-            self._places[key] = place
+            tree = {"key": key, "scored": _to_json(result)}
+        with self._path.open("ab") as file:
+            offset = file.tell()
+            file.write(json.dumps(tree).encode() + b"\n")
+        self._remember(key, tree, offset)
 
-    def __getitem__(self, key: str) -> Done:
-        """The rows of a series that is scored."""
+    def __getitem__(self, key: str) -> ScoredSeries:
+        """The results of a scored series. KeyError where it is not scored."""
         with self._path.open("rb") as file:
-            file.seek(self._places[key])
-            tree: dict[str, Any] = json.loads(file.readline())
-        del tree["key"]
-        refused = {name: _rejected(**item) for name, item in tree.pop("refused").items()}
-        return Done(**tree, refused=refused)
+            file.seek(self._offsets[key])
+            return _from_json(json.loads(file.readline())["scored"])
+
+    def _remember(self, key: str, tree: dict[str, Any], offset: int) -> None:
+        if "rejected" in tree:
+            self.rejected[key] = _rejected_from_json(tree["rejected"])
+        else:
+            self._offsets[key] = offset
 
 
-def _lines(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
+def _read_lines(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Each line of the file as a tree and as bytes, up to the first that is incomplete."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -83,10 +138,38 @@ def _lines(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
             try:
                 tree = json.loads(line)
                 tree["key"]
-            except (ValueError, KeyError, TypeError):  # the process was killed here
+            except (ValueError, KeyError, TypeError):  # the process was killed while it wrote this
                 return
             yield tree, line
 
 
-def _rejected(subject: str, code: str, detail: str, paths: list[str]) -> Rejected:
-    return Rejected(subject, IssueCode(code), detail, tuple(paths))
+def _to_json(series: ScoredSeries) -> dict[str, Any]:
+    return {
+        **vars(series),
+        "z_mm": series.z_mm.tolist(),
+        "prob": {stage: prob.tolist() for stage, prob in series.prob.items()},
+        "unscored": [asdict(one) for one in series.unscored],
+        "refused": {name: asdict(rejected) for name, rejected in series.refused.items()},
+    }
+
+
+def _from_json(tree: dict[str, Any]) -> ScoredSeries:
+    return ScoredSeries(
+        study_uid=tree["study_uid"],
+        series_uid=tree["series_uid"],
+        volume_id=tree["volume_id"],
+        sop_uids=tuple(tree["sop_uids"]),
+        frames=tuple(tree["frames"]),
+        z_mm=np.array(tree["z_mm"], dtype=np.float64),
+        issues=tuple(map(IssueCode, tree["issues"])),
+        out_of_range=tuple(tree["out_of_range"]),
+        prob={stage: np.array(prob, dtype=np.float64) for stage, prob in tree["prob"].items()},
+        unscored=tuple(
+            UnscoredSlice(**{**one, "code": IssueCode(one["code"])}) for one in tree["unscored"]
+        ),
+        refused={name: _rejected_from_json(one) for name, one in tree["refused"].items()},
+    )
+
+
+def _rejected_from_json(tree: dict[str, Any]) -> Rejected:
+    return Rejected(tree["subject"], IssueCode(tree["code"]), tree["detail"], tuple(tree["paths"]))

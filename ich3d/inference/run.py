@@ -1,51 +1,60 @@
-"""A folder of studies to a folder of tables: `slices.csv`, `series.csv`, `submission.csv`, `failures.csv` and
-`run.json`. The stack columns are the answer; encoder and context columns stand beside them.
+"""Predict studies into an output folder of tables.
+
+<out>/
+  slices.csv       a row a slice: scores of all stages; the stack's are the answer
+  series.csv       a row a series
+  submission.csv   the form of the RSNA 2019 challenge
+  failures.csv     series and files that were rejected, and further outputs that were refused
+  run.json         the model, versions, counts and times
+  finished.jsonl   the journal: a run that was interrupted is resumed from it
 """
 
 import hashlib
 import json
 import platform
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import Any, Final
 
 import ich3d
 from ich3d.config.load import as_dict
 from ich3d.core.issues import IssueCode
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.types import Rejected, Series
-from ich3d.core.workspace import read_csv, replacing, write_csv, write_json
+from ich3d.core.workspace import write_csv, write_json
 from ich3d.dicom.assembly.grouping import Policy
 from ich3d.dicom.index import STRICT, Index
-from ich3d.inference.journal import Done, Journal
+from ich3d.dicom.validate import SeriesGroup, group_by_series_uid
+from ich3d.inference.journal import Journal, ScoredSeries
 from ich3d.inference.scoring import SeriesPrediction, find, stream, study_of
-from ich3d.inference.tables import (
-    SERIES_COLUMNS,
-    SLICE_COLUMNS,
-    SLICE_TEXT,
-    series_row,
-    slice_rows,
-    submission,
-)
+from ich3d.inference.tables import series_table, slice_table, submission
 from ich3d.model.folder import Model
-from ich3d.prepare.build import files_digest, rejected_table
+from ich3d.prepare.build import files_digest
+from ich3d.prepare.tables import all_rejected, rejected_table
 from ich3d.training.device import device
 
-KEY_FORMAT = 3  # raised when a series is scored or told in another way, so that it is scored again
-PACKAGES = ("torch", "monai", "lightgbm", "numpy", "pydicom", "SimpleITK")
+KEY_FORMAT: Final = 4
+"""Raised when series are scored or journaled in another way, so that they are scored again."""
+
+PACKAGES: Final = ("torch", "monai", "lightgbm", "numpy", "pydicom", "SimpleITK")
+"""Packages whose versions are written to `run.json`."""
 
 
 @dataclass(frozen=True)
 class OutputWriter:
-    """A further output: its folder, and what writes the scored series of one study there and tells why a
-    series, named by its volume_id, gets none."""
+    """A further output beside the tables, such as DICOM results or pages.
+
+    Attributes:
+        folder: where it is written; it is created before the first call.
+        write: called with the scored series of each study. Returns a `Rejected` for each series
+            that gets no output, with the volume_id as its subject.
+    """
 
     folder: Path
     write: Callable[[Sequence[SeriesPrediction]], tuple[Rejected, ...]]
@@ -53,8 +62,7 @@ class OutputWriter:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the series that were found: how many are scored, and what was rejected, further outputs
-    included."""
+    """The number of scored series, and everything rejected, further outputs included."""
 
     scored: int
     rejected: tuple[Rejected, ...]
@@ -68,179 +76,209 @@ def predict_to_folder(
     policy: Policy = STRICT,
     writers: Mapping[str, OutputWriter] | None = None,
 ) -> Outcome:
-    """Score every head CT series below `paths`, write the tables to `out`, and call each of `writers` with
-    the series of every study as it is scored.
+    """Score every head CT series below `paths` and write the tables to `out`.
 
-    One bad series never stops the rest: it goes to `failures.csv` with its reason. A run that was interrupted
-    goes on: a study whose series the same model scored from the same files, for the same writers, is not scored
-    again, unless a sink's folder is gone. DataError where a path does not exist.
+    A series that cannot be used stops no other: it is listed in `failures.csv` with the reason. An
+    interrupted run is resumed: a study is neither decoded nor scored again if the same model scored
+    all its series from the same files for the same writers, and the writers' folders still exist.
+
+    Args:
+        model: the model to score with.
+        paths: folders, zips or DICOM files.
+        out: the output folder, created if needed.
+        progress: shows how far reading and scoring are.
+        policy: how strictly headers are read.
+        writers: further outputs by name; they are called study by study.
+
+    Raises:
+        DataError: a path does not exist.
     """
-    clock = _Clock()
     writers = writers or {}
-    found = find(paths, progress, policy)
+    clock = _Clock()
+    index = find(paths, progress, policy)
     clock.lap("find")
-    keys = {one.volume_id: _key(model, one, writers) for one in found.series}
+
+    keys = _keys(model, index, writers)
     out.mkdir(parents=True, exist_ok=True)
-    is_whole = all(writer.folder.is_dir() for writer in writers.values())
-    for writer in writers.values():
-        writer.folder.mkdir(parents=True, exist_ok=True)
-    finished = Journal(out / "finished.jsonl", keys.values() if is_whole else ())
-    unfinished = {study_of(one) for one in found.series if not finished.knows(keys[one.volume_id])}
-    todo = [one for one in found.series if study_of(one) in unfinished]
-    unread = _score(model, todo, keys, writers, finished, progress)
-    clock.lap("score")
-    scored = [one for one in found.series if keys[one.volume_id] in finished]
-    ready = [keys[one.volume_id] for one in scored]
-    refused = [finished.rejected[key] for key in keys.values() if key in finished.rejected]
-    rejected = [*found.rejected, *refused, *unread]
-    counts = {
-        **_file_counts(found, scored),
-        "series": len(scored),
-        "series_scored_before": sum(study_of(one) not in unfinished for one in scored),
-        "rejected": len(rejected),
+    journal = _open_journal(out, keys, writers)
+    unfinished = {
+        study_of(series)
+        for series in index.series
+        if not journal.is_finished(keys[series.volume_id])
     }
-    rejected += _write_tables(out, finished, ready, rejected, model)
+    todo = [series for series in index.series if study_of(series) in unfinished]
+    unreadable = _score_studies(model, index, todo, keys, writers, journal, progress)
+    clock.lap("score")
+
+    in_scored = [series for series in index.series if keys[series.volume_id] in journal]
+    scored = [journal[keys[series.volume_id]] for series in in_scored]
+    known = [journal.rejected[key] for key in keys.values() if key in journal.rejected]
+    rejected = [*all_rejected(index, known), *unreadable]
+    refused = [one for series in scored for one in series.refused.values()]
+    _write_tables(out, scored, [*rejected, *refused], model)
     clock.lap("tables")
-    counts |= _slice_counts([finished[key] for key in ready], writers)
+
+    counts = {
+        **_file_counts(index, in_scored),
+        "series": len(scored),
+        "series_scored_before": sum(study_of(series) not in unfinished for series in in_scored),
+        "rejected": len(rejected),
+        **_slice_counts(scored, writers),
+    }
     options = {
         "lenient": policy.lenient,
         "folds": [fold_model.fold for fold_model in model.fold_models],
     }
-    write_json(out / "run.json", {**_facts(model), **options, **counts, "seconds": clock.seconds})
-    return Outcome(len(scored), tuple(rejected))
+    write_json(
+        out / "run.json", {**_provenance(model), **options, **counts, "seconds": clock.seconds}
+    )
+    return Outcome(len(scored), (*rejected, *refused))
 
 
-def _score(
+def _keys(model: Model, index: Index, writers: Iterable[str]) -> dict[str, str]:
+    """The journal key of each volume, by volume_id: a hash of everything its results depend on.
+
+    The files of all volumes of its SeriesInstanceUID are part of it, since they are accepted or
+    rejected together. The key is empty where one of these files is gone.
+    """
+    of_run = [
+        KEY_FORMAT,
+        ich3d.__version__,
+        model.sha256,
+        [fold_model.fold for fold_model in model.fold_models],
+        model.encoders.path,
+        sorted(writers),
+    ]
+    keys: dict[str, str] = {}
+    for group in group_by_series_uid(index.series):
+        files = _digests(group)
+        for series in group:
+            of_series = [series.volume_id, series.study_uid, series.issues, series.lost]
+            text = json.dumps([of_run, files, repr(of_series)])
+            keys[series.volume_id] = hashlib.sha256(text.encode()).hexdigest() if files else ""
+    return {series.volume_id: keys[series.volume_id] for series in index.series}
+
+
+def _digests(group: SeriesGroup) -> list[str]:
+    """Hashes of the files of each volume of a group; none where a file is gone."""
+    try:
+        return [files_digest(series) for series in group]
+    except OSError:
+        return []
+
+
+def _open_journal(
+    out: Path, keys: Mapping[str, str], writers: Mapping[str, OutputWriter]
+) -> Journal:
+    """The journal of the output folder; an empty one where a writer's folder was removed."""
+    is_complete = all(writer.folder.is_dir() for writer in writers.values())
+    for writer in writers.values():
+        writer.folder.mkdir(parents=True, exist_ok=True)
+    return Journal(out / "finished.jsonl", set(keys.values()) if is_complete else ())
+
+
+def _score_studies(
     model: Model,
+    index: Index,
     todo: Sequence[Series],
     keys: Mapping[str, str],
     writers: Mapping[str, OutputWriter],
-    finished: Journal,
+    journal: Journal,
     progress: Progress,
 ) -> list[Rejected]:
-    """Note each series of `todo` in `finished`, but those, returned, whose files another time may be read."""
-    unread: list[Rejected] = []
-    items = zip(todo, progress(stream(model, todo), "series", total=len(todo)), strict=True)
-    for _, study in groupby(items, key=lambda pair: study_of(pair[0])):
-        for name, item in _told([item for _, item in study], writers).items():
-            if isinstance(item, Rejected) and (item.code is IssueCode.UNREADABLE or not keys[name]):
-                unread.append(item)
+    """Score the series of `todo` study by study, and add their results to the journal.
+
+    Returns:
+        Series whose files could not be read. They are not in the journal, as they may be readable
+        in a later run.
+    """
+    unreadable: list[Rejected] = []
+    predictions = progress(stream(model, index, todo), "series", total=len(todo))
+    pairs = zip(todo, predictions, strict=True)
+    for _, study in groupby(pairs, key=lambda pair: study_of(pair[0])):
+        for volume_id, result in _results_of_study(list(study), writers).items():
+            key = keys[volume_id]
+            can_change = isinstance(result, Rejected) and result.code is IssueCode.UNREADABLE
+            if isinstance(result, Rejected) and (can_change or not key):
+                unreadable.append(result)
             else:
-                finished.add(keys[name], item)
-    return unread
+                journal.add(key, result)
+    return list(dict.fromkeys(unreadable))  # each once, also of several volumes
+
+
+def _results_of_study(
+    study: Sequence[tuple[Series, SeriesPrediction | Rejected]],
+    writers: Mapping[str, OutputWriter],
+) -> dict[str, ScoredSeries | Rejected]:
+    """Call each writer with the scored series of a study; results of all series by volume_id."""
+    predictions = [result for _, result in study if isinstance(result, SeriesPrediction)]
+    refused: dict[str, dict[str, Rejected]] = defaultdict(dict)
+    if predictions:
+        for name, writer in writers.items():
+            for rejected in writer.write(predictions):
+                refused[rejected.subject][name] = rejected
+    return {
+        series.volume_id: result
+        if isinstance(result, Rejected)
+        else ScoredSeries.of(result, refused[series.volume_id])
+        for series, result in study
+    }
 
 
 def _write_tables(
-    out: Path, finished: Journal, done: Sequence[str], rejected: Sequence[Rejected], model: Model
-) -> list[Rejected]:
-    """All tables, from the finished series `done`; what further outputs they do not have."""
-    _write_rows(out / "slices.csv", SLICE_COLUMNS, (finished[key].slices for key in done))
-    _write_rows(out / "series.csv", SERIES_COLUMNS, (finished[key].series for key in done))
-    slices = read_csv(out / "slices.csv", text=SLICE_TEXT)
+    out: Path, scored: Sequence[ScoredSeries], failures: Iterable[Rejected], model: Model
+) -> None:
+    slices = slice_table(scored)
+    write_csv(out / "slices.csv", slices)
+    write_csv(out / "series.csv", series_table(scored))
     write_csv(out / "submission.csv", submission(slices, model.fingerprint["prevalence"]))
-    refused = [item for key in done for item in finished[key].refused.values()]
-    write_csv(out / "failures.csv", rejected_table((*rejected, *refused)))
-    return refused
+    write_csv(out / "failures.csv", rejected_table(failures))
 
 
 class _Clock:
-    """Seconds by part of the work."""
+    """Wall-clock seconds of each step of a run.
+
+    Attributes:
+        seconds: by step; "all" since the start.
+    """
 
     def __init__(self) -> None:
         self._started = self._last = time.perf_counter()
         self.seconds: dict[str, float] = {}
 
-    def lap(self, part: str) -> None:
+    def lap(self, step: str) -> None:
+        """Note the time since the last call as that of `step`."""
         now = time.perf_counter()
-        self.seconds |= {part: round(now - self._last, 3), "all": round(now - self._started, 3)}
+        self.seconds |= {step: round(now - self._last, 3), "all": round(now - self._started, 3)}
         self._last = now
 
 
-def _key(model: Model, series: Series, writers: Iterable[str]) -> str:
-    """A hash of all that a series' rows are made of; empty where its files are gone."""
-    try:
-        files = files_digest(series)
-    except OSError:
-        return ""
-    folds = [fold_model.fold for fold_model in model.fold_models]
-    told = [
-        KEY_FORMAT,
-        ich3d.__version__,
-        model.sha256,
-        folds,
-        model.encoders.path,
-        sorted(writers),
-        files,
-    ]
-    of_series = [series.volume_id, series.study_uid, series.reasons, series.lost]
-    return hashlib.sha256(json.dumps([told, repr(of_series)]).encode()).hexdigest()
-
-
-def _told(
-    study: Sequence[SeriesPrediction | Rejected], writers: Mapping[str, OutputWriter]
-) -> dict[str, Done | Rejected]:
-    """What is noted of each series of a study, by volume_id, once every sink has had all the scored ones."""
-    scored = [item for item in study if isinstance(item, SeriesPrediction)]
-    told: dict[str, Done | Rejected] = {
-        item.subject: item for item in study if isinstance(item, Rejected)
-    }
-    answers = [
-        (name, one) for name, writer in writers.items() if scored for one in writer.write(scored)
-    ]
-    for item in scored:
-        own = item.stored.volume_id
-        told[own] = _done(item, {name: answer for name, answer in answers if answer.subject == own})
-    return told
-
-
-def _done(item: SeriesPrediction, refused: dict[str, Rejected]) -> Done:
-    return Done(
-        slices=_as_text(slice_rows(item)),
-        series=_as_text(series_row(item)),
-        scored=len(item.stored.keys),
-        unscored=len(item.unscored),
-        refused=refused,
-    )
-
-
-def _as_text(rows: pd.DataFrame) -> str:
-    return str(rows.to_csv(index=False, header=False, lineterminator="\n"))
-
-
-def _write_rows(path: Path, columns: Sequence[str], rows: Iterable[str]) -> None:
-    with (
-        replacing(path) as partial,
-        partial.open("w", newline="", errors="backslashreplace") as file,
-    ):
-        file.write(",".join(columns) + "\n")
-        file.writelines(rows)
-
-
-def _file_counts(found: Index, scored: Iterable[Series]) -> dict[str, int]:
-    """Every file that was found once: in a scored volume, left out, or rejected."""
-    in_volumes = {path for one in scored for path in one.paths}
-    left_out = sum(len(item.paths) for item in found.left_out)
+def _file_counts(index: Index, in_scored: Iterable[Series]) -> dict[str, int]:
+    """Counts of files, each once: in a scored volume, left out, or rejected."""
+    in_volumes = {path for series in in_scored for path in series.paths}
+    left_out = sum(len(item.paths) for item in index.left_out)
     return {
-        "files": found.n_files,
+        "files": index.n_files,
         "files_in_volumes": len(in_volumes),
         "files_left_out": left_out,
-        "files_rejected": found.n_files - len(in_volumes) - left_out,
+        "files_rejected": index.n_files - len(in_volumes) - left_out,
     }
 
 
-def _slice_counts(done: Sequence[Done], writers: Iterable[str]) -> dict[str, int]:
+def _slice_counts(scored: Sequence[ScoredSeries], writers: Iterable[str]) -> dict[str, int]:
+    """Counts of slices, and by the name of each writer those of its series."""
     counts = {
-        "slices": sum(one.scored for one in done),
-        "slices_unscored": sum(one.unscored for one in done),
+        "slices": sum(len(series) for series in scored),
+        "slices_unscored": sum(len(series.unscored) for series in scored),
     }
     for name in writers:
-        refused = sum(name in one.refused for one in done)
-        counts |= {f"{name}_series": len(done) - refused, f"{name}_refused": refused}
+        refused = sum(name in series.refused for series in scored)
+        counts |= {f"{name}_series": len(scored) - refused, f"{name}_refused": refused}
     return counts
 
 
-def _facts(model: Model) -> dict[str, Any]:
-    """With what the scores were made."""
+def _provenance(model: Model) -> dict[str, Any]:
+    """The model, versions, device and config that the scores were made with."""
     path = model.encoders.path
     packages = (*PACKAGES, "openvino") if path.startswith("openvino") else PACKAGES
     return {

@@ -1,23 +1,28 @@
-"""The tables of a prediction. A column has a name and is found by it.
+"""The tables of a prediction, from the scored series in memory. Columns are identified by name.
 
-`slices.csv` has a row a slice, inferior to superior; one that was left out of its series has its code and no
-scores. `series.csv` has a row a series, `submission.csv` RSNA's form.
+`slices.csv` has a row a slice, inferior to superior; a slice that was left out of its series has a
+code and no scores. `series.csv` has a row a series. `submission.csv` has the form of the RSNA 2019
+challenge.
 """
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
+from ich3d.core.issues import join
 from ich3d.core.labels import ANY, LABELS, STAGES
+from ich3d.core.slice_geometry import slice_geometry
 from ich3d.core.types import SliceScores
-from ich3d.inference.scoring import SeriesPrediction
+from ich3d.inference.journal import ScoredSeries
 
 TOP_SLICES: Final = 3
+"""Number of SOPInstanceUIDs in the column `top_slices` of `series.csv`."""
+
 _KEYS: Final = ("study_uid", "series_uid", "volume_id")
-_SCORES: Final = [f"{stage}_{label}" for stage in STAGES for label in LABELS]
 _STACK: Final = [f"stack_{label}" for label in LABELS]
+
 SLICE_COLUMNS: Final = [
     *_KEYS,
     "sop_uid",
@@ -26,73 +31,127 @@ SLICE_COLUMNS: Final = [
     "z_mm",
     "gap_mm",
     "codes",
-    *_SCORES,
+    *(f"{stage}_{label}" for stage in STAGES for label in LABELS),
 ]
 SERIES_COLUMNS: Final = [
-    *_KEYS, "n_slices", "codes", "out_of_range", *(f"prob_{label}" for label in LABELS), "top_slices",
-]  # fmt: skip
+    *_KEYS,
+    "n_slices",
+    "codes",
+    "out_of_range",
+    *(f"prob_{label}" for label in LABELS),
+    "top_slices",
+]
 SLICE_TEXT: Final = (*_KEYS, "sop_uid", "codes")
 """The columns of `slices.csv` that are text."""
 
 
-def slice_rows(item: SeriesPrediction) -> pd.DataFrame:
-    """The rows of `slices.csv` of one series, by height; unscored slices of unknown height come last."""
-    stored = item.stored
-    rows = stored.rows().assign(gap_mm=np.concatenate([[np.nan], np.diff(stored.z_mm)]).round(4))
-    for stage in STAGES:
-        for k, label in enumerate(LABELS):
-            rows[f"{stage}_{label}"] = item.prob[stage][:, k].astype(np.float64).round(7)
-    rows["slice_index"] = rows["slice_index"].astype("Int64")
-    rows = rows[SLICE_COLUMNS].reset_index(drop=True)
-    for lost in item.unscored:
-        told = {"sop_uid": lost.sop_uid, "z_mm": lost.z_mm, "codes": lost.code.value}
-        known = {key: getattr(stored, key) for key in _KEYS} | told
-        frame = pd.NA if lost.frame is None else lost.frame
-        rows.loc[len(rows)] = pd.Series({**known, "frame": frame}).reindex(SLICE_COLUMNS)
-    return rows.assign(z_mm=rows["z_mm"].astype(float).round(4)).sort_values("z_mm", kind="stable")
+def slice_table(scored: Iterable[ScoredSeries]) -> pd.DataFrame:
+    """The table of `slices.csv`: a row a slice, probabilities rounded to 7 decimals.
+
+    Within a series rows are sorted by `z_mm`; slices that were left out stand at their position,
+    or at the end where it is not known.
+    """
+    blocks = [_slice_rows(series) for series in scored]
+    if not blocks:
+        return pd.DataFrame(columns=SLICE_COLUMNS)
+    return pd.concat(blocks, ignore_index=True)
 
 
-def series_row(item: SeriesPrediction) -> pd.DataFrame:
-    """The row of `series.csv` of one series."""
-    stored, stack = item.stored, item.prob["stack"]
-    top = np.argsort(-stack[:, LABELS.index(ANY)], kind="stable")[:TOP_SLICES]
-    row = {
-        "study_uid": stored.study_uid,
-        "series_uid": stored.series_uid,
-        "volume_id": stored.volume_id,
-        "n_slices": len(stored.keys),
-        "codes": stored.codes,
-        "out_of_range": "|".join(item.out_of_range),
-        "top_slices": "|".join(stored.keys[i].sop_uid for i in top),
-    }
-    prob = SliceScores(stored.volume_id, "stack", stack).series_prob
-    row |= {f"prob_{label}": round(float(prob[k]), 7) for k, label in enumerate(LABELS)}
-    return pd.DataFrame([row])[SERIES_COLUMNS]
+def series_table(scored: Iterable[ScoredSeries]) -> pd.DataFrame:
+    """The table of `series.csv`: a row a series, with the highest probability of its slices."""
+    return pd.DataFrame([_series_row(series) for series in scored], columns=SERIES_COLUMNS)
 
 
 def submission(slices: pd.DataFrame, base_rate: Mapping[str, float | None]) -> pd.DataFrame:
-    """RSNA's form of `slices.csv`: `ID,Label`, six rows a SOPInstanceUID, the maximum over its frames.
+    """The table of `submission.csv`: `ID,Label`, six rows a SOPInstanceUID.
 
-    A slice that is left out gets what its neighbours in the volume say at its height, the nearer the more;
-    one of unknown height the training set's `base_rate` of each label.
+    A SOPInstanceUID of several frames gets their maximum. A slice that was left out gets the stack
+    scores of its neighbours, interpolated at its position; one without a known position gets the
+    training set's `base_rate` of each label.
+
+    Args:
+        slices: the table of `slices.csv`.
+        base_rate: prevalence of each label in the training set, None where no slice was labelled.
     """
     is_scored = slices["stack_any"].notna()
     scored = slices[is_scored]
-    wide = scored.groupby("sop_uid", sort=False)[_STACK].max()
-    lost = slices[~is_scored & (slices["sop_uid"] != "") & ~slices["sop_uid"].isin(wide.index)]
-    rates = np.array([base_rate[label] or 0.0 for label in LABELS])
-    filled = [
-        rates if np.isnan(z_mm) else _between(scored[scored["volume_id"] == volume_id], z_mm)
-        for volume_id, z_mm in zip(lost["volume_id"], lost["z_mm"], strict=True)
+    prob = scored.groupby("sop_uid", sort=False)[_STACK].max()
+
+    is_missing = ~is_scored & (slices["sop_uid"] != "") & ~slices["sop_uid"].isin(prob.index)
+    missing = slices[is_missing]
+    if len(missing):
+        filled = pd.DataFrame(
+            _filled(missing, scored, base_rate), index=missing["sop_uid"], columns=_STACK
+        )
+        prob = pd.concat([prob, filled.groupby("sop_uid", sort=False).max()])
+        prob = prob.loc[slices.loc[slices["sop_uid"].isin(prob.index), "sop_uid"].unique()]
+
+    ids = [f"{sop_uid}_{label}" for sop_uid in prob.index for label in LABELS]
+    return pd.DataFrame({"ID": ids, "Label": prob.to_numpy(float).ravel().round(7)})
+
+
+def _slice_rows(series: ScoredSeries) -> pd.DataFrame:
+    """The rows of one series. Text columns are objects and integer columns nullable throughout."""
+    columns: dict[str, Any] = {
+        "sop_uid": series.sop_uids,
+        "frame": series.frames,
+        "slice_index": range(len(series)),
+        "z_mm": series.z_mm,
+        "gap_mm": slice_geometry(series.z_mm).gap_below_mm.round(4),
+        "codes": join(series.issues),
+    }
+    for stage in STAGES:
+        rounded = series.prob[stage].round(7)  # (Z, K)
+        columns |= {f"{stage}_{label}": rounded[:, k] for k, label in enumerate(LABELS)}
+
+    unscored = [
+        {"sop_uid": one.sop_uid, "frame": one.frame, "z_mm": one.z_mm, "codes": one.code.value}
+        for one in series.unscored
     ]
-    if filled:
-        added = pd.DataFrame(np.array(filled), index=lost["sop_uid"], columns=_STACK)
-        wide = pd.concat([wide, added.groupby("sop_uid", sort=False).max()])
-        wide = wide.loc[slices.loc[slices["sop_uid"].isin(wide.index), "sop_uid"].unique()]
-    ids = [f"{sop_uid}_{label}" for sop_uid in wide.index for label in LABELS]
-    return pd.DataFrame({"ID": ids, "Label": wide.to_numpy(float).ravel().round(7)})
+    rows = pd.concat([pd.DataFrame(columns, dtype=object), pd.DataFrame(unscored, dtype=object)])
+    rows = rows.assign(**{key: getattr(series, key) for key in _KEYS})[SLICE_COLUMNS]
+    return _typed(rows).sort_values("z_mm", kind="stable")
 
 
-def _between(scored: pd.DataFrame, z_mm: float) -> np.ndarray:
-    """Stack scores (K,) at a height, from the scored slices below and above it."""
+def _typed(rows: pd.DataFrame) -> pd.DataFrame:
+    """`rows` with the types of `slices.csv`, so that each series is written in the same form."""
+    integers = ("frame", "slice_index")
+    floats = [name for name in rows if name not in (*integers, *SLICE_TEXT)]
+    typed = rows.astype(dict.fromkeys(integers, "Int64") | dict.fromkeys(floats, float))
+    return typed.assign(z_mm=typed["z_mm"].round(4))
+
+
+def _series_row(series: ScoredSeries) -> dict[str, Any]:
+    """The row of one series; `top_slices` are its slices most likely to bleed, in falling order."""
+    stack = series.prob["stack"]
+    prob = SliceScores(series.volume_id, "stack", stack).series_prob  # (K,)
+    top = np.argsort(-stack[:, LABELS.index(ANY)], kind="stable")[:TOP_SLICES]
+    return {
+        **{key: getattr(series, key) for key in _KEYS},
+        "n_slices": len(series),
+        "codes": join(series.issues),
+        "out_of_range": "|".join(series.out_of_range),
+        **{f"prob_{label}": round(float(prob[k]), 7) for k, label in enumerate(LABELS)},
+        "top_slices": "|".join(series.sop_uids[index] for index in top),
+    }
+
+
+def _filled(
+    missing: pd.DataFrame, scored: pd.DataFrame, base_rate: Mapping[str, float | None]
+) -> np.ndarray:
+    """Stack scores (N, K) for N slices that were not scored."""
+    rates = np.array([base_rate[label] or 0.0 for label in LABELS])
+    positions = zip(missing["volume_id"], missing["z_mm"], strict=True)
+    return np.array(
+        [
+            rates
+            if np.isnan(z_mm)
+            else _interpolated(scored[scored["volume_id"] == volume_id], z_mm)
+            for volume_id, z_mm in positions
+        ]
+    )
+
+
+def _interpolated(scored: pd.DataFrame, z_mm: float) -> np.ndarray:
+    """Stack scores (K,) at `z_mm`, linear between the scored slices of a volume."""
     return np.array([np.interp(z_mm, scored["z_mm"], scored[column]) for column in _STACK])

@@ -1,7 +1,8 @@
-"""The encoders of all folds as predictions run them: on the fastest path that this machine has.
+"""The encoders of all folds as predictions run them: on the fastest path that the machine has.
 
-An image is made once for all folds, and with its mirror image once through each network. Batches have one
-fixed shape, the last one filled up, so that no slice's score depends on what else is scored.
+The input of a slice is made once for all folds and members, and goes through each network once
+together with its mirror image. Batches have one fixed shape, the last one filled with copies,
+so that no slice's score depends on what else is scored.
 """
 
 import sys
@@ -19,188 +20,191 @@ from torch.fx import GraphModule, Node, symbolic_trace
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ich3d.config.root import Config
-from ich3d.slices.embed import batches
-from ich3d.slices.encoder import EncoderEnsemble
+from ich3d.slices.dataset import fixed_batches
+from ich3d.slices.encoder import EncoderEnsemble, FoldBatchEncoder
 from ich3d.training.device import autocast, bf16_is_native
 
 CPU_BATCH: Final = 2
+"""Slices scored at once on a CPU: few, so that feature maps stay in its caches."""
+
 GPU_BATCH: Final = 16
 OPENVINO_BATCH: Final = 1
-"""Slices that are scored at once: on a CPU few, so that maps stay in its caches and little is filled up.
-OpenVINO keeps every core busy with several requests beside."""
+"""OpenVINO keeps every core busy by several requests at a time instead."""
+
+_PRECISION_HINTS: Final = {"bf16": "bf16", "fp32": "f32"}
+"""OpenVINO's words for a precision."""
 
 Batches = Iterator[tuple[np.ndarray, np.ndarray]]
+"""HU (B, S, H, W) and edge-copy flags (B, S), as `slices.dataset.fixed_batches` yields them."""
+
 Outputs = list[np.ndarray]
-
-
-class _Path(Protocol):
-    """A way to run the networks: batches of `slices.embed.batches` to their outputs, in order."""
-
-    batch: int
-
-    def run(self, drawn: Batches) -> list[Outputs]: ...
+"""Embeddings (B, D) and logits (B, K) of each fold in turn, for one batch."""
 
 
 class FoldEncoders:
-    """The encoders of one model's folds. What they are run with is made when the first series is embedded."""
+    """The encoders of one model's folds, made ready when the first series is embedded."""
 
     def __init__(self, encoders: Sequence[EncoderEnsemble], config: Config) -> None:
+        """Take `encoders`, one a fold; `config` gives the precision, the grid and
+        `slices.tta_flip`.
+        """
         self._network = FoldBatchEncoder(encoders, config.slices.tta_flip).eval()
         self._config = config
-        self._where = next(encoders[0].parameters()).device
-        self._neighbours = encoders[0].slices // 2
+        self._device = next(encoders[0].parameters()).device
+        self._neighbours = encoders[0].neighbours
 
     @cached_property
     def path(self) -> str:
         """What the networks run in: `openvino` or `torch`, then `bf16` or `fp32`."""
         if self._config.precision == "fp32":
             return "torch fp32"
-        openvino = _openvino() if self._where.type == "cpu" else None
+
+        openvino = _import_openvino() if self._device.type == "cpu" else None
         if openvino is None:
-            return f"torch {'bf16' if bf16_is_native(self._where) else 'fp32'}"
+            return f"torch {'bf16' if bf16_is_native(self._device) else 'fp32'}"
         has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return f"openvino {'bf16' if has_bf16 else 'fp32'}"
 
     def embed(self, hu: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Each fold's vectors float32 (Z, D) and logits float32 (Z, K) of one series, HU int16 (Z, H, W)."""
-        parts = self._runner.run(batches(hu, self._neighbours, self._runner.batch))
-        joined = [np.concatenate(part)[: len(hu)] for part in zip(*parts, strict=True)]
-        return list(zip(joined[0::2], joined[1::2], strict=True))
+        """Each fold's embeddings float32 (Z, D) and logits float32 (Z, K) of one series.
+
+        `hu` is int16 (Z, H, W) on the model's grid, slices inferior to superior.
+        """
+        batches = fixed_batches(hu, self._neighbours, self._backend.batch_size)
+        outputs = zip(*self._backend.run(batches), strict=True)
+        columns = [np.concatenate(batch_outputs)[: len(hu)] for batch_outputs in outputs]
+        return list(zip(columns[0::2], columns[1::2], strict=True))
 
     @cached_property
-    def _runner(self) -> _Path:
+    def _backend(self) -> "_Backend":
         library, precision = self.path.split()
         if library == "openvino":
             side = self._config.prepare.matrix
-            return _OpenVino(
-                self._network.folded(), (2 * self._neighbours + 1, side, side), precision
-            )
-        network = (
-            _with_bf16_weights(self._network.folded()) if precision == "bf16" else self._network
-        )
-        return _Torch(network, self._where, self._config.precision)
+            stack_shape = (2 * self._neighbours + 1, side, side)
+            return _OpenVinoBackend(_folded_copy(self._network), stack_shape, precision)
+
+        network: nn.Module = self._network
+        if precision == "bf16":
+            network = _with_bf16_weights(_folded_copy(self._network))
+        return _TorchBackend(network, self._device, self._config.precision)
 
 
-class FoldBatchEncoder(nn.Module):
-    """Encoders over the same slices: HU (B, S, H, W) and which are copies (B, S) to the vectors (B, D) and
-    logits (B, K) of each in turn, where `mirror` says so their means over both mirror images."""
+class _Backend(Protocol):
+    """A way to run a `FoldBatchEncoder` over batches of `batch_size` slices."""
 
-    def __init__(self, encoders: Sequence[EncoderEnsemble], mirror: bool) -> None:
-        super().__init__()
-        self.encoders = nn.ModuleList(encoders)
-        self.mirror = mirror
+    batch_size: int
 
-    def forward(self, hu: torch.Tensor, is_copy: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        encoders: Any = self.encoders
-        views = (
-            (torch.cat([hu, hu.flip(-1)]), torch.cat([is_copy, is_copy]))
-            if self.mirror
-            else (hu, is_copy)
-        )
-        image = encoders[0].image(*views)
-        outputs = [output for encoder in encoders for output in encoder.encode(image)]
-        if self.mirror:
-            outputs = [(output[: len(hu)] + output[len(hu) :]) / 2 for output in outputs]
-        return tuple(outputs)
-
-    def folded(self) -> "FoldBatchEncoder":
-        """A copy with its normalisations folded into convolutions: it says the same, and has less to do."""
-        copy = deepcopy(self)
-        encoders: Any = copy.encoders
-        for member in (member for encoder in encoders for member in encoder.members):
-            member.backbone = _folded(member.backbone)
-        return copy
+    def run(self, batches: Batches) -> list[Outputs]:
+        """The outputs of each batch, in order."""
+        ...
 
 
-def _with_bf16_weights(network: Any) -> nn.Module:
-    """A folded `FoldBatchEncoder`, changed to hold its weights as autocast would cast them at every step."""
-    for member in (member for encoder in network.encoders for member in encoder.members):
+class _TorchBackend:
+    """PyTorch on any device, in the precision that `training.device.autocast` chooses."""
+
+    def __init__(self, network: nn.Module, device: torch.device, precision: str) -> None:
+        self.batch_size = CPU_BATCH if device.type == "cpu" else GPU_BATCH
+        self._network, self._device, self._precision = network, device, precision
+
+    def run(self, batches: Batches) -> list[Outputs]:
+        with torch.inference_mode(), autocast(self._device, self._precision):
+            return [self._run_batch(stacks, is_copy) for stacks, is_copy in batches]
+
+    def _run_batch(self, stacks: np.ndarray, is_copy: np.ndarray) -> Outputs:
+        hu = torch.from_numpy(stacks).to(self._device)
+        flags = torch.from_numpy(is_copy).to(self._device)
+        return [output.float().cpu().numpy() for output in self._network(hu, flags)]
+
+
+class _OpenVinoBackend:
+    """OpenVINO on the CPU: compiled for one shape, with as many requests at once as it asks for."""
+
+    batch_size = OPENVINO_BATCH
+
+    def __init__(
+        self, network: nn.Module, stack_shape: tuple[int, int, int], precision: str
+    ) -> None:
+        """Compile `network` for slices whose stack has the shape (S, H, W)."""
+        openvino, trace = _import_openvino(), cast(Any, torch.jit.trace)
+        hu = torch.zeros(self.batch_size, *stack_shape, dtype=torch.int16)
+        flags = torch.zeros(hu.shape[:2], dtype=torch.bool)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # torch calls tracing deprecated; the shapes are fixed
+            model = openvino.convert_model(trace(network, (hu, flags), check_trace=False))
+
+        shapes = [list(hu.shape), list(flags.shape)]
+        model.reshape(dict(zip(model.inputs, shapes, strict=True)))
+        hints = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
+        }
+        compiled = openvino.Core().compile_model(model, "CPU", hints)
+        self._requests = openvino.AsyncInferQueue(compiled)
+
+    def run(self, batches: Batches) -> list[Outputs]:
+        outputs: dict[int, Outputs] = {}
+
+        def keep(request: Any, number: int) -> None:
+            """Copy a finished request's outputs; requests may finish in any order."""
+            outputs[number] = [tensor.data.copy() for tensor in request.output_tensors]
+
+        self._requests.set_callback(keep)
+        for number, (stacks, is_copy) in enumerate(batches):
+            self._requests.start_async({0: stacks, 1: is_copy}, userdata=number)
+        self._requests.wait_all()
+        return [outputs[number] for number in range(len(outputs))]
+
+
+def _folded_copy(network: FoldBatchEncoder) -> FoldBatchEncoder:
+    """A copy whose normalisations are folded into convolutions: equal results with less work."""
+    copy = deepcopy(network)
+    for member in _members(copy):
+        member.backbone = _fold_normalisations(member.backbone)
+    return copy
+
+
+def _with_bf16_weights(network: FoldBatchEncoder) -> nn.Module:
+    """`network` with its weights kept in bfloat16, where autocast would cast them at every step."""
+    for member in _members(network):
         for module in member.backbone.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 module.bfloat16()
-    made: nn.Module = network.to(memory_format=torch.channels_last)
-    return made
+    channels_last: nn.Module = cast(Any, network).to(memory_format=torch.channels_last)
+    return channels_last
 
 
-def _folded(network: nn.Module) -> GraphModule:
-    """The network, which is in evaluation mode, with no normalisation left that follows a convolution."""
-    traced = symbolic_trace(network)
-    modules: dict[Any, nn.Module] = dict(traced.named_modules())
-    for node in traced.graph.nodes:
-        before, norm = node.args[0] if node.args else None, modules.get(node.target)
-        if (
-            not isinstance(before, Node)
-            or not isinstance(norm, nn.BatchNorm2d)
-            or len(before.users) > 1
-        ):
+def _members(network: FoldBatchEncoder) -> list[Any]:
+    """Every single encoder of all folds."""
+    return [member for encoder in cast(Any, network).encoders for member in encoder.members]
+
+
+def _fold_normalisations(network: nn.Module) -> GraphModule:
+    """`network` in evaluation mode, without batch normalisations that follow a convolution."""
+    graph_module = symbolic_trace(network)
+    modules: dict[Any, nn.Module] = dict(graph_module.named_modules())
+    for node in graph_module.graph.nodes:
+        before, normalisation = node.args[0] if node.args else None, modules.get(node.target)
+        if not isinstance(before, Node) or not isinstance(normalisation, nn.BatchNorm2d):
             continue
-        if isinstance(convolution := modules.get(before.target), nn.Conv2d):
-            traced.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm))
-            node.replace_all_uses_with(before)
-            traced.graph.erase_node(node)
-    traced.recompile()
-    return traced
+
+        # A convolution that others read too must keep its own output.
+        convolution = modules.get(before.target)
+        if not isinstance(convolution, nn.Conv2d) or len(before.users) > 1:
+            continue
+        fused = fuse_conv_bn_eval(convolution, normalisation)
+        graph_module.set_submodule(str(before.target), fused)
+        node.replace_all_uses_with(before)
+        graph_module.graph.erase_node(node)
+    graph_module.recompile()
+    return graph_module
 
 
-class _Torch:
-    """PyTorch on any device, mixed precision as `learn.autocast` has it."""
+def _import_openvino() -> Any:
+    """The package `openvino`, or None where it is not installed.
 
-    def __init__(self, network: nn.Module, where: torch.device, precision: str) -> None:
-        self.batch = CPU_BATCH if where.type == "cpu" else GPU_BATCH
-        self._network, self._where, self._precision = network, where, precision
-
-    def run(self, drawn: Batches) -> list[Outputs]:
-        with torch.inference_mode(), autocast(self._where, self._precision):
-            return [self._one(*batch) for batch in drawn]
-
-    def _one(self, slices: np.ndarray, copies: np.ndarray) -> Outputs:
-        hu, is_copy = (
-            torch.from_numpy(slices).to(self._where),
-            torch.from_numpy(copies).to(self._where),
-        )
-        return [output.float().cpu().numpy() for output in self._network(hu, is_copy)]
-
-
-class _OpenVino:
-    """OpenVINO on the CPU: compiled for one shape, as many requests at once as it asks for."""
-
-    batch = OPENVINO_BATCH
-
-    def __init__(self, network: nn.Module, image: tuple[int, int, int], precision: str) -> None:
-        """`image` is the shape (S, H, W) of what one slice is scored from."""
-        openvino, trace = _openvino(), cast(Any, torch.jit.trace)
-        slices = torch.zeros(self.batch, *image, dtype=torch.int16)
-        copies = torch.zeros(slices.shape[:2], dtype=torch.bool)
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # torch calls tracing deprecated; the shapes are fixed
-            model = openvino.convert_model(trace(network, (slices, copies), check_trace=False))
-        model.reshape(
-            dict(zip(model.inputs, [list(slices.shape), list(copies.shape)], strict=True))
-        )
-        hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": _HINTS[precision]}
-        self._requests = openvino.AsyncInferQueue(
-            openvino.Core().compile_model(model, "CPU", hints)
-        )
-
-    def run(self, drawn: Batches) -> list[Outputs]:
-        found: dict[int, Outputs] = {}
-
-        def keep(request: Any, number: int) -> None:
-            found[number] = [output.data.copy() for output in request.output_tensors]
-
-        self._requests.set_callback(keep)
-        for number, (slices, copies) in enumerate(drawn):
-            self._requests.start_async({0: slices, 1: copies}, userdata=number)
-        self._requests.wait_all()
-        return [found[number] for number in range(len(found))]
-
-
-_HINTS: Final = {"bf16": "bf16", "fp32": "f32"}
-
-
-def _openvino() -> Any:
-    """The package, None where it is not installed. It reports its use to its maker where it finds
-    `openvino_telemetry`, so an empty module stands in for that: no word leaves a hospital's machine."""
+    It reports its use to its vendor if it finds `openvino_telemetry`. An empty module takes
+    that name, so that nothing leaves a hospital's machine.
+    """
     sys.modules.setdefault("openvino_telemetry", ModuleType("openvino_telemetry"))
     try:
         import openvino

@@ -1,65 +1,85 @@
-"""One fold's chain of three makers, and what it says of a series. Training, serving and reports share it."""
+"""One fold's encoder, context models and stacker, and what they say of a series.
 
-from collections.abc import Mapping
+Training, prediction and explanation all score a series through this module.
+"""
+
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from ich3d.config.root import Config
 from ich3d.context.bigru import ContextEnsemble
-from ich3d.context.dataset import ContextInput, context_input
-from ich3d.context.train import score_context
+from ich3d.context.score import score_context
 from ich3d.core.labels import STAGES
 from ich3d.core.metrics import sigmoid
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
 from ich3d.slices.encoder import EncoderEnsemble
-from ich3d.stack.booster import LabelStack, coherent, score_stack
+from ich3d.stack.booster import Stacker, coherent
 from ich3d.stack.features import build_features
 
 
 @dataclass(frozen=True)
 class StageOutputs:
-    """One series on its way through a chain: what the context model and the stacker read of it, and
-    probabilities float32 (Z, K) by stage."""
+    """One series on its way through a fold's three stages.
 
-    series: ContextInput
+    Attributes:
+        embedded: what the encoder gave, and the context model read.
+        features: what the stacker read, one row a slice.
+        prob: probabilities float32 (Z, K) by stage: encoder, context, stack.
+    """
+
+    embedded: SliceEmbeddings
     features: pd.DataFrame
     prob: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class FoldModel:
-    """Encoder, context model and stack of one fold, and the patient groups that each was fitted on."""
+    """The three stages of one fold.
+
+    Attributes:
+        fold: the fold that none of them was trained on.
+        encoder: slices to embeddings and logits.
+        context: embeddings and logits of a series to corrected logits.
+        stacker: context scores to refined probabilities.
+        training_groups: the patient groups that the stages were trained on.
+    """
 
     fold: int
     encoder: EncoderEnsemble
     context: ContextEnsemble
-    stack: Mapping[str, LabelStack]
+    stacker: Stacker
     training_groups: TrainingGroups
 
-    def read(
-        self, embeddings: np.ndarray, logits: np.ndarray, z_mm: np.ndarray, config: Config
-    ) -> StageOutputs:
-        """The scores of one series, slices at `z_mm`, that the encoder embedded: vectors float32 (Z, D),
-        logits (Z, K)."""
-        embedded = SliceEmbeddings(
-            "", embeddings, logits, f"encoder fold {self.fold}", self.training_groups
-        )
-        encoder = sigmoid(logits).astype(np.float32)
-        series = context_input(embedded, z_mm)
-        context = score_context(self.context, series)
-        features = stack_features(series, context, z_mm, config)
-        stack = coherent(score_stack(self.stack, features, context))
-        return StageOutputs(
-            series, features, dict(zip(STAGES, (encoder, context, stack), strict=True))
-        )
+    def score(self, embeddings: np.ndarray, logits: np.ndarray, z_mm: np.ndarray) -> StageOutputs:
+        """Score one series that this fold's encoder embedded.
+
+        Args:
+            embeddings: float32 (Z, D).
+            logits: the encoder's logits, float32 (Z, K).
+            z_mm: positions along the slice normal (Z,), inferior to superior.
+        """
+        encoder_id = f"encoder fold {self.fold}"
+        embedded = SliceEmbeddings("", embeddings, logits, encoder_id, self.training_groups)
+        encoder_prob = sigmoid(logits).astype(np.float32)
+        context_prob = score_context(self.context, embedded, z_mm)
+        features = stacker_features(embedded, context_prob, z_mm, self.stacker.reach_mm)
+        stack_prob = coherent(self.stacker.score(features, context_prob))
+
+        prob = dict(zip(STAGES, (encoder_prob, context_prob, stack_prob), strict=True))
+        return StageOutputs(embedded, features, prob)
 
 
-def stack_features(
-    series: ContextInput, context: np.ndarray, z_mm: np.ndarray, config: Config
+def stacker_features(
+    embedded: SliceEmbeddings, context_prob: np.ndarray, z_mm: np.ndarray, reach_mm: float
 ) -> pd.DataFrame:
-    """What the stacker reads of one series: the encoder's logits, and what context made of them,
-    probabilities (Z, K)."""
-    prob = {"encoder": sigmoid(series.logits), "context": context}
-    return build_features(prob, z_mm, config.stack.reach_mm)
+    """What the stacker reads of one series, one row a slice.
+
+    Args:
+        embedded: the encoder's output.
+        context_prob: probabilities of the context stage (Z, K).
+        z_mm: positions along the slice normal (Z,).
+        reach_mm: how far neighbours are read on each side.
+    """
+    prob = {"encoder": sigmoid(embedded.logits), "context": context_prob}
+    return build_features(prob, z_mm, reach_mm)

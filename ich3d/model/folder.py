@@ -1,4 +1,4 @@
-"""A saved model: a folder of safetensors, LightGBM text and JSON under a manifest of hashes.
+"""A model folder: safetensors, LightGBM text and JSON under a manifest of hashes.
 
     manifest.json  encoder/fold<k>.safetensors  context/fold<k>.safetensors
     stack/fold<k>.json  stack/fold<k>_<label>.txt
@@ -6,30 +6,50 @@
 Nothing in it is executable.
 """
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from ich3d.config.root import Config
-from ich3d.context.bigru import ContextEnsemble
+from ich3d.config.schema import PrepareConfig, StackConfig
+from ich3d.context.bigru import ContextEnsemble, ContextModel
+from ich3d.core.errors import ModelError
 from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.types import TrainingGroups
 from ich3d.core.workspace import read_json, replacing, write_json
 from ich3d.model.backends import FoldEncoders
 from ich3d.model.fold_model import FoldModel, StageOutputs
-from ich3d.model.manifest import read_manifest, write_manifest
-from ich3d.slices.encoder import EncoderEnsemble
-from ich3d.stack.booster import LabelStack
+from ich3d.model.manifest import Manifest, read_manifest, write_manifest
+from ich3d.prepare.store import Store
+from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
+from ich3d.stack.booster import LabelStacker, Stacker
 from ich3d.training.device import device
 from ich3d.training.weights import load_weights, save_weights
+
+_NO_FINGERPRINT: Final[dict[str, Any]] = {
+    "counts": {},
+    "ranges": {},
+    "transfer_syntaxes": {},
+    "prevalence": dict.fromkeys(LABELS),
+}
+"""What is known of the training set of a model that was trained on no store."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """All folds' chains, the config they were trained with, and what their training set was like."""
+    """A loaded model: the stages of all its folds.
+
+    Attributes:
+        config: the configuration that it was trained with.
+        fold_models: one a fold; scores are the means of their probabilities.
+        fingerprint: what its training set was like: counts, ranges of geometry, prevalence of
+            labels.
+        sha256: the hash of its manifest, which names every file of it.
+    """
 
     config: Config
     fold_models: list[FoldModel]
@@ -38,79 +58,166 @@ class Model:
 
     @cached_property
     def encoders(self) -> FoldEncoders:
-        """All folds' encoders, on the fastest path that this machine has."""
-        return FoldEncoders([fold_model.encoder for fold_model in self.fold_models], self.config)
+        """The encoders of all folds, on the fastest path that this machine has."""
+        return FoldEncoders([fold.encoder for fold in self.fold_models], self.config)
 
     def fold(self, number: int) -> "Model":
-        """One fold's chain alone: as much faster as there are folds, and less sure."""
-        return replace(
-            self,
-            fold_models=[
-                fold_model for fold_model in self.fold_models if fold_model.fold == number
-            ],
-        )
+        """The model of one fold alone: faster by the number of folds, and less certain."""
+        return replace(self, fold_models=[fold for fold in self.fold_models if fold.fold == number])
 
     def score(self, hu: np.ndarray, z_mm: np.ndarray) -> dict[str, np.ndarray]:
-        """Each stage's score of one series, HU int16 (Z, H, W), slices at `z_mm`: the mean (Z, K) of its
-        folds' probabilities."""
-        scores = [reading.prob for reading in self.read(hu, z_mm)]
-        return {stage: np.mean([score[stage] for score in scores], axis=0) for stage in STAGES}
+        """Probabilities (Z, K) of one series by stage: encoder, context, stack.
 
-    def read(self, hu: np.ndarray, z_mm: np.ndarray) -> list[StageOutputs]:
-        """What each fold's chain says of one series, with what each stage read on the way to it."""
+        Args:
+            hu: int16 (Z, H, W) on the model's grid, slices inferior to superior.
+            z_mm: positions along the slice normal (Z,).
+        """
+        outputs = [fold.prob for fold in self.stage_outputs(hu, z_mm)]
+        return {stage: np.mean([prob[stage] for prob in outputs], axis=0) for stage in STAGES}
+
+    def stage_outputs(self, hu: np.ndarray, z_mm: np.ndarray) -> list[StageOutputs]:
+        """What each fold gives for one series, with what each of its stages read."""
         embedded = zip(self.fold_models, self.encoders.embed(hu), strict=True)
-        return [fold_model.read(*own, z_mm, self.config) for fold_model, own in embedded]
+        return [fold.score(embeddings, logits, z_mm) for fold, (embeddings, logits) in embedded]
 
 
 def save_model(
-    folder: Path, config: Config, store_meta: dict[str, Any], fold_models: list[FoldModel]
+    folder: Path | str,
+    encoder: SliceEncoder | EncoderEnsemble,
+    context: ContextModel | ContextEnsemble,
+    stacker: Stacker | None = None,
+    *,
+    grid: PrepareConfig | Store,
+    training_groups: Iterable[str] | None = None,
 ) -> None:
-    """Write the model folder, whole or not at all."""
+    """Save networks of your own training as a model folder that `ich3d predict` takes.
+
+    Args:
+        folder: where to write; an existing model there is replaced, whole or not at all.
+        encoder: the slice encoder.
+        context: the context model, trained on this encoder's embeddings.
+        stacker: the stacker; None keeps the context scores.
+        grid: the store that the networks were trained on, whose grid and fingerprint are saved,
+            or a `PrepareConfig` with the grid's `matrix` and `pixel_mm` alone.
+        training_groups: the patient groups that the networks were trained on, as `Store.groups`
+            names them. Without them nothing proves that a patient is new to the model: `ich3d
+            info` says so, and ablations refuse to start from its weights.
+
+    Raises:
+        ModelError: the context model reads another width than the encoder's embeddings, or extra
+            features, which prediction does not have.
+
+    Example:
+        >>> save_model("my_model", encoder, context, grid=store)  # doctest: +SKIP
+    """
+    ensemble = encoder if isinstance(encoder, EncoderEnsemble) else EncoderEnsemble([encoder])
+    contexts = context if isinstance(context, ContextEnsemble) else ContextEnsemble([context])
+    _require_fit(ensemble, contexts)
+
+    stacker = Stacker.empty() if stacker is None else stacker
+    groups = TrainingGroups.of(training_groups or ())
+    fold_model = FoldModel(0, ensemble, contexts, stacker, groups)
+    prepare, fingerprint = grid, _NO_FINGERPRINT
+    if isinstance(grid, Store):
+        prepare = PrepareConfig(pixel_mm=grid.meta["pixel_mm"], matrix=grid.meta["matrix"])
+        fingerprint = grid.meta["fingerprint"]
+    assert isinstance(prepare, PrepareConfig)
+    config = Config(
+        prepare=prepare,
+        slices=replace(ensemble.config, ensemble_size=len(ensemble.members)),
+        context=replace(contexts.config, ensemble_size=len(contexts.members)),
+        stack=StackConfig(reach_mm=stacker.reach_mm),
+    )
+    has_groups = training_groups is not None
+    write_model(Path(folder), config, fingerprint, [fold_model], has_groups)
+
+
+def write_model(
+    folder: Path,
+    config: Config,
+    fingerprint: Mapping[str, Any],
+    fold_models: Sequence[FoldModel],
+    training_groups_known: bool = True,
+) -> None:
+    """Write the folder of a model of one or more folds, whole or not at all."""
     with replacing(folder) as partial:
         partial.mkdir()
-        for fold_model in fold_models:
-            save_weights(
-                partial / "encoder" / f"fold{fold_model.fold}.safetensors", fold_model.encoder
-            )
-            save_weights(
-                partial / "context" / f"fold{fold_model.fold}.safetensors", fold_model.context
-            )
-            _save_stack(partial / "stack", fold_model)
-        write_manifest(partial, config, store_meta, [fold_model.fold for fold_model in fold_models])
+        for fold in fold_models:
+            save_weights(partial / "encoder" / f"fold{fold.fold}.safetensors", fold.encoder)
+            save_weights(partial / "context" / f"fold{fold.fold}.safetensors", fold.context)
+            _write_stacker(partial / "stack", fold)
+        folds = [fold.fold for fold in fold_models]
+        write_manifest(partial, config, fingerprint, folds, training_groups_known)
 
 
 def load_model(folder: Path | str) -> Model:
-    """The model in `folder`, on this machine's device. ModelError as `read_manifest` says."""
+    """Load the model in `folder` to this machine's device.
+
+    Raises:
+        ModelError: a file was changed, is missing or foreign, or the format is not one that this
+            version reads.
+
+    Example:
+        >>> model = load_model("runs/demo/model")  # doctest: +SKIP
+    """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    fold_models = [_load_chain(folder, manifest.config, fold) for fold in manifest.folds]
+    fold_models = [_load_fold(folder, manifest, fold) for fold in manifest.folds]
     return Model(manifest.config, fold_models, manifest.fingerprint, manifest.sha256)
 
 
-def _load_chain(folder: Path, config: Config, fold: int) -> FoldModel:
-    encoder = EncoderEnsemble(config.slices)
+def _require_fit(encoder: EncoderEnsemble, context: ContextEnsemble) -> None:
+    """ModelError where predictions could not run the two together."""
+    for member in context.members:
+        assert isinstance(member, ContextModel)
+        if member.embedding_width != encoder.embedding_width:
+            raise ModelError(
+                f"the context model reads embeddings of width {member.embedding_width}, "
+                f"the encoder gives {encoder.embedding_width}"
+            )
+        if member.num_features:
+            raise ModelError(
+                "the context model reads extra features, which a prediction does not have"
+            )
+
+
+def _load_fold(folder: Path, manifest: Manifest, fold: int) -> FoldModel:
+    """The stages of one fold on this machine's device."""
+    config = manifest.config
+    encoder = EncoderEnsemble.from_config(config.slices)
     load_weights(folder / "encoder" / f"fold{fold}.safetensors", encoder)
-    context = ContextEnsemble(config.context, encoder.embedding_width)
+    context = ContextEnsemble.from_config(config.context, encoder.embedding_width)
     load_weights(folder / "context" / f"fold{fold}.safetensors", context)
+
     facts = read_json(folder / "stack" / f"fold{fold}.json")
-    stack = {label: _load_label(folder / "stack", fold, label, facts[label]) for label in LABELS}
-    groups = "training_groups" if "training_groups" in facts else "fit_patients"  # format 1
-    training_groups = TrainingGroups.of(facts[groups])
+    groups_key = "training_groups" if "training_groups" in facts else "fit_patients"  # format 1
     return FoldModel(
-        fold, encoder.to(device()).eval(), context.to(device()).eval(), stack, training_groups
+        fold=fold,
+        encoder=encoder.to(device()).eval(),
+        context=context.to(device()).eval(),
+        stacker=_read_stacker(folder / "stack", fold, facts, config.stack.reach_mm),
+        training_groups=TrainingGroups.of(facts[groups_key]),
     )
 
 
-def _save_stack(folder: Path, fold_model: FoldModel) -> None:
+def _write_stacker(folder: Path, fold_model: FoldModel) -> None:
+    """The stackers of one fold: JSON, and the trees of each kept one as text."""
+    fold = fold_model.fold
     facts: dict[str, Any] = {"training_groups": sorted(fold_model.training_groups.groups)}
-    for label, item in fold_model.stack.items():
-        facts[label] = {key: value for key, value in asdict(item).items() if key != "trees"}
-        if item.is_kept:
-            with replacing(folder / f"fold{fold_model.fold}_{label}.txt") as partial:
-                partial.write_text(item.trees)
-    write_json(folder / f"fold{fold_model.fold}.json", facts)
+    for label, stacker in fold_model.stacker.by_label.items():
+        facts[label] = stacker.as_dict()
+        trees = facts[label].pop("trees")
+        if stacker.is_kept:
+            with replacing(folder / f"fold{fold}_{label}.txt") as partial:
+                partial.write_text(trees)
+    write_json(folder / f"fold{fold}.json", facts)
 
 
-def _load_label(folder: Path, fold: int, label: str, facts: dict[str, Any]) -> LabelStack:
-    trees = (folder / f"fold{fold}_{label}.txt").read_text() if facts["is_kept"] else ""
-    return LabelStack(**{**facts, "columns": tuple(facts["columns"]), "trees": trees})
+def _read_stacker(folder: Path, fold: int, facts: Mapping[str, Any], reach_mm: float) -> Stacker:
+    """What `_write_stacker` wrote; `facts` are those of the fold's JSON file."""
+    by_label = {}
+    for label in LABELS:
+        is_kept = facts[label]["is_kept"]
+        trees = (folder / f"fold{fold}_{label}.txt").read_text() if is_kept else ""
+        by_label[label] = LabelStacker.from_dict({**facts[label], "trees": trees})
+    return Stacker(by_label, reach_mm)

@@ -1,38 +1,48 @@
-"""What a model folder is, without loading the model."""
+"""What a model folder is, without loading the model: the content of `ich3d info`."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ich3d.config.load import as_dict
-from ich3d.model.manifest import FORMAT_VERSION, MANIFEST, read_manifest
+from ich3d.model.manifest import MANIFEST, read_manifest
 
-_TOLD = {
+_SHOWN_KEYS: Final = {
     "prepare": ("matrix", "pixel_mm"),
     "slices": ("encoder", "ensemble_size", "windows", "neighbours", "symmetry", "tta_flip"),
     "context": ("ensemble_size", "hidden_size", "num_layers", "embeddings", "align"),
     "stack": ("num_trees", "reach_mm"),
 }
+"""The configuration keys that are shown, by section."""
+
+HELD_OUT_PROVEN: Final = "proven: the patients that each fold was trained on are recorded"
+HELD_OUT_NOT_PROVEN: Final = "not proven: the patients that it was trained on are not recorded"
 
 
 def info(folder: Path) -> dict[str, Any]:
-    """The model in `folder` as a plain tree; ModelError where `load_model` would refuse it.
+    """The model in `folder` as plain data; `ranges` are the lowest, median and highest value.
 
-    `ranges` of the training set are the lowest, median and highest value.
+    Raises:
+        ModelError: as `load_model`.
     """
     manifest = read_manifest(folder)
     config = as_dict(manifest.config)
-    size = sum((folder / name).stat().st_size for name in (*manifest.files, MANIFEST))
+    size_bytes = sum((folder / name).stat().st_size for name in (*manifest.files, MANIFEST))
+    is_proven = manifest.training_groups_known
     return {
         "folder": str(folder),
-        "format_version": FORMAT_VERSION,
+        "format_version": manifest.format_version,
         "ich3d_version": manifest.ich3d_version,
         "model_sha256": manifest.sha256,
         "preprocessing_sha256": manifest.preprocessing_sha256,
-        "size_mb": round(size / 1e6, 1),
+        "size_mb": round(size_bytes / 1e6, 1),
         "files": len(manifest.files) + 1,
         "folds": list(manifest.folds),
+        "held_out": HELD_OUT_PROVEN if is_proven else HELD_OUT_NOT_PROVEN,
         "source": config["source"]["kind"],
         "precision": config["precision"],
-        **{section: {key: config[section][key] for key in keys} for section, keys in _TOLD.items()},
+        **{
+            section: {key: config[section][key] for key in keys}
+            for section, keys in _SHOWN_KEYS.items()
+        },
         "trained_on": manifest.fingerprint,
     }

@@ -1,9 +1,12 @@
-"""Which subtypes a study bleeds: by default as often as in RSNA's training set.
+"""Which subtypes of hemorrhage a study shows: by default as often as in RSNA's training set.
 
-RSNA 2019, stage 2 train, counts slices: any 14.4 %, subdural 6.3, intraparenchymal 4.8, subarachnoid 4.8,
-intraventricular 3.5, epidural 0.41 %; and 40.8 % of its studies bleed. A subtype's chance a study is its
-share of slices over the share of slices that it covers in a study which has it. Coverage is what the
-phantom's own bleeds, with volumes from the literature, cover in 5 mm slices (means of 66 to 78 bleeds).
+RSNA 2019, stage 2 train, counts slices: any 14.4 %, subdural 6.3, intraparenchymal 4.8,
+subarachnoid 4.8, intraventricular 3.5, epidural 0.41 %; and 40.8 % of its studies show a bleed.
+
+The phantom needs the probability that a study shows a subtype: the subtype's fraction of all
+slices, divided by the fraction of slices that it covers in a study which shows it. That coverage
+is measured on the phantom's own bleeds, with volumes from the literature, in 5 mm slices (means of
+66 to 78 bleeds).
 """
 
 from collections.abc import Mapping
@@ -16,6 +19,8 @@ from ich3d.core.errors import ConfigError, suggestion
 from ich3d.core.labels import SUBTYPES
 
 BLEEDING_STUDIES: Final = 0.408
+"""Fraction of studies with any bleed."""
+
 SLICE_PREVALENCE: Final = {
     "epidural": 0.0041,
     "intraparenchymal": 0.048,
@@ -23,6 +28,8 @@ SLICE_PREVALENCE: Final = {
     "subarachnoid": 0.048,
     "subdural": 0.063,
 }
+"""Fraction of all slices that show each subtype."""
+
 COVERAGE: Final = {
     "epidural": 0.33,
     "intraparenchymal": 0.24,
@@ -30,50 +37,63 @@ COVERAGE: Final = {
     "subarachnoid": 0.30,
     "subdural": 0.48,
 }
+"""Fraction of a study's slices that a bleed of each subtype covers."""
+
 STUDY_PREVALENCE: Final = {name: SLICE_PREVALENCE[name] / COVERAGE[name] for name in SUBTYPES}
+"""Probability that a study shows each subtype."""
 
 
 def draw_subtypes(overrides: Mapping[str, float], rng: np.random.Generator) -> tuple[str, ...]:
-    """The subtypes of one study, in the order of `SUBTYPES`.
+    """The subtypes that one study shows, drawn at random, in the order of `SUBTYPES`.
 
-    By default a study bleeds with chance 0.408, and then each subtype joins on its own, again until there
-    is one: so subtypes come together more often than by chance, as extension and trauma have it. With
-    overrides each subtype is drawn for itself, at its override or its default chance. ConfigError names
-    an unknown subtype or a chance outside 0..1.
+    Without `overrides` a study bleeds with probability 0.408. Subtypes of a bleeding study are
+    drawn independently, again until there is at least one. Two subtypes thus occur together more
+    often than by chance, as they do in patients, where bleeds extend and trauma causes several.
+    With `overrides` (probability by subtype) each subtype is drawn independently, with its override
+    or its default.
+
+    Raises:
+        ConfigError: `overrides` names an unknown subtype or holds a probability outside 0..1.
     """
     _check(overrides)
     if overrides:
-        return _each({**STUDY_PREVALENCE, **overrides}, rng)
+        return _draw_each({**STUDY_PREVALENCE, **overrides}, rng)
+
     if rng.random() >= BLEEDING_STUDIES:
         return ()
-    chances = _given_bleeding()
+    probabilities = _probabilities_before_redraw()
     while True:
-        subtypes = _each(chances, rng)
+        subtypes = _draw_each(probabilities, rng)
         if subtypes:
             return subtypes
 
 
-def _each(chances: Mapping[str, float], rng: np.random.Generator) -> tuple[str, ...]:
+def _draw_each(probabilities: Mapping[str, float], rng: np.random.Generator) -> tuple[str, ...]:
     draws = rng.random(len(SUBTYPES))
-    return tuple(name for name, draw in zip(SUBTYPES, draws, strict=True) if draw < chances[name])
+    return tuple(
+        name for name, draw in zip(SUBTYPES, draws, strict=True) if draw < probabilities[name]
+    )
 
 
 @cache
-def _given_bleeding() -> dict[str, float]:
-    """Chances q that give each subtype its share of bleeding studies when empty draws are repeated:
-    the fixed point of q = share * (1 - product(1 - q))."""
-    share = np.array([STUDY_PREVALENCE[name] for name in SUBTYPES]) / BLEEDING_STUDIES
-    chances = share.copy()
+def _probabilities_before_redraw() -> dict[str, float]:
+    """Probabilities q by subtype, such that redrawing empty draws gives the prevalence wanted.
+
+    With f, the fraction of bleeding studies that show a subtype, q is the fixed point of
+    q = f * (1 - product(1 - q)).
+    """
+    fraction = np.array([STUDY_PREVALENCE[name] for name in SUBTYPES]) / BLEEDING_STUDIES
+    probabilities = fraction.copy()
     for _ in range(200):
-        chances = share * (1 - np.prod(1 - chances))
-    return dict(zip(SUBTYPES, chances.tolist(), strict=True))
+        probabilities = fraction * (1 - np.prod(1 - probabilities))
+    return dict(zip(SUBTYPES, probabilities.tolist(), strict=True))
 
 
 def _check(overrides: Mapping[str, float]) -> None:
-    for name, chance in overrides.items():
+    for name, probability in overrides.items():
         if name not in SUBTYPES:
             raise ConfigError(
                 f"phantom.prevalence.{name} is no subtype{suggestion(name, SUBTYPES)}"
             )
-        if not 0 <= chance <= 1:
-            raise ConfigError(f"phantom.prevalence.{name} must be within 0..1, got {chance!r}")
+        if not 0 <= probability <= 1:
+            raise ConfigError(f"phantom.prevalence.{name} must be within 0..1, got {probability!r}")

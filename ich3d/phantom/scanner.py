@@ -1,4 +1,4 @@
-"""The scanner: where slices lie, what they average, how they blur, and their noise."""
+"""A simple CT scanner: where slices lie, what each averages, how it blurs, and its noise."""
 
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -7,10 +7,11 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from ich3d.config.schema import PhantomConfig
+from ich3d.core.hounsfield import OPEN_AIR_HU
 from ich3d.core.types import Vector3
 from ich3d.phantom.brain import Brain, brain_at
-from ich3d.phantom.fields import Points, soft
-from ich3d.phantom.head import AIR_HU, Head, paint_outside, scalp_distance, shell
+from ich3d.phantom.fields import Points, soft_mask
+from ich3d.phantom.head import Head, paint_outside, scalp_distance, surfaces_at
 from ich3d.phantom.lookalikes import Slab
 
 _REFERENCE_MM: Final = 5.0
@@ -28,15 +29,24 @@ class Finding(Protocol):
     """A bleed or a look-alike."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The subtype, or the kind of look-alike."""
 
-    def paint(self, brain: Brain, image: np.ndarray) -> np.ndarray: ...
+    def paint(self, brain: Brain, image: np.ndarray) -> np.ndarray:
+        """Draw onto `image` (N,) HU in place; the fraction 0..1 (N,) that the finding fills."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """A tilted stack of square slices, inferior to superior. `position_mm` (Z, 3) is the centre of each
-    slice's first pixel in LPS; the table moves along z, so all have one x and y (PS3.3 C.7.6.2.1.1)."""
+    """A tilted stack of square slices, inferior to superior.
+
+    position_mm: centre (Z, 3) of each slice's first pixel in patient coordinates (LPS). The table
+        moves along z, so all slices have one x and y (ImagePositionPatient, PS3.3 C.7.6.2.1.1).
+    tilt_deg: gantry tilt, a rotation about x.
+    thickness_mm: thickness of a slice, and the distance between slices along their normal.
+    pixel_mm: distance between pixels in both directions.
+    matrix: rows and columns.
+    """
 
     position_mm: np.ndarray
     tilt_deg: float
@@ -46,29 +56,37 @@ class Geometry:
 
     @property
     def row_dir(self) -> Vector3:
+        """Unit vector along a row, towards the patient's left."""
         return (1.0, 0.0, 0.0)
 
     @property
     def col_dir(self) -> Vector3:
+        """Unit vector along a column, towards posterior."""
         tilt = np.radians(self.tilt_deg)
         return (0.0, float(np.cos(tilt)), float(np.sin(tilt)))
 
     @property
     def normal(self) -> np.ndarray:
-        """Unit normal (3,), pointing up."""
+        """Unit normal (3,) of the slices, towards superior."""
         return np.cross(self.row_dir, self.col_dir)
 
     def slabs(self, head: Head) -> tuple[Slab, ...]:
-        """The slices as slabs in `head`'s coordinates."""
+        """The slices as slabs in the coordinates of `head`."""
         normal = head.scale * (head.rotation.T @ self.normal)
         offsets = (self.position_mm - head.centre_mm) @ self.normal
         return tuple(Slab(normal, float(offset), self.thickness_mm / 2) for offset in offsets)
 
 
 @dataclass(frozen=True)
-class Optics:
-    """One scanner's ways. `noise_hu` is the SD in brain at 5 mm, `blur_mm` the SD of the point spread,
-    `offset_hu` its error of calibration, `rim_hu` what beam hardening adds just under the skull."""
+class Scanner:
+    """Properties of one scanner.
+
+    noise_hu: SD of the noise in brain, in 5 mm slices.
+    blur_mm: SD of the point spread function.
+    offset_hu: calibration error.
+    rim_hu: what beam hardening adds just under the skull.
+    headrest_mm: radius of the headrest's curve.
+    """
 
     noise_hu: float
     blur_mm: float
@@ -78,26 +96,33 @@ class Optics:
 
 
 def draw_geometry(config: PhantomConfig, head: Head, rng: np.random.Generator) -> Geometry:
-    """Field of view, thickness, tilt and coverage drawn from `config`; slices reach past both ends."""
-    fov = float(rng.uniform(*config.fov_mm))
-    thickness = float(rng.choice(config.thickness_mm))
-    tilt = float(rng.uniform(-config.max_tilt_deg, config.max_tilt_deg))
-    pixel = fov / config.matrix
+    """A stack with field of view, thickness, tilt and coverage drawn at random from `config`.
+
+    The stack reaches beyond both ends of the brain.
+    """
+    fov_mm = float(rng.uniform(*config.fov_mm))
+    thickness_mm = float(rng.choice(config.thickness_mm))
+    tilt_deg = float(rng.uniform(-config.max_tilt_deg, config.max_tilt_deg))
+    pixel_mm = fov_mm / config.matrix
+
+    # A tilted slice is thicker along z, along which the table moves.
     bottom, top = _BOTTOM_MM + float(rng.uniform(-8, 6)), _TOP_MM + float(rng.uniform(0, 6))
-    step = thickness / np.cos(np.radians(tilt))
+    step = thickness_mm / np.cos(np.radians(tilt_deg))
     count = int(head.scale[2] * (top - bottom) / step) + 1
-    z = head.centre_mm[2] + head.scale[2] * bottom + step * np.arange(count)
-    corner = -pixel * (config.matrix - 1) / 2
-    y, rise = corner * np.cos(np.radians(tilt)), corner * np.sin(np.radians(tilt))
+    z = head.centre_mm[2] + head.scale[2] * bottom + step * np.arange(count)  # (Z,)
+
+    # From the centre of a slice to that of its first pixel.
+    corner = -pixel_mm * (config.matrix - 1) / 2
+    y, rise = corner * np.cos(np.radians(tilt_deg)), corner * np.sin(np.radians(tilt_deg))
     centre = head.centre_mm + rng.normal(0, (3, 4, 0))
-    position = np.zeros((count, 3)) + (centre[0] + corner, centre[1] + y, rise)
-    position[:, 2] += z
-    return Geometry(position.round(4), tilt, thickness, pixel, config.matrix)
+    position_mm = np.zeros((count, 3)) + (centre[0] + corner, centre[1] + y, rise)  # (Z, 3)
+    position_mm[:, 2] += z
+    return Geometry(position_mm.round(4), tilt_deg, thickness_mm, pixel_mm, config.matrix)
 
 
-def draw_optics(config: PhantomConfig, rng: np.random.Generator) -> Optics:
-    """A scanner drawn from `config`'s noise range."""
-    return Optics(
+def draw_scanner(config: PhantomConfig, rng: np.random.Generator) -> Scanner:
+    """A scanner drawn at random, its noise from the range of `config`."""
+    return Scanner(
         noise_hu=float(rng.uniform(*config.noise_hu)),
         blur_mm=float(rng.uniform(0.55, 0.85)),
         offset_hu=float(rng.uniform(-_WATER_HU, _WATER_HU)),
@@ -107,107 +132,134 @@ def draw_optics(config: PhantomConfig, rng: np.random.Generator) -> Optics:
 
 
 @dataclass(frozen=True)
-class Exposure:
-    """`hu` float32 (Z, Y, X) without noise; `area_mm2` (findings, Z), the area of the pixels that each
-    finding fills to at least a half over the slice's thickness, before blur."""
+class Acquisition:
+    """A noise-free image and how much of it each finding takes.
+
+    hu: float32 (Z, Y, X), Hounsfield units without noise.
+    area_mm2: (findings, Z), the area of the pixels that each finding fills to at least a half,
+        averaged over the slice's thickness, before blur.
+    """
 
     hu: np.ndarray
     area_mm2: np.ndarray
 
 
-def expose(
-    head: Head, findings: tuple[Finding, ...], geometry: Geometry, optics: Optics
-) -> Exposure:
-    """The stack as this scanner sees the head, before noise."""
+def acquire(
+    head: Head, findings: tuple[Finding, ...], geometry: Geometry, scanner: Scanner
+) -> Acquisition:
+    """The stack of slices that `scanner` makes of `head` with its `findings`, before noise."""
     n, m = len(geometry.position_mm), geometry.matrix
-    image = np.empty((n, m, m), np.float32)
-    area = np.zeros((len(findings), n))
+    hu = np.empty((n, m, m), np.float32)
+    area_mm2 = np.zeros((len(findings), n))
     for index in range(n):
-        image[index], shares = _slice(head, findings, geometry, optics, index)
-        area[:, index] = [(share >= 0.5).sum() * geometry.pixel_mm**2 for share in shares]
-    return Exposure(image, area)
+        hu[index], fractions = _acquire_slice(head, findings, geometry, scanner, index)
+        filled = [(fraction >= 0.5).sum() for fraction in fractions]
+        area_mm2[:, index] = [pixels * geometry.pixel_mm**2 for pixels in filled]
+    return Acquisition(hu, area_mm2)
 
 
 def add_noise(
-    image: np.ndarray, geometry: Geometry, optics: Optics, rng: np.random.Generator
+    hu: np.ndarray, geometry: Geometry, scanner: Scanner, rng: np.random.Generator
 ) -> np.ndarray:
-    """Rounded HU int16 (Z, Y, X) of `image` under quantum noise: grained by the kernel, more in thin slices
-    and where the beam passes more bone, less in the air."""
-    grain = gaussian_filter(rng.standard_normal(image.shape, dtype=np.float32), (0, 0.6, 0.6))
-    sd = optics.noise_hu * np.sqrt(_REFERENCE_MM / geometry.thickness_mm) / float(grain.std())
-    water_mm = ((image - AIR_HU) / 1000).sum(axis=(1, 2)) * geometry.pixel_mm**2 / _HEAD_WIDTH_MM
-    by_slice = (sd * np.exp(_NOISE_PER_MM * (water_mm - _HEAD_PATH_MM))).astype(np.float32)
-    noisy = image + grain * by_slice[:, None, None] * np.where(
-        image > -900, np.float32(1), np.float32(0.4)
-    )
+    """Rounded HU int16 (Z, Y, X) of `hu` float32 (Z, Y, X) with quantum noise.
+
+    Noise is grained by the reconstruction kernel, stronger in thin slices and where the beam passes
+    more bone, and weaker in air.
+    """
+    grain = gaussian_filter(rng.standard_normal(hu.shape, dtype=np.float32), (0, 0.6, 0.6))
+    sd = scanner.noise_hu * np.sqrt(_REFERENCE_MM / geometry.thickness_mm) / float(grain.std())
+
+    # Noise grows with the attenuation along the beam, given as mm of water.
+    attenuation = ((hu - OPEN_AIR_HU) / 1000).sum(axis=(1, 2))  # (Z,)
+    water_mm = attenuation * geometry.pixel_mm**2 / _HEAD_WIDTH_MM
+    sd_by_slice = (sd * np.exp(_NOISE_PER_MM * (water_mm - _HEAD_PATH_MM))).astype(np.float32)
+
+    weight = np.where(hu > -900, np.float32(1), np.float32(0.4))
+    noisy = hu + grain * sd_by_slice[:, None, None] * weight
     rounded: np.ndarray = np.clip(np.rint(noisy), -1024, 3071).astype(np.int16)
     return rounded
 
 
-def _slice(
-    head: Head, findings: tuple[Finding, ...], geometry: Geometry, optics: Optics, index: int
+def _acquire_slice(
+    head: Head, findings: tuple[Finding, ...], geometry: Geometry, scanner: Scanner, index: int
 ) -> tuple[np.ndarray, list[np.ndarray]]:
+    """HU float32 (Y, X) of one slice, and the fraction 0..1 (Y, X) that each finding fills."""
     x, y, z = _sub_planes(geometry, index)
-    p = head.to_head(x, y, z)
+    p = head.to_head(x, y, z)  # (S, Y, X)
     scalp = scalp_distance(p)
-    head_here = scalp > -1.5
-    image = np.repeat(_surroundings(x, y[:1], head, optics), len(y), axis=0)
-    shares = np.zeros((len(findings), p.x.size), np.float32)
-    if head_here.any():
-        image[head_here] = _head_values(head, optics, findings, p, scalp, head_here, shares)
-    blur = optics.blur_mm / geometry.pixel_mm
-    seen = gaussian_filter(image.mean(axis=0), blur)
-    seen += np.float32(optics.offset_hu) * (seen > -300)
-    radius = np.arange(geometry.matrix) - (geometry.matrix - 1) / 2
-    seen[np.hypot(radius[:, None], radius) > geometry.matrix / 2] = AIR_HU
-    return seen, list(shares.reshape(len(findings), *p.x.shape).mean(axis=1))
+    near_head = scalp > -1.5
+
+    image = np.repeat(_surroundings(x, y[:1], head, scanner), len(y), axis=0)
+    fractions = np.zeros((len(findings), p.x.size), np.float32)
+    if near_head.any():
+        image[near_head] = _head_hu(head, scanner, findings, p, scalp, near_head, fractions)
+
+    blurred = gaussian_filter(image.mean(axis=0), scanner.blur_mm / geometry.pixel_mm)  # (Y, X)
+    blurred += np.float32(scanner.offset_hu) * (blurred > -300)
+    offset = np.arange(geometry.matrix) - (geometry.matrix - 1) / 2
+    outside_fov = np.hypot(offset[:, None], offset) > geometry.matrix / 2
+    blurred[outside_fov] = OPEN_AIR_HU
+
+    fractions = fractions.reshape(len(findings), *p.x.shape).mean(axis=1)  # (findings, Y, X)
+    return blurred, list(fractions)
 
 
 def _sub_planes(geometry: Geometry, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Patient coordinates x (1, 1, X), y and z (S, Y, 1) of the planes that slice `index` averages."""
-    count = 3 if geometry.thickness_mm > 3.5 else 2 if geometry.thickness_mm > 1.5 else 1
-    across = ((np.arange(count) + 0.5) / count - 0.5) * geometry.thickness_mm
+    """Patient mm x (1, 1, X), y and z (S, Y, 1) of the planes averaged for slice `index`."""
+    if geometry.thickness_mm > 3.5:
+        count = 3
+    elif geometry.thickness_mm > 1.5:
+        count = 2
+    else:
+        count = 1
+    through = ((np.arange(count) + 0.5) / count - 0.5) * geometry.thickness_mm
+    origin = geometry.position_mm[index] + through[:, None] * geometry.normal  # (S, 3)
+
     steps = np.arange(geometry.matrix) * geometry.pixel_mm
-    origin = geometry.position_mm[index] + across[:, None] * geometry.normal
     x = origin[:1, 0, None, None] + steps[None, None, :]
     y = origin[:, 1, None, None] + (steps * geometry.col_dir[1])[None, :, None]
     z = origin[:, 2, None, None] + (steps * geometry.col_dir[2])[None, :, None]
     return x.astype(np.float32), y.astype(np.float32), z.astype(np.float32)
 
 
-def _surroundings(x: np.ndarray, y: np.ndarray, head: Head, optics: Optics) -> np.ndarray:
-    """Air, and the headrest as a thin shell under the head."""
+def _surroundings(x: np.ndarray, y: np.ndarray, head: Head, scanner: Scanner) -> np.ndarray:
+    """HU float32 (1, Y, X) of air, and of the headrest as a thin shell behind the head."""
     behind = y - np.float32(head.centre_mm[1] + 4)
-    shell_mm = np.abs(
-        np.hypot(x - np.float32(head.centre_mm[0]), behind) - np.float32(optics.headrest_mm)
-    )
-    rest = np.clip(2.0 - shell_mm, 0, 1) * (behind > 35)
-    return (AIR_HU + 950 * rest).astype(np.float32)
+    radius = np.hypot(x - np.float32(head.centre_mm[0]), behind)
+    from_shell = np.abs(radius - np.float32(scanner.headrest_mm))
+    headrest = np.clip(2.0 - from_shell, 0, 1) * (behind > 35)
+    return (OPEN_AIR_HU + 950 * headrest).astype(np.float32)
 
 
-def _head_values(
+def _head_hu(
     head: Head,
-    optics: Optics,
+    scanner: Scanner,
     findings: tuple[Finding, ...],
     p: Points,
     scalp: np.ndarray,
-    here: np.ndarray,
-    shares: np.ndarray,
+    near_head: np.ndarray,
+    fractions: np.ndarray,
 ) -> np.ndarray:
-    """HU at the points that `here` (S, Y, X) selects; fills `shares` (findings, S * Y * X)."""
-    local = p.where(here)
-    surfaces = shell(local, scalp[here])
+    """HU float32 (N,) at the points that the mask `near_head` (S, Y, X) selects.
+
+    Fills `fractions` (findings, S * Y * X) in place with what each finding fills of each point.
+    """
+    local = p.where(near_head)
+    surfaces = surfaces_at(local, scalp[near_head])
     values = np.zeros(local.x.shape, np.float32)
+
+    # Both sides of the inner table are painted where they overlap by a voxel, and blended there.
     outside, within = surfaces.cavity < 0.5, surfaces.cavity > -0.5
     values[outside] = paint_outside(head, local.where(outside), surfaces.where(outside))
     if not within.any():
         return values
-    depth = surfaces.cavity[within]
-    brain = brain_at(head, local.where(within), depth)
+
+    depth_mm = surfaces.cavity[within]
+    brain = brain_at(head, local.where(within), depth_mm)
     image = brain.hu.copy()
-    flat = np.flatnonzero(here)[within]
-    for finding, share in zip(findings, shares, strict=True):
-        share[flat] = finding.paint(brain, image) * (depth > 0)
-    image += np.float32(optics.rim_hu) * np.exp(-depth / 4)
-    values[within] += (image - values[within]) * soft(depth)
+    flat = np.flatnonzero(near_head)[within]
+    for finding, fraction in zip(findings, fractions, strict=True):
+        fraction[flat] = finding.paint(brain, image) * (depth_mm > 0)
+    image += np.float32(scanner.rim_hu) * np.exp(-depth_mm / 4)
+    values[within] += (image - values[within]) * soft_mask(depth_mm)
     return values

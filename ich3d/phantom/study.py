@@ -1,9 +1,7 @@
-"""Phantom studies on disk: DICOM files, RSNA's label table, and the truth that no real data has."""
+"""Phantom studies on disk: DICOM files, a label table in RSNA's form, and the ground truth."""
 
 import csv
 import logging
-import os
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,23 +13,28 @@ from ich3d.config.schema import PhantomConfig
 from ich3d.core.labels import ANY, LABELS, SUBTYPES
 from ich3d.core.seeds import stream
 from ich3d.core.text import pluralize
+from ich3d.core.types import Vector3
+from ich3d.core.workspace import replacing
 from ich3d.dicom.uids import uid
 from ich3d.dicom.write import SeriesToWrite, write_series
-from ich3d.phantom.bleeds import Bleed, draw_bleed, lattice
+from ich3d.phantom.bleeds import Bleed, coarse_brain, draw_bleed
 from ich3d.phantom.head import Head, draw_head
 from ich3d.phantom.lookalikes import Lookalike, draw_lookalikes
 from ich3d.phantom.prevalence import draw_subtypes
 from ich3d.phantom.scanner import (
-    Exposure,
+    Acquisition,
+    Finding,
     Geometry,
-    Optics,
+    Scanner,
+    acquire,
     add_noise,
     draw_geometry,
-    draw_optics,
-    expose,
+    draw_scanner,
 )
 
 VISIBLE_MM2: Final = 10.0
+"""Area that a bleed must fill in a slice for the slice to be labelled with it."""
+
 TRUTH_COLUMNS: Final = (
     "sop_uid",
     "volume_id",
@@ -40,27 +43,41 @@ TRUTH_COLUMNS: Final = (
     "lookalike",
     *(f"{name}_mm2" for name in SUBTYPES),
 )
-_TURNED_SHARE: Final = 0.15
-_TOP_FIRST_SHARE: Final = 0.4
+"""Columns of `truth.csv`; an area column for each subtype."""
+
+_ROTATED_FRACTION: Final = 0.15
+_TOP_FIRST_FRACTION: Final = 0.4
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All that one study shows, before any pixel is made."""
+class StudyPlan:
+    """All that one study shows, drawn before any pixel is computed."""
 
     head: Head
     bleeds: tuple[Bleed, ...]
     lookalikes: tuple[Lookalike, ...]
     geometry: Geometry
-    optics: Optics
+    scanner: Scanner
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Bleeds, then look-alikes."""
+        return (*self.bleeds, *self.lookalikes)
 
 
 @dataclass(frozen=True)
 class SliceTruth:
-    """One slice's truth. `area_mm2` holds five areas in the order of `SUBTYPES`, each of pixels that the
-    subtype fills to at least a half; `lookalikes` the kinds that show as much as a bleed must."""
+    """Ground truth of one slice.
+
+    sop_uid, series_uid: SOPInstanceUID and SeriesInstanceUID.
+    index: number of the slice in its series from inferior to superior, from 0.
+    z_mm: position along the slice normal.
+    area_mm2: five areas in the order of `SUBTYPES`, of the pixels that a subtype fills to at least
+        a half.
+    lookalikes: kinds of look-alike that fill at least `VISIBLE_MM2`, in alphabetical order.
+    """
 
     sop_uid: str
     series_uid: str
@@ -71,94 +88,99 @@ class SliceTruth:
 
     @property
     def labels(self) -> dict[str, int]:
-        """Six labels: a subtype is there where it fills at least `VISIBLE_MM2`; `any` is their maximum."""
-        own = {
+        """Six labels 0 or 1: a subtype is present from `VISIBLE_MM2` on; `any` is the maximum."""
+        subtypes = {
             name: int(area >= VISIBLE_MM2)
             for name, area in zip(SUBTYPES, self.area_mm2, strict=True)
         }
-        return {**own, ANY: max(own.values())}
+        return {**subtypes, ANY: max(subtypes.values())}
 
 
-def draw_plan(config: PhantomConfig, rng: np.random.Generator) -> Plan:
-    """One study drawn at random."""
+def draw_plan(config: PhantomConfig, rng: np.random.Generator) -> StudyPlan:
+    """The plan of one study, drawn at random from `config`."""
     subtypes = draw_subtypes(config.prevalence, rng)
     head = draw_head(rng)
-    geometry, optics = draw_geometry(config, head, rng), draw_optics(config, rng)
-    coarse = lattice(head)
+    geometry, scanner = draw_geometry(config, head, rng), draw_scanner(config, rng)
+    coarse = coarse_brain(head)
     bleeds = tuple(draw_bleed(head, coarse, name, rng) for name in subtypes)
     lookalikes = draw_lookalikes(head, coarse, geometry.slabs(head), config.lookalikes, rng)
-    return Plan(head, bleeds, lookalikes, geometry, optics)
+    return StudyPlan(head, bleeds, lookalikes, geometry, scanner)
 
 
 def write_phantoms(config: PhantomConfig, seed: int, folder: Path) -> Iterator[int]:
-    """Write `config.studies` studies into `folder`, yielding how many are done after each.
+    """Write `config.studies` studies into `folder`; after each, yield how many are written.
 
-    Layout: `<study>/<series>/<name>.dcm` with names that carry no order; `labels.csv` in RSNA's form
-    (`ID,Label`, six rows a slice in the order of `LABELS`); `truth.csv`, a row a slice. A study appears
-    whole or not at all, and the tables come last. A study depends on the seed and its number alone.
+    The folder then holds `<study>/<series>/<name>.dcm`, with file names that carry no order;
+    `labels.csv` in RSNA's form (`ID,Label`, six rows per slice in the order of `LABELS`); and
+    `truth.csv`, one row per slice with `TRUTH_COLUMNS`. A study appears as a whole or not at all,
+    and the tables come last. A study depends only on the seed and its number.
+
+    Raises:
+        ConfigError: `config.prevalence` names an unknown subtype or a probability outside 0..1.
     """
     folder.mkdir(parents=True, exist_ok=True)
     truths: list[SliceTruth] = []
     for number in range(config.studies):
         truths += _write_study(config, seed, number, folder)
         yield number + 1
-    rows = ((f"{t.sop_uid}_{label}", t.labels[label]) for t in truths for label in LABELS)
-    _write_csv(folder / "labels.csv", ("ID", "Label"), rows)
+
+    label_rows = (
+        (f"{truth.sop_uid}_{label}", truth.labels[label]) for truth in truths for label in LABELS
+    )
+    _write_csv(folder / "labels.csv", ("ID", "Label"), label_rows)
     _write_csv(folder / "truth.csv", TRUTH_COLUMNS, map(_truth_row, truths))
 
 
 def _write_study(config: PhantomConfig, seed: int, number: int, folder: Path) -> list[SliceTruth]:
+    """Draw one study and write its DICOM files; the ground truth of its slices."""
     rng = stream(seed, "phantom", number)
     plan = draw_plan(config, rng)
-    findings = (*plan.bleeds, *plan.lookalikes)
-    exposure = expose(plan.head, findings, plan.geometry, plan.optics)
-    hu = add_noise(exposure.hu, plan.geometry, plan.optics, rng)
-    series = _series(plan, hu, seed, number, rng)
+    acquisition = acquire(plan.head, plan.findings, plan.geometry, plan.scanner)
+    hu = add_noise(acquisition.hu, plan.geometry, plan.scanner, rng)
+    series = _series_to_write(plan.geometry, hu, seed, number, rng)
 
-    place = folder / f"study-{number:04d}"
-    partial = folder / f".{place.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    write_series(series, partial / "head")
-    shutil.rmtree(place, ignore_errors=True)
-    os.replace(partial, place)
-    log.debug(
-        "study %d: %s, %s",
-        number,
-        pluralize(len(hu), "slice"),
-        [bleed.subtype for bleed in plan.bleeds],
-    )
-    return _truths(plan, exposure, series)
+    with replacing(folder / f"study-{number:04d}") as partial:
+        write_series(series, partial / "head")
+
+    subtypes = [bleed.subtype for bleed in plan.bleeds]
+    log.debug("study %d: %s, %s", number, pluralize(len(hu), "slice"), subtypes)
+    return _slice_truths(plan, acquisition, series)
 
 
-def _series(
-    plan: Plan, hu: np.ndarray, seed: int, number: int, rng: np.random.Generator
+def _series_to_write(
+    geometry: Geometry, hu: np.ndarray, seed: int, number: int, rng: np.random.Generator
 ) -> SeriesToWrite:
-    """The stack as its scanner stores it: some turned by half a turn in the plane, some top slice first."""
-    geometry, n = plan.geometry, len(hu)
-    position = geometry.position_mm
+    """The series as its scanner stores it, from `hu` int16 (Z, Y, X).
+
+    Some series are rotated in the plane by 180 degrees, and some are numbered from the top.
+    """
+    n = len(hu)
+    position_mm = geometry.position_mm
     row, col = np.array(geometry.row_dir), np.array(geometry.col_dir)
-    if rng.random() < _TURNED_SHARE:
+    if rng.random() < _ROTATED_FRACTION:
         hu = hu[:, ::-1, ::-1]
-        position = position + (geometry.matrix - 1) * geometry.pixel_mm * (row + col)
+        position_mm = position_mm + (geometry.matrix - 1) * geometry.pixel_mm * (row + col)
         row, col = 0.0 - row, 0.0 - col
-    numbers = np.arange(1, n + 1)
-    if rng.random() < _TOP_FIRST_SHARE:
-        numbers = numbers[::-1]
+
+    instance_numbers = list(range(1, n + 1))
+    if rng.random() < _TOP_FIRST_FRACTION:
+        instance_numbers.reverse()
+
+    # Names from a hash carry no order.
+    file_names = [f"{uid('phantom', seed, number, 'file', index)[-12:]}.dcm" for index in range(n)]
     return SeriesToWrite(
         hu=hu,
-        position_mm=position,
-        row_dir=(float(row[0]), float(row[1]), float(row[2])),
-        col_dir=(float(col[0]), float(col[1]), float(col[2])),
+        position_mm=position_mm,
+        row_dir=_vector(row),
+        col_dir=_vector(col),
         pixel_spacing_mm=(geometry.pixel_mm, geometry.pixel_mm),
         slice_thickness_mm=geometry.thickness_mm,
         patient_id=f"phantom-{seed}-{number:04d}",
         study_uid=uid("phantom", seed, number, "study"),
         series_uid=uid("phantom", seed, number, "series"),
         sop_uids=[uid("phantom", seed, number, "slice", index) for index in range(n)],
-        file_names=[
-            f"{uid('phantom', seed, number, 'file', index)[-12:]}.dcm" for index in range(n)
-        ],
-        instance_numbers=[int(v) for v in numbers],
+        file_names=file_names,
+        instance_numbers=instance_numbers,
         extra={
             "BodyPartExamined": "HEAD",
             "Manufacturer": "ich3d phantom",
@@ -171,34 +193,49 @@ def _series(
     )
 
 
-def _truths(plan: Plan, exposure: Exposure, series: SeriesToWrite) -> list[SliceTruth]:
+def _vector(values: np.ndarray) -> Vector3:
+    x, y, z = values.tolist()
+    return x, y, z
+
+
+def _slice_truths(
+    plan: StudyPlan, acquisition: Acquisition, series: SeriesToWrite
+) -> list[SliceTruth]:
+    """The ground truth of each slice, inferior to superior."""
     z_mm = plan.geometry.position_mm @ plan.geometry.normal
-    names = [finding.name for finding in (*plan.bleeds, *plan.lookalikes)]
+    names = [finding.name for finding in plan.findings]
+
     truths = []
-    for index, area in enumerate(exposure.area_mm2.T):
-        by_name = {name: float(a) for name, a in zip(names, area, strict=True) if name in SUBTYPES}
-        shown = {
-            name
-            for name, a in zip(names, area, strict=True)
-            if name not in SUBTYPES and a >= VISIBLE_MM2
-        }
-        areas = tuple(by_name.get(name, 0.0) for name in SUBTYPES)
-        uids = series.sop_uids[index], series.series_uid
-        truths.append(SliceTruth(*uids, index, float(z_mm[index]), areas, tuple(sorted(shown))))
+    for index, areas in enumerate(acquisition.area_mm2.T):
+        area_by_subtype = dict.fromkeys(SUBTYPES, 0.0)
+        visible_lookalikes = set()
+        for name, area in zip(names, areas, strict=True):
+            if name in area_by_subtype:
+                area_by_subtype[name] = float(area)
+            elif area >= VISIBLE_MM2:
+                visible_lookalikes.add(name)
+
+        truth = SliceTruth(
+            sop_uid=series.sop_uids[index],
+            series_uid=series.series_uid,
+            index=index,
+            z_mm=float(z_mm[index]),
+            area_mm2=tuple(area_by_subtype.values()),
+            lookalikes=tuple(sorted(visible_lookalikes)),
+        )
+        truths.append(truth)
     return truths
 
 
 def _truth_row(truth: SliceTruth) -> tuple[object, ...]:
+    """One row of `truth.csv`, in the order of `TRUTH_COLUMNS`."""
     areas = (f"{area:.1f}" for area in truth.area_mm2)
     kinds = "|".join(truth.lookalikes)
     return (truth.sop_uid, truth.series_uid, truth.index, f"{truth.z_mm:.3f}", kinds, *areas)
 
 
 def _write_csv(path: Path, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
-    """A whole table or none: written beside its place, then moved there."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
-    os.replace(partial, path)

@@ -1,14 +1,14 @@
-"""From a source to a whole store: index, volumes, head crops, groups, folds, labels.
+"""From a source of DICOM files and labels to the prepared store.
 
-What could not be used is written beside it: `rejected.csv`, `unmatched.csv`. Preparation goes on
-where it stopped: a series whose file is there, made the same way from the same slices, is kept.
+Preparation can be interrupted and resumed: a stored series is kept as long as its DICOM files and
+the preprocessing are the same.
 """
 
 import hashlib
 import logging
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,21 +17,41 @@ import pandas as pd
 from ich3d.config.load import as_dict
 from ich3d.config.root import Config
 from ich3d.config.schema import PrepareConfig
-from ich3d.core import issues as codes
 from ich3d.core.errors import DataError
 from ich3d.core.issues import IssueCode
 from ich3d.core.labels import LABELS
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.seeds import derive, stream
+from ich3d.core.slice_geometry import slice_geometry
 from ich3d.core.text import pluralize
-from ich3d.core.types import Rejected, Series
+from ich3d.core.types import (
+    Acquisition,
+    Issue,
+    PreparedSeries,
+    Rejected,
+    Series,
+    SeriesMetadata,
+    Volume,
+)
 from ich3d.core.workspace import Workspace, read_json, write_csv, write_json
 from ich3d.dicom.index import index
-from ich3d.dicom.validate import check_siblings
-from ich3d.dicom.volume import load_volume
+from ich3d.dicom.validate import SeriesGroup, group_by_series_uid, load_group
 from ich3d.phantom import write_phantoms
 from ich3d.prepare import folds, head
-from ich3d.prepare.store import Store, StoredSeries, preprocessing_sha256, read_stored, write_series
+from ich3d.prepare.store import (
+    Store,
+    preprocessing_sha256,
+    read_metadata,
+    slice_table,
+    write_series,
+)
+from ich3d.prepare.tables import (
+    all_rejected,
+    fingerprint,
+    inspect_table,
+    rejected_table,
+    unmatched_table,
+)
 from ich3d.sources import Source, folder_source, import_ct_ich, read_labels, rsna_source
 
 log = logging.getLogger(__name__)
@@ -39,218 +59,133 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PreparedSource:
-    """A whole store and what was refused on the way to it."""
+    """A complete store, and the series and files of its source that could not be used."""
 
     store: Store
     rejected: tuple[Rejected, ...]
 
 
 def prepare(config: Config, progress: Progress = quiet) -> PreparedSource:
-    """Prepare the source that `config` names into its workspace.
+    """Prepare the source that `config` names and write the store to its workspace.
 
-    Raises DataError where the source cannot be read or holds too few patients for the folds.
+    `inspect.csv`, `folds.csv`, `rejected.csv` and `unmatched.csv` are written beside the store.
+
+    Raises:
+        DataError: the source cannot be read, holds no head CT, or holds fewer patient groups than
+            `prepare.folds`.
     """
     workspace = Workspace(Path(config.workspace))
     source = open_source(config, workspace, progress)
-    found = check_siblings(index(source.images, lambda files: progress(files, "headers")))
-    kept = _subset(found.series, config)
-    stored, rejected = _store_all(kept, workspace.store, config.prepare, progress)
-    refused = (*found.rejected, *rejected)
-    write_csv(workspace.rejected, rejected_table(refused))
+    source_index = index(source.images, lambda files: progress(files, "headers"))
+
+    chosen = _subset(source_index.series, config)
+    stored, not_stored = _store_all(chosen, workspace.store, config.prepare, progress)
+    rejected = all_rejected(source_index, not_stored)
+    write_csv(workspace.rejected, rejected_table(rejected))
     if not stored:
         raise DataError(
-            f"{source.images} holds no head CT volume; {len(refused)} rejected, see {workspace.rejected}"
+            f"{source.images} holds no head CT volume; {len(rejected)} rejected, "
+            f"see {workspace.rejected}"
         )
-    table = pd.concat([item.rows() for item in stored], ignore_index=True)
-    labels = (
-        read_labels(source.labels)
-        if source.labels
-        else pd.DataFrame(columns=list(LABELS), dtype=float)
-    )
-    table = table.join(labels.astype(np.float32), on="sop_uid")
-    table, fold_table = _assign_folds(table, config)
-    subset = config.source.max_slices is not None
-    write_csv(workspace.unmatched, _unmatched(table, labels, source, subset))
-    write_csv(workspace.inspect, _inspect_table(stored))
-    write_csv(workspace.folds, fold_table)
+
+    labels = _labels(source)
+    slices = pd.concat([slice_table(series) for series in stored], ignore_index=True)
+    slices = slices.join(labels.astype(np.float32), on="sop_uid")
+    slices = _with_folds(slices, config)
+
+    is_subset = config.source.max_slices is not None
+    write_csv(workspace.unmatched, unmatched_table(slices, labels, source, is_subset))
+    write_csv(workspace.inspect, inspect_table(stored))
+    write_csv(workspace.folds, _fold_table(slices))
+
     meta = {
         "pixel_mm": config.prepare.pixel_mm,
         "matrix": config.prepare.matrix,
         "preprocessing_sha256": preprocessing_sha256(config.prepare),
-        "fingerprint": fingerprint(stored, table),
+        "fingerprint": fingerprint(stored, slices),
     }
-    store = Store.finish(workspace.store, table, meta)
+    store = Store.finish(workspace.store, slices, meta)
     log.info(
-        "%d series, %s, %d rejected", len(stored), pluralize(len(table), "slice"), len(refused)
+        "%d series, %s, %d rejected", len(stored), pluralize(len(slices), "slice"), len(rejected)
     )
-    return PreparedSource(store, refused)
+    return PreparedSource(store, rejected)
 
 
 def open_source(config: Config, workspace: Workspace, progress: Progress = quiet) -> Source:
-    """Studies and labels of the config's source; phantoms and CT-ICH are first written to the workspace."""
+    """Images and labels of the config's source.
+
+    Phantoms and CT-ICH are first written to the workspace as DICOM, unless they are there already.
+    DataError where `source.path` is needed and not set.
+    """
     kind, path = config.source.kind, config.source.path
     if kind == "phantom":
         return _phantoms(config, workspace.source(kind), progress)
+
     if path is None:
-        where = "" if kind == "folder" else f": export ICH3D_{kind.upper()}, its folder"
-        raise DataError(f"source.path is not set, and source.kind {kind} needs it{where}")
+        variable = "" if kind == "folder" else f": export ICH3D_{kind.upper()}, its folder"
+        raise DataError(f"source.path is not set, and source.kind {kind} needs it{variable}")
     if kind == "rsna":
         return rsna_source(Path(path))
     if kind == "ct_ich":
         return import_ct_ich(
-            Path(path), workspace.source(kind), lambda items: progress(items, "import")
+            Path(path), workspace.source(kind), lambda patients: progress(patients, "import")
         )
     return folder_source(Path(path), Path(config.source.labels) if config.source.labels else None)
 
 
-def _phantoms(config: Config, folder: Path, progress: Progress) -> Source:
-    """The config's phantoms, written unless they are there already; other phantoms make way for them."""
-    mark = folder / "phantom.json"
-    wanted = {"seed": config.seed, "phantom": as_dict(config.phantom)}
-    if not mark.exists() or read_json(mark) != wanted:
-        if mark.exists():
-            shutil.rmtree(folder)
-        done = write_phantoms(config.phantom, config.seed, folder)
-        for _ in progress(done, "phantoms", total=config.phantom.studies):
-            pass
-        write_json(mark, wanted)
-    return Source(images=folder, labels=folder / "labels.csv")
+def prepare_series(volume: Volume, config: PrepareConfig) -> PreparedSeries | Rejected:
+    """One decoded volume as models read it: reoriented, the head cropped, on the config's grid.
 
-
-def prepare_series(
-    series: Series, config: PrepareConfig
-) -> tuple[StoredSeries, np.ndarray] | Rejected:
-    """One series on the model's grid: its facts and HU int16 (Z, H, W), or why it is refused."""
-    volume = load_volume(series)
-    if isinstance(volume, Rejected):
-        return volume
-    turned = head.reorient(volume)
-    if isinstance(turned, Rejected):
-        return replace(turned, paths=series.paths)
-    hu = head.crop_head(turned, config)
+    Rejected as NOT_AXIAL where its slices are not axial, as NO_HEAD where no head is found.
+    """
+    series = volume.series
+    reoriented = head.reorient(volume)
+    if isinstance(reoriented, Rejected):
+        return reoriented
+    hu = head.crop_head(reoriented, config)
     if hu is None:
         detail = "no body of tissue as large as a head was found"
-        return Rejected(series.volume_id, IssueCode.NO_HEAD, detail, series.paths)
-    stored = StoredSeries(
+        return series.reject(Issue(IssueCode.NO_HEAD, detail))
+
+    return PreparedSeries(
         volume_id=series.volume_id,
         series_uid=series.series_uid,
         study_uid=series.study_uid,
         patient_id=folds.pseudonym(series.patient_id),
-        preprocessing=preprocessing_sha256(config),
-        files=files_digest(series),
-        z_mm=turned.z_mm.tolist(),
-        keys=list(turned.keys),
-        hashes=folds.slice_hashes(turned.hu, head.brain_cm2(turned)),
-        codes=codes.join([reason.code for reason in volume.reasons]),
-        facts={
-            "n_slices": len(series),
-            "spacing_mm": series.spacing_mm,
-            "largest_gap_mm": float(np.diff(series.z_mm).max()) if len(series) > 1 else None,
-            "tilt_deg": series.tilt_deg,
-            "is_regular": series.is_regular,
-            "rows": series.headers[0].rows,
-            "columns": series.headers[0].columns,
-            "pixel_mm": series.headers[0].pixel_spacing_mm[0],
-            "transfer_syntaxes": "|".join(
-                sorted({header.transfer_syntax for header in series.headers})
-            ),
-        },
+        z_mm=reoriented.z_mm,
+        keys=reoriented.keys,
+        slice_hashes=folds.slice_hashes(reoriented.hu, head.brain_cm2(reoriented)),
+        issues=volume.issues,
+        acquisition=_acquisition(series),
+        preprocessing_sha256=preprocessing_sha256(config),
+        files_sha256=files_digest(series),
+        hu=hu,
     )
-    return stored, hu
 
 
-def rejected_table(rejected: Iterable[Rejected]) -> pd.DataFrame:
-    """One row a rejected subject, in the form of `rejected.csv` and `failures.csv`."""
-    rows = [
-        {
-            "subject": item.subject,
-            "path": "|".join(item.paths),
-            "code": item.code.value,
-            "detail": item.detail,
-        }
-        for item in rejected
-    ]
-    return pd.DataFrame(rows, columns=["subject", "path", "code", "detail"])
+def prepare_group(
+    group: SeriesGroup, wanted: Sequence[Series], config: PrepareConfig
+) -> list[PreparedSeries | Rejected]:
+    """Decode all volumes of one SeriesInstanceUID once, and prepare some of them.
 
+    Args:
+        group: all volumes of the SeriesInstanceUID.
+        wanted: those to prepare.
+        config: the grid.
 
-def fingerprint(stored: list[StoredSeries], table: pd.DataFrame) -> dict[str, object]:
-    """What the training set is like: its geometry (lowest, median, highest; what no series has is left
-    out), how many series hold each transfer syntax, and how often each label occurs (None if not known).
+    Returns:
+        One result for each of `wanted`, in their order. Where any volume of the group cannot be
+        decoded, all are rejected, and the results are one and the same `Rejected`.
     """
-    facts = pd.DataFrame([item.facts for item in stored])
-    numbers = [
-        "n_slices",
-        "spacing_mm",
-        "largest_gap_mm",
-        "tilt_deg",
-        "rows",
-        "columns",
-        "pixel_mm",
-    ]
-    known = {name: facts[name].astype(float).dropna() for name in numbers}
-    ranges = {name: v.quantile([0, 0.5, 1]).tolist() for name, v in known.items() if len(v)}
-    means = {label: float(table[label].mean()) for label in LABELS}
-    prevalence = {label: None if np.isnan(mean) else mean for label, mean in means.items()}
-    counts = {
-        "series": len(stored),
-        "slices": len(table),
-        "irregular": int((~facts["is_regular"]).sum()),
-    }
-    syntaxes = (
-        facts["transfer_syntaxes"].str.split("|").explode().value_counts().sort_index().to_dict()
-    )
-    return {
-        "counts": counts,
-        "ranges": ranges,
-        "transfer_syntaxes": syntaxes,
-        "prevalence": prevalence,
-    }
-
-
-def _subset(series: tuple[Series, ...], config: Config) -> list[Series]:
-    """All series, or those of the first patients in a seeded order until `source.max_slices` are in."""
-    limit = config.source.max_slices
-    if limit is None:
-        return list(series)
-    order = sorted(
-        {s.patient_id for s in series}, key=lambda name: derive(config.seed, "subset", name)
-    )
-    kept: list[Series] = []
-    count = 0
-    for patient in order:
-        if count >= limit:
-            break
-        own = [s for s in series if s.patient_id == patient]
-        kept += own
-        count += sum(map(len, own))
-    return kept
-
-
-def _store_all(
-    series: list[Series], folder: Path, config: PrepareConfig, progress: Progress
-) -> tuple[list[StoredSeries], list[Rejected]]:
-    stored, rejected = [], []
-    for one in progress(series, "volumes", total=len(series)):
-        ready = read_stored(folder, one.volume_id)
-        if ready is None or not _is_current(ready, one, config):
-            made = prepare_series(one, config)
-            if isinstance(made, Rejected):
-                rejected.append(made)
-                continue
-            ready, hu = made
-            write_series(folder, ready, hu)
-        stored.append(ready)
-    return stored, rejected
-
-
-def _is_current(stored: StoredSeries, series: Series, config: PrepareConfig) -> bool:
-    return stored.preprocessing == preprocessing_sha256(config) and stored.files == files_digest(
-        series
-    )
+    volumes = load_group(group)
+    if isinstance(volumes, Rejected):
+        return [volumes] * len(wanted)
+    volume_of = {volume.series.volume_id: volume for volume in volumes}
+    return [prepare_series(volume_of[series.volume_id], config) for series in wanted]
 
 
 def files_digest(series: Series) -> str:
-    """A hash of the files of a series: their names, sizes and times of change."""
+    """Hash of names, sizes and modification times of a series' files. OSError if one is gone."""
     facts = []
     for header in series.headers:
         status = header.file.path.stat()
@@ -258,57 +193,131 @@ def files_digest(series: Series) -> str:
     return hashlib.sha256(repr(sorted(facts, key=repr)).encode()).hexdigest()
 
 
-def _assign_folds(table: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`table` with group_id and fold a slice, and the table of folds, one row a patient."""
-    group_of = folds.link(table["patient_id"].tolist(), table["hash"].tolist())
-    group = table["patient_id"].map(group_of)
+def _acquisition(series: Series) -> Acquisition:
+    first = series.headers[0]
+    return Acquisition(
+        n_slices=len(series),
+        spacing_mm=series.spacing_mm,
+        largest_gap_mm=slice_geometry(series.z_mm).largest_gap_mm,
+        tilt_deg=series.tilt_deg,
+        is_regular=series.is_regular,
+        rows=first.rows,
+        columns=first.columns,
+        pixel_mm=first.pixel_spacing_mm[0],
+        transfer_syntaxes=tuple(sorted({header.transfer_syntax for header in series.headers})),
+    )
+
+
+def _phantoms(config: Config, folder: Path, progress: Progress) -> Source:
+    """The config's phantoms in `folder`; phantoms of another config that lie there are replaced."""
+    written_with = folder / "phantom.json"
+    wanted = {"seed": config.seed, "phantom": as_dict(config.phantom)}
+    if not written_with.exists() or read_json(written_with) != wanted:
+        if written_with.exists():
+            shutil.rmtree(folder)
+        studies = write_phantoms(config.phantom, config.seed, folder)
+        for _ in progress(studies, "phantoms", total=config.phantom.studies):
+            pass
+        write_json(written_with, wanted)
+    return Source(images=folder, labels=folder / "labels.csv")
+
+
+def _labels(source: Source) -> pd.DataFrame:
+    """The source's labels by sop_uid, a column a label; empty where it has none."""
+    if source.labels:
+        return read_labels(source.labels)
+    return pd.DataFrame(columns=list(LABELS), dtype=float)
+
+
+def _subset(series: Sequence[Series], config: Config) -> list[Series]:
+    """All series, or those of the first patients in a seeded order up to `source.max_slices`.
+
+    The last patient is taken whole, so that the number of slices may be exceeded.
+    """
+    limit = config.source.max_slices
+    if limit is None:
+        return list(series)
+
+    patients = {one.patient_id for one in series}
+    order = sorted(patients, key=lambda patient: derive(config.seed, "subset", patient))
+    chosen: list[Series] = []
+    n_slices = 0
+    for patient in order:
+        if n_slices >= limit:
+            break
+        of_patient = [one for one in series if one.patient_id == patient]
+        chosen += of_patient
+        n_slices += sum(map(len, of_patient))
+    return chosen
+
+
+def _store_all(
+    chosen: Sequence[Series], folder: Path, config: PrepareConfig, progress: Progress
+) -> tuple[list[SeriesMetadata], list[Rejected]]:
+    """Store the series that are not stored yet; metadata of all, in the order of `chosen`."""
+    stored: dict[str, SeriesMetadata] = {}
+    rejected: list[Rejected] = []
+    groups = group_by_series_uid(chosen)
+    for group in progress(groups, "series", total=len(groups)):
+        for series in _store_group(group, folder, config):
+            if isinstance(series, Rejected):
+                rejected.append(series)
+            else:
+                stored[series.volume_id] = series
+    return [stored[one.volume_id] for one in chosen if one.volume_id in stored], rejected
+
+
+def _store_group(
+    group: SeriesGroup, folder: Path, config: PrepareConfig
+) -> list[SeriesMetadata | Rejected]:
+    """Store the volumes of one SeriesInstanceUID; nothing is decoded where all are stored."""
+    current = [_current(folder, series, config) for series in group]
+    missing = [series for series, kept in zip(group, current, strict=True) if kept is None]
+    results: list[SeriesMetadata | Rejected] = []
+    if missing:
+        for prepared in prepare_group(group, missing, config):
+            if isinstance(prepared, Rejected):
+                results.append(prepared)
+            else:
+                write_series(folder, prepared)
+                results.append(prepared.metadata)  # a whole store of pixels exceeds the memory
+
+    # One unreadable volume rejects the whole SeriesInstanceUID, also what was stored before.
+    if any(isinstance(one, Rejected) and one.subject == group[0].series_uid for one in results):
+        return results
+    return [*results, *(kept for kept in current if kept is not None)]
+
+
+def _current(folder: Path, series: Series, config: PrepareConfig) -> SeriesMetadata | None:
+    """Metadata of the stored series, None where it is not stored or was made of other files."""
+    metadata = read_metadata(folder, series.volume_id)
+    if metadata is None:
+        return None
+    wanted = (preprocessing_sha256(config), files_digest(series))
+    return metadata if (metadata.preprocessing_sha256, metadata.files_sha256) == wanted else None
+
+
+def _with_folds(slices: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """`slices` with group_id and fold of the patients. DataError with fewer groups than folds."""
+    group_of = folds.link(slices["patient_id"].tolist(), slices["hash"].tolist())
+    group_id = slices["patient_id"].map(group_of)
     bleeds = {
         str(name): np.nan_to_num(rows.max().to_numpy(float))
-        for name, rows in table[list(LABELS)].groupby(group, sort=True)
+        for name, rows in slices[list(LABELS)].groupby(group_id, sort=True)
     }
+
     if len(bleeds) < config.prepare.folds:
-        too_few = f"{pluralize(len(bleeds), 'patient group')} {'is' if len(bleeds) == 1 else 'are'} too few"
-        raise DataError(f"{too_few} for prepare.folds={config.prepare.folds}; every fold needs one")
+        groups = pluralize(len(bleeds), "patient group")
+        raise DataError(
+            f"{groups} {'is' if len(bleeds) == 1 else 'are'} too few for "
+            f"prepare.folds={config.prepare.folds}; every fold needs one"
+        )
+
     fold_of = folds.assign_folds(bleeds, config.prepare.folds, stream(config.seed, "folds"))
-    table = table.assign(group_id=group, fold=group.map(fold_of))
-    fold_table = (
-        table[["patient_id", "group_id", "fold"]]
-        .drop_duplicates()
-        .sort_values(["fold", "patient_id"])
-    )
-    return table, fold_table
+    return slices.assign(group_id=group_id, fold=group_id.map(fold_of))
 
 
-def _unmatched(
-    table: pd.DataFrame, labels: pd.DataFrame, source: Source, subset: bool
-) -> pd.DataFrame:
-    """Slices without a label, labels without a slice (not asked of a subset), and an importer's leftovers."""
-    columns = ["sop_uid", "lacks", "detail"]
-    imported = (
-        pd.read_csv(source.unmatched, dtype=str)
-        if source.unmatched
-        else pd.DataFrame(columns=columns, dtype=str)
-    )
-    unlabelled = table.loc[table[list(LABELS)].isna().all(axis=1), ["sop_uid", "path"]]
-    unlabelled = unlabelled.rename(columns={"path": "detail"}).assign(lacks="label")
-    no_image = [] if subset else sorted(set(labels.index) - set(table["sop_uid"]))
-    lost = pd.DataFrame(
-        {"sop_uid": no_image, "lacks": "image", "detail": ""}, columns=columns, dtype=str
-    )
-    joined = pd.concat([imported, unlabelled[columns], lost], ignore_index=True)
-    return joined.drop_duplicates("sop_uid")
-
-
-def _inspect_table(stored: list[StoredSeries]) -> pd.DataFrame:
-    """One row a stored series, with its geometry and reasons."""
-    rows = [
-        {
-            "volume_id": s.volume_id,
-            "series_uid": s.series_uid,
-            "study_uid": s.study_uid,
-            **s.facts,
-            "codes": s.codes,
-        }
-        for s in stored
-    ]
-    return pd.DataFrame(rows)
+def _fold_table(slices: pd.DataFrame) -> pd.DataFrame:
+    """The table of `folds.csv`: one row a patient."""
+    patients = slices[["patient_id", "group_id", "fold"]].drop_duplicates()
+    return patients.sort_values(["fold", "patient_id"])

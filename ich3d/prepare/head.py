@@ -1,7 +1,7 @@
-"""A volume turned the one way that models see, its head found, cropped and resampled in plane.
+"""Reorient a volume, find the head in it, and resample the head to the model's grid, in plane.
 
-Turned once, here: slices run inferior to superior, rows toward posterior, columns toward the
-patient's left (LPS +z, +y, +x). Tilted stacks keep their slices as they were acquired.
+Models see one orientation: slices inferior to superior, rows toward posterior, columns toward the
+patient's left (LPS +z, +y, +x). Slices of a tilted gantry stay as they were acquired.
 """
 
 from dataclasses import dataclass
@@ -11,20 +11,39 @@ from scipy import ndimage
 from scipy.sparse import csr_array
 
 from ich3d.config.schema import PrepareConfig
+from ich3d.core.hounsfield import AIR_HU
 from ich3d.core.issues import IssueCode
-from ich3d.core.types import Rejected, SliceKey, Volume
+from ich3d.core.types import Issue, Rejected, SliceKey, Volume
 
-AIR_HU = -1024
-TISSUE_HU = -300  # between fat (about -100) and air; head holders of foam stay below
-COARSE_MM = 2.0  # grid on which the head is looked for
-MIN_HEAD_CM2 = 30.0  # the largest section of a newborn's head has about 70 cm2
+TISSUE_HU = -300
+"""Tissue is above: fat has about -100 HU, head holders of foam stay below."""
+
+COARSE_MM = 2.0
+"""Pixel spacing of the grid on which the head is searched."""
+
+OPENING_RADIUS = 3
+"""In coarse pixels. What is narrower than about 14 mm, such as the table, is removed."""
+
+MIN_HEAD_CM2 = 30.0
+"""Least area of the largest section of a head; that of a newborn's has about 70 cm2."""
+
 AXIAL_COS = np.cos(np.radians(45))
+"""Least cosine between the slice normal and the head-foot axis."""
+
 BRAIN_HU = (0, 80)
+"""HU of brain, above the first and up to the second."""
 
 
 @dataclass(frozen=True)
 class ReorientedVolume:
-    """A volume in the model's orientation; `hu` int16 (Z, Y, X), spacing (rows, columns) in mm."""
+    """A volume at its acquired resolution in the model's orientation.
+
+    Attributes:
+        hu: int16 (Z, Y, X), Hounsfield units.
+        z_mm: position of each slice along the superior normal (Z,), increasing.
+        keys: keys of the slices (Z,).
+        spacing_mm: distance between rows and between columns.
+    """
 
     hu: np.ndarray
     z_mm: np.ndarray
@@ -33,61 +52,78 @@ class ReorientedVolume:
 
 
 def reorient(volume: Volume) -> ReorientedVolume | Rejected:
-    """`volume` with slices toward superior, rows toward posterior, columns toward the patient's left.
+    """Turn a volume so that its axes point to superior, posterior and the patient's left.
 
-    Rejected as NOT_AXIAL where the slice normal is over 45 degrees from the head-foot axis.
+    Axes are transposed and flipped, never interpolated. Rejected as NOT_AXIAL where the slice
+    normal is more than 45 degrees from the head-foot axis.
     """
     header = volume.series.headers[0]
     row_dir, col_dir = np.array(header.row_dir), np.array(header.col_dir)
     normal = np.cross(row_dir, col_dir)
     if abs(normal[2]) < AXIAL_COS:
         angle = np.degrees(np.arccos(min(1.0, abs(normal[2]))))
-        detail = f"the slice normal lies {angle:.0f} degrees from the head-foot axis; axial slices are scored"
-        return Rejected(volume.series.volume_id, IssueCode.NOT_AXIAL, detail)
+        detail = (
+            f"the slice normal lies {angle:.0f} degrees from the head-foot axis; "
+            "axial slices are scored"
+        )
+        return volume.series.reject(Issue(IssueCode.NOT_AXIAL, detail))
+
     hu, (row_mm, col_mm) = volume.hu, header.pixel_spacing_mm
-    if abs(row_dir[0]) < abs(row_dir[1]):
+    if abs(row_dir[0]) < abs(row_dir[1]):  # rows run from front to back
         hu, row_mm, col_mm = hu.transpose(0, 2, 1), col_mm, row_mm
         row_dir, col_dir = col_dir, row_dir
+
     flip_z, flip_y, flip_x = normal[2] < 0, col_dir[1] < 0, row_dir[0] < 0
     steps = [slice(None, None, -1) if flip else slice(None) for flip in (flip_z, flip_y, flip_x)]
-    z_mm = -volume.series.z_mm[::-1] if flip_z else volume.series.z_mm
-    keys = volume.keys[::-1] if flip_z else volume.keys
-    return ReorientedVolume(np.ascontiguousarray(hu[tuple(steps)]), z_mm, keys, (row_mm, col_mm))
+    return ReorientedVolume(
+        hu=np.ascontiguousarray(hu[tuple(steps)]),
+        z_mm=-volume.series.z_mm[::-1] if flip_z else volume.series.z_mm,
+        keys=volume.keys[::-1] if flip_z else volume.keys,
+        spacing_mm=(row_mm, col_mm),
+    )
 
 
 def crop_head(volume: ReorientedVolume, config: PrepareConfig) -> np.ndarray | None:
     """HU int16 (Z, H, W) on the config's grid, centred on the head; None where no head is found."""
-    center = head_center_mm(volume)
-    if center is None:
+    center_mm = head_center_mm(volume)
+    if center_mm is None:
         return None
-    size, pixel = config.matrix, config.pixel_mm
+
+    size, pixel_mm = config.matrix, config.pixel_mm
     rows, columns = (
-        _weights(n, spacing, size, pixel, start_mm=middle - size * pixel / 2)
-        for n, spacing, middle in zip(volume.hu.shape[1:], volume.spacing_mm, center, strict=True)
+        _weights(n, spacing_mm, size, pixel_mm, start_mm=middle_mm - size * pixel_mm / 2)
+        for n, spacing_mm, middle_mm in zip(
+            volume.hu.shape[1:], volume.spacing_mm, center_mm, strict=True
+        )
     )
     return _resample(volume.hu, rows, columns)
 
 
 def head_center_mm(volume: ReorientedVolume) -> tuple[float, float] | None:
-    """Centre of the head in plane, (down the rows, along the columns) in mm from the image's corner.
+    """Centre of the head in plane: (along the column, along the row) from the image corner, in mm.
 
-    The head is the largest connected body of tissue once thin things (the table) are opened away;
-    the centre is the median over its larger sections of their bounding boxes' centres.
+    The head is the largest connected body of tissue after a morphological opening in plane, which
+    removes the table. Its centre is the median over its larger sections of the centres of their
+    bounding boxes. None where no body is as large as a head.
     """
     grids = [
-        _weights(n, spacing, max(1, int(n * spacing / COARSE_MM)), COARSE_MM, 0.0)
-        for n, spacing in zip(volume.hu.shape[1:], volume.spacing_mm, strict=True)
+        _weights(n, spacing_mm, max(1, int(n * spacing_mm / COARSE_MM)), COARSE_MM, start_mm=0.0)
+        for n, spacing_mm in zip(volume.hu.shape[1:], volume.spacing_mm, strict=True)
     ]
     tissue = _resample(volume.hu, *grids) > TISSUE_HU
-    disk = np.hypot(*np.mgrid[-3:4, -3:4]) <= 3
-    opened = ndimage.binary_opening(tissue, disk[None])
-    parts, count = ndimage.label(opened)
+
+    reach = slice(-OPENING_RADIUS, OPENING_RADIUS + 1)
+    disk = np.hypot(*np.mgrid[reach, reach]) <= OPENING_RADIUS
+    bodies, count = ndimage.label(ndimage.binary_opening(tissue, disk[None]))
     if count == 0:
         return None
-    head = parts == 1 + np.argmax(ndimage.sum_labels(opened, parts, range(1, count + 1)))
-    area_cm2 = head.sum(axis=(1, 2)) * (COARSE_MM / 10) ** 2
+    sizes = ndimage.sum_labels(bodies > 0, bodies, range(1, count + 1))
+    head = bodies == 1 + np.argmax(sizes)  # (Z, Y, X)
+
+    area_cm2 = head.sum(axis=(1, 2)) * (COARSE_MM / 10) ** 2  # (Z,)
     if area_cm2.max() < MIN_HEAD_CM2:
         return None
+
     boxes = [
         ndimage.find_objects(section.astype(np.int8))[0]
         for section in head[area_cm2 > area_cm2.max() / 2]
@@ -98,34 +134,46 @@ def head_center_mm(volume: ReorientedVolume) -> tuple[float, float] | None:
 
 
 def brain_cm2(volume: ReorientedVolume) -> np.ndarray:
-    """Area (Z,) of voxels with the HU of brain in each slice, in cm2."""
+    """Area of pixels with the HU of brain in each slice (Z,), in square centimetres."""
     low, high = BRAIN_HU
-    inside = (volume.hu > low) & (volume.hu <= high)
-    return np.asarray(inside.sum(axis=(1, 2)) * (volume.spacing_mm[0] * volume.spacing_mm[1] / 100))
+    is_brain = (volume.hu > low) & (volume.hu <= high)
+    pixel_cm2 = volume.spacing_mm[0] * volume.spacing_mm[1] / 100
+    return np.asarray(is_brain.sum(axis=(1, 2)) * pixel_cm2)
 
 
-def _weights(n: int, spacing: float, size: int, pixel: float, start_mm: float) -> np.ndarray:
-    """Resampling matrix float32 (size, n) of one axis: each output is the mean of the image over a box as
-    wide as the larger of both pixels, so nothing aliases and weights inside the image sum to one. For
-    pixels finer than the image's that is linear interpolation. What falls outside the image is air.
+def _weights(n: int, spacing_mm: float, size: int, pixel_mm: float, start_mm: float) -> np.ndarray:
+    """Resampling matrix float32 (size, n) of one axis.
+
+    Each output pixel is the mean of the image over a box as wide as the larger of the input and the
+    output pixel, so that nothing aliases; for output pixels finer than the input's this is linear
+    interpolation. Weights inside the image sum to one; what lies outside counts as air.
+
+    Args:
+        n: number of input pixels.
+        spacing_mm: distance between them.
+        size: number of output pixels.
+        pixel_mm: distance between them.
+        start_mm: where the first output pixel begins, from the edge of the image.
     """
-    reach = max(spacing, pixel)
-    centers = start_mm + (np.arange(size)[:, None] + 0.5) * pixel
-    left = np.arange(n) * spacing
-    overlap = np.minimum(centers + reach / 2, left + spacing) - np.maximum(
-        centers - reach / 2, left
-    )
-    return np.asarray(overlap.clip(min=0) / reach, dtype=np.float32)
+    width_mm = max(spacing_mm, pixel_mm)
+    centers = start_mm + (np.arange(size)[:, None] + 0.5) * pixel_mm  # (size, 1)
+    starts = np.arange(n) * spacing_mm  # (n,)
+
+    right = np.minimum(centers + width_mm / 2, starts + spacing_mm)  # (size, n)
+    left = np.maximum(centers - width_mm / 2, starts)
+    return np.asarray((right - left).clip(min=0) / width_mm, dtype=np.float32)
 
 
 def _resample(hu: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """`rows` and `columns` applied to each slice above air; int16, rounded half to even.
+    """Resample each slice of `hu` (Z, Y, X) to int16 (Z, H, W), rounded half to even.
 
-    An output pixel reads a few pixels, so the matrices are nearly empty.
+    `rows` (H, Y) and `columns` (W, X) are from `_weights`. Weights apply to HU above air, so that
+    what lies outside the image becomes air.
     """
-    down, across = csr_array(rows), csr_array(columns)
+    down, across = csr_array(rows), csr_array(columns)  # an output pixel reads only a few pixels
     out = np.empty((len(hu), len(rows), len(columns)), dtype=np.int16)
     for index, image in enumerate(hu):
-        above_air = image.astype(np.float32) - AIR_HU
-        out[index] = np.rint((across @ (down @ above_air).T).T + AIR_HU).clip(-32768, 32767)
+        above_air = image.astype(np.float32) - AIR_HU  # (Y, X)
+        resampled = (across @ (down @ above_air).T).T + AIR_HU  # (H, W)
+        out[index] = np.rint(resampled).clip(-32768, 32767)
     return out

@@ -1,1 +1,1 @@
-"""Pages that people look at: `run` for a training run, `study` for a patient's study."""
+"""HTML pages: `run` reports a training run, `study` reports the scores of one patient's study."""

@@ -1,4 +1,4 @@
-"""One slice's explanation as a table, a picture and a sentence."""
+"""The output of `ich3d explain`: the explanation of one slice as table, figure and sentence."""
 
 from pathlib import Path
 
@@ -11,92 +11,102 @@ from matplotlib.figure import Figure
 from ich3d.core.windows import window
 from ich3d.core.workspace import replacing, write_csv
 from ich3d.explain.explanation import SLICE, Explanation
-from ich3d.report.figures import COLOR, FAINT
+from ich3d.report.figures import FAINT, STAGE_COLOR
 from ich3d.stack.booster import AVERAGE, START
 
 COLUMNS = ["stage", "offset_mm", "slice_index", "what", "contribution"]
-MOST_COVER = 0.6  # opacity of the heat where it is strongest
-MOST_PARTS = 4  # that one sentence tells
-_READS = {
+MAX_HEAT_OPACITY = 0.6
+MAX_PARTS = 4  # in the clause on the stacker
+SMALLEST_PART = 0.005  # in logits; a smaller contribution would be printed as 0.00
+# What the parts of the stacker's logit are called in sentences.
+_PART_NAMES = {
     START: "the context score that it corrects",
-    AVERAGE: "what it adds to any slice",
+    AVERAGE: "the average over all slices",
     "own": "the slice's own scores",
     "neighbour": "its neighbours' scores",
     "near": "the slices near it together",
     "series": "the whole series",
-    "place": "the slice's place in the head",
+    "place": "the slice's position in the head",
 }
 
 
-def write_explanation(found: Explanation, out: Path) -> tuple[Path, Path]:
-    """Write `explanation.csv` and `explanation.png` to the folder `out`; their paths."""
+def write_explanation(explanation: Explanation, out: Path) -> tuple[Path, Path]:
+    """Write `explanation.csv` and `explanation.png` to the folder `out`; returns both paths."""
     csv, png = out / "explanation.csv", out / "explanation.png"
-    write_csv(csv, as_table(found))
-    figure = draw(found)
+    write_csv(csv, explanation_table(explanation))
+    figure = explanation_figure(explanation)
     with replacing(png) as partial:
         figure.savefig(partial, format="png", dpi=150, facecolor="white")
     return csv, png
 
 
-def as_table(found: Explanation) -> pd.DataFrame:
-    """Both stages' parts (`COLUMNS`), offsets in mm, contributions in logits; a stage's rows add up to its
-    logit, the stacker's before its calibration."""
-    table = pd.concat([found.context.assign(stage="context"), found.stacker.assign(stage="stack")])
-    return table[COLUMNS].round({"offset_mm": 4, "contribution": 7})
+def explanation_table(explanation: Explanation) -> pd.DataFrame:
+    """The contributions to both stages' logits: columns `COLUMNS`, offsets in mm.
+
+    The rows of a stage add up to its logit; those of the stacker to its logit before calibration.
+    """
+    context = explanation.context.assign(stage="context")
+    stacker = explanation.stacker.assign(stage="stack")
+    return pd.concat([context, stacker])[COLUMNS].round({"offset_mm": 4, "contribution": 7})
 
 
-def sentence(found: Explanation) -> str:
-    """What moved the label, in plain English."""
-    number = (
-        f"Slice {found.slice_index} ({found.sop_uid}) scores {found.prob:.3f} for {found.label}"
+def summary_sentence(explanation: Explanation) -> str:
+    """The score of the slice and the contributions to it, in one sentence."""
+    return (
+        f"Slice {explanation.slice_index} ({explanation.sop_uid}) scores {explanation.prob:.3f} "
+        f"for {explanation.label}: {contributions_clause(explanation)}."
     )
-    return f"{number}: {moved(found)}."
 
 
-def moved(found: Explanation) -> str:
-    """What moved the label, as a clause that follows what its score is."""
-    if not found.kept:
-        stacker = "no fold kept a stacker for this label, so the context score stands"
-    else:
-        stacker = f"the stacker, {_share(found)}, drew {_drawn(found.stacker)}"
-    return f"the context model drew {_drawn(found.context)}; {stacker}"
+def contributions_clause(explanation: Explanation) -> str:
+    """What the slice and its neighbours contribute in both stages, in logits."""
+    context = f"the context model adds {_slice_and_neighbours(explanation.context)}"
+    if not explanation.kept:
+        return f"{context}; no fold kept a stacker for this label, so the context score is used"
+    stacker = _slice_and_neighbours(explanation.stacker)
+    return f"{context}; the stacker, {_kept_folds(explanation)}, adds {stacker}"
 
 
-def leaned_on(found: Explanation) -> str:
-    """The strongest parts of the stacker's logit; empty where no fold kept a stacker."""
-    if not found.kept:
+def stacker_clause(explanation: Explanation) -> str:
+    """The largest contributions to the stacker's logit; empty where no fold kept a stacker."""
+    if not explanation.kept:
         return ""
-    parts = (
-        found.stacker.groupby("what")["contribution"].sum().sort_values(key=abs, ascending=False)
-    )
-    words = [
-        f"{_READS[str(what)]} ({part:+.2f})" for what, part in parts.items() if abs(part) >= 0.005
+    sums = explanation.stacker.groupby("what")["contribution"].sum()
+    sums = sums.sort_values(key=abs, ascending=False)
+    parts = [
+        f"{_PART_NAMES[str(what)]} ({contribution:+.2f})"
+        for what, contribution in sums.items()
+        if abs(contribution) >= SMALLEST_PART
     ]
-    return f"the stacker leaned on {', '.join(words[:MOST_PARTS])}"
+    return f"largest contributions in the stacker: {', '.join(parts[:MAX_PARTS])}"
 
 
-def _drawn(table: pd.DataFrame) -> str:
-    """What the slice and its neighbours moved the logit by, and which of these did most, if any did."""
-    around = _neighbours(table)
+def _slice_and_neighbours(table: pd.DataFrame) -> str:
+    """The contributions of the slice itself and of its neighbours, and the largest neighbour's."""
+    neighbours = _neighbours(table)
     own = table.loc[table["offset_mm"] == 0, "contribution"].sum()
-    words = f"{own:+z.2f} from the slice itself and {around['contribution'].sum():+z.2f} from its neighbours"
-    most = around.sort_values("contribution", key=abs)[["offset_mm", "contribution"]].tail(1)
-    for offset, part in most.round(2).to_numpy():
-        if part:
-            words += f", most from {abs(offset):.1f} mm {'above' if offset > 0 else 'below'} ({part:+.2f})"
-    return words
+    total = neighbours["contribution"].sum()
+    text = f"{own:+z.2f} from the slice itself and {total:+z.2f} from its neighbours"
+
+    largest = neighbours.sort_values("contribution", key=abs)[["offset_mm", "contribution"]].tail(1)
+    for offset_mm, contribution in largest.round(2).to_numpy():
+        if contribution:
+            side = "above" if offset_mm > 0 else "below"
+            text += f", most from {abs(offset_mm):.1f} mm {side} ({contribution:+.2f})"
+    return text
 
 
-def _share(found: Explanation) -> str:
-    return f"kept in {len(found.kept)} of {len(found.folds)} folds"
+def _kept_folds(explanation: Explanation) -> str:
+    return f"kept in {len(explanation.kept)} of {len(explanation.folds)} folds"
 
 
 def _neighbours(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of other slices than the explained one."""
     return table[table["offset_mm"].notna() & (table["offset_mm"] != 0)]
 
 
-def draw(found: Explanation) -> Figure:
-    """The slice in the brain window, the same under its heat, and what each neighbour moved."""
+def explanation_figure(explanation: Explanation) -> Figure:
+    """The slice in the brain window, the same with its heat map, and all contributions."""
     with mpl.rc_context(
         {"font.size": 8, "axes.titlesize": 8, "axes.spines.top": False, "axes.spines.right": False}
     ):
@@ -104,38 +114,43 @@ def draw(found: Explanation) -> Figure:
         axes = figure.subplot_mosaic(
             [["slice", "heat", "context"], ["slice", "heat", "stack"]], width_ratios=[1, 1, 1.8]
         )
-        grey = window("brain").apply(found.hu)
-        _picture(
-            axes["slice"],
-            grey,
-            f"slice {found.slice_index} of 0 to {found.n_slices - 1}, from below, brain",
-        )
-        sign = "signs" if found.heat.any() else "no sign"
-        _picture(axes["heat"], grey, f"{sign} of {found.label} ({found.prob:.3f}) to the encoder")
-        axes["heat"].imshow(
-            found.heat, cmap="inferno", vmin=0, vmax=1, alpha=MOST_COVER * found.heat
-        )
-        _moves(axes["context"], found.context, COLOR["context"], "context")
-        _moves(axes["stack"], found.stacker, COLOR["stack"], f"stacker, {_share(found)}")
+        _draw_images(axes["slice"], axes["heat"], explanation)
+        stacker = f"stacker, {_kept_folds(explanation)}"
+        _draw_contributions(axes["context"], explanation.context, "context", "context")
+        _draw_contributions(axes["stack"], explanation.stacker, "stack", stacker)
         axes["stack"].set_xlabel("offset of the neighbour in mm, positive toward superior")
     return figure
 
 
-def _picture(axes: Axes, grey: np.ndarray, title: str) -> None:
+def _draw_images(left: Axes, right: Axes, explanation: Explanation) -> None:
+    """The slice at the left, and with the heat map of the encoder at the right."""
+    grey = window("brain").apply(explanation.hu)  # (H, W)
+    last = explanation.n_slices - 1
+    _draw_image(left, grey, f"slice {explanation.slice_index} of 0 to {last}, from below, brain")
+
+    signs = "signs" if explanation.heat.any() else "no sign"
+    title = f"{signs} of {explanation.label} ({explanation.prob:.3f}) to the encoder"
+    _draw_image(right, grey, title)
+    opacity = MAX_HEAT_OPACITY * explanation.heat
+    right.imshow(explanation.heat, cmap="inferno", vmin=0, vmax=1, alpha=opacity)
+
+
+def _draw_image(axes: Axes, grey: np.ndarray, title: str) -> None:
     axes.imshow(grey, cmap="gray", vmin=0, vmax=1)
     axes.set_title(title, loc="left")
     axes.set_axis_off()
 
 
-def _moves(axes: Axes, table: pd.DataFrame, color: str, name: str) -> None:
-    """A stem a neighbour, by its offset; what is no neighbour's stands in the title."""
-    around = _neighbours(table)
+def _draw_contributions(axes: Axes, table: pd.DataFrame, stage: str, name: str) -> None:
+    """A stem for each neighbour at its offset; contributions without an offset are in the title."""
+    neighbours, color = _neighbours(table), STAGE_COLOR[stage]
+    offsets_mm, contributions = neighbours["offset_mm"], neighbours["contribution"]
     axes.axhline(0, color=FAINT, lw=0.8)
-    axes.vlines(around["offset_mm"], 0, around["contribution"], color=color, lw=1.5)
-    axes.plot(around["offset_mm"], around["contribution"], "o", color=color, ms=4)
-    rest = (
-        table.drop(index=around.index).set_index("what")["contribution"].rename({SLICE: "itself"})
-    )
-    parts = ", ".join(f"{what} {part:+z.2f}" for what, part in rest.items())
+    axes.vlines(offsets_mm, 0, contributions, color=color, lw=1.5)
+    axes.plot(offsets_mm, contributions, "o", color=color, ms=4)
+
+    others = table.drop(index=neighbours.index).set_index("what")["contribution"]
+    others = others.rename({SLICE: "itself"})
+    parts = ", ".join(f"{what} {contribution:+z.2f}" for what, contribution in others.items())
     axes.set_title(f"{name}\n{parts}", loc="left")
-    axes.set_ylabel("moved the logit by")
+    axes.set_ylabel("contribution to the logit")

@@ -1,52 +1,82 @@
-"""Augmentation of a batch on its device: geometry, then HU, then mixing. A stack's slices move together."""
+"""Random changes of a batch on its device: geometry, then HU, then mixing. The slices of a
+stack change alike.
+
+The ranges are about what heads and scanners differ by.
+"""
+
+from typing import Final
 
 import torch
+from torch.nn.functional import affine_grid, grid_sample
 
-AIR_HU = -1024.0
-MAX_DEGREES = 20.0
-MAX_SHIFT = 0.08  # of the matrix
-MAX_SCALE = 0.12
-MAX_OFFSET_HU = 4.0  # calibration of scanners is held to a few HU in water (IEC 61223-3-5: 4 HU)
-MAX_GAIN = 0.04
-MAX_NOISE_HU = 4.0
+from ich3d.core.hounsfield import AIR_HU
+
+MAX_DEGREES: Final = 20.0
+MAX_SHIFT: Final = 0.08
+"""Largest shift, as a share of the image's side."""
+
+MAX_SCALE: Final = 0.12
+MAX_OFFSET_HU: Final = 4.0
+"""Scanners' calibration is held to a few HU in water (IEC 61223-3-5: 4 HU)."""
+
+MAX_GAIN: Final = 0.04
+MAX_NOISE_HU: Final = 4.0
 
 
 def augment(hu: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """HU (B, S, H, W), float32 or int16, to float32: turned, scaled, shifted and mirrored left to right,
-    then with another gain, offset and noise a stack."""
-    count = len(hu)
-    device = hu.device
+    """Rotate, scale, shift and mirror each stack, then change its gain and offset and add noise.
+
+    Args:
+        hu: Hounsfield units, float32 or int16 (B, S, H, W).
+        generator: a generator on the CPU, from which everything is drawn.
+
+    Returns:
+        float32 (B, S, H, W); what comes from outside the image is air.
+    """
+    count, device = len(hu), hu.device
 
     def uniform(*shape: int) -> torch.Tensor:
+        """Numbers from -1 to 1."""
         return torch.rand(*shape, generator=generator).to(device) * 2 - 1
 
+    # One affine map a stack.
     angle = torch.deg2rad(uniform(count) * MAX_DEGREES)
     scale = 1 + uniform(count) * MAX_SCALE
     mirror = uniform(count).sign()
-    shift = uniform(count, 2) * 2 * MAX_SHIFT
+    shift = uniform(count, 2) * 2 * MAX_SHIFT  # affine_grid's image is 2 wide
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    theta = torch.stack(
-        [
-            torch.stack([cos * mirror, -sin, shift[:, 0]], 1),
-            torch.stack([sin * mirror, cos, shift[:, 1]], 1),
-        ],
-        1,
-    )
-    grid = torch.nn.functional.affine_grid(theta, [count, 1, *hu.shape[2:]], align_corners=False)
-    moved = torch.nn.functional.grid_sample(hu.float() - AIR_HU, grid, align_corners=False) + AIR_HU
+    first_row = torch.stack([cos * mirror, -sin, shift[:, 0]], 1)
+    second_row = torch.stack([sin * mirror, cos, shift[:, 1]], 1)
+    theta = torch.stack([first_row, second_row], 1)  # (B, 2, 3)
+
+    # Sampled above air, because grid_sample fills with zeros.
+    grid = affine_grid(theta, [count, 1, *hu.shape[2:]], align_corners=False)  # (B, H, W, 2)
+    above_air = hu.float() - AIR_HU
+    moved = grid_sample(above_air, grid, align_corners=False) + AIR_HU
+
     gain = 1 + uniform(count, 1, 1, 1) * MAX_GAIN
     offset = uniform(count, 1, 1, 1) * MAX_OFFSET_HU
-    sd = torch.rand(count, 1, 1, 1, generator=generator).to(device) * MAX_NOISE_HU
-    noise = torch.randn(moved.shape, generator=generator).to(device) * sd
+    noise_sd = torch.rand(count, 1, 1, 1, generator=generator).to(device) * MAX_NOISE_HU
+    noise = torch.randn(moved.shape, generator=generator).to(device) * noise_sd
     return moved * gain + offset + noise
 
 
 def mix(
-    image: torch.Tensor, target: torch.Tensor, alpha: float
+    network_input: torch.Tensor, target: torch.Tensor, alpha: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Network inputs (B, C, H, W) and targets (B, K), each mixed with a shuffled partner by one weight a
-    batch (mixup, Zhang et al., ICLR 2018). A target that either partner lacks is NaN. Draws from torch's
-    global stream, which training seeds anew each epoch."""
-    order = torch.randperm(len(image)).to(image.device)
-    share = float(torch.distributions.Beta(alpha, alpha).sample())
-    return image[order].lerp_(image, share), share * target + (1 - share) * target[order]
+    """Mix each input with another one of the batch (mixup, Zhang et al., ICLR 2018).
+
+    Draws from torch's global stream, which training seeds at the start of each epoch.
+
+    Args:
+        network_input: (B, C, H, W).
+        target: labels (B, K), NaN where there is none.
+        alpha: both parameters of the Beta distribution that the weight is drawn from, once a batch.
+
+    Returns:
+        Mixed inputs (B, C, H, W) and targets (B, K); a target that either partner lacks is NaN.
+    """
+    partner = torch.randperm(len(network_input)).to(network_input.device)
+    weight = float(torch.distributions.Beta(alpha, alpha).sample())
+    mixed = network_input[partner].lerp_(network_input, weight)
+    return mixed, weight * target + (1 - weight) * target[partner]

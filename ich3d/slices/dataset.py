@@ -1,74 +1,116 @@
-"""Slices with their neighbours, drawn from a store."""
+"""Slices with their neighbours, as encoders read them: of a store, or of one series in memory."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset, default_collate
 
 from ich3d.prepare.store import Store
 
 
-@dataclass(frozen=True)
-class SliceBatch:
-    """`hu` int16 (B, S, H, W), centre slice in the middle; `is_copy` (B, S) marks edge copies;
-    `target` float32 (B, K), NaN where unlabelled."""
+class SliceSample(NamedTuple):
+    """One slice between its neighbours, or a batch of B of them.
+
+    Attributes:
+        hu: Hounsfield units, int16 (S, H, W) or (B, S, H, W), the centre slice in the middle.
+        is_copy: which slices only repeat the first or last slice of the series, bool (S,) or
+            (B, S).
+        target: labels 0 or 1, float32 (K,) or (B, K); NaN where there is no label.
+    """
 
     hu: torch.Tensor
     is_copy: torch.Tensor
     target: torch.Tensor
 
-    def to(self, device: torch.device) -> "SliceBatch":
-        return SliceBatch(self.hu.to(device), self.is_copy.to(device), self.target.to(device))
+    def to(self, device: torch.device) -> "SliceSample":
+        """The same sample on `device`."""
+        return SliceSample(self.hu.to(device), self.is_copy.to(device), self.target.to(device))
 
 
-def stack(hu: np.ndarray, index: int, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
-    """The slice at `index` of `hu` (Z, H, W) between its neighbours: (S, H, W), and which are copies (S,).
+class SliceDataset(Dataset[SliceSample]):
+    """All labelled slices of some series of a store, for `torch.utils.data.DataLoader`.
+
+    Example:
+        >>> slices = SliceDataset(store, neighbours=1)  # doctest: +SKIP
+        >>> loader = DataLoader(slices, batch_size=16, num_workers=2)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, store: Store, volume_ids: Sequence[str] | None = None, neighbours: int = 1
+    ) -> None:
+        """The labelled slices of `volume_ids`, or of the whole store.
+
+        Args:
+            store: a prepared store.
+            volume_ids: the series to read; None reads all.
+            neighbours: slices on each side of each slice.
+        """
+        self._store = store
+        self._neighbours = neighbours
+        names = store.volume_ids if volume_ids is None else list(volume_ids)
+        self._targets = {name: store.targets(name) for name in names}
+        self.slice_indices = [
+            (name, int(index))
+            for name in names
+            for index in np.flatnonzero(~np.isnan(self._targets[name]).all(axis=1))
+        ]
+        """Series and index in it of each labelled slice."""
+
+    def __len__(self) -> int:
+        return len(self.slice_indices)
+
+    def __getitem__(self, index: int) -> SliceSample:
+        name, slice_index = self.slice_indices[index]
+
+        # Only the slices that the stack needs are read: they end where the series does.
+        start = max(0, slice_index - self._neighbours)
+        hu = self._store.hu(name, start, slice_index + self._neighbours + 1)
+        stack, is_copy = neighbour_stack(hu, slice_index - start, self._neighbours)
+        return SliceSample(
+            hu=torch.from_numpy(stack),
+            is_copy=torch.from_numpy(is_copy),
+            target=torch.tensor(self._targets[name][slice_index]),
+        )
+
+    def targets(self) -> np.ndarray:
+        """Labels of all slices, float32 (N, K)."""
+        return np.stack([self._targets[name][index] for name, index in self.slice_indices])
+
+    def batches(self, order: np.ndarray, size: int) -> Iterator[SliceSample]:
+        """Batches of the slices in `order`, indices into the dataset; the last may be smaller."""
+        for start in range(0, len(order), size):
+            samples = [self[int(index)] for index in order[start : start + size]]
+            batch: SliceSample = default_collate(samples)
+            yield batch
+
+
+def neighbour_stack(hu: np.ndarray, index: int, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
+    """The slice at `index` of `hu` (Z, H, W) between its neighbours.
 
     Beyond an end the series' edge slice is repeated; an index never wraps to the other end.
+
+    Returns:
+        HU (S, H, W) of S = 2 * neighbours + 1 slices, and which of them are such copies, bool (S,).
     """
     wanted = np.arange(index - neighbours, index + neighbours + 1)
     inside = wanted.clip(0, len(hu) - 1)
     return hu[inside], wanted != inside
 
 
-class Slices:
-    """All labelled slices of some series, ready to be drawn in any order."""
+def fixed_batches(
+    hu: np.ndarray, neighbours: int, size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Every slice of HU (Z, H, W) between its neighbours, in batches of one fixed shape.
 
-    def __init__(self, store: Store, volume_ids: Sequence[str], neighbours: int) -> None:
-        self._store = store
-        self._neighbours = neighbours
-        self._targets = {name: store.targets(name) for name in volume_ids}
-        self.places = [
-            (name, index)
-            for name in volume_ids
-            for index in np.flatnonzero(~np.isnan(self._targets[name]).all(axis=1))
-        ]
+    The last batch is filled with copies of the last slice, so that the scores of a slice do not
+    depend on how many slices are scored beside it.
 
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def targets(self) -> np.ndarray:
-        """Labels float32 (N, K) of all places."""
-        return np.stack([self._targets[name][index] for name, index in self.places])
-
-    def batches(self, order: np.ndarray, size: int) -> Iterator[SliceBatch]:
-        """Batches of the places in `order`; the last may be smaller."""
-        for start in range(0, len(order), size):
-            yield self._batch([self.places[i] for i in order[start : start + size]])
-
-    def _batch(self, places: list[tuple[str, int]]) -> SliceBatch:
-        drawn = [self._draw(name, int(index)) for name, index in places]
-        return SliceBatch(
-            hu=torch.from_numpy(np.stack([hu for hu, _ in drawn])),
-            is_copy=torch.from_numpy(np.stack([copy for _, copy in drawn])),
-            target=torch.from_numpy(
-                np.stack([self._targets[name][index] for name, index in places])
-            ),
-        )
-
-    def _draw(self, name: str, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Read only the slices that the stack needs: those at hand end where the series does."""
-        start = max(0, index - self._neighbours)
-        hu = self._store.hu(name, start, index + self._neighbours + 1)
-        return stack(hu, index - start, self._neighbours)
+    Yields:
+        HU (size, S, H, W), and which slices are edge copies, bool (size, S).
+    """
+    for start in range(0, len(hu), size):
+        indices = np.arange(start, start + size).clip(max=len(hu) - 1)
+        stacks = [neighbour_stack(hu, int(index), neighbours) for index in indices]
+        yield np.stack([stack for stack, _ in stacks]), np.stack([copies for _, copies in stacks])

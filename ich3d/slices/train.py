@@ -1,8 +1,10 @@
-"""Training one fold's encoder, and embedding the patients that it has not seen."""
+"""Training the encoders of one fold, and embedding series with them."""
 
 import logging
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -15,97 +17,59 @@ from ich3d.core.types import SliceEmbeddings, TrainingGroups
 from ich3d.prepare.folds import split_validation
 from ich3d.prepare.store import Store, training_volumes
 from ich3d.slices.augment import augment, mix
-from ich3d.slices.dataset import SliceBatch, Slices
+from ich3d.slices.dataset import SliceDataset, SliceSample
 from ich3d.slices.embed import embed
-from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder, load_start
+from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder, load_start_weights
 from ich3d.training.device import autocast, device
 from ich3d.training.loop import Schedule, Task, fit
 from ich3d.training.losses import group_losses, masked_log_loss
 
 log = logging.getLogger(__name__)
-# With few inner patients the lowest loss is an early epoch picked by chance: they may veto, not choose.
-REJECT_ERRORS = 2.0
-TEMPERATURE_SCALES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
+
+REJECT_ERRORS: Final = 2.0
+"""Standard errors by which validation patients must find an epoch worse to reject it. With few
+patients the epoch of the lowest loss is an early one, picked by chance: they may reject an
+epoch, not choose it.
+"""
+
+TEMPERATURE_SCALES: Final = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
+"""Factors that temperature scaling tries."""
 
 
 def train_encoder(
     store: Store, config: Config, fold: int, folder: Path, progress: Progress = quiet
 ) -> tuple[EncoderEnsemble, TrainingGroups]:
-    """FoldEncoders fitted on every fold but `fold`, and the patient groups behind them.
+    """Train the encoders of `fold` on the slices of all other folds.
 
-    An inner part of those groups, another one for each member, may veto epochs and tempers the logits;
-    it counts as seen.
+    Each member holds back another part of the patients for validation; these count as seen.
+
+    Args:
+        store: the prepared store.
+        config: sections `slices` and `control` are used, the seed and the precision.
+        fold: the fold that the encoders will embed.
+        folder: where each member keeps its state and history while it trains.
+        progress: shows the epochs.
+
+    Returns:
+        The ensemble in evaluation mode on this machine's device, and the patient groups that it
+        saw.
+
+    Raises:
+        DataError: no labelled slice is left to train on.
     """
-    outside = training_volumes(store, config, fold)
-    ensemble = EncoderEnsemble(config.slices)
-    levels = []
+    volume_ids = training_volumes(store, config, fold)
+    members, mean_logits = [], []
     for index in range(config.slices.ensemble_size):
-        place = (fold, index)
-        member, held_out = _train_member(
-            store, config, outside, place, folder / f"member{index}", progress
+        member, validation_logits = _train_member(
+            store, config, volume_ids, (fold, index), folder / f"member{index}", progress
         )
-        ensemble.members[index].load_state_dict(member.state_dict())
-        levels.append(held_out.mean(dim=0))
-    ensemble.mean_validation_logits.copy_(torch.stack(levels).mean(dim=0))
-    return ensemble.to(device()).eval(), TrainingGroups.of(store.groups[name] for name in outside)
+        members.append(member)
+        mean_logits.append(validation_logits.mean(dim=0))
 
-
-def _train_member(
-    store: Store,
-    config: Config,
-    outside: list[str],
-    place: tuple[int, int],
-    folder: Path,
-    progress: Progress,
-) -> tuple[SliceEncoder, torch.Tensor]:
-    """One encoder of a fold and its logits (N, K) on its inner slices. `place` is (fold, member); the first
-    member draws from the run's own seed."""
-    fold, index = place
-    root = config.seed if index == 0 else derive(config.seed, "member", index)
-    seed, groups = derive(root, "encoder", fold), store.groups
-    fitted_on, held_back = split_validation(
-        store.bleeds(outside),
-        config.slices.validation_fraction,
-        stream(root, "encoder inner", fold),
-    )
-    training = _slices(store, config, [name for name in outside if groups[name] in fitted_on])
-    inner = _slices(store, config, [name for name in outside if groups[name] in held_back])
-    torch.manual_seed(derive(seed, "init"))
-    encoder = SliceEncoder(config.slices)
-    _start_at_base_rates(encoder, training)
-    load_start(encoder, config.slices)
-    encoder = encoder.to(device())
-    where, settings = device(), config.slices
-
-    def batches(epoch: int) -> Iterator[SliceBatch]:
-        order = stream(seed, "order", epoch).permutation(len(training))
-        return training.batches(order, settings.batch_size)
-
-    def loss(model: torch.nn.Module, batch: SliceBatch) -> torch.Tensor:
-        batch = batch.to(where)
-        assert isinstance(model, SliceEncoder)
-        hu = augment(model.with_mirror(batch.hu), torch.default_generator)
-        image = model.image(hu, batch.is_copy)
-        target = batch.target
-        if settings.mixup:
-            image, target = mix(image, target, settings.mixup)
-        with autocast(where, config.precision):
-            _, logits = model.encode(image)
-        return masked_log_loss(logits, target)
-
-    inner_groups = np.array([groups[name] for name, _ in inner.places])
-
-    def inner_losses(model: torch.nn.Module) -> np.ndarray:
-        return group_losses(*_logits(model, inner, config), inner_groups)
-
-    task = Task(encoder, batches, loss, inner_losses, seed)
-    steps = -(-len(training) // settings.batch_size)
-    schedule = Schedule(
-        settings.epochs, steps, settings.lr, settings.weight_decay, settings.patience, REJECT_ERRORS
-    )
-    fit(task, schedule, folder, f"encoder {fold}.{index}", progress)
-    _scale_temperature(encoder, training, *_logits(encoder, inner, config))
-    return encoder, _logits(encoder, inner, config)[0].cpu().float()
+    ensemble = EncoderEnsemble(members)
+    ensemble.mean_validation_logits.copy_(torch.stack(mean_logits).mean(dim=0))
+    groups = TrainingGroups.of(store.groups[name] for name in volume_ids)
+    return ensemble.to(device()).eval(), groups
 
 
 def embed_volumes(
@@ -116,7 +80,7 @@ def embed_volumes(
     volume_ids: Sequence[str],
     config: Config,
 ) -> list[SliceEmbeddings]:
-    """Embeddings of some series of the store, with the groups that the encoder has seen."""
+    """Embed some series of the store; the result carries the groups that the encoder has seen."""
     embedded = []
     for name in volume_ids:
         embeddings, logits = embed(encoder, store.hu(name), config)
@@ -124,8 +88,81 @@ def embed_volumes(
     return embedded
 
 
-def _slices(store: Store, config: Config, volume_ids: list[str]) -> Slices:
-    slices = Slices(store, volume_ids, config.slices.neighbours)
+def _train_member(
+    store: Store,
+    config: Config,
+    volume_ids: list[str],
+    fold_and_index: tuple[int, int],
+    folder: Path,
+    progress: Progress,
+) -> tuple[SliceEncoder, torch.Tensor]:
+    """One encoder of a fold, and its logits (N, K) on its validation slices.
+
+    The first member draws from the run's own seed.
+    """
+    fold, index = fold_and_index
+    root = config.seed if index == 0 else derive(config.seed, "member", index)
+    seed, groups, settings, where = (
+        derive(root, "encoder", fold),
+        store.groups,
+        config.slices,
+        device(),
+    )
+
+    # Some patients are held back: they may reject an epoch, and scale the logits in the end.
+    training_groups, validation_groups = split_validation(
+        store.bleeds(volume_ids), settings.validation_fraction, stream(root, "encoder inner", fold)
+    )
+    training = _labelled_slices(store, config, volume_ids, training_groups)
+    validation = _labelled_slices(store, config, volume_ids, validation_groups)
+
+    torch.manual_seed(derive(seed, "init"))
+    encoder = SliceEncoder.from_config(settings)
+    _start_at_base_rates(encoder, training)
+    load_start_weights(encoder, settings)
+    encoder = encoder.to(where)
+
+    def batches(epoch: int) -> Iterator[SliceSample]:
+        order = stream(seed, "order", epoch).permutation(len(training))
+        return training.batches(order, settings.batch_size)
+
+    def loss(model: torch.nn.Module, batch: SliceSample) -> torch.Tensor:
+        assert isinstance(model, SliceEncoder)
+        batch = batch.to(where)
+        draw = partial(augment, generator=torch.default_generator)
+        network_input, target = model.network_input(batch.hu, batch.is_copy, draw), batch.target
+        if settings.mixup:
+            network_input, target = mix(network_input, target, settings.mixup)
+        with autocast(where, config.precision):
+            _, logits = model.encode(network_input)
+        return masked_log_loss(logits, target)
+
+    group_of_slice = np.array([groups[name] for name, _ in validation.slice_indices])  # (N,)
+
+    def validation_losses(model: torch.nn.Module) -> np.ndarray:
+        return group_losses(*_logits(model, validation, config), group_of_slice)
+
+    schedule = Schedule(
+        epochs=settings.epochs,
+        steps_per_epoch=-(-len(training) // settings.batch_size),
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        patience=settings.patience,
+        tolerance=REJECT_ERRORS,
+    )
+    task = Task(encoder, batches, loss, validation_losses, seed)
+    fit(task, schedule, folder, f"encoder {fold}.{index}", progress)
+
+    _scale_temperature(encoder, training, *_logits(encoder, validation, config))
+    return encoder, _logits(encoder, validation, config)[0].cpu().float()
+
+
+def _labelled_slices(
+    store: Store, config: Config, volume_ids: list[str], groups: Sequence[str]
+) -> SliceDataset:
+    """The labelled slices of those series whose patients are in `groups`."""
+    names = [name for name in volume_ids if store.groups[name] in groups]
+    slices = SliceDataset(store, names, config.slices.neighbours)
     if len(slices) == 0:
         raise DataError(
             "no labelled slice is left to train on: check that the label CSV fits the images"
@@ -135,51 +172,61 @@ def _slices(store: Store, config: Config, volume_ids: list[str]) -> Slices:
 
 @torch.no_grad()
 def _logits(
-    model: torch.nn.Module, slices: Slices, config: Config
+    model: torch.nn.Module, slices: SliceDataset, config: Config
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and targets (N, K) of all places, unaugmented."""
+    """Logits and targets (N, K) of all slices, without augmentation."""
     where = device()
     logits, targets = [], []
     for batch in slices.batches(np.arange(len(slices)), config.slices.batch_size):
-        moved = batch.to(where)
+        batch = batch.to(where)
         with autocast(where, config.precision):
-            logits.append(model(moved.hu, moved.is_copy)[1])
-        targets.append(moved.target)
+            logits.append(model(batch.hu, batch.is_copy)[1])
+        targets.append(batch.target)
     return torch.cat(logits), torch.cat(targets)
 
 
 @torch.no_grad()
-def _start_at_base_rates(encoder: SliceEncoder, training: Slices) -> None:
-    """The head's bias starts at each label's rate, so that the first steps do not go into finding it. A label
-    that no slice has a truth for stays there."""
+def _start_at_base_rates(encoder: SliceEncoder, training: SliceDataset) -> None:
+    """Start the head's bias at each label's rate, so that the first steps need not find it.
+
+    A label that no slice has ground truth for stays there.
+    """
     encoder.head.bias.copy_(_base_logits(training))
     encoder.head.weight.mul_(0.1)
-    encoder.head.weight[np.isnan(training.targets()).all(axis=0)] = 0.0
+    has_no_truth = np.isnan(training.targets()).all(axis=0)  # (K,)
+    encoder.head.weight[has_no_truth] = 0.0
 
 
 @torch.no_grad()
 def _scale_temperature(
-    encoder: SliceEncoder, training: Slices, logits: torch.Tensor, target: torch.Tensor
+    encoder: SliceEncoder, training: SliceDataset, logits: torch.Tensor, target: torch.Tensor
 ) -> None:
-    """Draw all logits toward the training rates by the one factor that suits the inner patients best,
-    whose `logits` and `target` (N, K) are given; the head takes it in (temperature scaling, Guo et al.,
-    ICML 2017, about the rate instead of about one half)."""
-    anchor = _base_logits(training).to(logits.device)
+    """Scale all logits around the training rates by the factor that fits the validation slices
+    best.
+
+    `logits` and `target` (N, K) are those of the validation slices. The head takes the factor in.
+    Temperature scaling (Guo et al., ICML 2017), around the base rate instead of one half.
+    """
+    base = _base_logits(training).to(logits.device)  # (K,)
     losses = [
-        float(masked_log_loss(anchor + scale * (logits - anchor), target))
+        float(masked_log_loss(base + scale * (logits - base), target))
         for scale in TEMPERATURE_SCALES
     ]
     scale = TEMPERATURE_SCALES[int(np.argmin(losses))]
-    log.info("logits drawn toward the base rate by %.2f", scale)
+    log.info("logits scaled around the base rate by %.2f", scale)
+
     encoder.head.weight.mul_(scale)
-    encoder.head.bias.copy_(anchor + scale * (encoder.head.bias - anchor))
+    encoder.head.bias.copy_(base + scale * (encoder.head.bias - base))
 
 
-def _base_logits(training: Slices) -> torch.Tensor:
-    """Logit (K,) of each label's rate, kept off the ends by half a slice; where no slice has a truth, as if
-    nobody had it."""
-    targets = training.targets()
-    positive = np.nansum(targets, axis=0)
-    known = (~np.isnan(targets)).sum(axis=0)
-    rows = np.where(known > 0, known, len(targets))
-    return torch.logit(torch.as_tensor((positive + 0.5) / (rows + 1.0), dtype=torch.float32))
+def _base_logits(training: SliceDataset) -> torch.Tensor:
+    """Logit (K,) of each label's rate in training, kept off 0 and 1 by half a slice.
+
+    A label that no slice has ground truth for counts as absent everywhere.
+    """
+    targets = training.targets()  # (N, K)
+    n_positive = np.nansum(targets, axis=0)
+    n_known = (~np.isnan(targets)).sum(axis=0)
+    n_rows = np.where(n_known > 0, n_known, len(targets))
+    rates = (n_positive + 0.5) / (n_rows + 1.0)
+    return torch.logit(torch.as_tensor(rates, dtype=torch.float32))

@@ -1,4 +1,8 @@
-"""Where studies and labels come from: each source is a folder of DICOM files and an RSNA-form label table."""
+"""Where studies and labels come from.
+
+Each source comes down to a `Source`: a folder of DICOM files and, where there are labels, a
+table in RSNA's form.
+"""
 
 from ich3d.sources.ct_ich import ct_ich_imported, import_ct_ich
 from ich3d.sources.folder import Source, folder_source

@@ -1,4 +1,4 @@
-"""What every source comes down to, and the plainest of them: a folder and a label table."""
+"""What every source comes down to, and the simplest source: a folder and a label table."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,10 @@ from ich3d.core.errors import DataError
 class Source:
     """Studies and their labels on disk.
 
-    images: the folder that is searched for DICOM files.
-    labels: a table in RSNA's form (`ID,Label`); None where nothing is labelled.
-    unmatched: `sop_uid,lacks,detail`, what an importer could not place.
+    images: folder that is searched for DICOM files.
+    labels: label table in RSNA's form (`ID,Label`); None where nothing is labelled.
+    unmatched: table `sop_uid,lacks,detail` of what an importer could not match; None without
+        importer.
     """
 
     images: Path
@@ -21,9 +22,13 @@ class Source:
 
 
 def folder_source(path: Path, labels: Path | None) -> Source:
-    """The DICOM files under `path` with the label table `labels`; DataError where either is missing."""
+    """The DICOM files below the folder `path`, with the label table `labels` if there is one.
+
+    Raises:
+        DataError: the folder or the table does not exist.
+    """
     if not path.is_dir():
-        raise DataError(f"no folder {path}")
+        raise DataError(f"{path} is not a folder; set source.path to a folder of DICOM files")
     if labels is not None and not labels.is_file():
-        raise DataError(f"no label table {labels}")
+        raise DataError(f"label table {labels} does not exist; set source.labels to a CSV file")
     return Source(images=path, labels=labels)

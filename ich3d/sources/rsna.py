@@ -1,4 +1,4 @@
-"""The layout in which the RSNA Intracranial Hemorrhage Detection data (2019) are distributed."""
+"""The folder layout of RSNA's Intracranial Hemorrhage Detection data (2019)."""
 
 from pathlib import Path
 from typing import Final
@@ -11,10 +11,14 @@ LABELS: Final = "stage_2_train.csv"
 
 
 def rsna_source(path: Path) -> Source:
-    """`stage_2_train/*.dcm` with `stage_2_train.csv` beside it; DataError names what is missing."""
+    """The images `stage_2_train/*.dcm` and the label table `stage_2_train.csv` below `path`.
+
+    Raises:
+        DataError: `path` lacks the image folder or the table; the message names it.
+    """
     images, labels = path / IMAGES, path / LABELS
     if not images.is_dir():
-        raise DataError(f"{path} holds no folder {IMAGES}")
+        raise DataError(f"{path} holds no folder {IMAGES}; extract RSNA's stage 2 data there")
     if not labels.is_file():
-        raise DataError(f"{path} holds no table {LABELS}")
+        raise DataError(f"{path} holds no table {LABELS}; put RSNA's stage 2 labels there")
     return Source(images=images, labels=labels)

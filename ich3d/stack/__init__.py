@@ -1,1 +1,1 @@
-"""The stacker: LightGBM per label on top of the context score, kept only where it helps."""
+"""The stacker: LightGBM for each label on top of the context score, kept only where it helps."""

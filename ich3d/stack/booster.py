@@ -1,12 +1,14 @@
-"""One LightGBM a label that corrects the context logit; boosted, calibrated, kept only where it helps.
+"""LightGBM boosters that correct the context logit, one for each label, kept only where they help.
 
-The context logit is the booster's starting score, so no tree means no change. How many trees, the
-calibration, and whether the result is kept at all are decided on inner folds of the training groups.
+The context logit is a booster's starting score, so no tree means no change. The number of
+trees, the calibration, and whether the result is kept are decided by cross-validation over the
+training folds.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any, Final
 
 import lightgbm as lgb
 import numpy as np
@@ -18,17 +20,37 @@ from ich3d.core.labels import ANY, LABELS, SUBTYPES
 from ich3d.core.metrics import log_losses, logit, sigmoid
 from ich3d.stack.features import DECIMALS, columns_of
 
-START, AVERAGE = "start", "average"  # of a stacker's contributions, what no column gives
-MIN_GROUPS_TO_CALIBRATE = 8  # positive groups below which two parameters cannot be told from noise
+START: Final = "start"
+AVERAGE: Final = "average"
+"""The two contributions to a stacker's logit that come from no column."""
+
+MIN_GROUPS_TO_CALIBRATE: Final = 8
+"""Patient groups with the label below which two calibration parameters cannot be told from noise.
+"""
+
+RENAMED_FIELDS: Final = {
+    "inner_loss": "validation_loss",
+    "inner_start_loss": "validation_start_loss",
+    "inner_se": "validation_gain_se",
+}
+"""Fields of `LabelStacker` that version 0.1 saved under other names."""
 
 
 @dataclass(frozen=True)
-class LabelStack:
-    """What is kept for one label: trees over `columns`, then logit -> scale * logit + shift.
+class LabelStacker:
+    """The stacker of one label: trees over `columns`, then logit -> scale * logit + shift.
 
-    `is_kept` False means the score of the stage before stands. The losses are those that decided: the
-    stacker's and that stage's mean log loss on inner patients, with the standard error of their difference;
-    zero where the label has one class and there was nothing to decide.
+    Attributes:
+        label: the label.
+        is_kept: False where the score of the stage before is better and stands.
+        columns: the features that the trees read, by name.
+        trees: the LightGBM model as text; empty where it is not kept.
+        scale: factor of the logit.
+        shift: what is added to the logit.
+        validation_loss: the stacker's mean log loss on patients that its trees had not seen.
+        validation_start_loss: that of the stage before, on the same patients.
+        validation_gain_se: standard error of their difference over patients. The three are zero
+            where the label has only one class and there was nothing to decide.
     """
 
     label: str
@@ -37,55 +59,108 @@ class LabelStack:
     trees: str
     scale: float
     shift: float
-    inner_loss: float
-    inner_start_loss: float
-    inner_se: float
+    validation_loss: float
+    validation_start_loss: float
+    validation_gain_se: float
+
+    @classmethod
+    def not_kept(cls, label: str, columns: tuple[str, ...] = ()) -> "LabelStacker":
+        """A stacker that changes nothing."""
+        return cls(label, False, columns, "", 1.0, 0.0, 0.0, 0.0, 0.0)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "LabelStacker":
+        """What `as_dict` wrote, in this version or in version 0.1."""
+        renamed = {RENAMED_FIELDS.get(name, name): value for name, value in fields.items()}
+        return cls(**{**renamed, "columns": tuple(renamed["columns"])})
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields as JSON-ready data."""
+        return asdict(self)
 
     @cached_property
     def booster(self) -> lgb.Booster:
-        """The trees, read once."""
+        """The trees, parsed once."""
         return lgb.Booster(model_str=self.trees)
 
     def score(self, features: pd.DataFrame, start: np.ndarray) -> np.ndarray:
-        """Probability (N,) of this label, from those of the stage before (N,)."""
+        """Probability of the label (N,), from `features` and the probability of the stage
+        before (N,).
+        """
         if not self.is_kept:
             return start
-        raw = np.round(logit(start), DECIMALS) + _raw(self.booster, features[list(self.columns)])
-        return sigmoid(self.scale * raw + self.shift)
+        trees = _tree_logits(self.booster, features[list(self.columns)])
+        return sigmoid(self.scale * (np.round(logit(start), DECIMALS) + trees) + self.shift)
 
     def contributions(self, features: pd.DataFrame, start: np.ndarray) -> pd.DataFrame:
-        """What the logit before calibration is the sum of, a row a slice: `START`, the logit of the stage
-        before; `AVERAGE`, the trees' mean answer; and what each column adds to these (exact TreeSHAP,
-        Lundberg et al., Nature Machine Intelligence 2020). `START` alone where no stacker is kept."""
+        """What the logit before calibration is the sum of, one row a slice.
+
+        `START` is the logit of the stage before, `AVERAGE` the trees' mean, and each column of
+        features has what it adds to these: exact TreeSHAP (Lundberg et al., Nature Machine
+        Intelligence 2020). `START` alone where no stacker is kept.
+        """
         if not self.is_kept:
             return pd.DataFrame({START: logit(start)})
-        added = self.booster.predict(features[list(self.columns)], pred_contrib=True)
-        table = pd.DataFrame(added, columns=[*self.columns, AVERAGE])
+        shap = self.booster.predict(features[list(self.columns)], pred_contrib=True)
+        table = pd.DataFrame(shap, columns=[*self.columns, AVERAGE])
         return table.assign(**{START: np.round(logit(start), DECIMALS)})
 
 
-def score_stack(
-    stack: Mapping[str, LabelStack], features: pd.DataFrame, start: np.ndarray
-) -> np.ndarray:
-    """Probabilities float32 (N, K) over those of the stage before, each label for itself."""
-    columns = [stack[label].score(features, start[:, k]) for k, label in enumerate(LABELS)]
-    return np.stack(columns, axis=1).astype(np.float32)
+@dataclass(frozen=True)
+class Stacker:
+    """The stackers of all labels: features and context scores in, refined probabilities out.
+
+    Attributes:
+        by_label: each label's stacker.
+        reach_mm: how far on each side the features read neighbours.
+
+    Example:
+        >>> unchanged = Stacker.empty()
+        >>> start = np.full((2, 6), 0.25)
+        >>> bool((unchanged.score(pd.DataFrame(index=range(2)), start) == start).all())
+        True
+    """
+
+    by_label: Mapping[str, LabelStacker]
+    reach_mm: float = StackConfig().reach_mm
+
+    @classmethod
+    def empty(cls) -> "Stacker":
+        """A stacker that keeps no label, and so returns what it is given."""
+        return cls({label: LabelStacker.not_kept(label) for label in LABELS})
+
+    def score(self, features: pd.DataFrame, start: np.ndarray) -> np.ndarray:
+        """Probabilities float32 (N, K), each label by itself.
+
+        Args:
+            features: the table of `features.build_features`, N rows.
+            start: probabilities of the stage before (N, K).
+        """
+        columns = [
+            self.by_label[label].score(features, start[:, k]) for k, label in enumerate(LABELS)
+        ]
+        return np.stack(columns, axis=1).astype(np.float32)
 
 
 def coherent(prob: np.ndarray) -> np.ndarray:
     """Probabilities (..., K) with `any` raised to the largest subtype where it lies below."""
-    mended = prob.copy()
-    subtypes = [LABELS.index(label) for label in SUBTYPES]
-    mended[..., LABELS.index(ANY)] = np.maximum(
-        prob[..., LABELS.index(ANY)], prob[..., subtypes].max(axis=-1)
-    )
-    return mended
+    any_index, subtypes = LABELS.index(ANY), [LABELS.index(label) for label in SUBTYPES]
+    raised = prob.copy()
+    raised[..., any_index] = np.maximum(prob[..., any_index], prob[..., subtypes].max(axis=-1))
+    return raised
 
 
 @dataclass(frozen=True)
 class StackRows:
-    """Rows that a stacker is fitted on: features (N, F), the probabilities (N, K) of the stage
-    before, targets (N, K), the patient group and the outer fold of each."""
+    """The N slices that a stacker is trained on.
+
+    Attributes:
+        features: the table of `features.build_features`.
+        start: probabilities of the stage before (N, K).
+        target: labels (N, K), NaN where there is none.
+        group: patient group (N,).
+        fold: outer fold (N,).
+    """
 
     features: pd.DataFrame
     start: np.ndarray
@@ -95,74 +170,95 @@ class StackRows:
 
 
 KeepRule = Callable[[float, float], bool]
+"""Whether to keep a stacker, from its gain in log loss on validation patients and the gain's
+standard error.
+"""
 
 
 def where_it_helps(gain: float, se: float) -> bool:
-    """Keep what gains more on inner patients than its own standard error (Breiman et al., 1984)."""
+    """Keep a gain that is larger than its own standard error (Breiman et al., 1984)."""
     return gain > se
 
 
 def always(gain: float, se: float) -> bool:
-    """Keep whatever was fitted: a control that shows what the rule is worth."""
+    """Keep whatever was trained: a control that shows what the rule is worth."""
     return True
 
 
-def fit_stack(
+def fit_stacker(
     rows: StackRows, config: StackConfig, seed: int, keep: KeepRule = where_it_helps
-) -> dict[str, LabelStack]:
-    """The stack of every label, kept where `keep` says so of its gain and the gain's standard error."""
-    return {label: _fit_label(label, rows, config, seed, keep) for label in LABELS}
+) -> Stacker:
+    """Train the stacker of every label and keep it where `keep` says so.
+
+    Args:
+        rows: slices scored by a stage that was not trained on their patients.
+        config: trees and learning rate.
+        seed: LightGBM's seed.
+        keep: decides from a gain and its standard error.
+    """
+    by_label = {label: _fit_label(label, rows, config, seed, keep) for label in LABELS}
+    return Stacker(by_label, config.reach_mm)
 
 
 def _fit_label(
     label: str, rows: StackRows, config: StackConfig, seed: int, keep: KeepRule
-) -> LabelStack:
+) -> LabelStacker:
+    """The stacker of one label, from the rows that have it."""
     k = LABELS.index(label)
-    known = ~np.isnan(rows.target[:, k])
+    is_known = ~np.isnan(rows.target[:, k])
     columns = columns_of(label, list(rows.features.columns))
-    x, y = rows.features.loc[known, columns], rows.target[known, k]
-    start = np.round(logit(rows.start[known, k]), DECIMALS)
-    group, fold = rows.group[known], rows.fold[known]
-    positive_groups = len(np.unique(group[y > 0.5]))
+    x, y = rows.features.loc[is_known, columns], rows.target[is_known, k]
+    start = np.round(logit(rows.start[is_known, k]), DECIMALS)
+    group, fold = rows.group[is_known], rows.fold[is_known]
     if len(np.unique(y)) < 2:
-        return LabelStack(label, False, tuple(columns), "", 1.0, 0.0, 0.0, 0.0, 0.0)
+        return LabelStacker.not_kept(label, tuple(columns))
 
-    def grow(train: np.ndarray, trees: int) -> lgb.Booster:
-        data = lgb.Dataset(x[train], y[train], init_score=start[train], free_raw_data=False)
+    def grow(is_training: np.ndarray, trees: int) -> lgb.Booster:
+        """A booster on some rows, starting from the logit of the stage before."""
+        data = lgb.Dataset(
+            x[is_training], y[is_training], init_score=start[is_training], free_raw_data=False
+        )
         return lgb.train(_parameters(config, seed), data, num_boost_round=trees)
 
-    counts = _tree_counts(config.num_trees)
-    held_out = np.zeros((len(counts), len(y)))
-    for inner in np.unique(fold):
-        train, test = fold != inner, fold == inner
-        if len(np.unique(y[train])) < 2:
+    # Each fold is scored by trees of the other folds, at several numbers of trees at once.
+    tree_counts = _tree_counts(config.num_trees)
+    held_out = np.zeros((len(tree_counts), len(y)))
+    for validation_fold in np.unique(fold):
+        is_training, is_validation = fold != validation_fold, fold == validation_fold
+        if len(np.unique(y[is_training])) < 2:
             continue
-        booster = grow(train, counts[-1])
-        for row, count in zip(held_out, counts, strict=True):
-            row[test] = _raw(booster, x[test], count)
-    losses = [_loss(start + raw, y).mean() for raw in held_out]
+        booster = grow(is_training, tree_counts[-1])
+        for row, count in zip(held_out, tree_counts, strict=True):
+            row[is_validation] = _tree_logits(booster, x[is_validation], count)
+    losses = [_loss(start + trees, y).mean() for trees in held_out]
     best = int(np.argmin(losses))
     raw = start + held_out[best]
-    can_calibrate = positive_groups >= MIN_GROUPS_TO_CALIBRATE
+
+    # Is the gain, after calibration across folds, larger than chance?
+    n_positive_groups = len(np.unique(group[y > 0.5]))
+    can_calibrate = n_positive_groups >= MIN_GROUPS_TO_CALIBRATE
     calibrated = _cross_calibrated(raw, y, fold) if can_calibrate else raw
     gain = _loss(start, y) - _loss(calibrated, y)
     se = _paired_se(gain, group)
+    is_kept = n_positive_groups > 1 and keep(float(gain.mean()), se)
+
     scale, shift = _platt(raw, y) if can_calibrate else (1.0, 0.0)
-    is_kept = positive_groups > 1 and keep(float(gain.mean()), se)
-    return LabelStack(
+    all_rows = np.ones(len(y), dtype=bool)
+    return LabelStacker(
         label=label,
         is_kept=is_kept,
         columns=tuple(columns),
-        trees=grow(np.ones(len(y), dtype=bool), counts[best]).model_to_string() if is_kept else "",
+        trees=grow(all_rows, tree_counts[best]).model_to_string() if is_kept else "",
         scale=scale,
         shift=shift,
-        inner_loss=float(_loss(calibrated, y).mean()),
-        inner_start_loss=float(_loss(start, y).mean()),
-        inner_se=se,
+        validation_loss=float(_loss(calibrated, y).mean()),
+        validation_start_loss=float(_loss(start, y).mean()),
+        validation_gain_se=se,
     )
 
 
 def _parameters(config: StackConfig, seed: int) -> dict[str, object]:
+    """LightGBM's parameters."""
     return {
         "objective": "binary",
         "learning_rate": config.learning_rate,
@@ -180,46 +276,53 @@ def _parameters(config: StackConfig, seed: int) -> dict[str, object]:
     }
 
 
-def _tree_counts(most: int) -> list[int]:
-    """Numbers of trees that are tried: `most`, and halves of it down to about five."""
-    counts = [most]
+def _tree_counts(largest: int) -> list[int]:
+    """Numbers of trees to try, ascending: `largest`, and halves of it down to about five."""
+    counts = [largest]
     while counts[0] >= 10:
         counts.insert(0, counts[0] // 2)
     return counts
 
 
-def _raw(booster: lgb.Booster, features: pd.DataFrame, trees: int | None = None) -> np.ndarray:
+def _tree_logits(
+    booster: lgb.Booster, features: pd.DataFrame, trees: int | None = None
+) -> np.ndarray:
+    """The sum of the first `trees` trees (N,), or of all of them."""
     return np.asarray(booster.predict(features, raw_score=True, num_iteration=trees))
 
 
 def _loss(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Log loss of each row (N,)."""
     return log_losses(sigmoid(logits), y)
 
 
 def _platt(logits: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Scale and shift of the logit that fit best, held near (1, 0) by a weak prior (Platt 1999)."""
+    """Scale and shift of the logits (N,) that fit best, held near (1, 0) by a weak prior (Platt
+    1999).
+    """
 
-    def cost(ab: np.ndarray) -> float:
-        prior = (ab[0] - 1) ** 2 + ab[1] ** 2
-        return float(_loss(ab[0] * logits + ab[1], y).sum() + prior)
+    def cost(scale_and_shift: np.ndarray) -> float:
+        scale, shift = scale_and_shift
+        prior = (scale - 1) ** 2 + shift**2
+        return float(_loss(scale * logits + shift, y).sum() + prior)
 
     scale, shift = minimize(cost, np.array([1.0, 0.0]), method="Nelder-Mead").x
     return float(scale), float(shift)
 
 
 def _cross_calibrated(logits: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Each fold's logits calibrated on the other folds."""
-    result = np.empty_like(logits)
-    for inner in np.unique(fold):
-        test = fold == inner
-        scale, shift = _platt(logits[~test], y[~test])
-        result[test] = scale * logits[test] + shift
-    return result
+    """Logits (N,) of each fold, calibrated on the other folds."""
+    calibrated = np.empty_like(logits)
+    for validation_fold in np.unique(fold):
+        is_validation = fold == validation_fold
+        scale, shift = _platt(logits[~is_validation], y[~is_validation])
+        calibrated[is_validation] = scale * logits[is_validation] + shift
+    return calibrated
 
 
 def _paired_se(gain: np.ndarray, group: np.ndarray) -> float:
-    """Standard error of the mean of `gain` (N,), patients being the units."""
+    """Standard error of the mean of `gain` (N,), with patient groups as the independent units."""
     _, index = np.unique(group, return_inverse=True)
-    residual = np.bincount(index, gain - gain.mean())
-    count = len(residual)
-    return float(np.sqrt((residual**2).sum() * count / max(1, count - 1)) / len(gain))
+    residual = np.bincount(index, gain - gain.mean())  # (G,)
+    n_groups = len(residual)
+    return float(np.sqrt((residual**2).sum() * n_groups / max(1, n_groups - 1)) / len(gain))

@@ -1,39 +1,56 @@
-"""What the stacker reads of a slice: its own scores, its neighbours' by millimetres, its series, its place.
+"""What the stacker reads of a slice: its scores, its neighbours' by millimetres, its series,
+its position.
 
-A column has a name and is found by it. Scores enter as logits rounded to 1e-3, so that the last bits
-of a network's arithmetic cannot flip a tree. A neighbour beyond either end of the series is NaN, which
-LightGBM treats as missing; nothing wraps round to the other end of the head.
+Columns are named and found by name: `<stage>.<label>.<what>` for scores, a plain name for the
+position. Scores enter as logits rounded to 1e-3, so that the last bits of a network's
+arithmetic cannot change which branch of a tree is taken. A neighbour beyond either end of the
+series is NaN, which LightGBM treats as missing; nothing wraps round to the other end of the
+head.
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
-from ich3d.context.geometry import SLACK_MM
+from ich3d.context.geometry import POSITION_TOLERANCE_MM
 from ich3d.core.labels import ANY, LABELS
 from ich3d.core.metrics import logit
+from ich3d.core.slice_geometry import slice_geometry
 
-STEP_MM = 5.0  # the common step of head CT; neighbours are read at its multiples
-DECIMALS = 3
+STEP_MM: Final = 5.0
+"""The common step of head CT. Neighbours are read at its multiples."""
+
+DECIMALS: Final = 3
+"""Decimals that logits are rounded to."""
 
 
 def build_features(
     prob: Mapping[str, np.ndarray], z_mm: np.ndarray, reach_mm: float
 ) -> pd.DataFrame:
-    """Features float32, a row a slice, of a series at `z_mm` (Z,) from each stage's `prob[stage]` (Z, K)."""
-    columns: dict[str, np.ndarray] = _place(z_mm)
-    offsets = np.arange(STEP_MM, reach_mm + 1e-6, STEP_MM)
-    for stage, scores in prob.items():
-        logits = np.round(logit(scores), DECIMALS)
+    """The features of every slice of one series, float32, one row a slice.
+
+    Args:
+        prob: probabilities (Z, K) by stage.
+        z_mm: positions along the slice normal (Z,), inferior to superior.
+        reach_mm: how far neighbours are read on each side.
+    """
+    columns = _position_columns(z_mm)
+    offsets_mm = np.arange(STEP_MM, reach_mm + 1e-6, STEP_MM)
+    for stage, stage_prob in prob.items():
+        logits = np.round(logit(stage_prob), DECIMALS)  # (Z, K)
         for k, label in enumerate(LABELS):
-            columns |= _score_columns(f"{stage}.{label}", logits[:, k], z_mm, offsets)
+            columns |= _score_columns(f"{stage}.{label}", logits[:, k], z_mm, offsets_mm)
     return pd.DataFrame(columns).astype(np.float32)
 
 
 def columns_of(label: str, names: list[str]) -> list[str]:
-    """The columns that the booster of one label reads: its own and `any`'s in full, of the other labels
-    their score in the slice itself, and the slice's place."""
+    """The columns of `names` that the booster of one label reads.
+
+    These are all of its own and of `any`'s, the other labels' scores in the slice itself, and the
+    position.
+    """
     in_full = {label, ANY}
     return [
         name
@@ -42,53 +59,69 @@ def columns_of(label: str, names: list[str]) -> list[str]:
     ]
 
 
-def reads(column: str) -> tuple[str, float]:
-    """What a column of `build_features` reads: the slice's `own` scores, a `neighbour`'s, the slices `near`
-    it, the whole `series`, or the `place`; and its offset in mm, positive upward, NaN where it has none."""
+def describe_column(column: str) -> tuple[str, float]:
+    """What a column of `build_features` reads, and its offset in mm, positive toward superior.
+
+    Returns:
+        `own` (the slice's scores, offset 0), `neighbour` (with its offset), `near` (slices near
+        it), `series` (the whole series) or `place` (the position); the last three have the
+        offset NaN.
+    """
     if "." not in column:
         return "place", np.nan
     kind, *rest = column.split(".", 2)[2].split("_")
     if kind in ("below", "above"):
-        offset = float(rest[0].removesuffix("mm"))
-        return "neighbour", -offset if kind == "below" else offset
+        offset_mm = float(rest[0].removesuffix("mm"))
+        return "neighbour", -offset_mm if kind == "below" else offset_mm
     return kind, 0.0 if kind == "own" else np.nan
 
 
-def _place(z_mm: np.ndarray) -> dict[str, np.ndarray]:
-    """Where the slice lies: gaps to both neighbours, distance from the top and bottom slice, in mm."""
-    gaps = np.diff(z_mm)
+def _position_columns(z_mm: np.ndarray) -> dict[str, np.ndarray]:
+    """Where each slice lies: gaps to its neighbours and distances from the ends in mm, index,
+    count.
+    """
+    geometry = slice_geometry(z_mm)
     return {
-        "gap_below_mm": np.concatenate([[np.nan], gaps]),
-        "gap_above_mm": np.concatenate([gaps, [np.nan]]),
-        "from_top_mm": z_mm[-1] - z_mm,
-        "from_bottom_mm": z_mm - z_mm[0],
-        "relative_index": np.arange(len(z_mm)) / max(1, len(z_mm) - 1),
+        "gap_below_mm": geometry.gap_below_mm,
+        "gap_above_mm": geometry.gap_above_mm,
+        "from_top_mm": geometry.from_top_mm,
+        "from_bottom_mm": geometry.from_bottom_mm,
+        "relative_index": geometry.relative_index,
         "n_slices": np.full(len(z_mm), len(z_mm)),
     }
 
 
 def _score_columns(
-    name: str, score: np.ndarray, z_mm: np.ndarray, offsets: np.ndarray
+    name: str, score: np.ndarray, z_mm: np.ndarray, offsets_mm: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """One label's logit (Z,) of one stage: own, neighbours on both sides, local and series statistics."""
+    """The columns of one label's logit (Z,) of one stage."""
     columns = {f"{name}.own": score}
-    for offset in offsets:
+
+    # Neighbours on both sides, by their distance.
+    for offset_mm in offsets_mm:
         for side, sign in (("below", -1), ("above", 1)):
-            there = _read_at(z_mm + sign * offset, z_mm, score)
-            columns[f"{name}.{side}_{offset:g}mm"] = np.round(there, DECIMALS)
-    near = np.abs(z_mm[:, None] - z_mm[None]) <= offsets.max(initial=0.0) + SLACK_MM
-    columns[f"{name}.near_mean"] = np.round((near * score).sum(axis=1) / near.sum(axis=1), DECIMALS)
-    columns[f"{name}.near_max"] = np.where(near, score, -np.inf).max(axis=1)
-    top = np.sort(score)[::-1]
-    columns[f"{name}.series_max"] = np.full(len(score), top[0])
-    columns[f"{name}.series_top3"] = np.full(len(score), np.round(top[:3].mean(), DECIMALS))
-    columns[f"{name}.series_mean"] = np.full(len(score), np.round(score.mean(), DECIMALS))
+            neighbour = _score_at(z_mm + sign * offset_mm, z_mm, score)
+            columns[f"{name}.{side}_{offset_mm:g}mm"] = np.round(neighbour, DECIMALS)
+
+    # The slices within reach, the slice itself among them.
+    reach_mm = offsets_mm.max(initial=0.0) + POSITION_TOLERANCE_MM
+    is_near = np.abs(z_mm[:, None] - z_mm[None]) <= reach_mm  # (Z, Z)
+    near_mean = (is_near * score).sum(axis=1) / is_near.sum(axis=1)
+    columns[f"{name}.near_mean"] = np.round(near_mean, DECIMALS)
+    columns[f"{name}.near_max"] = np.where(is_near, score, -np.inf).max(axis=1)
+
+    # The whole series.
+    count, descending = len(score), np.sort(score)[::-1]
+    top_mean = np.round(descending[:3].mean(), DECIMALS)
+    columns[f"{name}.series_max"] = np.full(count, descending[0])
+    columns[f"{name}.series_top3"] = np.full(count, top_mean)
+    columns[f"{name}.series_mean"] = np.full(count, np.round(score.mean(), DECIMALS))
     return columns
 
 
-def _read_at(at: np.ndarray, z_mm: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """The score (Z,) of slices at `z_mm` read at other positions, between two slices in proportion; NaN
-    beyond either end."""
-    inside = np.clip(at, z_mm[0], z_mm[-1])
-    read: np.ndarray = np.interp(inside, z_mm, score)
-    return np.where(np.abs(at - inside) <= SLACK_MM, read, np.nan)
+def _score_at(positions_mm: np.ndarray, z_mm: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """The score (Z,) of slices at `z_mm`, interpolated elsewhere; NaN beyond either end."""
+    inside_mm = np.clip(positions_mm, z_mm[0], z_mm[-1])
+    interpolated: np.ndarray = np.interp(inside_mm, z_mm, score)
+    is_inside = np.abs(positions_mm - inside_mm) <= POSITION_TOLERANCE_MM
+    return np.where(is_inside, interpolated, np.nan)

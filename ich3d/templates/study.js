@@ -1,108 +1,125 @@
 "use strict";
-// Every word that is shown comes from the page; the script moves between slices and windows.
-function setUp(section) {
-  const data = JSON.parse(section.querySelector("script").textContent);
-  const find = (what) => [...section.querySelectorAll(what)];
-  const [view] = find(".view");
-  const [strip] = find(".strip");
-  const [toggle] = find(".toggle");
-  const tiles = find(".strip .picture");
-  const windows = find("[data-shows]");
-  let chosen = data.start;
+// All text comes from the page. The script changes the selected slice, the window and the heat map.
 
-  function choose(index) {
-    chosen = Math.min(Math.max(index, 0), tiles.length - 1);
-    section.dataset.slice = chosen;
-    tiles.forEach((tile, number) => tile.setAttribute("aria-selected", number === chosen));
-    strip.setAttribute("aria-activedescendant", tiles[chosen].id);
-    view.style.backgroundPosition = data.place[chosen];
-    view.setAttribute("aria-label", `${data.said[chosen]}, ${section.dataset.window} window`);
-    const heat = data.heat[chosen];
-    view.querySelector(".heat").className = heat ? `heat heat-${chosen}` : "heat";
-    find(".said")[0].textContent = data.said[chosen];
-    find(".uid")[0].textContent = data.uid[chosen];
-    find(".of-heat")[0].textContent = heat ? `Heat: signs of ${heat}` : "Heat: none was made of this slice";
-    for (const cell of find("[data-stage]")) {
-      cell.textContent = data.prob[cell.dataset.stage][chosen][cell.dataset.label].toFixed(3);
-    }
-    for (const bar of find(".bar .here")) {
-      bar.style.width = `${100 * data.prob.stack[chosen][bar.dataset.label]}%`;
-    }
-    for (const line of find("line.here")) {
-      line.setAttribute("x1", data.x[chosen]);
-      line.setAttribute("x2", data.x[chosen]);
-    }
-    keepInSight(tiles[chosen]);
+function setUpSeries(section) {
+  // From report/study/page.py: lists have an entry for each slice, inferior to superior.
+  const data = JSON.parse(section.querySelector("script").textContent);
+  const all = (selector) => [...section.querySelectorAll(selector)];
+  const view = section.querySelector(".view");
+  const strip = section.querySelector(".strip");
+  const toggle = section.querySelector(".toggle");
+  const tiles = all(".strip .picture");
+  const windows = all("[data-window-name]");
+  let selected = data.start;
+
+  function select(index) {
+    selected = Math.min(Math.max(index, 0), tiles.length - 1);
+    section.dataset.slice = selected;
+    tiles.forEach((tile, number) => tile.setAttribute("aria-selected", number === selected));
+    strip.setAttribute("aria-activedescendant", tiles[selected].id);
+    showImage();
+    showNumbers();
+    scrollToTile(tiles[selected]);
   }
 
-  function keepInSight(tile) {
-    const above = tile.offsetTop - strip.scrollTop;
-    if (above < 0 || above + tile.offsetHeight > strip.clientHeight) {
+  function showImage() {
+    const heat = data.heat[selected];
+    view.style.backgroundPosition = data.positions[selected];
+    view.setAttribute("aria-label", `${data.descriptions[selected]}, ${section.dataset.window} window`);
+    view.querySelector(".heat").className = heat ? `heat heat-${selected}` : "heat";
+    section.querySelector(".description").textContent = data.descriptions[selected];
+    section.querySelector(".uid").textContent = data.uids[selected];
+    section.querySelector(".heat-note").textContent = heat
+      ? `Heat map: signs of ${heat}`
+      : "There is no heat map of this slice";
+  }
+
+  function showNumbers() {
+    for (const cell of all("[data-stage]")) {
+      cell.textContent = data.prob[cell.dataset.stage][selected][cell.dataset.label].toFixed(3);
+    }
+    for (const bar of all(".bar .current")) {
+      bar.style.width = `${100 * data.prob.stack[selected][bar.dataset.label]}%`;
+    }
+    for (const line of all("line.current")) {
+      line.setAttribute("x1", data.x[selected]);
+      line.setAttribute("x2", data.x[selected]);
+    }
+  }
+
+  function scrollToTile(tile) {
+    const top = tile.offsetTop - strip.scrollTop;
+    if (top < 0 || top + tile.offsetHeight > strip.clientHeight) {
       strip.scrollTop = tile.offsetTop - strip.clientHeight / 2;
     }
   }
 
-  function show(name) {
+  function setWindow(name) {
     section.dataset.window = name;
-    windows.forEach((button) => button.setAttribute("aria-pressed", button.dataset.shows === name));
-    choose(chosen);
+    windows.forEach((button) =>
+      button.setAttribute("aria-pressed", button.dataset.windowName === name));
+    showImage();
   }
 
-  function heat(state) {
+  function setHeat(state) {
     section.dataset.heat = state;
     toggle.setAttribute("aria-pressed", state === "on");
   }
 
-  function nearest(event) {
+  function selectNearest(event) {
     const box = event.currentTarget.getBoundingClientRect();
-    const at = (100 * (event.clientX - box.left)) / box.width;
-    const away = data.x.map((x) => Math.abs(x - at));
-    choose(away.indexOf(Math.min(...away)));
+    const x = (100 * (event.clientX - box.left)) / box.width;
+    const distances = data.x.map((position) => Math.abs(position - x));
+    select(distances.indexOf(Math.min(...distances)));
   }
 
-  tiles.forEach((tile, index) => tile.addEventListener("click", () => choose(index)));
-  windows.forEach((button) => button.addEventListener("click", () => show(button.dataset.shows)));
-  toggle.addEventListener("click", () => heat(section.dataset.heat === "on" ? "off" : "on"));
-  for (const button of find("[data-to]")) {
+  tiles.forEach((tile, index) => tile.addEventListener("click", () => select(index)));
+  windows.forEach((button) =>
+    button.addEventListener("click", () => setWindow(button.dataset.windowName)));
+  toggle.addEventListener("click", () => setHeat(section.dataset.heat === "on" ? "off" : "on"));
+  for (const button of all("[data-to]")) {
     button.addEventListener("click", () => {
-      heat("on");
-      choose(Number(button.dataset.to));
+      setHeat("on");
+      select(Number(button.dataset.to));
       view.scrollIntoView({ block: "center" });
     });
   }
-  for (const panel of find(".panel svg")) {
-    panel.addEventListener("pointerdown", nearest);
-    panel.addEventListener("pointermove", (event) => event.buttons && nearest(event));
+  for (const plot of all(".panel svg")) {
+    plot.addEventListener("pointerdown", selectNearest);
+    plot.addEventListener("pointermove", (event) => event.buttons && selectNearest(event));
   }
   strip.addEventListener("keydown", (event) => {
-    const to = { ArrowUp: chosen + 1, ArrowDown: chosen - 1, Home: 0, End: tiles.length - 1 }[event.key];
-    if (to !== undefined) {
+    const targets = { ArrowUp: selected + 1, ArrowDown: selected - 1, Home: 0, End: tiles.length - 1 };
+    const target = targets[event.key];
+    if (target !== undefined) {
       event.preventDefault();
-      choose(to);
+      select(target);
     }
   });
-  choose(chosen);
+
+  select(selected);
   return {
     section,
-    step: (by) => choose(chosen + by),
-    show: (number) => windows[number - 1] && show(windows[number - 1].dataset.shows),
-    flip: () => toggle.click(),
+    step: (by) => select(selected + by),
+    chooseWindow: (number) => windows[number - 1] && setWindow(windows[number - 1].dataset.windowName),
+    toggleHeat: () => toggle.click(),
   };
 }
 
-const series = [...document.querySelectorAll(".series")].map(setUp);
-let current = series[0];
-for (const kind of ["focusin", "pointerdown"]) {
-  document.addEventListener(kind, (event) => {
-    current = series.find((one) => one.section.contains(event.target)) || current;
+// Keys that are pressed anywhere on the page go to the series that was used last.
+const allSeries = [...document.querySelectorAll(".series")].map(setUpSeries);
+let current = allSeries[0];
+for (const type of ["focusin", "pointerdown"]) {
+  document.addEventListener(type, (event) => {
+    current = allSeries.find((series) => series.section.contains(event.target)) || current;
   });
 }
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey) return;
   if (event.key === "ArrowRight") current.step(1);
   else if (event.key === "ArrowLeft") current.step(-1);
-  else if (event.key === "h") current.flip();
-  else if (/^[1-9]$/.test(event.key)) current.show(Number(event.key));
+  else if (event.key === "h") current.toggleHeat();
+  else if (/^[1-9]$/.test(event.key)) current.chooseWindow(Number(event.key));
   else return;
   event.preventDefault();
 });

@@ -1,1 +1,1 @@
-"""Device, weights, losses, and the one training loop."""
+"""Training of networks: device, weights, losses, and the one loop that both networks use."""

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The device that networks run on, and the precision that it computes in."""
 
 from contextlib import AbstractContextManager
 from typing import Any
@@ -14,14 +14,15 @@ def device() -> torch.device:
 
 
 def bf16_is_native(where: torch.device) -> bool:
-    """Whether bfloat16 is done in hardware here: on a GPU that has it, on a CPU with AMX or AVX512-BF16."""
+    """Whether `where` computes bfloat16 in hardware: a recent GPU, or a CPU with AMX or
+    AVX512-BF16.
+    """
     if where.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return where.type == "cpu" and cpu_has_bf16()
 
 
 def autocast(where: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Mixed precision on `where`: bf16 for `auto` where it is native, else and for `fp32` none."""
-    return torch.autocast(
-        where.type, dtype=torch.bfloat16, enabled=precision == "auto" and bf16_is_native(where)
-    )
+    """Mixed precision on `where`: bfloat16 for `precision` `auto` if native there, else float32."""
+    use_bf16 = precision == "auto" and bf16_is_native(where)
+    return torch.autocast(where.type, dtype=torch.bfloat16, enabled=use_bf16)

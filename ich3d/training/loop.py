@@ -1,4 +1,4 @@
-"""Device, precision, checkpoints and the one training loop of the two networks."""
+"""The one training loop: AdamW, warm-up and cosine, averaged weights, resumable."""
 
 import json
 import logging
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -20,15 +20,30 @@ from ich3d.core.workspace import replacing
 
 log = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
-WARMUP_SHARE = 0.1
-EMA_DECAY = 0.99
+
+WARMUP_SHARE: Final = 0.1
+"""Share of all steps over which the learning rate rises."""
+
+EMA_DECAY: Final = 0.99
+"""How much of the averaged weights each step keeps."""
+
+MAX_GRADIENT_NORM: Final = 1.0
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast: AdamW under a warm-up and a cosine, stopped once the last `patience` epochs
-    were all worse on the inner patients than the best one by over `tolerance` standard errors of the
-    paired difference. Zero keeps the best epoch."""
+    """How long and how fast a network is trained.
+
+    Attributes:
+        epochs: at most so many.
+        steps_per_epoch: batches an epoch.
+        lr: learning rate at its highest, after the warm-up.
+        weight_decay: AdamW's, on matrices and kernels only.
+        patience: training stops once the last so many epochs were all rejected.
+        tolerance: an epoch is rejected if the validation patients find it worse than their best
+            epoch by over so many standard errors of the paired difference. Zero keeps the best
+            epoch.
+    """
 
     epochs: int
     steps_per_epoch: int
@@ -38,29 +53,92 @@ class Schedule:
     tolerance: float
 
     def factor(self, step: int) -> float:
-        """The learning rate's factor at a step: linear up, cosine down."""
+        """The learning rate at a step as a share of `lr`: a linear rise, then a cosine to zero."""
         total = self.epochs * self.steps_per_epoch
         warmup = max(1.0, WARMUP_SHARE * total)
         if step < warmup:
             return (step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1.0, total - warmup))))
+        progress = min(1.0, (step - warmup) / max(1.0, total - warmup))
+        return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 @dataclass(frozen=True)
 class Task(Generic[Batch]):
-    """What is fitted: the model, an epoch's batches, the loss of one, the streams' seed, and the inner
-    patients' loss: each group's share (G,) of it, whose mean is the metric."""
+    """What is trained, and on what.
+
+    Attributes:
+        model: the network; it is trained in place.
+        batches: the batches of an epoch, by its number.
+        loss: the loss of the network on one batch, one number.
+        validation_losses: what each validation patient group adds to the network's loss (G,), as
+            `losses.group_losses` has it.
+        seed: the root of the task's random streams.
+    """
 
     model: nn.Module
     batches: Callable[[int], Iterable[Batch]]
     loss: Callable[[nn.Module, Batch], torch.Tensor]
-    inner_losses: Callable[[nn.Module], np.ndarray]
+    validation_losses: Callable[[nn.Module], np.ndarray]
     seed: int
+
+
+def fit(
+    task: Task[Batch], schedule: Schedule, folder: Path, label: str, progress: Progress = quiet
+) -> nn.Module:
+    """Train `task.model`; the result is the average of its weights at the last epoch not rejected.
+
+    Every epoch ends in `folder/state.pt`, from which an interrupted training continues;
+    `folder/history.json` holds the losses. The random streams of an epoch depend on the task's
+    seed and the epoch alone, so an interrupted training ends in the same weights.
+
+    Args:
+        task: network, batches and losses.
+        schedule: epochs, learning rate, and when to stop.
+        folder: where state and history are kept.
+        label: what progress and log lines call the task.
+        progress: shows the steps of each epoch.
+
+    Returns:
+        The network in evaluation mode.
+
+    Raises:
+        ConfigError: the loss is no longer finite.
+    """
+    parameters = _parameter_groups(task.model, schedule.weight_decay)
+    optimizer = torch.optim.AdamW(parameters, lr=schedule.lr, fused=True)
+    state = _State(task.model, deepcopy(task.model), optimizer, kept={})
+    checkpoint = folder / "state.pt"
+    if checkpoint.exists():
+        state.load(checkpoint)
+
+    for epoch in range(len(state.history), schedule.epochs):
+        if state.history and epoch - state.kept_epoch > schedule.patience:
+            break
+        torch.manual_seed(derive(task.seed, "epoch", epoch))
+        epoch_label = f"{label} {epoch + 1}/{schedule.epochs}"
+        batches = progress(task.batches(epoch), epoch_label, schedule.steps_per_epoch)
+        train_loss = _train_epoch(task, schedule, state, batches, epoch)
+
+        # The averaged weights are judged, for they are what is kept.
+        losses = task.validation_losses(state.average.eval())
+        validation_loss = float(losses.mean())
+        state.history.append({"epoch": epoch, "loss": train_loss, "inner_loss": validation_loss})
+        state.keep_unless_worse(losses, epoch, schedule.tolerance)
+        log.debug(
+            "%s epoch %d: loss %.4f, validation %.4f", label, epoch + 1, train_loss, validation_loss
+        )
+        state.save(checkpoint)
+
+    task.model.load_state_dict(state.kept)
+    _write_history(folder / "history.json", state)
+    return task.model.eval()
 
 
 @dataclass
 class _State:
-    """All that one epoch hands to the next; saved after each, so that a resumed run ends the same."""
+    """All that one epoch hands to the next. It is saved after each, so that a resumed run ends
+    the same.
+    """
 
     model: nn.Module
     average: nn.Module
@@ -71,86 +149,56 @@ class _State:
     history: list[dict[str, float]] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
+        """Write the state, whole or not at all."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "kept": self.kept,
+            "kept_epoch": self.kept_epoch,
+            "best_losses": self.best_losses,
+            "history": self.history,
+        }
         with replacing(path) as partial:
-            torch.save(
-                {
-                    "model": self.model.state_dict(),
-                    "average": self.average.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "kept": self.kept,
-                    "kept_epoch": self.kept_epoch,
-                    "best_losses": self.best_losses,
-                    "history": self.history,
-                },
-                partial,
-            )
+            torch.save(state, partial)
 
     def load(self, path: Path) -> None:
-        kept = torch.load(path, weights_only=True)
-        self.model.load_state_dict(kept["model"])
-        self.average.load_state_dict(kept["average"])
-        self.optimizer.load_state_dict(kept["optimizer"])
-        self.kept, self.kept_epoch = kept["kept"], kept["kept_epoch"]
-        self.best_losses, self.history = kept["best_losses"], kept["history"]
+        """Continue from a state that `save` wrote."""
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.kept, self.kept_epoch = state["kept"], state["kept_epoch"]
+        self.best_losses, self.history = state["best_losses"], state["history"]
 
     def keep_unless_worse(self, losses: np.ndarray, epoch: int, tolerance: float) -> None:
-        """Keep this epoch's averaged weights unless the inner patients' losses (G,) say that the best
-        epoch's were better, by over `tolerance` standard errors."""
+        """Keep this epoch's averaged weights, unless validation losses (G,) reject them.
+
+        They are rejected if they are worse than the best epoch's by over `tolerance` standard
+        errors of the paired difference over groups.
+        """
         best = np.array(self.best_losses) if self.best_losses else losses
-        worse = losses - best
-        error = worse.std(ddof=1) / math.sqrt(len(worse)) if len(worse) > 1 else 0.0
-        if worse.mean() <= tolerance * error:
+        difference = losses - best
+        n_groups = len(difference)
+        error = difference.std(ddof=1) / math.sqrt(n_groups) if n_groups > 1 else 0.0
+
+        if difference.mean() <= tolerance * error:
             self.kept, self.kept_epoch = deepcopy(self.average.state_dict()), epoch
         if not self.best_losses or losses.mean() < best.mean():
             self.best_losses = losses.tolist()
 
 
-def fit(
-    task: Task[Batch], schedule: Schedule, folder: Path, label: str, progress: Progress = quiet
-) -> nn.Module:
-    """Train `task.model` and return it with the averaged weights of the last epoch that the inner
-    patients do not find worse than the best, as far as the schedule's tolerance goes.
-
-    Every epoch ends in `folder/state.pt`, from which an interrupted run goes on; `folder/history.json`
-    keeps the losses. The streams of an epoch depend on the task's seed and the epoch alone.
-    """
-    optimizer = torch.optim.AdamW(
-        _decayed(task.model, schedule.weight_decay), lr=schedule.lr, fused=True
-    )
-    state = _State(task.model, deepcopy(task.model), optimizer, kept={})
-    checkpoint = folder / "state.pt"
-    if checkpoint.exists():
-        state.load(checkpoint)
-    for epoch in range(len(state.history), schedule.epochs):
-        if state.history and epoch - state.kept_epoch > schedule.patience:
-            break
-        torch.manual_seed(derive(task.seed, "epoch", epoch))
-        batches = progress(
-            task.batches(epoch), f"{label} {epoch + 1}/{schedule.epochs}", schedule.steps_per_epoch
-        )
-        train_loss = _epoch(task, schedule, state, batches, epoch)
-        losses = task.inner_losses(state.average.eval())
-        inner = float(losses.mean())
-        state.history.append({"epoch": epoch, "loss": train_loss, "inner_loss": inner})
-        state.keep_unless_worse(losses, epoch, schedule.tolerance)
-        log.debug("%s epoch %d: loss %.4f, inner %.4f", label, epoch + 1, train_loss, inner)
-        state.save(checkpoint)
-    task.model.load_state_dict(state.kept)
-    with replacing(folder / "history.json") as partial:
-        history = [{**row, "is_kept": row["epoch"] == state.kept_epoch} for row in state.history]
-        partial.write_text(json.dumps(history, indent=1) + "\n")
-    return task.model.eval()
-
-
-def _epoch(
+def _train_epoch(
     task: Task[Batch], schedule: Schedule, state: _State, batches: Iterable[Batch], epoch: int
 ) -> float:
+    """One pass over `batches`; the mean loss."""
     task.model.train()
     losses = []
     for index, batch in enumerate(batches):
         step = epoch * schedule.steps_per_epoch + index
-        for group in state.optimizer.param_groups:
-            group["lr"] = schedule.lr * schedule.factor(step)
+        for parameters in state.optimizer.param_groups:
+            parameters["lr"] = schedule.lr * schedule.factor(step)
+
         state.optimizer.zero_grad(set_to_none=True)
         loss = task.loss(task.model, batch)
         if not torch.isfinite(loss):
@@ -158,28 +206,39 @@ def _epoch(
                 f"the loss became {loss.item()} in epoch {epoch + 1}; lower the learning rate"
             )
         torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(task.model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(task.model.parameters(), MAX_GRADIENT_NORM)
         state.optimizer.step()
-        _average(state.average, task.model, step)
+
+        _update_average(state.average, task.model, step)
         losses.append(loss.detach())
     return float(torch.stack(losses).mean())
 
 
 @torch.no_grad()
-def _average(average: nn.Module, model: nn.Module, step: int) -> None:
-    """Exponential moving average of the weights, warmed up so that early epochs are not stale."""
+def _update_average(average: nn.Module, model: nn.Module, step: int) -> None:
+    """Exponential moving average of the weights; its decay rises from zero, so that early
+    epochs are not stale.
+    """
     decay = min(EMA_DECAY, (step + 1) / (step + 10))
-    for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-        if kept.dtype.is_floating_point:
-            kept.lerp_(new, 1 - decay)
+    tensors = zip(average.state_dict().values(), model.state_dict().values(), strict=True)
+    for averaged, current in tensors:
+        if averaged.dtype.is_floating_point:
+            averaged.lerp_(current, 1 - decay)
         else:
-            kept.copy_(new)
+            averaged.copy_(current)
 
 
-def _decayed(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices and kernels decay; biases and normalisation do not."""
-    named = [p for p in model.parameters() if p.requires_grad]
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """The optimizer's groups: matrices and kernels decay, biases and normalisation do not."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
-        {"params": [p for p in named if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in named if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
+
+
+def _write_history(path: Path, state: _State) -> None:
+    """The losses of each epoch, and which epoch was kept."""
+    history = [{**row, "is_kept": row["epoch"] == state.kept_epoch} for row in state.history]
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(history, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The loss that networks are trained on: the metric's weighted log loss, on logits."""
 
 import numpy as np
 import torch
@@ -9,20 +9,38 @@ from ich3d.core.metrics import log_losses, sigmoid
 
 
 def masked_log_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The metric's weighted log loss of logits (N, K) on targets (N, K), whose NaN count nowhere."""
-    known = ~torch.isnan(target)
+    """Weighted log loss of RSNA 2019 as one number; targets that are NaN are left out.
+
+    Args:
+        logits: (N, K), labels in the order of `core.labels.LABELS`.
+        target: labels from 0 to 1 (N, K), NaN where a slice has no label.
+
+    Example:
+        >>> nothing_known = torch.full((2, 6), float("nan"))
+        >>> float(masked_log_loss(torch.zeros(2, 6), nothing_known))
+        0.0
+    """
+    is_known = ~torch.isnan(target)
     losses = nn.functional.binary_cross_entropy_with_logits(
         logits.float(), torch.nan_to_num(target), reduction="none"
-    )
-    mean = (losses * known).sum(dim=0) / known.sum(dim=0).clamp(min=1)
-    weights = torch.as_tensor(weight_vector(), dtype=mean.dtype, device=mean.device)
-    return (mean * weights).sum()
+    )  # (N, K)
+    label_loss = (losses * is_known).sum(dim=0) / is_known.sum(dim=0).clamp(min=1)  # (K,)
+    weights = torch.as_tensor(weight_vector(), dtype=label_loss.dtype, device=label_loss.device)
+    return (label_loss * weights).sum()
 
 
 def group_losses(logits: torch.Tensor, target: torch.Tensor, group: np.ndarray) -> np.ndarray:
-    """Each group's share (G,) of the metric over rows (N, K) of the groups `group` (N,); its mean is
-    `masked_log_loss`."""
-    losses = log_losses(sigmoid(logits.float().cpu().numpy()), target.cpu().numpy())
-    shares = np.nan_to_num(losses / (~np.isnan(losses)).sum(axis=0).clip(min=1)) @ weight_vector()
+    """What each of G patient groups adds to the loss (G,); the mean over groups is
+    `masked_log_loss`.
+
+    Args:
+        logits: (N, K).
+        target: labels (N, K), NaN where a slice has no label.
+        group: the patient group of each row (N,).
+    """
+    losses = log_losses(sigmoid(logits.float().cpu().numpy()), target.cpu().numpy())  # (N, K)
+    n_known = (~np.isnan(losses)).sum(axis=0).clip(min=1)  # (K,)
+    row_loss = np.nan_to_num(losses / n_known) @ weight_vector()  # (N,)
+
     names, index = np.unique(group, return_inverse=True)
-    return np.asarray(np.bincount(index, shares) * len(names))
+    return np.asarray(np.bincount(index, row_loss) * len(names))

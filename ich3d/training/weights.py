@@ -1,8 +1,8 @@
-"""TODO."""
+"""Networks' weights on disk: safetensors, and the names that tensors had in version 0.1."""
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -11,7 +11,10 @@ from torch import nn
 from ich3d.core.errors import ModelError
 from ich3d.core.workspace import replacing
 
-RENAMED_MODULES = {
+FIRST_MEMBER: Final = "members.0."
+"""How the names of an ensemble's first network begin."""
+
+RENAMED_MODULES: Final = {
     "level": "mean_validation_logits",
     "enter": "input_proj",
     "reduce": "embedding_proj",
@@ -19,12 +22,9 @@ RENAMED_MODULES = {
 }
 """Modules and buffers of version 0.1 that have another name now."""
 
-FIRST_MEMBER = "members.0."
-"""How an ensemble names the tensors of its first network."""
-
 
 def save_weights(path: Path, model: nn.Module) -> None:
-    """The model's tensors as safetensors, written whole."""
+    """Write the model's tensors as safetensors, whole or not at all."""
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
@@ -33,43 +33,51 @@ def save_weights(path: Path, model: nn.Module) -> None:
 
 
 def load_weights(path: Path, model: nn.Module, prefix: str = "") -> None:
-    """Put the tensors of `path` whose names begin with `prefix` into `model`; ModelError where they do not
-    fit."""
-    tensors = read_tensors(path)
-    own = {
+    """Put the tensors of `path` into `model`: those whose names begin with `prefix`, without it.
+
+    Raises:
+        ModelError: the file cannot be read, or its tensors do not fit the model.
+    """
+    tensors = {
         name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
+        for name, tensor in read_tensors(path).items()
         if name.startswith(prefix)
     }
     try:
-        model.load_state_dict(own)
+        model.load_state_dict(tensors)
     except RuntimeError as error:
         problem = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise ModelError(f"{path} does not fit the model: {problem}") from None
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The named tensors of a safetensors file, or of one of torch's that holds nothing else; ModelError where
-    it is neither."""
+    """The tensors of a file by name, under the names of this version.
+
+    Args:
+        path: a safetensors file, or a file by `torch.save` that holds named tensors and nothing
+            else.
+
+    Raises:
+        ModelError: the file is neither.
+    """
     try:
-        found: Any = (
+        content: Any = (
             load_file(path)
             if path.suffix == ".safetensors"
             else torch.load(path, weights_only=True, map_location="cpu")
         )
-    except (
-        Exception
-    ) as error:  # of foreign bytes: whatever the two readers raise, there are no tensors
+    except Exception as error:  # on foreign bytes both readers raise many kinds of exceptions
         raise ModelError(f"{path} cannot be read as tensors ({type(error).__name__})") from None
-    if not isinstance(found, dict) or not all(
-        isinstance(item, torch.Tensor) for item in found.values()
+
+    if not isinstance(content, dict) or not all(
+        isinstance(value, torch.Tensor) for value in content.values()
     ):
         raise ModelError(f"{path} holds something else than named tensors")
-    return {_current_name(name): tensor for name, tensor in found.items()}
+    return {_current_name(name): tensor for name, tensor in content.items()}
 
 
 def _current_name(name: str) -> str:
-    """The name of a tensor that any version saved, in this version's networks."""
+    """The name that a tensor of any version has in this version's networks."""
     member = re.match(r"(members\.\d+\.)?", name)
     prefix = member.group() if member else ""
     module, dot, parameter = name.removeprefix(prefix).partition(".")

@@ -1,26 +1,29 @@
-"""An ablation from a config to its table and page: what is trained, kept, resumed and refused."""
+"""An ablation from its config to its table: what is trained, cached, resumed and refused."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from safetensors.numpy import load_file, save_file
 
 from ich3d.ablation.run import ablate, rebuild
 from ich3d.ablation.score_cache import (
     CachedScores,
     read_ground_truth,
-    read_row,
-    row_file,
+    read_scores,
+    scores_file,
     write_ground_truth,
-    write_row,
+    write_scores,
 )
 from ich3d.cli.parser import main
 from ich3d.config.ablation import AblationConfig, AblationRow
+from ich3d.config.load import as_dict
 from ich3d.config.root import Config
+from ich3d.config.schema import ReportConfig
 from ich3d.core.errors import ConfigError, DataError
 from ich3d.core.labels import LABELS
 from ich3d.core.workspace import Workspace, read_csv
@@ -38,102 +41,121 @@ ROWS = {
     "forced": AblationRow(
         set=("control.force_stacker=true",), stacker="only", against="full BiGRU"
     ),
-    "few patients": AblationRow(predictor="encoder", set=("control.patients=3",)),
+    "few patients": AblationRow(predictor="encoder", set=("control.patients=3", "slices.epochs=1")),
 }
 
 
 @pytest.fixture(scope="module")
 def ablated(finished_run: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """A copy of the finished run with an ablation over it."""
+    """The config of an ablation over a copy of the finished run; its workspace is read-only."""
     folder = tmp_path_factory.mktemp("ablated") / "run"
     shutil.copytree(finished_run.workspace, folder)
     ablation = AblationConfig(seeds=2, reference="encoder", question="full BiGRU", rows=ROWS)
-    config = replace(finished_run, workspace=str(folder), ablation=ablation)
+    config = replace(
+        finished_run,
+        workspace=str(folder),
+        report=ReportConfig(resamples=10),
+        ablation=ablation,
+    )
     ablate(config)
     return config
 
 
-def made_at(folder: Path) -> dict[str, int]:
-    """When each stage's folder was finished."""
+@pytest.fixture
+def copied(ablated: Config, tmp_path: Path) -> Config:
+    """The same ablation in a workspace of its own."""
+    folder = tmp_path / "run"
+    shutil.copytree(ablated.workspace, folder)
+    return replace(ablated, workspace=str(folder))
+
+
+@pytest.fixture
+def cached(ablated: Config, tmp_path: Path) -> Path:
+    """A copy of the scores that the ablation cached."""
+    folder = tmp_path / "cached"
+    shutil.copytree(Workspace(Path(ablated.workspace)).scores, folder)
+    return folder
+
+
+def finished_stages(folder: Path) -> dict[str, int]:
+    """When each stage of each fold was finished."""
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("done.json")}
 
 
 def test_every_row_is_in_the_table_with_its_differences(ablated: Config) -> None:
     table = read_csv(Path(ablated.workspace) / "ablation.csv", text=("label",))
-    shown = list(dict.fromkeys(table["row"]))
-    assert shown == [
+    assert list(table["row"].unique()) == [
         "base rate", "label continuity (oracle)", "encoder", "encoder + stacker", "rolling mean",
-        "within 1 slice", "shuffled at test", "differences too", "full BiGRU", "full BiGRU + stacker",
-        "forced + stacker", "few patients",
+        "within 1 slice", "shuffled at test", "differences too", "full BiGRU",
+        "full BiGRU + stacker", "forced + stacker", "few patients",
     ]  # fmt: skip
-    paired = table[table["metric"].str.startswith("weighted_log_loss minus ")]
-    against = dict(
-        zip(
-            paired["row"],
-            paired["metric"].str.removeprefix("weighted_log_loss minus "),
-            strict=True,
-        )
-    )
+
+    prefix = "weighted_log_loss minus "
+    compared = table[table["metric"].str.startswith(prefix)].set_index("row")["metric"]
+    against = compared.str.removeprefix(prefix)
     assert against["within 1 slice"] == "encoder"
     assert against["full BiGRU + stacker"] == "full BiGRU"
     assert "base rate" not in against
     assert (table["low"].dropna() <= table["high"].dropna()).all()
-    for metric in ("auc", "log_loss", "average_precision", "calibration_error", "series_auc"):
-        assert set(table.loc[table["metric"] == metric, "label"]) == set(LABELS)
 
 
-def test_no_encoder_is_trained_twice(ablated: Config) -> None:
-    """The run's own stages are used where they fit; only other inputs make new folders."""
-    made = [path.parent.name for path in (Path(ablated.workspace) / "ablation").rglob("fold0")]
-    assert sum(name.startswith("encoder-") for name in made) == 1  # of few patients
-    assert (
-        sum(name.startswith("context-") for name in made) == 3
-    )  # windows, and the full one's seed 1
+def test_a_stage_is_trained_only_for_other_inputs_than_the_runs(ablated: Config) -> None:
+    folders = [path.parent.name for path in (Path(ablated.workspace) / "ablation").rglob("fold0")]
+    encoders = [name for name in folders if name.startswith("encoder-")]
+    contexts = [name for name in folders if name.startswith("context-")]
+    assert len(encoders) == 1  # few patients
+    assert len(contexts) == 3  # within 1 slice with two seeds, and the second seed of full BiGRU
 
 
-def test_a_second_call_trains_nothing_and_says_the_same(ablated: Config) -> None:
-    folder = Path(ablated.workspace)
-    before, table = made_at(folder), (folder / "ablation.csv").read_bytes()
-    ablate(ablated)
-    assert made_at(folder) == before
+def test_cached_scores_are_those_that_the_run_wrote(ablated: Config) -> None:
+    workspace = Workspace(Path(ablated.workspace))
+    cached = read_scores(scores_file(workspace.scores, "full BiGRU")).prob[0]
+    columns = [f"prob_{label}" for label in LABELS]
+    run = read_csv(workspace.oof("context"))[columns].to_numpy()
+    np.testing.assert_allclose(cached, run, atol=1e-3)
+
+
+def test_the_page_is_that_of_the_question(ablated: Config) -> None:
+    page = (Path(ablated.workspace) / "ablation.html").read_text(encoding="utf-8")
+    assert "Weighted log loss: full BiGRU" in page
+    assert "6 patient groups" in page
+
+
+def test_a_repeated_ablation_trains_nothing_and_gives_the_same_table(copied: Config) -> None:
+    """Scores that are missing, unreadable or of other pixels are computed from kept stages."""
+    folder = Path(copied.workspace)
+    finished, table = finished_stages(folder), (folder / "ablation.csv").read_bytes()
+    scores = Workspace(folder).scores
+    missing = scores_file(scores, "shuffled at test")
+    unreadable = scores_file(scores, "within 1 slice")
+    other_pixels = scores_file(scores, "differences too")
+    expected = {path: read_scores(path) for path in (missing, unreadable, other_pixels)}
+
+    missing.unlink()
+    unreadable.write_bytes(b"no scores")
+    row = expected[other_pixels]
+    provenance = replace(row.provenance, store=("other pixels", row.provenance.store[1]))
+    write_scores(other_pixels, CachedScores(np.full_like(row.prob, 0.5), provenance))
+    ablate(copied)
+
+    assert finished_stages(folder) == finished
     assert (folder / "ablation.csv").read_bytes() == table
+    for path, before in expected.items():
+        assert read_scores(path).provenance == before.provenance
+        np.testing.assert_array_equal(read_scores(path).prob, before.prob)
 
 
-def test_an_interrupted_ablation_goes_on(ablated: Config, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    shutil.copytree(ablated.workspace, folder)
-    row_file(folder / "ablation" / "scores", "shuffled at test").unlink()
-    kept = made_at(folder)
-    ablate(replace(ablated, workspace=str(folder)))
-    assert made_at(folder) == kept
-    assert (folder / "ablation.csv").read_bytes() == (
-        Path(ablated.workspace) / "ablation.csv"
-    ).read_bytes()
-
-
-@pytest.mark.parametrize("spoilt", [True, False])
-def test_scores_that_do_not_fit_are_made_again(
-    ablated: Config, tmp_path: Path, spoilt: bool
-) -> None:
-    """A file that cannot be read, and one whose scores are of other pixels."""
-    folder = tmp_path / "run"
-    shutil.copytree(ablated.workspace, folder)
-    path = row_file(Workspace(folder).scores, "shuffled at test")
-    row = read_row(path)
-    if spoilt:
-        path.write_bytes(b"no scores")
-    else:
-        other = replace(row.origin, store=("other pixels", row.origin.store[1]))
-        write_row(path, CachedScores(np.full_like(row.prob, 0.5), other))
-    kept = made_at(folder)
-    ablate(replace(ablated, workspace=str(folder)))
-    assert read_row(path).origin == row.origin
-    np.testing.assert_array_equal(read_row(path).prob, row.prob)
-    assert made_at(folder) == kept
+def test_cached_scores_are_not_computed_again(copied: Config) -> None:
+    folder = Path(copied.workspace)
+    scores = sorted(Workspace(folder).scores.glob("*.safetensors"))
+    assert len(scores) == 12
+    before = [path.stat().st_mtime_ns for path in scores]
+    ablate(copied)
+    assert [path.stat().st_mtime_ns for path in scores] == before
 
 
 @pytest.mark.parametrize("wrong", ["context.windw=1", "context.window=-4"])
-def test_what_a_row_sets_is_read_before_anything_is_made(
+def test_a_wrong_row_is_refused_before_anything_is_trained(
     ablated: Config, tmp_path: Path, wrong: str
 ) -> None:
     rows = {"full BiGRU": AblationRow(), "wrong": AblationRow(set=(wrong,))}
@@ -143,136 +165,99 @@ def test_what_a_row_sets_is_read_before_anything_is_made(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("rows", [("a", "a + stacker"), ("x, 1", "X. 1")])
-def test_two_lines_may_not_share_a_file(rows: tuple[str, str]) -> None:
-    with pytest.raises(ConfigError, match="no two lines share a file"):
-        AblationConfig(reference=rows[0], rows={name: AblationRow(stacker="both") for name in rows})
-
-
-def test_a_finished_runs_folds_are_not_dealt_anew(ablated: Config) -> None:
+def test_the_folds_of_a_finished_run_are_not_assigned_again(ablated: Config) -> None:
     folds = (Path(ablated.workspace) / "folds.csv").read_bytes()
-    with pytest.raises(
-        ConfigError, match="holds a finished run with another seed: name another workspace"
-    ):
+    message = "holds a finished run with another seed: name another workspace"
+    with pytest.raises(ConfigError, match=message):
         ablate(replace(ablated, seed=ablated.seed + 1))
     assert (Path(ablated.workspace) / "folds.csv").read_bytes() == folds
 
 
-def test_the_page_is_rebuilt_from_kept_scores_alone(ablated: Config, tmp_path: Path) -> None:
-    workspace = Workspace(Path(ablated.workspace))
-    shutil.copytree(workspace.scores, tmp_path / "kept")
-    again = rebuild(replace(ablated, workspace=str(tmp_path / "nothing here")), tmp_path / "kept")
-    assert again.page == tmp_path / "kept" / "ablation.html"
-    csv = workspace.root / "ablation.csv"
-    assert (tmp_path / "kept" / "ablation.csv").read_bytes() == csv.read_bytes()
-
-
-def test_scores_of_another_config_are_refused(ablated: Config) -> None:
-    other = replace(ablated, context=replace(ablated.context, hidden_size=8))
-    with pytest.raises(DataError, match="was made with another config"):
-        rebuild(other, Workspace(Path(ablated.workspace)).scores)
-
-
-def test_scores_on_other_slices_are_refused(ablated: Config, tmp_path: Path) -> None:
-    folder = tmp_path / "kept"
-    shutil.copytree(Workspace(Path(ablated.workspace)).scores, folder)
-    truth = read_ground_truth(folder)
-    changed = truth.table.assign(any=1 - truth.table["any"])
-    write_ground_truth(folder, GroundTruth(changed))
-    with pytest.raises(DataError, match="on other slices"):
-        rebuild(ablated, folder)
-
-
-def test_a_spoilt_file_of_scores_is_named(ablated: Config, tmp_path: Path) -> None:
-    folder = tmp_path / "kept"
-    shutil.copytree(Workspace(Path(ablated.workspace)).scores, folder)
-    row_file(folder, "full BiGRU").write_bytes(b"no scores")
-    with pytest.raises(DataError, match=r"full_bigru\.safetensors holds no kept scores"):
-        rebuild(ablated, folder)
-
-
-def test_kept_scores_are_the_stages_own(ablated: Config) -> None:
-    """Seed 0 of the full row is what the run wrote out of fold."""
-    workspace = Workspace(Path(ablated.workspace))
-    kept = read_row(row_file(workspace.scores, "full BiGRU")).prob[0]
-    ran = read_csv(workspace.oof("context"))[[f"prob_{label}" for label in LABELS]].to_numpy()
-    np.testing.assert_allclose(kept, ran, atol=1e-3)
-
-
-class Text(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.text, self.links = "", 0
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.links += sum(
-            name in ("src", "href") and not str(to).startswith("data:") for name, to in attrs
-        )
-
-
-def test_the_page_says_what_was_compared_and_needs_nothing_else(ablated: Config) -> None:
-    page = Text()
-    page.feed((Path(ablated.workspace) / "ablation.html").read_text())
-    assert page.links == 0
-    assert "Weighted log loss: full BiGRU" in page.text
-    for said in (
-        "6 patient groups",
-        "2 a trained row",
-        "too few to judge",
-        "control.shuffle=test",
-        "oracle",
-    ):
-        assert said in page.text
-
-
-def test_the_command_rebuilds_from_scores(
-    ablated: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_table_is_rebuilt_from_cached_scores_alone(
+    ablated: Config, cached: Path, tmp_path: Path
 ) -> None:
-    import yaml
+    result = rebuild(replace(ablated, workspace=str(tmp_path / "missing")), cached)
+    assert result.page == cached / "ablation.html"
+    table = Path(ablated.workspace) / "ablation.csv"
+    assert (cached / "ablation.csv").read_bytes() == table.read_bytes()
 
-    from ich3d.config.load import as_dict
 
+def test_scores_of_another_config_are_refused(ablated: Config, cached: Path) -> None:
+    other = replace(ablated, context=replace(ablated.context, hidden_size=8))
+    with pytest.raises(DataError, match="was computed with another config"):
+        rebuild(other, cached)
+
+
+def relabel(folder: Path) -> None:
+    table = read_ground_truth(folder).table
+    write_ground_truth(folder, GroundTruth(table.assign(any=1 - table["any"])))
+
+
+def spoil(folder: Path) -> None:
+    scores_file(folder, "full BiGRU").write_bytes(b"no scores")
+
+
+def remove(folder: Path) -> None:
+    scores_file(folder, "full BiGRU").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (relabel, "on other slices"),
+        (spoil, r"full_bigru\.safetensors does not contain the scores of a row"),
+        (remove, r"full_bigru\.safetensors is missing"),
+    ],
+)
+def test_cached_scores_that_do_not_fit_are_refused(
+    ablated: Config, cached: Path, damage: Callable[[Path], None], message: str
+) -> None:
+    damage(cached)
+    with pytest.raises(DataError, match=message):
+        rebuild(ablated, cached)
+
+
+def test_the_command_rebuilds_from_cached_scores(
+    ablated: Config, cached: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "ablation.yaml"
     path.write_text(yaml.safe_dump(as_dict(ablated)))
-    scores = Workspace(Path(ablated.workspace)).scores
-    assert main(["ablate", "--config", str(path), "--scores", str(scores)]) == 0
+    assert main(["ablate", "--config", str(path), "--scores", str(cached)]) == 0
     assert "| full BiGRU + stacker |" in capsys.readouterr().out
     assert main(["ablate", "--config", str(path), "--scores", str(tmp_path)]) == 2
     assert "slices.csv.gz is missing" in capsys.readouterr().err
 
 
-def test_an_ablation_of_another_config_leaves_the_finished_run_alone(
-    ablated: Config, tmp_path: Path
-) -> None:
-    folder = tmp_path / "run"
-    shutil.copytree(ablated.workspace, folder)
-    run = {str(path): path.stat().st_mtime_ns for path in folder.glob("*/fold*/done.json")}
+def test_an_ablation_of_another_config_does_not_change_the_finished_run(copied: Config) -> None:
+    folder = Path(copied.workspace)
+    stages = ("encoder", "context", "stack")
+    before = [finished_stages(folder / stage) for stage in stages]
     other = replace(
-        ablated,
-        workspace=str(folder),
-        context=replace(ablated.context, hidden_size=8),
+        copied,
+        context=replace(copied.context, hidden_size=8, epochs=1),
         ablation=AblationConfig(reference="other", rows={"other": AblationRow()}),
     )
     ablate(other)
-    assert {str(path): path.stat().st_mtime_ns for path in folder.glob("*/fold*/done.json")} == run
+    assert [finished_stages(folder / stage) for stage in stages] == before
+    assert all(before)
 
 
-def test_a_row_is_made_again_where_the_weights_it_starts_from_changed(
-    ablated: Config, tmp_path: Path
+def test_a_row_is_trained_again_where_its_initial_weights_changed(
+    copied: Config, tmp_path: Path
 ) -> None:
-    folder, weights = tmp_path / "run", tmp_path / "start.safetensors"
-    shutil.copytree(ablated.workspace, folder)
-    tensors = load_file(Workspace(folder).stage("context", 0) / "weights.safetensors")
-    save_file(tensors, weights)
+    weights = tmp_path / "start.safetensors"
+    scores = Workspace(Path(copied.workspace)).scores
+    tensors = load_file(
+        Workspace(Path(copied.workspace)).stage("context", 0) / "weights.safetensors"
+    )
     row = AblationRow(set=(f"context.weights={weights}", "context.epochs=1"))
     ablation = AblationConfig(reference="from weights", rows={"from weights": row})
-    config = replace(ablated, workspace=str(folder), ablation=ablation)
-    kept = row_file(Workspace(folder).scores, "from weights")
+    config = replace(copied, ablation=ablation)
+
+    save_file(tensors, weights)
     ablate(config)
-    first = read_row(kept).prob
+    first = read_scores(scores_file(scores, "from weights")).prob
     save_file({name: tensor + 0.5 for name, tensor in tensors.items()}, weights)
     ablate(config)
-    assert np.abs(read_row(kept).prob - first).max() > 1e-3
+    second = read_scores(scores_file(scores, "from weights")).prob
+    assert np.abs(second - first).max() > 1e-3

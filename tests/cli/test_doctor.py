@@ -1,4 +1,4 @@
-"""`ich3d doctor`: what it says, what it loads to say it, and how it says that something is missing."""
+"""`ich3d doctor`: what it reports, what it imports for that, and how missing packages appear."""
 
 import json
 import re
@@ -26,46 +26,63 @@ ROOT = Path(__file__).parents[2]
 
 
 def doctor(*flags: str, first: Path | None = None) -> tuple[int, dict[str, Any], set[str]]:
-    """Exit code, tree and loaded packages of `ich3d doctor --json` in a new interpreter with `flags`, which
-    looks for packages in `first` before all else."""
+    """Run `ich3d doctor --json` in a new interpreter.
+
+    Args:
+        flags: options of the interpreter.
+        first: folder that is searched for packages before all others.
+
+    Returns:
+        Exit code, the JSON tree, and the names of all imported modules.
+    """
+    search = [str(first or ROOT), str(ROOT)]
     script = (
-        f"import sys\nsys.path[:0] = {[str(first or ROOT), str(ROOT)]}\nfrom ich3d.cli.parser import main\n"
+        f"import sys\nsys.path[:0] = {search}\n"
+        "from ich3d.cli.parser import main\n"
         "code = main(['doctor', '--json'])\nprint('LOADED', *sys.modules)\nsys.exit(code)"
     )
     done = subprocess.run(
         [sys.executable, *flags, "-c", script], capture_output=True, encoding="utf-8", check=False
     )
-    told, loaded = done.stdout.split("LOADED")
-    return done.returncode, json.loads(told), set(loaded.split())
+    printed, imported = done.stdout.split("LOADED")
+    return done.returncode, json.loads(printed), set(imported.split())
 
 
-def pretend(folder: Path, name: str, version: str) -> None:
-    """Metadata as pip would leave them for a package."""
+def write_metadata(folder: Path, name: str, version: str) -> None:
+    """Write the metadata that pip would write for an installed package."""
     metadata = folder / f"{name}-{version}.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
 
 
-def test_every_dependency_is_looked_at() -> None:
+def test_every_dependency_is_listed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert {Requirement(text).name for text in project["dependencies"]} == set(NEEDED)
 
 
-def test_it_tells_versions_and_where_it_would_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_reports_versions_and_where_a_prediction_runs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["doctor", "--json"]) == 0
     tree = json.loads(capsys.readouterr().out)
     assert tree["packages"]["numpy"] == np.__version__
     assert tree["packages"]["pydicom"] == pydicom.__version__
     assert tree["missing"]["packages"] is None
     assert tree["precision"] in {"bf16", "fp32"}
-    assert tree["path"] == FoldEncoders([EncoderEnsemble(SlicesConfig())], Config()).path
-    absent = [
-        name for use in tree["extras"].values() for name, found in use.items() if found is None
+    assert (
+        tree["path"] == FoldEncoders([EncoderEnsemble.from_config(SlicesConfig())], Config()).path
+    )
+
+    missing = [
+        package
+        for versions in tree["extras"].values()
+        for package, installed in versions.items()
+        if installed is None
     ]
-    assert (tree["missing"]["extras"] or "").split()[4:] == absent
+    assert (tree["missing"]["extras"] or "").split()[4:] == missing
 
 
-def test_the_lines_say_what_the_json_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_text_holds_the_same_as_the_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert f"  numpy: {np.__version__}" in lines
@@ -75,40 +92,39 @@ def test_the_lines_say_what_the_json_says(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.skipif(
     not version("torch").endswith("+cpu"), reason="this build of torch may have a device"
 )
-def test_a_cpu_build_is_known_without_loading_it() -> None:
-    code, tree, loaded = doctor()
+def test_a_torch_for_cpus_is_not_imported() -> None:
+    code, tree, imported = doctor()
     assert code == 0
     assert tree["device"] == "cpu"
     assert tree["precision"] == ("bf16" if cpu_has_bf16() else "fp32")
-    assert not loaded & {"torch", "monai", "lightgbm", "numpy", "pydicom", "SimpleITK", "pandas"}
+    assert not imported & {"torch", "monai", "lightgbm", "numpy", "pydicom", "SimpleITK", "pandas"}
 
 
-def test_another_build_is_asked_for_its_device(tmp_path: Path) -> None:
+def test_another_torch_is_asked_for_its_device(tmp_path: Path) -> None:
     from ich3d.training.device import bf16_is_native, device
 
-    pretend(tmp_path, "torch", "2.13.0")
-    _, tree, loaded = doctor(first=tmp_path)
+    write_metadata(tmp_path, "torch", "2.13.0")
+    _, tree, imported = doctor(first=tmp_path)
     assert tree["packages"]["torch"] == "2.13.0"
-    assert "torch" in loaded
+    assert "torch" in imported
     assert tree["device"] == str(device())
     assert tree["precision"] == ("bf16" if bf16_is_native(device()) else "fp32")
 
 
-def test_a_torch_that_does_not_load_is_said(tmp_path: Path) -> None:
-    pretend(tmp_path, "torch", "2.13.0")
+def test_a_torch_that_does_not_load_is_reported(tmp_path: Path) -> None:
+    write_metadata(tmp_path, "torch", "2.13.0")
     (tmp_path / "torch.py").write_text("raise ImportError('libcuda.so.1 is not there')")
     code, tree, _ = doctor(first=tmp_path)
     assert code == 0
     assert tree["device"] == "unknown: torch does not load (libcuda.so.1 is not there)"
 
 
-def test_an_empty_environment_is_told_what_to_install() -> None:
+def test_an_empty_environment_gets_the_commands_that_install_all() -> None:
     code, tree, _ = doctor("-I", "-S")  # no site-packages: nothing is installed
     assert code == 1
     assert set(tree["packages"].values()) == {None}
     assert tree["device"] is None
     start = f"{sys.executable} -m pip install "
     assert tree["missing"]["packages"] == start + " ".join(NEEDED)
-    assert tree["missing"]["extras"] == start + " ".join(
-        name for use in EXTRAS.values() for name in use
-    )
+    extras = [package for packages in EXTRAS.values() for package in packages]
+    assert tree["missing"]["extras"] == start + " ".join(extras)

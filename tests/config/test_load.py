@@ -1,4 +1,4 @@
-"""The configuration: what is not known or not allowed is said in one sentence that names key and file."""
+"""Reading configuration files: bases, overrides, and errors that name the file and the key."""
 
 import json
 import re
@@ -21,7 +21,8 @@ def write(folder: Path, text: str, name: str = "run.yaml") -> Path:
     return path
 
 
-def refusal(path: Path, *overrides: str) -> str:
+def error(path: Path, *overrides: str) -> str:
+    """The message of the ConfigError that loading the file raises."""
     with pytest.raises(ConfigError) as caught:
         load_config(path, overrides)
     message = str(caught.value)
@@ -45,7 +46,7 @@ def test_an_unknown_key_is_named_with_its_file_and_the_nearest(
     tmp_path: Path, text: str, key: str, near: str
 ) -> None:
     path = write(tmp_path, text)
-    message = refusal(path)
+    message = error(path)
     assert str(path) in message
     assert key in message
     assert f"Did you mean: '{near}'" in message
@@ -56,26 +57,13 @@ def test_an_unknown_key_is_named_with_its_file_and_the_nearest(
     [
         ("slices: {encoder: resnet19}", "slices.encoder"),
         ("slices: {epochs: many}", "slices.epochs"),
-        ("slices: {windows: []}", "slices.windows"),
         ("slices: {windows: brain}", "slices.windows"),
-        ("slices: {neighbours: -1}", "slices.neighbours"),
-        ("prepare: {folds: 2}", "prepare.folds"),
-        ("prepare: {pixel_mm: 0}", "prepare.pixel_mm"),
-        ("phantom: {lookalikes: 1.5}", "phantom.lookalikes"),
+        ("slices: {windows: [brian]}", "no window is called 'brian'; did you mean 'brain'?"),
         ("phantom: {thickness_mm: []}", "phantom.thickness_mm"),
-        ("source: {kind: pacs}", "source.kind"),
-        ("source: {max_slices: 0}", "source.max_slices"),
         ("precision: fp16", "precision"),
-        ("slices: {patience: 0}", "slices.patience"),
         ("{prepare: {folds: 5}, control: {patients: 3}}", "control.patients"),
-        ("ablation: {rows: {a: {reads: base rate, stacker: both}}}", "stacker"),
-        ("ablation: {rows: {a: {reads: rolling mean, stacker: only}}}", "stacker"),
+        ("ablation: {rows: {a: {predictor: base rate, stacker: both}}}", "stacker"),
         ("ablation: {rows: {a: {set: [prepare.matrix=256]}}}", "set"),
-        ("ablation: {reference: a, question: a + stacker, rows: {a: {}}}", "ablation.question"),
-        (
-            "ablation: {reference: a + stacker, question: a, rows: {a: {stacker: only}}}",
-            "ablation.question",
-        ),
         ("ablation: {question: encoder}", "ablation.question"),
         ("seed: null", "seed"),
     ],
@@ -84,27 +72,16 @@ def test_a_value_that_is_not_allowed_is_named_with_its_file(
     tmp_path: Path, text: str, key: str
 ) -> None:
     path = write(tmp_path, text)
-    message = refusal(path)
-    assert str(path) in message
-    assert key in message
+    message = error(path)
+    assert message.startswith(f"{path}: ")
+    assert key in message.removeprefix(f"{path}: ")
 
 
-def test_an_unknown_window_names_the_nearest(tmp_path: Path) -> None:
-    assert "no window is called 'brian'; did you mean 'brain'?" in refusal(
-        write(tmp_path, "slices: {windows: [brian]}")
-    )
-
-
-def test_values_are_checked_at_birth_in_python_too() -> None:
-    with pytest.raises(ConfigError, match=r"slices\.encoder must be one of"):
-        SlicesConfig(encoder="resnet19")
-
-
-def test_bases_lie_under_the_file_and_overrides_on_top(tmp_path: Path) -> None:
+def test_a_file_wins_over_its_bases_and_overrides_over_both(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     write(tmp_path, "seed: 1\nworkspace: runs/far\nslices: {epochs: 3, lr: 0.5}", "far.yaml")
     write(tmp_path, "base: far.yaml\nseed: 2\nslices: {epochs: 4}", "near.yaml")
-    path = write(tmp_path, "base: ../near.yaml\nslices: {batch_size: 8}", "more/own.yaml")
+    path = write(tmp_path, "base: ../near.yaml\nslices: {batch_size: 8}", "more/run.yaml")
     config = load_config(path, ["slices.lr=0.25", "context.hidden_size=16"])
     assert config.seed == 2
     assert config.workspace == "runs/far"
@@ -112,7 +89,7 @@ def test_bases_lie_under_the_file_and_overrides_on_top(tmp_path: Path) -> None:
     assert config.context.hidden_size == 16
 
 
-def test_several_bases_are_laid_over_each_other(tmp_path: Path) -> None:
+def test_the_later_of_several_bases_wins(tmp_path: Path) -> None:
     write(tmp_path, "seed: 1\nslices: {epochs: 3}", "one.yaml")
     write(tmp_path, "seed: 2", "two.yaml")
     config = load_config(write(tmp_path, "base: [one.yaml, two.yaml]"))
@@ -121,13 +98,13 @@ def test_several_bases_are_laid_over_each_other(tmp_path: Path) -> None:
 
 def test_a_missing_base_is_named(tmp_path: Path) -> None:
     path = write(tmp_path, "base: nowhere.yaml")
-    assert str(tmp_path / "nowhere.yaml") in refusal(path)
+    assert str(tmp_path / "nowhere.yaml") in error(path)
 
 
 @pytest.mark.parametrize("base", ["run.yaml", "[run.yaml]", "[3]", "3"])
 def test_a_base_that_cannot_be_is_refused(tmp_path: Path, base: str) -> None:
     path = write(tmp_path, f"base: {base}")
-    message = refusal(path)
+    message = error(path)
     assert str(path) in message
     assert "base" in message
 
@@ -147,28 +124,30 @@ def test_an_override_replaces_a_tuple_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("override", ["slices", "=3", "slices.epoch=3", "slices.epochs="])
 def test_an_override_that_does_not_fit_is_refused(tmp_path: Path, override: str) -> None:
-    refusal(write(tmp_path, ""), override)
+    assert error(write(tmp_path, ""), override)
 
 
-def test_an_environment_variable_gets_in_by_name(
+def test_an_environment_variable_is_inserted_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path, "source: {kind: ct_ich, path: '${oc.env:SOME_DATA}/ct'}")
     monkeypatch.setenv("SOME_DATA", "/data")
     assert load_config(path).source.path == "/data/ct"
     monkeypatch.delenv("SOME_DATA")
-    message = refusal(path)
+    message = error(path)
     assert "SOME_DATA" in message
     assert "source.path" in message
 
 
-@pytest.mark.parametrize("text", ["- a", "a: [", "seed: 1\nseed: 2", "just words"])
-def test_what_is_no_tree_of_keys_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["- a", "a: [", "seed: 1\nseed: 2", "just words", "slices: [a]", "slices: 3"]
+)
+def test_a_file_without_keys_and_values_is_refused(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, text)
-    assert str(path) in refusal(path)
+    assert str(path) in error(path)
 
 
-def test_a_config_survives_json(tmp_path: Path) -> None:
+def test_a_config_is_the_same_after_json(tmp_path: Path) -> None:
     config = load_config(
         write(
             tmp_path, "seed: 3\nphantom: {prevalence: {subdural: 0.5}}\nslices: {windows: [bone]}"

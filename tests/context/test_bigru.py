@@ -1,6 +1,7 @@
-"""The context model reads a series as a whole and nothing else: no padding, no batch-mate."""
+"""The context model reads what it may of a series: no padding, no other series, no far slice."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,137 +10,185 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ich3d.config.schema import ContextConfig
-from ich3d.context.bigru import ContextModel
-from ich3d.context.dataset import ContextInput, collate, context_input
-from ich3d.context.geometry import geometry
-from ich3d.context.train import require_held_out, score_context
-from ich3d.core.errors import LeakageError
-from ich3d.core.metrics import sigmoid
-from ich3d.core.types import SliceEmbeddings, TrainingGroups
-
-WIDTH = 12
-POSITIONS = st.lists(st.floats(0.5, 20), min_size=1, max_size=30).map(
-    lambda gaps: np.cumsum(gaps) - 40
+from ich3d.context.bigru import ContextEnsemble, ContextModel
+from ich3d.context.dataset import SeriesBatch
+from ich3d.core.errors import ConfigError
+from ich3d.core.types import SliceEmbeddings
+from tests.helpers.embedded import (
+    EMBEDDING_WIDTH,
+    batch_of,
+    context_model,
+    logits_of,
+    random_embedded,
 )
 
-
-def embedded(count: int, seed: int = 0) -> SliceEmbeddings:
-    rng = np.random.default_rng(seed)
-    embeddings = rng.normal(size=(count, WIDTH)).astype(np.float32)
-    logits = rng.normal(size=(count, 6)).astype(np.float32)
-    return SliceEmbeddings(
-        str(seed), embeddings, logits, "encoder fold 0", TrainingGroups.of(["p1"])
-    )
-
-
-def one_series(count: int, seed: int = 0) -> ContextInput:
-    return context_input(embedded(count, seed), 5.0 * np.arange(count))
+N_SLICES, CENTRE = 12, 6
 
 
 @pytest.fixture(scope="module", params=[(1, True), (2, False)], ids=["embeddings", "logits"])
 def model(request: pytest.FixtureRequest) -> ContextModel:
-    """A model whose correction is not zero, as one that has learnt something."""
-    torch.manual_seed(0)
-    layers, embeddings = request.param
-    made = ContextModel(
-        ContextConfig(hidden_size=8, num_layers=layers, embeddings=embeddings), WIDTH
-    ).eval()
-    torch.nn.init.normal_(made.correction_head.weight)
-    return made
-
-
-def logits_of(model: ContextModel, series: list[ContextInput]) -> list[np.ndarray]:
-    """Logits of each series, all in one batch."""
-    nothing = [np.full((len(one), 6), np.nan, dtype=np.float32) for one in series]
-    with torch.no_grad():
-        out = model(collate(series, nothing)).numpy()
-    return [row[: len(one)] for row, one in zip(out, series, strict=True)]
+    num_layers, embeddings = request.param
+    return context_model(num_layers=num_layers, embeddings=embeddings)
 
 
 @settings(max_examples=20, deadline=None)
 @given(counts=st.lists(st.integers(1, 40), min_size=2, max_size=5))
-def test_padding_and_batch_mates_change_nothing(model: ContextModel, counts: list[int]) -> None:
-    series = [one_series(count, seed) for seed, count in enumerate(counts)]
-    together = logits_of(model, series)
-    for one, found in zip(series, together, strict=True):
-        (alone,) = logits_of(model, [one])
-        np.testing.assert_allclose(found, alone, rtol=0, atol=1e-5)
-    for found, turned in zip(together, logits_of(model, series[::-1])[::-1], strict=True):
-        np.testing.assert_allclose(found, turned, rtol=0, atol=1e-5)
+def test_padding_and_other_series_change_nothing(model: ContextModel, counts: list[int]) -> None:
+    series = [random_embedded(count, seed) for seed, count in enumerate(counts)]
+    together = logits_of(model, batch_of(*series))
+    reversed_batch = logits_of(model, batch_of(*series[::-1]))[::-1]
+    for one, in_batch, in_reversed in zip(series, together, reversed_batch, strict=True):
+        (alone,) = logits_of(model, batch_of(one))
+        np.testing.assert_allclose(in_batch, alone, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(in_batch, in_reversed, rtol=0, atol=1e-5)
 
 
-def test_what_stands_in_the_padding_is_never_read(model: ContextModel) -> None:
-    series = [one_series(9, 0), one_series(3, 1)]
-    batch = collate(series, [np.full((len(one), 6), np.nan, dtype=np.float32) for one in series])
-    dirty = replace(batch, embeddings=batch.embeddings.clone(), logits=batch.logits.clone())
-    dirty.embeddings[1, 3:], dirty.logits[1, 3:] = 1e3, -1e3
+@pytest.mark.parametrize("window", [None, 2])
+def test_values_in_the_padding_are_never_read(window: int | None) -> None:
+    model = context_model(embeddings=True, window=window)
+    batch = batch_of(random_embedded(9, 0), random_embedded(3, 1))
+    dirty = replace(
+        batch,
+        embeddings=batch.embeddings.clone(),
+        logits=batch.logits.clone(),
+        z_mm=batch.z_mm.clone(),
+    )
+    dirty.embeddings[1, 3:], dirty.logits[1, 3:], dirty.z_mm[1, 3:] = 1e3, -1e3, 77.0
+    for clean, other in zip(logits_of(model, batch), logits_of(model, dirty), strict=True):
+        np.testing.assert_allclose(clean, other, rtol=0, atol=1e-5)
+
+
+def test_an_untrained_model_returns_the_encoders_logits() -> None:
+    series = random_embedded(7)
+    (logits,) = logits_of(ContextModel(EMBEDDING_WIDTH).eval(), batch_of(series))
+    np.testing.assert_array_equal(logits, series.logits)
+
+
+def slices_that_move_the_centre(model: ContextModel, batch: SeriesBatch) -> list[int]:
+    """The slices whose logits change those of the centre slice of the batch's only series."""
+    before = logits_of(model, batch)[0][CENTRE]
+    found = []
+    for index in range(int(batch.lengths[0])):
+        logits = batch.logits.clone()
+        logits[0, index] += 2.0
+        after = logits_of(model, replace(batch, logits=logits))[0][CENTRE]
+        if np.abs(after - before).max() > 1e-6:
+            found.append(index)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("keywords", "expected"),
+    [
+        ({}, range(N_SLICES)),
+        ({"direction": "forward"}, range(CENTRE + 1)),
+        ({"direction": "backward"}, range(CENTRE, N_SLICES)),
+        ({"window": 2}, range(CENTRE - 2, CENTRE + 3)),
+        ({"window": 0}, [CENTRE]),
+        ({"window_mm": 10.0}, range(CENTRE - 2, CENTRE + 3)),
+        ({"window_mm": 4.0}, [CENTRE]),
+        ({"window": 3, "direction": "forward"}, range(CENTRE - 3, CENTRE + 1)),
+    ],
+)
+def test_a_slice_reads_as_far_as_it_may_and_no_further(
+    keywords: dict[str, Any], expected: range
+) -> None:
+    batch = batch_of(random_embedded(N_SLICES))
+    assert slices_that_move_the_centre(context_model(**keywords), batch) == list(expected)
+
+
+def test_embeddings_are_read_where_they_are_asked_for() -> None:
+    plain = random_embedded(5)
+    other = replace(plain, embeddings=-plain.embeddings)
+    without, with_embeddings = context_model(), context_model(embeddings=True)
+    np.testing.assert_array_equal(
+        logits_of(without, batch_of(plain))[0], logits_of(without, batch_of(other))[0]
+    )
+    difference = (
+        logits_of(with_embeddings, batch_of(plain))[0]
+        - logits_of(with_embeddings, batch_of(other))[0]
+    )
+    assert np.abs(difference).max() > 1e-4
+
+
+def test_without_geometry_positions_are_not_read() -> None:
+    series = random_embedded(N_SLICES)
+    near, far = batch_of(series, step_mm=2.5), batch_of(series, step_mm=7.5)
+    blind, seeing = context_model(geometry=False), context_model()
+    np.testing.assert_array_equal(logits_of(blind, near)[0], logits_of(blind, far)[0])
+    assert np.abs(logits_of(seeing, near)[0] - logits_of(seeing, far)[0]).max() > 1e-4
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_a_window_as_wide_as_the_series_is_the_series(num_layers: int) -> None:
+    """Logits and gradients are equal, for series of different lengths in one batch."""
+    batch = batch_of(random_embedded(12, 0), random_embedded(7, 1))
+    results = []
+    for window in (12, None):
+        model = context_model(window=window, num_layers=num_layers, dropout=0.0).train()
+        logits = model(batch.embeddings, batch.logits, batch.z_mm, batch.lengths)
+        (logits[0].sum() + logits[1, :7].sum()).backward()
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        results.append([logits[0].detach(), logits[1, :7].detach(), *gradients])
+    for windowed, whole in zip(*results, strict=True):
+        torch.testing.assert_close(windowed, whole, atol=1e-5, rtol=1e-4)
+
+
+def test_a_window_is_read_as_a_short_series_but_at_its_place_in_the_whole() -> None:
+    """Without geometry, a window gives what its slices alone would give."""
+    series = random_embedded(N_SLICES)
+    model = context_model(window=2, geometry=False)
+    (whole,) = logits_of(model, batch_of(series))
+    near = slice(CENTRE - 2, CENTRE + 3)
+    part = replace(series, embeddings=series.embeddings[near], logits=series.logits[near])
+    (alone,) = logits_of(context_model(geometry=False), batch_of(part))
+    np.testing.assert_allclose(whole[CENTRE], alone[2], atol=1e-5)
+
+
+def test_features_join_what_is_read_of_a_slice() -> None:
+    batch = batch_of(random_embedded(6))
+    model = context_model(num_features=2)
+    arguments = (batch.embeddings, batch.logits, batch.z_mm, batch.lengths)
     with torch.no_grad():
-        clean_out, dirty_out = model(batch), model(dirty)
-    torch.testing.assert_close(clean_out[1, :3], dirty_out[1, :3], rtol=0, atol=1e-5)
-    torch.testing.assert_close(clean_out[0], dirty_out[0], rtol=0, atol=1e-5)
+        zero, one = model(*arguments, torch.zeros(1, 6, 2)), model(*arguments, torch.ones(1, 6, 2))
+    assert (zero - one).abs().max() > 1e-4
+    with pytest.raises(ValueError, match="features must have 2 columns, got 0"):
+        model(*arguments)
+    with pytest.raises(ValueError, match="features must have 0 columns, got 2"):
+        context_model()(*arguments, torch.zeros(1, 6, 2))
 
 
-def test_a_far_slice_is_part_of_the_context(model: ContextModel) -> None:
-    """So that the tests above cannot pass by reading nothing."""
-    plain = one_series(8)
-    changed = replace(plain, embeddings=plain.embeddings.copy(), logits=plain.logits.copy())
-    changed.embeddings[0] *= -1
-    changed.logits[0] *= -1
-    before, after = logits_of(model, [plain])[0], logits_of(model, [changed])[0]
-    assert np.abs(before[5:] - after[5:]).max() > 1e-5
-
-
-def test_it_starts_as_the_encoders_own_logits() -> None:
-    fresh = ContextModel(ContextConfig(hidden_size=8), WIDTH).eval()
-    series = one_series(7)
-    np.testing.assert_array_equal(logits_of(fresh, [series])[0], series.logits)
-    np.testing.assert_allclose(score_context(fresh, series), sigmoid(series.logits), atol=1e-7)
-
-
-def test_scores_are_probabilities_of_the_logits(model: ContextModel) -> None:
-    series = one_series(5)
-    scores = score_context(model, series)
-    assert scores.dtype == np.float32
-    np.testing.assert_allclose(scores, sigmoid(logits_of(model, [series])[0]), atol=1e-6)
-
-
-def test_targets_are_nan_beyond_a_series() -> None:
-    series = [one_series(2), one_series(4)]
-    batch = collate(series, [np.zeros((2, 6)), np.ones((4, 6))])
-    assert batch.target.isnan().all(dim=2).tolist() == [[False, False, True, True], [False] * 4]
-    assert batch.lengths.tolist() == [2, 4]
-
-
-def test_geometry_by_hand() -> None:
-    found = geometry(np.array([-10.0, -5.0, 2.5]))
-    expected = [
-        [0.0, 1.0, 0.125, 0.0, 0.0],
-        [1.0, 1.5, 0.075, 0.05, 0.5],
-        [1.5, 0.0, 0.0, 0.125, 1.0],
+def test_an_ensemble_is_the_mean_of_its_members() -> None:
+    ensemble = ContextEnsemble.from_config(ContextConfig(ensemble_size=2), EMBEDDING_WIDTH).eval()
+    for seed, member in enumerate(ensemble.members):
+        torch.manual_seed(seed)
+        assert isinstance(member, ContextModel)
+        torch.nn.init.normal_(member.correction_head.weight)
+    batch = batch_of(random_embedded(5))
+    (together,) = logits_of(ensemble, batch)
+    members = [
+        logits_of(member, batch)[0]
+        for member in ensemble.members
+        if isinstance(member, ContextModel)
     ]
-    np.testing.assert_allclose(found, expected, atol=1e-7)
+    assert np.abs(members[0] - members[1]).max() > 1e-3
+    np.testing.assert_allclose(together, np.mean(members, axis=0), atol=1e-6)
 
 
-def test_the_geometry_of_one_slice_is_all_zero() -> None:
-    assert geometry(np.array([37.0])).tolist() == [[0.0] * 5]
+def test_keywords_are_checked_as_configuration_keys_are() -> None:
+    with pytest.raises(ConfigError, match=r"context\.direction must be one of"):
+        ContextModel(EMBEDDING_WIDTH, direction="sideways")
 
 
-@given(z_mm=POSITIONS, shift=st.floats(-500, 500))
-def test_geometry_knows_only_distances(z_mm: np.ndarray, shift: float) -> None:
-    np.testing.assert_allclose(geometry(z_mm), geometry(z_mm + shift), atol=1e-5)
+def test_from_config_builds_what_the_keywords_build() -> None:
+    config = ContextConfig(embeddings=True, hidden_size=4, num_layers=2, geometry=False, window=3)
+    model = ContextModel.from_config(config, EMBEDDING_WIDTH)
+    assert replace(model.config, ensemble_size=config.ensemble_size) == config
 
 
-@given(z_mm=POSITIONS)
-def test_reversing_a_series_exchanges_below_and_above(z_mm: np.ndarray) -> None:
-    below, above, from_top, from_bottom, index = geometry(z_mm)[::-1].T
-    expected = np.stack([above, below, from_bottom, from_top, 1 - index], axis=1)
-    if len(z_mm) == 1:
-        expected[:, 4] = 0
-    np.testing.assert_allclose(geometry(-z_mm[::-1]), expected, atol=1e-6)
-
-
-def test_a_maker_that_saw_the_patient_is_refused() -> None:
-    series = embedded(3)
-    require_held_out("p2", series.encoder_id, series.training_groups)
-    with pytest.raises(LeakageError, match="encoder fold 0 was fitted on group p1"):
-        require_held_out("p1", series.encoder_id, series.training_groups)
+def test_a_series_of_one_slice_has_logits() -> None:
+    series: SliceEmbeddings = random_embedded(1)
+    for model in (context_model(), context_model(window=1), context_model(window_mm=5.0)):
+        (logits,) = logits_of(model, batch_of(series))
+        assert logits.shape == (1, 6)
+        assert np.isfinite(logits).all()

@@ -1,4 +1,4 @@
-"""Sentences count right, and foreign text stays text."""
+"""Plurals, and text from files made safe to print."""
 
 import pytest
 from hypothesis import given
@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from ich3d.core.text import pluralize, printable
 
 
-@pytest.mark.parametrize(("n", "words"), [(0, "0 files"), (1, "1 file"), (2, "2 files")])
-def test_one_is_singular(n: int, words: str) -> None:
-    assert pluralize(n, "file") == words
+@pytest.mark.parametrize(("n", "text"), [(0, "0 files"), (1, "1 file"), (2, "2 files")])
+def test_one_is_singular(n: int, text: str) -> None:
+    assert pluralize(n, "file") == text
 
 
 @pytest.mark.parametrize(
@@ -18,16 +18,16 @@ def test_one_is_singular(n: int, words: str) -> None:
         ("a b/ü.dcm", "a b/ü.dcm"),
         ("a\nb\tc", "a\\nb\\tc"),
         ("\x1b[31m\x00", "\\x1b[31m\\x00"),
-        ("\udcff", "\\udcff"),  # a byte of a file name that is no UTF-8
+        ("\udcff", "\\udcff"),  # a byte of a file name that is not UTF-8
         ("\u202ecod", "\\u202ecod"),  # right-to-left override
     ],
 )
-def test_what_a_terminal_would_obey_is_escaped(text: str, shown: str) -> None:
+def test_control_characters_are_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
 @given(st.text(st.characters(codec=None)))
-def test_any_text_is_one_line_that_can_be_printed(text: str) -> None:
+def test_any_text_becomes_one_printable_line(text: str) -> None:
     assert printable(text).isprintable()
     assert printable(printable(text)) == printable(text)
     printable(text).encode()

@@ -1,4 +1,4 @@
-"""Files and folders get to their place whole or not at all."""
+"""Files and folders are written atomically, and tables are read back as they were written."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_an_interrupted_folder_leaves_the_old_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+def test_an_existing_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     for name in ("one", "two"):
         with replacing(tmp_path / "deep" / "model") as partial:
             partial.mkdir()
@@ -47,7 +47,7 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "deep" / "model").iterdir()] == ["two"]
 
 
-def test_what_a_killed_process_left_behind_is_cleared(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".a.json.partial").write_text("half")
     (tmp_path / ".model.partial").mkdir()
     write_json(tmp_path / "a.json", [1])
@@ -62,7 +62,7 @@ def test_json_round_trip_and_its_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"b\.json is missing"):
         read_json(tmp_path / "b.json")
     (tmp_path / "c.json").write_text("{")
-    with pytest.raises(DataError, match=r"c\.json is no JSON"):
+    with pytest.raises(DataError, match=r"c\.json is not valid JSON"):
         read_json(tmp_path / "c.json")
 
 
@@ -78,18 +78,28 @@ def test_text_columns_of_a_table_stay_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["NA", "null", "None", "nan"])
-def test_no_text_is_taken_for_a_missing_value(tmp_path: Path, word: str) -> None:
+def test_text_is_never_read_as_a_missing_value(tmp_path: Path, word: str) -> None:
     write_csv(tmp_path / "a.csv", pd.DataFrame({"uid": [word], "value": [1.0]}))
     assert read_csv(tmp_path / "a.csv", text=("uid",))["uid"].tolist() == [word]
 
 
-def test_a_run_has_one_place_for_each_thing() -> None:
+def test_the_files_of_a_run_have_fixed_paths() -> None:
     run = Workspace(Path("run"))
     paths = {
-        "inspect.csv": run.inspect, "folds.csv": run.folds, "rejected.csv": run.rejected,
-        "unmatched.csv": run.unmatched, "store": run.store, "encoder/fold2": run.stage("encoder", 2),
-        "oof/stack.csv": run.oof("stack"), "model": run.model, "run.json": run.run, "report.html": run.report,
-    }  # fmt: skip
-    assert {name: path.as_posix() for name, path in paths.items()} == {
-        name: f"run/{name}" for name in paths
+        "inspect.csv": run.inspect,
+        "folds.csv": run.folds,
+        "rejected.csv": run.rejected,
+        "unmatched.csv": run.unmatched,
+        "store": run.store,
+        "encoder/fold2": run.stage("encoder", 2),
+        "ablation/context-0123456789ab/fold2": run.variant("context", "0123456789abcdef", 2),
+        "ablation/scores": run.scores,
+        "oof/stack.csv": run.oof("stack"),
+        "lookalikes.csv": run.lookalikes,
+        "source/phantom": run.source("phantom"),
+        "model": run.model,
+        "run.json": run.run,
+        "report.html": run.report,
     }
+    for name, path in paths.items():
+        assert path.as_posix() == f"run/{name}"

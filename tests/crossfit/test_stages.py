@@ -17,8 +17,6 @@ from ich3d.core.types import TrainingGroups
 from ich3d.core.workspace import Workspace, read_csv, read_json, write_csv, write_json
 from ich3d.crossfit.stages import Stages
 from ich3d.crossfit.train import train
-from ich3d.evaluation.baselines import base_rate, place, position_only
-from ich3d.evaluation.run import out_of_fold
 from ich3d.model.folder import load_model
 from ich3d.prepare.store import Store
 from ich3d.slices.embed import load_embeddings, save_embeddings
@@ -130,17 +128,6 @@ def test_labels_of_a_fold_do_not_touch_its_context_model(
     for name, tensor in model.state_dict().items():
         np.testing.assert_array_equal(tensor.numpy(), saved[name].numpy())
 
-
-def test_labels_of_a_fold_do_not_touch_its_null_rows(finished_run: Config) -> None:
-    result = out_of_fold(Workspace(Path(finished_run.workspace))).truth
-    own = result.fold == FOLD
-    other = np.where(own[:, None], 1 - result.target, result.target)
-    z_mm = [z.to_numpy() for _, z in result.table.groupby("volume_id", sort=False)["z_mm"]]
-    places = np.concatenate([place(z) for z in z_mm])
-    for rows in (base_rate, lambda target, fold: position_only(places, target, fold)):
-        before, after = rows(result.target, result.fold), rows(other, result.fold)
-        np.testing.assert_array_equal(before[own], after[own])
-        assert not np.array_equal(before[~own], after[~own])
 
 
 def test_labels_of_a_fold_do_not_touch_the_stacker_on_its_encoder(

@@ -40,13 +40,13 @@ def result(workspace: Workspace) -> OutOfFold:
 def test_its_score_stays_next_to_nothing(result: OutOfFold) -> None:
     """So `any`, which is no lower than a subtype, is not lifted by one that was never learnt."""
     for stage in ("encoder", "context", "stack"):
-        assert result.rows[stage][:, LABELS.index("epidural")].max() < 0.02
+        assert result.prob[stage][:, LABELS.index("epidural")].max() < 0.02
 
 
 def test_it_counts_nowhere_and_is_named(result: OutOfFold, workspace: Workspace) -> None:
-    lines = result.lines(20, 0)
+    lines = result.result_rows(20, 0)
     assert all(np.isfinite(line.weighted_log_loss.value) for line in lines)
-    assert "epidural: left out of the weighted log loss" in workspace.report.read_text()
+    assert "epidural: excluded from the weighted log loss" in workspace.report.read_text()
     prevalence = load_model(workspace.model).fingerprint["prevalence"]
     assert prevalence["epidural"] is None
     assert prevalence["any"] is not None

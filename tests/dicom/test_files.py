@@ -1,60 +1,150 @@
-"""Which files are looked at: each once, whatever leads to it, and none that is no file."""
+"""Find each file once, and read it from disk or from a zip."""
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from ich3d.core.issues import IssueCode
-from ich3d.dicom.index import index, index_all
+from ich3d.core.errors import DataError
+from ich3d.core.types import FileRef
+from ich3d.dicom.files import (
+    drop_repeated_files,
+    is_regular_file,
+    list_files,
+    list_members,
+    open_file,
+    read_bytes,
+)
+from tests.helpers.zips import damage_member, mark_last_member_encrypted
 
 
-def names(found) -> list[str]:
-    return [header.file.name for series in found.series for header in series.headers]
+def write_files(folder: Path, *names: str) -> list[Path]:
+    """Write a file for each name, with its name as content."""
+    paths = [folder / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(path.name)
+    return paths
 
 
-def test_a_file_that_is_linked_is_read_once(tmp_path, write_stack):
-    paths = write_stack("in")
-    (tmp_path / "in" / "link").symlink_to(paths[1])
-    found = index(tmp_path / "in")
-    assert found.n_files == 4
-    assert not found.left_out
+def write_zip(path: Path, method: int = zipfile.ZIP_DEFLATED, **members: bytes) -> FileRef:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return FileRef(path, path.name)
 
 
-def test_a_folder_that_is_linked_is_searched_once_and_a_circle_ends(tmp_path, write_stack):
-    write_stack("elsewhere")
-    (tmp_path / "in").mkdir()
-    for link in ("one", "two"):
-        (tmp_path / "in" / link).symlink_to(tmp_path / "elsewhere")
+def test_files_of_all_subfolders_are_listed_in_order(tmp_path: Path) -> None:
+    paths = write_files(tmp_path, "b", "a/deep/c", ".hidden")
+    assert list_files(tmp_path) == sorted(paths)
+
+
+def test_a_linked_folder_is_searched_once_and_a_circle_of_links_ends(tmp_path: Path) -> None:
+    write_files(tmp_path / "elsewhere", "x", "y")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for link in ("first", "second"):
+        (folder / link).symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "circle").symlink_to(tmp_path / "elsewhere")
-    found = index(tmp_path / "in")
-    assert found.n_files == 4
-    assert names(found) == [f"one/a{i:03d}.dcm" for i in range(4)]
+    assert list_files(folder) == [folder / "first" / "x", folder / "first" / "y"]
 
 
-def test_a_link_that_leads_nowhere_is_rejected_alone(tmp_path, write_stack):
-    write_stack()
-    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
-    found = index(tmp_path)
-    assert [len(series) for series in found.series] == [4]
-    assert [(item.code, item.paths) for item in found.rejected] == [
-        (IssueCode.UNREADABLE, ("gone",))
-    ]
+def test_a_folder_that_cannot_be_listed_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=f"cannot list directory {tmp_path}: Permission denied"):
+        list_files(tmp_path)
+
+
+def test_a_file_is_kept_once_under_its_first_path(tmp_path: Path) -> None:
+    path, other = write_files(tmp_path, "in/x", "in/y")
+    (tmp_path / "link").symlink_to(path)
+    (tmp_path / "folder").symlink_to(tmp_path / "in")
+    paths = [tmp_path / "link", path, tmp_path / "folder" / "x", path, other]
+    assert drop_repeated_files(paths) == [tmp_path / "link", other]
+
+
+def test_a_link_without_a_target_is_listed_and_cannot_be_opened(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nowhere")
+    assert list_files(tmp_path) == [link]
+    with pytest.raises(FileNotFoundError):
+        is_regular_file(link)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
-def test_a_pipe_is_left_out_and_not_waited_for(tmp_path, write_stack):
-    write_stack()
+def test_a_pipe_is_not_a_regular_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    (item,) = index(tmp_path).left_out
-    assert (item.code, item.paths) == (IssueCode.NOT_DICOM, ("pipe",))
+    (path,) = write_files(tmp_path, "file")
+    assert not is_regular_file(tmp_path / "pipe")
+    assert is_regular_file(path)
 
 
-def test_paths_that_overlap_count_each_file_once_and_share_a_series(tmp_path, write_stack):
-    paths = write_stack("in/deep")
-    (tmp_path / "in" / "beside").mkdir()
-    paths[3].rename(tmp_path / "in" / "beside" / "top.dcm")
-    found = index_all([tmp_path / "in" / "deep", paths[0], tmp_path / "in" / "beside"])
-    assert found.n_files == 4
-    assert found.root == Path(tmp_path / "in")
-    assert names(found) == [*(f"deep/a{i:03d}.dcm" for i in range(3)), "beside/top.dcm"]
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_members_of_a_zip_are_named_and_read_like_files(tmp_path: Path, method: int) -> None:
+    archive = write_zip(tmp_path / "a.dat", method, y=b"second", x=b"first")
+    members = list_members(archive)
+    assert [member.name for member in members] == ["a.dat/x", "a.dat/y"]
+    assert [read_bytes(member) for member in members] == [b"first", b"second"]
+    with open_file(members[0]) as (stream, size):
+        assert size == 5
+        stream.seek(2)
+        assert stream.read() == b"rst"
+
+
+def test_a_file_on_disk_is_read(tmp_path: Path) -> None:
+    (path,) = write_files(tmp_path, "x")
+    file = FileRef(path, "x")
+    assert read_bytes(file) == b"x"
+    with open_file(file) as (_, size):
+        assert size == 1
+
+
+def test_folders_in_a_zip_are_not_listed(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.mkdir("inner")
+        archive.writestr("inner/x", b"x")
+    members = list_members(FileRef(tmp_path / "a.zip", "a.zip"))
+    assert [member.member for member in members] == ["inner/x"]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_member_written_twice_is_read_once_as_the_last(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for content in (b"old", b"new"):
+            archive.writestr("x", content)
+    (member,) = list_members(FileRef(tmp_path / "a.zip", "a.zip"))
+    assert read_bytes(member) == b"new"
+
+
+def test_a_zip_that_changed_is_opened_again(tmp_path: Path) -> None:
+    assert len(list_members(write_zip(tmp_path / "a.zip", x=b"x"))) == 1
+    assert len(list_members(write_zip(tmp_path / "a.zip", x=b"x", y=b"y"))) == 2
+
+
+def test_a_truncated_zip_cannot_be_listed(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", x=b"x")
+    archive.path.write_bytes(archive.path.read_bytes()[:-30])
+    with pytest.raises(OSError, match="the zip is damaged"):
+        list_members(archive)
+
+
+def test_a_member_with_a_wrong_checksum_cannot_be_read(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", zipfile.ZIP_STORED, x=bytes(100))
+    damage_member(archive.path, "x")
+    (member,) = list_members(archive)
+    with pytest.raises(OSError, match="the zip is damaged"):
+        read_bytes(member)
+
+
+def test_an_encrypted_member_cannot_be_read(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", x=b"x")
+    mark_last_member_encrypted(archive.path)
+    (member,) = list_members(archive)
+    with pytest.raises(OSError, match="the zip member is encrypted"):
+        read_bytes(member)

@@ -149,7 +149,7 @@ def judge_volume(volume: Volume) -> None:
     assert len({one.series_uid.strip() for one in plain}) == 1
     assert len({one.patient_id.strip() for one in plain}) == 1
     for header, one, hu in zip(series.headers, plain, volume.hu, strict=True):
-        judge_slice(header, one, hu, any(r.code is IssueCode.WRAP_MENDED for r in volume.reasons))
+        judge_slice(header, one, hu, any(r.code is IssueCode.WRAP_MENDED for r in volume.issues))
     normal = np.median([np.cross(*one.directions) for one in plain], axis=0)
     heights = np.array([one.position_mm for one in plain]) @ (normal / np.linalg.norm(normal))
     assert np.all(np.diff(heights) > 0)

@@ -1,90 +1,103 @@
-"""What `index` does with every kind of file."""
+"""Every file below a path ends up in a series, left out, or rejected."""
 
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    EncapsulatedPDFStorage,
-    ExplicitVRBigEndian,
-    ImplicitVRLittleEndian,
-    SecondaryCaptureImageStorage,
-)
+from pydicom.sequence import Sequence
+from pydicom.uid import UID
 
 from ich3d.core.errors import DataError
 from ich3d.core.issues import IssueCode
-from ich3d.core.types import Volume
+from ich3d.core.types import FileRef, LeftOut, Rejected, Volume
+from ich3d.dicom.assembly.grouping import Policy
 from ich3d.dicom.headers.elements import tag_text
-from ich3d.dicom.index import Index, index
+from ich3d.dicom.index import Index, index, index_all
+from ich3d.dicom.uids import uid
 from ich3d.dicom.volume import load_volume
+from tests.helpers.enhanced import for_frames, functional_group, write_enhanced
+from tests.helpers.series import edit, stack
+from tests.helpers.zips import mark_last_member_encrypted, pack_zip
+
+WriteStack = Callable[..., list[Path]]
+
+LENIENT = Policy(lenient=True)
+NO_POSITION = {"PlanePositionSequence": Sequence([])}
 
 
-def accounted(found: Index) -> list[str]:
-    """Every file that the index speaks of, as often as it does."""
-    in_series = [h.path.relative_to(found.root).as_posix() for s in found.series for h in s.headers]
-    others = [path for item in (*found.left_out, *found.rejected) for path in item.paths]
-    return sorted(in_series + others)
+def lengths(found: Index) -> list[int]:
+    """The number of slices of each series."""
+    return [len(series) for series in found.series]
 
 
-def on_disk(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+def codes_and_paths(
+    entries: Iterable[LeftOut | Rejected],
+) -> list[tuple[IssueCode, tuple[str, ...]]]:
+    return [(entry.code, entry.paths) for entry in entries]
 
 
-def test_every_file_is_accounted_for_exactly_once(tmp_path, write_stack, edit_file):
+def accounted_files(found: Index) -> list[str]:
+    """The names of all files in an index, as often as they occur."""
+    in_series = [header.file.name for series in found.series for header in series.headers]
+    left_out = [path for entry in found.left_out for path in entry.paths]
+    rejected = [path for entry in found.rejected for path in entry.paths]
+    return sorted([*in_series, *left_out, *rejected])
+
+
+def files_on_disk(folder: Path) -> list[str]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
+
+
+def test_every_file_is_accounted_for_exactly_once(tmp_path: Path, write_stack: WriteStack) -> None:
     write_stack("deep/er", name="good")
-    bad = write_stack("bad", name="bad")
-    edit_file(bad[2], ImagePositionPatient=None)
+    edit(write_stack("bad", name="bad")[2], ImagePositionPatient=None)
     copies = write_stack("copies", name="good")
-    mr = write_stack("mr", name="mr")
-    edit_file(mr[0], Modality="MR")
+    edit(write_stack("mr", name="mr")[0], Modality="MR")
     (tmp_path / "notes.dcm").write_text("plain text " * 50)
     (tmp_path / "short").write_bytes(b"x")
     (tmp_path / "empty.dcm").write_bytes(b"")
 
     found = index(tmp_path)
 
-    assert accounted(found) == on_disk(tmp_path)
-    assert found.n_files == len(on_disk(tmp_path))
-    assert sum(item.code is IssueCode.DUPLICATE for item in found.left_out) == len(copies)
+    assert accounted_files(found) == files_on_disk(tmp_path)
+    assert found.n_files == len(files_on_disk(tmp_path))
+    codes = [left_out.code for left_out in found.left_out]
+    assert codes.count(IssueCode.DUPLICATE) == len(copies)
 
 
-def test_names_and_extensions_mean_nothing(tmp_path, write_stack):
+def test_names_and_extensions_do_not_matter(tmp_path: Path, write_stack: WriteStack) -> None:
     write_stack(file_names=["IM_0001", "notes.txt", "scan.jpg", ".hidden"])
     found = index(tmp_path)
-    assert [len(series) for series in found.series] == [4]
+    assert lengths(found) == [4]
     assert not found.left_out
 
 
-def test_text_called_dcm_is_left_out(tmp_path):
-    (tmp_path / "report.dcm").write_text("a report " * 100)
-    (item,) = index(tmp_path).left_out
-    assert (item.code, item.paths) == (IssueCode.NOT_DICOM, ("report.dcm",))
-
-
-def test_one_file_is_a_folder_of_one(write_stack):
+def test_a_single_file_can_be_indexed(write_stack: WriteStack) -> None:
     path = write_stack()[1]
     found = index(path)
-    assert found.n_files == 1
+    assert (found.n_files, found.root) == (1, path.parent)
     assert found.series[0].headers[0].path == path
 
 
-def test_a_missing_path_is_the_users_mistake(tmp_path):
-    with pytest.raises(DataError, match="nowhere"):
+def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no file or folder .*nowhere"):
         index(tmp_path / "nowhere")
 
 
-def test_an_empty_folder_holds_nothing(tmp_path):
+def test_an_empty_folder_gives_an_empty_index(tmp_path: Path) -> None:
     found = index(tmp_path)
     assert (found.n_files, found.series, found.left_out, found.rejected) == (0, (), (), ())
 
 
-def test_progress_sees_every_file(tmp_path, write_stack):
+def test_progress_wraps_all_files(tmp_path: Path, write_stack: WriteStack) -> None:
     paths = write_stack()
-    seen = []
+    seen: list[Path] = []
 
-    def watch(files):
+    def watch(files: Iterable[FileRef]) -> Iterator[FileRef]:
         for file in files:
             seen.append(file.path)
             yield file
@@ -93,119 +106,73 @@ def test_progress_sees_every_file(tmp_path, write_stack):
     assert sorted(seen) == sorted(paths)
 
 
+def test_a_linked_file_is_read_once(tmp_path: Path, write_stack: WriteStack) -> None:
+    paths = write_stack("in")
+    (tmp_path / "in" / "link").symlink_to(paths[1])
+    found = index(tmp_path / "in")
+    assert found.n_files == 4
+    assert not found.left_out
+
+
+def test_a_link_without_a_target_is_rejected_alone(tmp_path: Path, write_stack: WriteStack) -> None:
+    write_stack()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    found = index(tmp_path)
+    assert lengths(found) == [4]
+    assert codes_and_paths(found.rejected) == [(IssueCode.UNREADABLE, ("link",))]
+
+
+def test_overlapping_paths_count_each_file_once_and_share_a_series(
+    tmp_path: Path, write_stack: WriteStack
+) -> None:
+    paths = write_stack("in/deep")
+    (tmp_path / "in" / "beside").mkdir()
+    paths[3].rename(tmp_path / "in" / "beside" / "top.dcm")
+
+    found = index_all([tmp_path / "in" / "deep", paths[0], tmp_path / "in" / "beside"])
+
+    assert (found.n_files, found.root) == (4, tmp_path / "in")
+    (series,) = found.series
+    names = [header.file.name for header in series.headers]
+    assert names == ["deep/a000.dcm", "deep/a001.dcm", "deep/a002.dcm", "beside/top.dcm"]
+
+
+def test_files_that_are_no_ct_slices_are_left_out(tmp_path: Path, write_stack: WriteStack) -> None:
+    edit(write_stack(n=5)[4], Modality="MR")
+    (tmp_path / "report.dcm").write_text("a report " * 100)
+    found = index(tmp_path)
+    assert lengths(found) == [4]
+    assert not found.rejected
+    assert [left_out.detail for left_out in found.left_out] == [
+        "a004.dcm: Modality (0008,0060) is MR",
+        "report.dcm: not a DICOM file",
+    ]
+
+
 @pytest.mark.parametrize(
-    ("changes", "code"),
+    ("keyword", "code"),
     [
-        ({"Modality": "MR"}, IssueCode.NOT_CT),
-        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, IssueCode.LOCALIZER),
-        ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, IssueCode.NO_IMAGE),
-        (
-            {
-                "SOPClassUID": SecondaryCaptureImageStorage,
-                "ImagePositionPatient": None,
-                "ImageOrientationPatient": None,
-            },
-            IssueCode.NO_IMAGE,
-        ),
-        ({"SOPClassUID": EncapsulatedPDFStorage, "PixelData": None}, IssueCode.NO_IMAGE),
+        ("ImagePositionPatient", IssueCode.NO_POSITION),
+        ("RescaleSlope", IssueCode.NO_RESCALE),
+        ("SOPInstanceUID", IssueCode.NO_UID),
+        ("Rows", IssueCode.UNREADABLE),
+        ("PixelData", IssueCode.TRUNCATED_PIXELS),
     ],
 )
-def test_sound_files_that_are_no_ct_slice_are_left_out(
-    tmp_path, write_stack, edit_file, changes, code
-):
-    paths = write_stack(n=5)
-    edit_file(paths[4], **changes)
-    found = index(tmp_path)
-    assert [len(series) for series in found.series] == [4]
-    assert [(item.code, item.paths) for item in found.left_out] == [(code, (paths[4].name,))]
-    assert not found.rejected
-
-
-FLAWS = [
-    (
-        {"ImagePositionPatient": None},
-        IssueCode.NO_POSITION,
-        "ImagePositionPatient (0020,0032) is missing",
-    ),
-    (
-        {"ImagePositionPatient": b""},
-        IssueCode.NO_POSITION,
-        "ImagePositionPatient (0020,0032) is empty",
-    ),
-    ({"ImagePositionPatient": b"1\\2 "}, IssueCode.NO_POSITION, "holds 2 values"),
-    ({"ImagePositionPatient": b"1\\2\\up"}, IssueCode.NO_POSITION, "does not read as numbers"),
-    ({"ImagePositionPatient": b"1\\2\\nan "}, IssueCode.NO_POSITION, "not finite"),
-    ({"ImagePositionPatient": b"1\\2\\1e300 "}, IssueCode.NO_POSITION, "beyond 1,000,000"),
-    (
-        {"ImageOrientationPatient": None},
-        IssueCode.NO_ORIENTATION,
-        "ImageOrientationPatient (0020,0037)",
-    ),
-    ({"ImageOrientationPatient": b""}, IssueCode.NO_ORIENTATION, "is empty"),
-    ({"ImageOrientationPatient": b"1\\0\\0 "}, IssueCode.NO_ORIENTATION, "holds 3 values"),
-    (
-        {"ImageOrientationPatient": b"0\\0\\0\\0\\0\\0 "},
-        IssueCode.NO_ORIENTATION,
-        "perpendicular unit vectors",
-    ),
-    (
-        {"ImageOrientationPatient": b"1\\0\\0\\1\\0\\0 "},
-        IssueCode.NO_ORIENTATION,
-        "perpendicular unit vectors",
-    ),
-    ({"PixelSpacing": None}, IssueCode.NO_PIXEL_SPACING, "PixelSpacing (0028,0030) is missing"),
-    ({"PixelSpacing": b"0.5 "}, IssueCode.NO_PIXEL_SPACING, "holds 1 value and not 2"),
-    ({"PixelSpacing": b"0\\0 "}, IssueCode.NO_PIXEL_SPACING, "not positive"),
-    ({"PixelSpacing": b"1e-310\\1e-310 "}, IssueCode.NO_PIXEL_SPACING, "below 0.001 mm"),
-    ({"RescaleSlope": None}, IssueCode.NO_RESCALE, "RescaleSlope (0028,1053) is missing"),
-    ({"RescaleSlope": b"0 "}, IssueCode.NO_RESCALE, "RescaleSlope (0028,1053) is 0"),
-    ({"RescaleIntercept": None}, IssueCode.NO_RESCALE, "RescaleIntercept (0028,1052) is missing"),
-    ({"RescaleIntercept": b""}, IssueCode.NO_RESCALE, "RescaleIntercept (0028,1052) is empty"),
-    ({"SOPInstanceUID": None}, IssueCode.NO_UID, "SOPInstanceUID (0008,0018) is missing"),
-    ({"Rows": None}, IssueCode.UNREADABLE, "Rows (0028,0010) is missing"),
-    ({"Columns": 0}, IssueCode.UNREADABLE, "Columns (0028,0011) is 0"),
-    ({"BitsStored": 20}, IssueCode.UNREADABLE, "BitsStored (0028,0101) is 20"),
-    ({"BitsAllocated": 12}, IssueCode.UNREADABLE, "BitsAllocated (0028,0100) is 12"),
-    ({"SamplesPerPixel": None}, IssueCode.UNREADABLE, "SamplesPerPixel (0028,0002) is missing"),
-    (
-        {"PhotometricInterpretation": None},
-        IssueCode.UNREADABLE,
-        "PhotometricInterpretation (0028,0004)",
-    ),
-    ({"NumberOfFrames": 3}, IssueCode.UNREADABLE, "NumberOfFrames (0028,0008)"),
-    (
-        {"Modality": None, "SOPClassUID": None},
-        IssueCode.UNREADABLE,
-        "Modality (0008,0060) is missing",
-    ),
-    ({"PixelData": None}, IssueCode.TRUNCATED_PIXELS, "PixelData (7FE0,0010) is missing"),
-    (
-        {"PixelData": bytes(300)},
-        IssueCode.TRUNCATED_PIXELS,
-        "PixelData (7FE0,0010) holds 300 of 512 bytes",
-    ),
-]
-
-
-@pytest.mark.parametrize(("changes", "code", "sentence"), FLAWS)
-def test_a_flawed_file_takes_its_series_with_it(
-    tmp_path, write_stack, edit_file, changes, code, sentence
-):
-    paths = write_stack("x", name="flawed")
-    edit_file(paths[1], **changes)
-    if "SOPClassUID" in changes:
-        forget_meta_class(paths[1])
-    write_stack("y", name="sound")
+def test_an_invalid_slice_rejects_its_series_and_no_other(
+    tmp_path: Path, write_stack: WriteStack, keyword: str, code: IssueCode
+) -> None:
+    paths = write_stack("x", name="invalid")
+    edit(paths[1], **{keyword: None})
+    write_stack("y", name="valid")
 
     found = index(tmp_path)
 
     (rejected,) = found.rejected
-    assert rejected.code is code
-    assert rejected.detail.startswith(f"x/{paths[1].name}: ")
-    assert sentence in rejected.detail
+    assert (rejected.subject, rejected.code) == (uid("series", "invalid"), code)
+    assert rejected.detail == f"x/{paths[1].name}: {tag_text(keyword)} is missing"
     assert rejected.paths == tuple(f"x/{path.name}" for path in paths)
-    assert rejected.subject != found.series[0].volume_id
-    assert [len(series) for series in found.series] == [4]
+    assert [series.volume_id for series in found.series] == [uid("series", "valid")]
 
 
 @pytest.mark.parametrize(
@@ -219,212 +186,354 @@ def test_a_flawed_file_takes_its_series_with_it(
     ],
 )
 @pytest.mark.parametrize("value", [None, b""])
-def test_what_is_missing_in_all_slices_has_no_default(
-    tmp_path, write_stack, edit_file, keyword, code, value
-):
+def test_what_all_slices_lack_has_no_default(
+    tmp_path: Path, write_stack: WriteStack, keyword: str, code: IssueCode, value: bytes | None
+) -> None:
     for path in write_stack():
-        edit_file(path, **{keyword: value})
+        edit(path, **{keyword: value})
     found = index(tmp_path)
     assert not found.series
     (rejected,) = found.rejected
     assert (rejected.code, len(rejected.paths)) == (code, 4)
-    assert rejected.detail.startswith("a000.dcm: ")
-    assert tag_text(keyword) in rejected.detail
+    assert rejected.detail.startswith(f"a000.dcm: {tag_text(keyword)}")
 
 
-def forget_meta_class(path: Path) -> None:
-    """Take the SOP class out of the file meta information too."""
-    ds = pydicom.dcmread(path)
-    del ds.file_meta.MediaStorageSOPClassUID
-    ds.save_as(path, enforce_file_format=False)
-
-
-def test_further_flaws_of_a_series_are_counted(tmp_path, write_stack, edit_file):
+def test_further_invalid_slices_of_a_series_are_counted(
+    tmp_path: Path, write_stack: WriteStack
+) -> None:
     for path in write_stack()[1:]:
-        edit_file(path, PixelSpacing=None)
+        edit(path, PixelSpacing=None)
     (rejected,) = index(tmp_path).rejected
     assert "2 more files" in rejected.detail
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
-def test_files_cut_within_their_pixels_are_rejected(tmp_path, write_stack, share):
+def test_a_file_cut_within_its_pixels_rejects_its_series(
+    tmp_path: Path, write_stack: WriteStack, share: float
+) -> None:
     path = write_stack()[3]
-    whole = path.read_bytes()
-    start = len(whole) - 512
-    path.write_bytes(whole[: start + int(512 * share)])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) - 512 + int(512 * share)])
     (rejected,) = index(tmp_path).rejected
     assert rejected.code is IssueCode.TRUNCATED_PIXELS
     assert "of 512 bytes" in rejected.detail
     assert len(rejected.paths) == 4
 
 
-def test_a_file_cut_anywhere_is_never_a_slice(tmp_path, write_stack):
-    whole = write_stack(n=1)[0].read_bytes()
-    path = tmp_path / "a000.dcm"
-    for length in range(0, len(whole), 7):
-        path.write_bytes(whole[:length])
+def test_a_file_cut_anywhere_is_never_a_slice(tmp_path: Path, write_stack: WriteStack) -> None:
+    (path,) = write_stack(n=1)
+    content = path.read_bytes()
+    for length in range(0, len(content), 7):
+        path.write_bytes(content[:length])
         found = index(path)
         assert not found.series, length
-        assert accounted(found) == ["a000.dcm"], length
+        assert accounted_files(found) == ["a000.dcm"], length
 
 
-def test_a_file_cut_before_its_uids_is_rejected_alone(tmp_path, write_stack):
-    paths = write_stack(n=5)
-    whole = paths[4].read_bytes()
-    paths[4].write_bytes(whole[: whole.index(b"CT", 400)])
-    (tmp_path / "empty").write_bytes(b"")
+@pytest.mark.parametrize("length", [0, 1, 131, 132, 200])
+def test_a_file_cut_before_its_uids_is_rejected_alone(
+    tmp_path: Path, write_stack: WriteStack, length: int
+) -> None:
+    path = write_stack(n=5)[4]
+    path.write_bytes(path.read_bytes()[:length])
     found = index(tmp_path)
-    assert [len(series) for series in found.series] == [4]
-    assert {item.paths for item in found.rejected} == {(paths[4].name,), ("empty",)}
-    assert {item.subject for item in found.rejected} == {paths[4].name, "empty"}
-    assert IssueCode.EMPTY_FILE in {item.code for item in found.rejected}
-
-
-@pytest.mark.parametrize("length", [0, 1, 127, 128, 129, 131])
-def test_a_file_that_ends_within_its_preamble_is_rejected_alone(tmp_path, write_stack, length):
-    paths = write_stack(n=5)
-    paths[4].write_bytes(paths[4].read_bytes()[:length])
-    found = index(tmp_path)
-    assert [len(series) for series in found.series] == [4]
+    assert lengths(found) == [4]
     assert not found.left_out
     (rejected,) = found.rejected
-    assert (rejected.subject, rejected.paths) == (paths[4].name, (paths[4].name,))
-    assert rejected.code is (IssueCode.UNREADABLE if length else IssueCode.EMPTY_FILE)
-    assert rejected.detail == f"{paths[4].name}: the file " + (
-        "ends within its preamble" if length else "is empty"
-    )
-
-
-def test_a_file_with_a_damaged_prefix_is_rejected_alone(tmp_path, write_stack):
-    paths = write_stack(n=5)
-    paths[4].write_bytes(paths[4].read_bytes().replace(b"DICM", b"DIKM", 1))
-    (rejected,) = index(tmp_path).rejected
-    assert rejected.paths == (paths[4].name,)
-    assert rejected.detail == f"{paths[4].name}: the DICM prefix after its preamble is damaged"
+    assert (rejected.subject, rejected.paths) == (path.name, (path.name,))
 
 
 @pytest.mark.parametrize("length", [8, 60, 131, 132, 200])
-def test_a_file_without_preamble_that_is_cut_is_rejected_alone(tmp_path, write_stack, length):
-    paths = write_stack(n=5)
-    whole = paths[4].read_bytes()
-    start = whole.index(b"\x08\x00\x08\x00CS")
-    paths[4].write_bytes(whole[start : start + length])
+def test_a_file_without_preamble_that_is_cut_is_rejected_alone(
+    tmp_path: Path, write_stack: WriteStack, length: int
+) -> None:
+    path = write_stack(n=5)[4]
+    content = path.read_bytes()
+    start = content.index(b"\x08\x00\x08\x00CS")
+    path.write_bytes(content[start : start + length])
     found = index(tmp_path)
-    assert [len(series) for series in found.series] == [4]
-    assert [item.paths for item in found.rejected] == [(paths[4].name,)]
+    assert lengths(found) == [4]
     assert not found.left_out
+    assert [rejected.paths for rejected in found.rejected] == [(path.name,)]
 
 
-@pytest.mark.parametrize(
-    "content", [b"x", b"\n", b"II*\0" + bytes(100), bytes(60) + b"x", bytes(132), bytes(4000)]
-)
-def test_a_short_file_of_something_else_is_left_out(tmp_path, content):
-    """A file of zeros that is longer than a preamble lacks the prefix: it is something else."""
-    (tmp_path / "short").write_bytes(content)
-    found = index(tmp_path)
-    assert [item.code for item in found.left_out] == [IssueCode.NOT_DICOM]
-    assert not found.rejected
+def test_the_elements_of_rsna_files_are_enough(
+    tmp_path: Path, write_stack: WriteStack, recwarn: pytest.WarningsRecorder
+) -> None:
+    """The RSNA 2019 files: few attributes, no valid UIDs, a tilted gantry, names in no order."""
+    paths = write_stack(
+        file_names=["c", "a", "d", "b"],
+        col_dir=(0.0, 0.98, -0.19),
+        position_mm=np.array([(-100, -120, 5.1 * i) for i in range(4)]),
+    )
+    for number, path in enumerate(paths):
+        strip_to_rsna(path, number)
 
+    (series,) = index(tmp_path).series
 
-@pytest.mark.parametrize(
-    "syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
-)
-def test_native_syntaxes_are_read_and_measured(tmp_path, write_stack, syntax):
-    paths = write_stack()
-    for path in paths:
-        rewrite(path, syntax, cut=0)
-    assert [len(series) for series in index(tmp_path).series] == [4]
-    rewrite(paths[2], syntax, cut=2)
-    assert index(tmp_path).rejected[0].code is IssueCode.TRUNCATED_PIXELS
-
-
-def rewrite(path: Path, syntax: str, cut: int) -> None:
-    ds = pydicom.dcmread(path)
-    pixels = ds.PixelData
-    if syntax == ExplicitVRBigEndian:
-        pixels = ds.pixel_array.astype(">i2").tobytes()
-    ds.PixelData = pixels[: len(pixels) - cut]
-    ds.file_meta.TransferSyntaxUID = syntax
-    pydicom.dcmwrite(path, ds, implicit_vr=syntax == ImplicitVRLittleEndian,
-                     little_endian=syntax != ExplicitVRBigEndian, force_encoding=True)  # fmt: skip
-
-
-def test_a_file_without_preamble_and_meta_is_read(tmp_path, write_stack, make_stack):
-    for path in write_stack():
-        whole = path.read_bytes()
-        path.write_bytes(whole[whole.index(b"\x08\x00\x08\x00CS") :])
-    found = index(tmp_path)
-    volume = load_volume(found.series[0])
-    assert isinstance(volume, Volume)
-    assert np.array_equal(volume.hu, make_stack().hu)
-
-
-def test_rsna_headers_are_enough(tmp_path, write_stack, make_stack, recwarn):
-    """Tilted, as an ordinary series of theirs is, and named in no order."""
-    tilted = {
-        "col_dir": (0.0, 0.98, -0.19),
-        "position_mm": np.array([(-100, -120, 5.1 * i) for i in range(4)]),
-    }
-    for i, path in enumerate(write_stack(file_names=["c", "a", "d", "b"], **tilted)):
-        make_rsna(path, i)
-    found = index(tmp_path)
-    volume = load_volume(found.series[0])
-    assert isinstance(volume, Volume)
-    assert np.array_equal(volume.hu, make_stack().hu)
-    assert volume.affine_mm[:3, 2] == pytest.approx((0, 0, 5.1))
-    assert found.series[0].spacing_mm == pytest.approx(5.0, abs=0.01)
-    assert found.series[0].tilt_deg == pytest.approx(10.97, abs=0.01)
-    assert [series.volume_id for series in found.series] == ["ID_series"]
-    assert [header.sop_uid for header in found.series[0].headers] == [f"ID_{i}" for i in range(4)]
-    assert not found.series[0].reasons
+    assert series.volume_id == "ID_series"
+    assert [header.sop_uid for header in series.headers] == [f"ID_{i}" for i in range(4)]
+    assert series.spacing_mm == pytest.approx(5.0, abs=0.01)
+    assert series.tilt_deg == pytest.approx(10.97, abs=0.01)
+    assert not series.issues
     assert not recwarn.list
+    volume = load_volume(series)
+    assert isinstance(volume, Volume)
+    assert np.array_equal(volume.hu, stack().hu)
+    assert volume.affine_mm is not None
+    assert volume.affine_mm[:3, 2] == pytest.approx((0, 0, 5.1))
 
 
-RSNA = (
+RSNA_KEYWORDS = (
     "SOPInstanceUID", "Modality", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "StudyID",
-    "ImagePositionPatient", "ImageOrientationPatient", "SamplesPerPixel", "PhotometricInterpretation",
-    "Rows", "Columns", "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-    "WindowCenter", "WindowWidth", "RescaleIntercept", "RescaleSlope", "PixelData",
+    "ImagePositionPatient", "ImageOrientationPatient", "SamplesPerPixel",
+    "PhotometricInterpretation", "Rows", "Columns", "PixelSpacing", "BitsAllocated", "BitsStored",
+    "HighBit", "PixelRepresentation", "WindowCenter", "WindowWidth", "RescaleIntercept",
+    "RescaleSlope", "PixelData",
 )  # fmt: skip
 
 
-def make_rsna(path: Path, number: int) -> None:
-    """The 22 attributes that the RSNA 2019 files hold, under identifiers that are no UIDs."""
-    ds = pydicom.dcmread(path)
-    for element in list(ds):
-        if element.keyword not in RSNA:
-            del ds[element.tag]
-    for keyword, value in (
-        ("SOPInstanceUID", f"ID_{number}"),
-        ("StudyInstanceUID", "ID_study"),
-        ("SeriesInstanceUID", "ID_series"),
-    ):
-        ds[keyword] = pydicom.DataElement(
-            keyword, "UI", value, validation_mode=pydicom.config.IGNORE
+def strip_to_rsna(path: Path, number: int) -> None:
+    """Keep the 22 attributes that the RSNA 2019 files hold, with identifiers that are no UIDs."""
+    dataset = pydicom.dcmread(path)
+    for element in list(dataset):
+        if element.keyword not in RSNA_KEYWORDS:
+            del dataset[element.tag]
+
+    identifiers = {
+        "SOPInstanceUID": f"ID_{number}",
+        "StudyInstanceUID": "ID_study",
+        "SeriesInstanceUID": "ID_series",
+    }
+    for keyword, identifier in identifiers.items():
+        dataset[keyword] = pydicom.DataElement(
+            keyword, "UI", identifier, validation_mode=pydicom.config.IGNORE
         )
-    ds.file_meta.MediaStorageSOPInstanceUID = "2.25.5"
-    ds.save_as(path, enforce_file_format=False)
+    dataset.file_meta.MediaStorageSOPInstanceUID = UID("2.25.5")
+    dataset.save_as(path, enforce_file_format=False)
 
 
-def test_what_pydicom_remarks_on_a_damaged_file_is_not_told(write_stack, caplog, recwarn):
-    """A length that is wrong makes one value of many, the patient's among them, which pydicom would quote."""
-    caplog.set_level("DEBUG")
-    (path,) = write_stack(n=1)
-    sound = b"\x02\0\x10\0UI\x14\0"
-    whole = path.read_bytes()
-    assert sound in whole
-    path.write_bytes(whole.replace(sound, sound[:6] + (500).to_bytes(2, "little"), 1))
-    assert not index(path).series
-    assert not caplog.records
-    assert not recwarn.list
-
-
-def test_no_word_of_an_index_names_the_patient(tmp_path, write_stack, edit_file, caplog):
+def test_no_message_names_the_patient(
+    tmp_path: Path, write_stack: WriteStack, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("DEBUG")
     write_stack("a")
-    edit_file(write_stack("b", name="b")[0], PatientID="Other-Patient")
+    edit(write_stack("b", name="b")[0], PatientID="Other-Patient")
     found = index(tmp_path)
-    words = caplog.text + repr(found.rejected) + repr(found.left_out)
     assert found.rejected[0].code is IssueCode.MIXED_PATIENTS
-    assert "Secret" not in words
-    assert "Other" not in words
+    messages = caplog.text + repr(found.rejected) + repr(found.left_out)
+    assert "Secret" not in messages
+    assert "Other" not in messages
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_series_in_a_zip_is_read_in_place(
+    tmp_path: Path, write_stack: WriteStack, method: int
+) -> None:
+    write_stack("x")
+    (tmp_path / "x" / "readme").write_text("words " * 50)
+    pack_zip(tmp_path / "x", tmp_path / "study.dat", method)
+    before = (tmp_path / "study.dat").read_bytes()
+
+    found = index(tmp_path)
+
+    assert found.n_files == 5
+    (series,) = found.series
+    assert series.paths == tuple(f"study.dat/inner/a{i:03d}.dcm" for i in range(4))
+    assert codes_and_paths(found.left_out) == [(IssueCode.NOT_DICOM, ("study.dat/inner/readme",))]
+    volume = load_volume(series)
+    assert isinstance(volume, Volume)
+    assert np.array_equal(volume.hu, stack().hu)
+    assert tuple(key.path for key in volume.keys) == series.paths
+    assert files_on_disk(tmp_path) == ["study.dat"]
+    assert (tmp_path / "study.dat").read_bytes() == before
+
+
+def test_a_single_zip_can_be_indexed(tmp_path: Path, write_stack: WriteStack) -> None:
+    write_stack("x")
+    pack_zip(tmp_path / "x", tmp_path / "a.zip")
+    (series,) = index(tmp_path / "a.zip").series
+    assert series.paths[0] == "a.zip/inner/a000.dcm"
+
+
+def test_a_part_of_a_series_may_lie_in_a_zip(tmp_path: Path, write_stack: WriteStack) -> None:
+    write_stack("x")[0].rename(tmp_path / "lowest")
+    pack_zip(tmp_path / "x", tmp_path / "a.zip")
+    (series,) = index(tmp_path).series
+    assert series.paths[:2] == ("lowest", "a.zip/inner/a001.dcm")
+
+
+def test_an_invalid_slice_in_a_zip_is_named_as_its_member(
+    tmp_path: Path, write_stack: WriteStack
+) -> None:
+    edit(write_stack("x")[2], PixelSpacing=None)
+    pack_zip(tmp_path / "x", tmp_path / "a.zip")
+    (rejected,) = index(tmp_path).rejected
+    assert rejected.detail == "a.zip/inner/a002.dcm: PixelSpacing (0028,0030) is missing"
+    assert rejected.paths == tuple(f"a.zip/inner/a{i:03d}.dcm" for i in range(4))
+
+
+def test_files_without_a_series_uid_are_one_series_in_each_folder_of_a_zip(
+    tmp_path: Path, write_stack: WriteStack
+) -> None:
+    for path in write_stack("x"):
+        edit(path, SeriesInstanceUID=None)
+    pack_zip(tmp_path / "x", tmp_path / "a.zip")
+    (series,) = index(tmp_path).series
+    (issue,) = series.issues
+    assert issue.code is IssueCode.NO_SERIES_UID
+    assert issue.detail.startswith("a.zip/inner: ")
+
+
+def test_a_truncated_zip_is_rejected_alone(tmp_path: Path, write_stack: WriteStack) -> None:
+    write_stack("x")
+    pack_zip(tmp_path / "x", tmp_path / "a.zip")
+    (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes()[:-30])
+    write_stack("y", name="valid")
+    found = index(tmp_path)
+    (rejected,) = found.rejected
+    assert (rejected.subject, rejected.paths) == ("a.zip", ("a.zip",))
+    assert rejected.code is IssueCode.UNREADABLE
+    assert rejected.detail == "a.zip: the zip is damaged (BadZipFile)"
+    assert [series.volume_id for series in found.series] == [uid("series", "valid")]
+
+
+def test_an_encrypted_member_is_rejected(tmp_path: Path, write_stack: WriteStack) -> None:
+    write_stack("x", n=1)
+    pack_zip(tmp_path / "x", tmp_path / "a.zip")
+    mark_last_member_encrypted(tmp_path / "a.zip")
+    (rejected,) = index(tmp_path).rejected
+    assert rejected.detail == "a.zip/inner/a000.dcm: the zip member is encrypted"
+
+
+def test_an_empty_zip_and_a_zip_within_a_zip_are_left_out(
+    tmp_path: Path, write_stack: WriteStack
+) -> None:
+    with zipfile.ZipFile(tmp_path / "empty", "w"):
+        pass
+    write_stack("x/y", n=1)
+    pack_zip(tmp_path / "x" / "y", tmp_path / "x" / "within.zip")
+    pack_zip(tmp_path / "x", tmp_path / "outer.zip")
+    found = index(tmp_path)
+    assert found.n_files == 2
+    assert [left_out.detail for left_out in found.left_out] == [
+        "empty: an empty zip",
+        "outer.zip/inner/within.zip: a zip within a zip",
+    ]
+
+
+def test_frames_of_one_file_are_a_series_in_ascending_order(tmp_path: Path) -> None:
+    found = index(write_enhanced(tmp_path))
+    assert found.n_files == 1
+    (series,) = found.series
+    assert [header.frame for header in series.headers] == [2, 4, 1, 3]
+    assert series.z_mm.tolist() == [0, 5, 10, 15]
+    assert series.paths == ("a.dcm",)
+    assert not series.issues
+
+
+def test_frames_of_different_types_are_different_volumes(tmp_path: Path) -> None:
+    """Frames 5 to 8 lie where 1 to 4 do, and are an average of something else."""
+    average = functional_group(
+        "CTImageFrameTypeSequence", FrameType=["ORIGINAL", "PRIMARY", "VOLUME", "AVERAGE"]
+    )
+    first, second = index(
+        write_enhanced(tmp_path, n=8, frame_groups=for_frames((5, 6, 7, 8), average))
+    ).series
+    frames = [{header.frame for header in series.headers} for series in (first, second)]
+    assert {1, 2, 3, 4} in frames
+    assert {5, 6, 7, 8} in frames
+    (issue,) = first.issues
+    assert issue.code is IssueCode.SEVERAL_VOLUMES
+    assert "FrameType (0008,9007)" in issue.detail
+
+
+def test_overlapping_acquisitions_of_one_file_are_different_volumes(tmp_path: Path) -> None:
+    second = functional_group("FrameContentSequence", FrameAcquisitionNumber=2)
+    path = write_enhanced(tmp_path, n=8, frame_groups=for_frames((5, 6, 7, 8), second))
+    assert lengths(index(path)) == [4, 4]
+
+
+def test_an_invalid_frame_rejects_its_file(tmp_path: Path) -> None:
+    path = write_enhanced(tmp_path, frame_groups=for_frames((3,), NO_POSITION))
+    (rejected,) = index(path).rejected
+    assert codes_and_paths([rejected]) == [(IssueCode.NO_POSITION, ("a.dcm",))]
+    assert rejected.detail == "a.dcm: frame 3: ImagePositionPatient (0020,0032) is missing"
+
+
+def test_further_invalid_frames_are_counted(tmp_path: Path) -> None:
+    path = write_enhanced(tmp_path, frame_groups=for_frames((1, 3, 4), NO_POSITION))
+    (rejected,) = index(path).rejected
+    assert "2 more frames" in rejected.detail
+    (series,) = index(path, policy=LENIENT).series
+    assert [header.frame for header in series.headers] == [2]
+    assert "a.dcm: frame 1: " in series.issues[-1].detail
+
+
+def test_the_lenient_policy_leaves_an_invalid_frame_out_and_nothing_else(tmp_path: Path) -> None:
+    """Frame 4 lies at 5 mm, between frame 2 at 0 mm and frame 1 at 10 mm."""
+    path = write_enhanced(tmp_path, frame_groups=for_frames((4,), NO_POSITION))
+    found = index(path, policy=LENIENT)
+    assert not found.rejected
+    assert not found.left_out  # other frames of the file are used
+    (series,) = found.series
+    assert [header.frame for header in series.headers] == [2, 1, 3]
+
+    gap, incomplete = series.issues
+    assert gap.code is IssueCode.IRREGULAR_SPACING
+    assert "a.dcm frame 2 and a.dcm frame 1 lie 10.00 mm apart" in gap.detail
+    assert incomplete.code is IssueCode.INCOMPLETE
+    assert "a.dcm: frame 4: ImagePositionPatient (0020,0032) is missing" in incomplete.detail
+
+    volume = load_volume(series)
+    assert isinstance(volume, Volume)
+    assert np.array_equal(volume.hu, stack().hu[[1, 0, 2]])
+
+
+def test_the_lenient_policy_rejects_a_file_without_a_valid_frame(tmp_path: Path) -> None:
+    path = write_enhanced(tmp_path, frame_groups=lambda frame: NO_POSITION)
+    found = index(path, policy=LENIENT)
+    assert codes_and_paths(found.rejected) == [(IssueCode.NO_POSITION, ("a.dcm",))]
+
+
+def test_the_lenient_policy_leaves_a_file_without_a_valid_frame_out_of_its_series(
+    tmp_path: Path,
+) -> None:
+    """Two files of one series: of one no frame has a position."""
+    write_enhanced(tmp_path)
+    path = write_enhanced(tmp_path, name="b", frame_groups=lambda frame: NO_POSITION)
+    edit(path, SeriesInstanceUID=uid("series", "a"))
+    (rejected,) = index(tmp_path).rejected
+    assert rejected.paths == ("a.dcm", "b.dcm")
+
+    found = index(tmp_path, policy=LENIENT)
+    assert lengths(found) == [4]
+    assert codes_and_paths(found.left_out) == [(IssueCode.NO_POSITION, ("b.dcm",))]
+    assert "frame 1" in found.left_out[0].detail
+
+
+def test_equal_frames_are_used_once_and_named(tmp_path: Path) -> None:
+    hu = stack(n=5).hu
+    hu[4] = hu[0]
+    found = index(write_enhanced(tmp_path, n=5, hu=hu))
+    (series,) = found.series
+    assert len(series) == 4
+    (issue,) = series.issues
+    assert issue.code is IssueCode.DUPLICATE
+    assert "a.dcm frame 5" in issue.detail
+    assert "a.dcm frame 1" in issue.detail
+    assert not found.left_out
+
+
+def test_a_copy_of_a_multi_frame_file_is_left_out_once(tmp_path: Path) -> None:
+    path = write_enhanced(tmp_path)
+    (tmp_path / "b.dcm").write_bytes(path.read_bytes())
+    found = index(tmp_path)
+    assert lengths(found) == [4]
+    assert codes_and_paths(found.left_out) == [(IssueCode.DUPLICATE, ("b.dcm",))]
+
+
+def test_different_frames_at_one_position_reject_the_file(tmp_path: Path) -> None:
+    (rejected,) = index(write_enhanced(tmp_path, n=5)).rejected
+    assert codes_and_paths([rejected]) == [(IssueCode.SAME_POSITION, ("a.dcm",))]
+    assert "a.dcm frame 1 and a.dcm frame 5" in rejected.detail

@@ -1,29 +1,35 @@
-"""What people and programs are told of an index."""
+"""The table and the JSON of an index are complete, and name no patient unless asked to."""
 
 import json
-import re
+from collections.abc import Callable
 from pathlib import Path
 
-from ich3d.dicom.index import index
+import pytest
+
+from ich3d.dicom.index import Index, index
 from ich3d.dicom.inspection import as_json, as_table, with_identifiers
 from ich3d.dicom.uids import uid
+from tests.helpers.enhanced import write_enhanced
+from tests.helpers.series import PATIENT_ID, edit
 
 
-def spoilt(tmp_path, write_stack, edit_file):
+@pytest.fixture
+def mixed_index(tmp_path: Path, write_stack: Callable[..., list[Path]]) -> Index:
+    """A regular series, one with a gap, an invalid one, and a file that is not DICOM."""
     write_stack("good", name="good")
-    gap = write_stack("gap", name="gap", n=6)
-    gap[3].unlink()
-    edit_file(write_stack("bad", name="bad")[0], RescaleSlope=None)
+    write_stack("gap", name="gap", n=6)[3].unlink()
+    edit(write_stack("bad", name="bad")[0], RescaleSlope=None)
     (tmp_path / "readme").write_text("words " * 40)
     return index(tmp_path)
 
 
-def test_json_has_the_agreed_form(tmp_path, write_stack, edit_file):
-    told = json.loads(json.dumps(as_json(spoilt(tmp_path, write_stack, edit_file))))
-    assert list(told) == ["files", "series", "left_out", "rejected"]
-    assert told["files"] == 14
-    series = next(s for s in told["series"] if s["status"] == "ok")
-    assert series == {
+def test_the_json_has_the_documented_keys(mixed_index: Index) -> None:
+    index_json = json.loads(json.dumps(as_json(mixed_index)))
+    assert list(index_json) == ["files", "series", "left_out", "rejected"]
+    assert index_json["files"] == 14
+
+    (good,) = (series for series in index_json["series"] if series["status"] == "ok")
+    assert good == {
         "volume_id": uid("series", "good"),
         "series_uid": uid("series", "good"),
         "study_uid": uid("study", "good"),
@@ -44,25 +50,43 @@ def test_json_has_the_agreed_form(tmp_path, write_stack, edit_file):
         "status": "ok",
         "reasons": [],
     }
-    (warned,) = (s for s in told["series"] if s["status"] == "warn")
-    assert warned["affine_mm"] is None
-    assert [reason["code"] for reason in warned["reasons"]] == ["irregular_spacing"]
-    assert told["left_out"] == [
+
+    (gap,) = (series for series in index_json["series"] if series["status"] == "warn")
+    assert gap["affine_mm"] is None
+    assert [reason["code"] for reason in gap["reasons"]] == ["irregular_spacing"]
+    assert index_json["left_out"] == [
         {"paths": ["readme"], "code": "not_dicom", "detail": "readme: not a DICOM file"}
     ]
-    (rejected,) = told["rejected"]
-    assert rejected["subject"] == uid("series", "bad")
-    assert rejected["code"] == "no_rescale"
-    assert rejected["paths"] == [f"bad/bad{i:03d}.dcm" for i in range(4)]
+    assert index_json["rejected"] == [
+        {
+            "subject": uid("series", "bad"),
+            "paths": [f"bad/bad{i:03d}.dcm" for i in range(4)],
+            "code": "no_rescale",
+            "detail": "bad/bad000.dcm: RescaleSlope (0028,1053) is missing",
+        }
+    ]
 
 
-def test_a_single_slice_has_null_spacing_tilt_and_affine(write_stack):
+def test_a_single_slice_has_null_spacing_tilt_and_affine(
+    write_stack: Callable[..., list[Path]],
+) -> None:
     (series,) = as_json(index(write_stack(n=1)[0]))["series"]
     assert (series["spacing_mm"], series["tilt_deg"], series["affine_mm"]) == (None, None, None)
 
 
-def test_the_table_counts_and_explains(tmp_path, write_stack, edit_file):
-    table = as_table(spoilt(tmp_path, write_stack, edit_file))
+def test_the_json_of_a_multi_frame_file_repeats_its_path_and_numbers_its_frames(
+    tmp_path: Path,
+) -> None:
+    index_json = as_json(index(write_enhanced(tmp_path)))
+    (series,) = index_json["series"]
+    assert index_json["files"] == 1
+    assert series["frames"] == [2, 4, 1, 3]
+    assert len(set(series["sop_uids"])) == 1
+    assert series["paths"] == ["a.dcm"] * 4
+
+
+def test_the_table_shows_each_series_and_explains_issues(mixed_index: Index) -> None:
+    table = as_table(mixed_index)
     assert table.startswith("14 files\n")
     (row,) = (line for line in table.splitlines() if line.startswith(uid("series", "good")))
     assert row.split()[1:] == ["4", "16x16", "5.00", "0.0", "ok"]
@@ -72,36 +96,20 @@ def test_the_table_counts_and_explains(tmp_path, write_stack, edit_file):
     assert "bad/bad000.dcm: RescaleSlope (0028,1053) is missing" in table
 
 
-def test_neither_form_names_the_patient(tmp_path, write_stack, edit_file):
-    found = spoilt(tmp_path, write_stack, edit_file)
-    assert "Secret" not in as_table(found) + json.dumps(as_json(found))
+def test_neither_form_names_the_patient(mixed_index: Index) -> None:
+    assert PATIENT_ID not in as_table(mixed_index) + json.dumps(as_json(mixed_index))
 
 
-def test_identifiers_are_told_where_asked_for(tmp_path, write_stack, edit_file):
-    found = spoilt(tmp_path, write_stack, edit_file)
-    told = with_identifiers(as_json(found), found)
-    assert [series["patient_id"] for series in told["series"]] == ["Secret-Patient"] * 2
-    for series in told["series"]:
-        del series["patient_id"]
-    assert "Secret" not in json.dumps(told)
+def test_with_identifiers_only_patient_id_is_added(mixed_index: Index) -> None:
+    index_json = as_json(mixed_index)
+    identified = with_identifiers(index_json, mixed_index)
+    assert [series["patient_id"] for series in identified["series"]] == [PATIENT_ID] * 2
+    for series in identified["series"]:
+        series["patient_id"] = None
+    assert identified == index_json
 
 
-def test_the_example_in_the_readme_runs(tmp_path, write_stack, edit_file, monkeypatch, capsys):
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (example,) = (
-        block for block in re.findall("```python\n(.*?)```", readme, re.S) if "load_volume" in block
-    )
-    write_stack("study/good")
-    edit_file(write_stack("study/bad", name="bad")[0], RescaleSlope=None)
-    monkeypatch.chdir(tmp_path)
-    exec(example, {})
-    assert capsys.readouterr().out.splitlines() == [
-        f"{uid('series', 'a')} (4, 16, 16) []",
-        f"{uid('series', 'bad')} bad/bad000.dcm: RescaleSlope (0028,1053) is missing",
-    ]
-
-
-def test_an_empty_index_still_reads(tmp_path):
-    found = index(tmp_path)
-    assert as_table(found) == "0 files\n\nleft out: 0 files\nrejected: 0 files\n"
-    assert as_json(found) == {"files": 0, "series": [], "left_out": [], "rejected": []}
+def test_an_empty_index_has_both_forms(tmp_path: Path) -> None:
+    empty = index(tmp_path)
+    assert as_table(empty) == "0 files\n\nleft out: 0 files\nrejected: 0 files\n"
+    assert as_json(empty) == {"files": 0, "series": [], "left_out": [], "rejected": []}

@@ -19,6 +19,7 @@ from ich3d.dicom.uids import uid
 from ich3d.dicom.validate import check_pixels, check_siblings, leave_out_undecodable
 from ich3d.dicom.volume import load_volume
 from ich3d.export.nifti import convert
+from tests.helpers.enhanced import damage_last_frame, functional_group, write_enhanced
 
 LENIENT = Policy(lenient=True)
 HEADERS_ONLY = Policy(headers_only=True)
@@ -56,7 +57,7 @@ def test_lenient_leaves_a_flawed_slice_out_and_tells_the_gap(
     (series,) = found.series
     assert [header.path for header in series.headers] == [*paths[:2], *paths[3:]]
     assert [(item.paths, item.code) for item in found.left_out] == [((paths[2].name,), code)]
-    irregular, incomplete = series.reasons
+    irregular, incomplete = series.issues
     assert irregular.code is IssueCode.IRREGULAR_SPACING
     assert f"{paths[1].name} and {paths[3].name} lie 10.00 mm apart" in irregular.detail
     assert incomplete.code is IssueCode.INCOMPLETE
@@ -69,10 +70,10 @@ def test_lenient_tells_of_a_slice_that_leaves_no_gap(tmp_path, write_stack, edit
     for path in paths[4:]:
         edit_file(path, PixelSpacing=None)
     (series,) = index(tmp_path, policy=LENIENT).series
-    (reason,) = series.reasons
-    assert reason.code is IssueCode.INCOMPLETE
-    assert paths[4].name in reason.detail
-    assert "1 more" in reason.detail
+    (issue,) = series.issues
+    assert issue.code is IssueCode.INCOMPLETE
+    assert paths[4].name in issue.detail
+    assert "1 more" in issue.detail
 
 
 def test_lenient_has_nothing_to_keep_of_a_series_without_a_sound_slice(
@@ -103,7 +104,7 @@ def test_lenient_leaves_undecodable_slices_out(tmp_path, write_stack):
     assert not checked.rejected
     (series,) = checked.series
     assert len(series) == 5
-    assert {reason.code for reason in series.reasons} == {
+    assert {issue.code for issue in series.issues} == {
         IssueCode.INCOMPLETE,
         IssueCode.IRREGULAR_SPACING,
     }
@@ -206,9 +207,9 @@ def test_warnings_that_need_pixels_are_those_of_the_volume(tmp_path, write_stack
     path = write_stack()[2]
     edit_file(path, RescaleSlope="40")
     checked = check_pixels(index(tmp_path))
-    (reason,) = checked.series[0].reasons
-    assert reason.code is IssueCode.HU_CLIPPED
-    assert path.name in reason.detail
+    (issue,) = checked.series[0].issues
+    assert issue.code is IssueCode.HU_CLIPPED
+    assert path.name in issue.detail
 
 
 @pytest.mark.parametrize("flaw", [damage, Path.unlink])
@@ -242,8 +243,8 @@ def test_what_is_clipped_is_named_below_the_searched_folder(tmp_path, write_stac
         write_stack("two/ct", name="two", file_names=[f"{i}" for i in range(4)])[2],
         RescaleSlope="40",
     )
-    (reason,) = (reason for one in check_pixels(index(tmp_path)).series for reason in one.reasons)
-    assert "two/ct/2 in" in reason.detail
+    (issue,) = (issue for one in check_pixels(index(tmp_path)).series for issue in one.issues)
+    assert "two/ct/2 in" in issue.detail
 
 
 @pytest.mark.parametrize("pixels", ["equal", "different"])
@@ -257,11 +258,11 @@ def test_headers_alone_judge_no_slices_at_one_position(tmp_path, write_stack, ed
     assert not found.rejected
     (series,) = found.series
     assert len(series) == 4
-    (reason,) = series.reasons
-    assert reason.code is IssueCode.SAME_POSITION
-    assert paths[1].name in reason.detail
-    assert "twin.dcm" in reason.detail
-    assert "pixels not compared" in reason.detail
+    (issue,) = series.issues
+    assert issue.code is IssueCode.SAME_POSITION
+    assert paths[1].name in issue.detail
+    assert "twin.dcm" in issue.detail
+    assert "pixels not compared" in issue.detail
     assert len(accounted(found)) == found.n_files
 
 
@@ -292,3 +293,26 @@ def test_headers_alone_read_no_pixels(tmp_path, write_stack):
     damage(tmp_path / "twin")
     assert [item.code for item in index(tmp_path).rejected] == [IssueCode.UNDECODABLE]
     assert not index(tmp_path, policy=HEADERS_ONLY).rejected
+
+
+def test_a_file_of_two_volumes_with_a_damaged_frame_counts_once(tmp_path: Path) -> None:
+    """A file is rejected with its damaged frame, and stays in use where only that is left out."""
+    path = write_enhanced(
+        tmp_path,
+        n=8,
+        frame_groups=lambda frame: functional_group(
+            "FrameContentSequence", FrameAcquisitionNumber=1 if frame <= 4 else 2
+        ),
+    )
+    damage_last_frame(path)
+    headers_only = index(path)
+    assert len(headers_only.series) == 2
+
+    strict = check_pixels(headers_only)
+    assert [rejected.paths for rejected in strict.rejected] == [("a.dcm",)]
+    assert not strict.series
+
+    lenient = check_pixels(leave_out_undecodable(headers_only))
+    assert [len(series) for series in lenient.series] == [4, 3]
+    assert not lenient.rejected
+    assert not lenient.left_out

@@ -32,7 +32,7 @@ from ich3d.explain.integrated_gradients import context_parts
 from ich3d.inference.scoring import SeriesPrediction, predict_one
 from ich3d.model.fold_model import stack_features
 from ich3d.model.folder import Model, load_model
-from ich3d.report.explanation import leaned_on, sentence
+from ich3d.report.explanation import stacker_clause, summary_sentence
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.stack.booster import LabelStack, StackRows, fit_stack
@@ -103,7 +103,7 @@ def test_the_stackers_parts_add_up_to_its_logit_before_calibration(
     mixed = replace(
         model, fold_models=[replace(first, stack=stack), second, replace(third, stack=stack)]
     )
-    readings = mixed.read(scored.hu, np.array(scored.stored.z_mm))
+    readings = mixed.read(scored.series.hu, scored.series.z_mm)
     for index, label in ((0, "any"), (4, "subdural"), (8, "epidural")):
         k = LABELS.index(label)
         logits = [logit(reading.prob["context"][index, k]) for reading in readings]
@@ -114,9 +114,9 @@ def test_the_stackers_parts_add_up_to_its_logit_before_calibration(
         found = explain(mixed, scored, index, label)
         assert found.stacker["contribution"].sum() == pytest.approx(np.mean(logits), abs=1e-6)
         assert (found.folds, found.kept) == ((0, 1, 2), (0, 2))
-        assert "kept in 2 of 3 folds" in sentence(found)
+        assert "kept in 2 of 3 folds" in summary_sentence(found)
         parts = found.stacker.groupby("what")["contribution"].sum()
-        told = [float(part) for part in re.findall(r"\(([+-][\d.]+)\)", leaned_on(found))]
+        told = [float(part) for part in re.findall(r"\(([+-][\d.]+)\)", stacker_clause(found))]
         assert told == sorted(parts[parts.abs() >= 0.005].round(2), key=abs, reverse=True)[:4]
 
 
@@ -152,8 +152,8 @@ def test_a_stacker_that_was_not_kept_adds_nothing_and_says_so(
     assert found.stacker["contribution"].sum() == pytest.approx(
         found.context["contribution"].sum(), abs=1e-3
     )
-    assert "no fold kept a stacker for this label" in sentence(found)
-    assert leaned_on(found) == ""
+    assert "no fold kept a stacker for this label" in summary_sentence(found)
+    assert stacker_clause(found) == ""
 
 
 def test_several_slices_are_explained_as_each_alone(model: Model, scored: SeriesPrediction) -> None:
@@ -266,9 +266,9 @@ def test_a_model_that_reads_one_neighbours_difference_draws_on_it_and_no_other(
 
 
 def test_the_context_table_is_the_mean_over_chains(model: Model, scored: SeriesPrediction) -> None:
-    z_mm = np.array(scored.stored.z_mm)
+    z_mm = scored.series.z_mm
     found = explain(model, scored, 2, "any").context
-    prob = [reading.prob["context"][2, ANY] for reading in model.read(scored.hu, z_mm)]
+    prob = [reading.prob["context"][2, ANY] for reading in model.read(scored.series.hu, z_mm)]
     assert found["contribution"].sum() == pytest.approx(np.mean(logit(np.array(prob))), abs=1e-3)
     assert found["what"].tolist() == ["baseline", *["slice"] * 9]
     assert found["slice_index"].tolist()[1:] == list(range(9))
@@ -369,7 +369,7 @@ def test_the_heat_of_a_mirrored_head_is_mirrored_where_scores_are_of_both() -> N
 def test_the_heat_is_a_share_of_its_strongest_sign(model: Model, scored: SeriesPrediction) -> None:
     found = [explain(model, scored, 4, label).heat for label in ("any", "subdural", "epidural")]
     for heat in found:
-        assert heat.shape == scored.hu[4].shape
+        assert heat.shape == scored.series.hu[4].shape
         assert heat.dtype == np.float32
         assert heat.min() >= 0
         assert heat.max() in (0, 1)
@@ -391,7 +391,7 @@ def test_a_single_slice_has_no_neighbours(
     (item,) = predict_one(model, tmp_path, None).series
     found = explain(model, item, 0, "any")
     assert found.context["what"].tolist() == ["baseline", "slice"]
-    assert "+0.00 from its neighbours" in sentence(found)
+    assert "+0.00 from its neighbours" in summary_sentence(found)
 
 
 def test_the_default_slice_is_the_one_that_the_stack_scores_highest(
@@ -402,7 +402,7 @@ def test_the_default_slice_is_the_one_that_the_stack_scores_highest(
 
 
 def test_a_slice_is_named_by_uid_or_index(scored: SeriesPrediction) -> None:
-    for index, key in enumerate(scored.stored.keys):
+    for index, key in enumerate(scored.series.keys):
         assert pick_slice(scored, key.sop_uid, "any") == index
         assert pick_slice(scored, str(index), "any") == index
     for wrong in ("9", "-1", "1.2.3", ""):
@@ -413,9 +413,9 @@ def test_a_slice_is_named_by_uid_or_index(scored: SeriesPrediction) -> None:
 def test_a_uid_of_several_frames_is_refused(scored: SeriesPrediction) -> None:
     keys = [
         key._replace(sop_uid="1.2.3") if index < 2 else key
-        for index, key in enumerate(scored.stored.keys)
+        for index, key in enumerate(scored.series.keys)
     ]
-    several = replace(scored, stored=replace(scored.stored, keys=keys))
+    several = replace(scored, series=replace(scored.series, keys=tuple(keys)))
     with pytest.raises(DataError, match="slices 0 to 1"):
         pick_slice(several, "1.2.3", "any")
 
@@ -457,7 +457,7 @@ def refusal(run: Run, path: Path, *words: object) -> str:
 def test_the_door_writes_a_table_a_picture_and_a_sentence(
     run: Run, head: Path, scored: SeriesPrediction, tmp_path: Path
 ) -> None:
-    uid = scored.stored.keys[5].sop_uid
+    uid = scored.series.keys[5].sop_uid
     code, out, err = run(head, "-v", "--slice", uid, "--label", "subdural", "-o", tmp_path / "one")
     assert code == 0
     csv, png, words = out.splitlines()
@@ -497,7 +497,7 @@ def test_a_wrong_word_is_one_sentence(run: Run, head: Path, tmp_path: Path) -> N
     assert "no slice 9 in" in refusal(run, head, "--slice", 9, *out)
     assert str(tmp_path / "nowhere") in refusal(run, tmp_path / "nowhere", *out)
     (tmp_path / "file").write_text("")
-    assert f"{tmp_path / 'file'} is no folder" in refusal(run, head, "-o", tmp_path / "file")
+    assert f"{tmp_path / 'file'} is not a folder" in refusal(run, head, "-o", tmp_path / "file")
     assert not (tmp_path / "out").exists()
 
 

@@ -177,7 +177,7 @@ def test_a_gap_is_filled_linearly_at_the_median_step(tmp_path, write_stack):
     done = convert(one_series(tmp_path / "in"), tmp_path / "out", deskewed)
     assert isinstance(done, Converted)
     assert done.shape == (7, 16, 16)
-    assert "resampled to its median step of 5.00 mm" in done.reasons[-1].detail
+    assert "resampled to its median step of 5.00 mm" in done.issues[-1].detail
     assert np.array_equal(np.asarray(nibabel.load(done.path).dataobj).transpose(2, 1, 0), hu)
 
 

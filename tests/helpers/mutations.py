@@ -2,16 +2,17 @@
 
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from struct import unpack_from
+from typing import TypeVar
 
 import numpy as np
 import pydicom
 import SimpleITK as sitk
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import (
@@ -25,6 +26,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
+T = TypeVar("T")
+
 SYNTAXES = (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -37,21 +40,22 @@ PIXEL_DATA = 0x7FE00010
 BEFORE_PIXELS = 0.7
 """The share of mutations that hit bytes before PixelData."""
 
-SHARED = {
+SHARED: dict[str, tuple[str, ...]] = {
     "PixelMeasuresSequence": ("PixelSpacing",),
     "PlaneOrientationSequence": ("ImageOrientationPatient",),
 }
-OWN = {
+PER_FRAME: dict[str, tuple[str, ...]] = {
     "PlanePositionSequence": ("ImagePositionPatient",),
     "PixelValueTransformationSequence": ("RescaleIntercept", "RescaleSlope"),
 }
-"""The functional groups of a multi-frame file and of each frame, and what they hold (PS3.3 C.7.6.16.2)."""
+"""Functional groups of all frames and of one frame, and their attributes (PS3.3 C.7.6.16.2)."""
 
-TELLING = (
+DECISIVE = (
     "TransferSyntaxUID", "SOPInstanceUID", "Modality", "PatientID", "SeriesInstanceUID",
-    "ImagePositionPatient", "ImageOrientationPatient", "SamplesPerPixel", "PhotometricInterpretation",
-    "Rows", "Columns", "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-    "PixelPaddingValue", "RescaleIntercept", "RescaleSlope", "PixelData", "NumberOfFrames",
+    "ImagePositionPatient", "ImageOrientationPatient", "SamplesPerPixel",
+    "PhotometricInterpretation", "Rows", "Columns", "PixelSpacing", "BitsAllocated", "BitsStored",
+    "HighBit", "PixelRepresentation", "PixelPaddingValue", "RescaleIntercept",
+    "RescaleSlope", "PixelData", "NumberOfFrames",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PlanePositionSequence",
     "PlaneOrientationSequence", "PixelMeasuresSequence", "PixelValueTransformationSequence",
 )  # fmt: skip
@@ -59,17 +63,24 @@ TELLING = (
 
 @dataclass(frozen=True)
 class Element:
-    """Where an element lies: tag, VR and length from `start`, value from `value` to `end`."""
+    """Byte offsets of a data element in its file.
+
+    Tag, VR and length begin at `start`; the value lies from `value` to `end`. `is_decisive` where
+    its keyword is one of `DECISIVE`.
+    """
 
     start: int
     value: int
     end: int
-    is_telling: bool
+    is_decisive: bool
 
 
 @dataclass(frozen=True)
 class Seed:
-    """A sound file. In a deflated one, places are those of the inflated bytes behind `plain`."""
+    """An undamaged file, its data elements, and the offset `pixels_at` of its PixelData.
+
+    In a deflated file the offsets are those of the inflated bytes; `plain` is where these begin.
+    """
 
     content: bytes
     elements: tuple[Element, ...]
@@ -77,6 +88,7 @@ class Seed:
     plain: int | None = None
 
     def open(self) -> bytes:
+        """The bytes with all that is deflated inflated: what mutations work on."""
         if self.plain is None:
             return self.content
         return self.content[: self.plain] + zlib.decompress(
@@ -84,6 +96,7 @@ class Seed:
         )
 
     def close(self, content: bytes) -> bytes:
+        """The reverse of `open`: deflate what was deflated."""
         if self.plain is None:
             return content
         packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
@@ -96,8 +109,8 @@ def encode(path: Path, syntax: UID) -> Seed:
     if syntax == RLELossless:
         ds.compress(RLELossless, generate_instance_uid=False)
     if syntax == JPEG2000Lossless:
-        made, frame = compressed(path, "JPEG2000")
-        assert made == syntax
+        written_syntax, frame = compressed(path, "JPEG2000")
+        assert written_syntax == syntax
         ds.PixelData = encapsulate([frame])
         ds["PixelData"].VR = "OB"
         ds["PixelData"].is_undefined_length = True
@@ -105,13 +118,13 @@ def encode(path: Path, syntax: UID) -> Seed:
 
 
 def encode_together(paths: list[Path]) -> Seed:
-    """The slices at `paths` as the frames of one Enhanced CT file, each with functional groups of its own."""
+    """One Enhanced CT file whose frames are the slices at `paths`, each with its own groups."""
     slices = [pydicom.dcmread(path) for path in paths]
     ds = pydicom.dcmread(paths[0])
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
     ds.NumberOfFrames = len(slices)
     ds.SharedFunctionalGroupsSequence = [_groups(ds, SHARED)]
-    ds.PerFrameFunctionalGroupsSequence = [_groups(one, OWN) for one in slices]
+    ds.PerFrameFunctionalGroupsSequence = [_groups(ds_slice, PER_FRAME) for ds_slice in slices]
     for keyword in (
         "PixelSpacing",
         "ImageOrientationPatient",
@@ -120,7 +133,7 @@ def encode_together(paths: list[Path]) -> Seed:
     ):
         del ds[keyword]
     del ds.RescaleIntercept
-    ds.PixelData = b"".join(one.PixelData for one in slices)
+    ds.PixelData = b"".join(ds_slice.PixelData for ds_slice in slices)
     return _seed(encoded(ds, ExplicitVRLittleEndian), ExplicitVRLittleEndian)
 
 
@@ -149,7 +162,7 @@ def compressed(path: Path, name: str) -> tuple[str, bytes]:
     return ds.file_meta.TransferSyntaxUID, next(generate_frames(ds.PixelData, number_of_frames=1))
 
 
-def encoded(ds: Dataset, syntax: str) -> bytes:
+def encoded(ds: FileDataset, syntax: UID) -> bytes:
     """The bytes of a file, its pixels little endian or already compressed, in `syntax`."""
     if syntax == ExplicitVRBigEndian:
         ds.PixelData = np.frombuffer(ds.PixelData, "<u2").astype(">u2").tobytes()
@@ -178,8 +191,10 @@ def _elements(
     group: int | None = None,
     end: int | None = None,
 ) -> Iterator[Element]:
-    """The elements of a sound file, up to PixelData or to the end of `group`; sequences, which only an
-    explicit one may have, with the elements of their items after them."""
+    """The elements of an undamaged file, up to PixelData or to the end of `group`.
+
+    A sequence is followed by the elements of its items; only files of explicit VR may hold one.
+    """
     order = "<" if little else ">"
     tag = 0
     while tag != PIXEL_DATA and at < (len(content) if end is None else end):
@@ -194,18 +209,18 @@ def _elements(
         else:
             value = at + 8
             (length,) = unpack_from(f"{order}H", content, at + 6)
-        is_telling = pydicom.datadict.keyword_for_tag(tag) in TELLING
+        is_decisive = pydicom.datadict.keyword_for_tag(tag) in DECISIVE
         at_end = min(value + length, len(content))
         if vr == b"SQ" and not implicit:
-            yield Element(at, value, value, is_telling)
+            yield Element(at, value, value, is_decisive)
             yield from _items(content, value, at_end)
         else:
-            yield Element(at, value, at_end, is_telling)
+            yield Element(at, value, at_end, is_decisive)
         at = at_end
 
 
 def _items(content: bytes, at: int, end: int) -> Iterator[Element]:
-    """The elements of the items of an explicit little-endian sequence, all of known lengths (PS3.5 7.5)."""
+    """The elements of a sequence's items: explicit little endian, lengths known (PS3.5 7.5)."""
     while at < end:
         (length,) = unpack_from("<I", content, at + 4)
         yield from _elements(content, at + 8, implicit=False, little=True, end=at + 8 + length)
@@ -218,10 +233,7 @@ def mutate(seed: Seed, rng: np.random.Generator) -> bytes:
     in_header = rng.random() < BEFORE_PIXELS
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         if in_header:
-            kind = rng.choice(
-                (_flip, _flip_telling, _digit, _digit, _number, _swap_tags, _copy, _cut, _insert)
-            )
-            kind(content, seed, rng)
+            _pick(MUTATIONS, rng)(content, seed, rng)
         else:
             low = min(seed.pixels_at, len(content) - 1)
             _damage(content, int(rng.integers(low, len(content))), rng)
@@ -254,11 +266,11 @@ def _flip(content: bytearray, seed: Seed, rng: np.random.Generator) -> None:
         content[at] = int(rng.integers(256))
 
 
-def _element(seed: Seed, rng: np.random.Generator, telling: bool = True) -> Element:
-    return rng.choice([e for e in seed.elements if e.is_telling or not telling])
+def _element(seed: Seed, rng: np.random.Generator, decisive_only: bool = True) -> Element:
+    return _pick([e for e in seed.elements if e.is_decisive or not decisive_only], rng)
 
 
-def _flip_telling(content: bytearray, seed: Seed, rng: np.random.Generator) -> None:
+def _flip_decisive(content: bytearray, seed: Seed, rng: np.random.Generator) -> None:
     """One bit of the tag, VR, length or value of an element that decides something."""
     element = _element(seed, rng)
     at = int(rng.integers(element.start, min(element.end, element.value + 80)))
@@ -267,7 +279,7 @@ def _flip_telling(content: bytearray, seed: Seed, rng: np.random.Generator) -> N
 
 
 def _digit(content: bytearray, seed: Seed, rng: np.random.Generator) -> None:
-    """Another character in a value: the file stays sound, and says something else."""
+    """Replace a character of a value: the file stays readable, but its content changes."""
     element = _element(seed, rng)
     if element.end - element.value and element.value < seed.pixels_at:
         at = int(rng.integers(element.value, element.end))
@@ -275,9 +287,9 @@ def _digit(content: bytearray, seed: Seed, rng: np.random.Generator) -> None:
 
 
 def _number(content: bytearray, seed: Seed, rng: np.random.Generator) -> None:
-    """Another short in a two-byte value."""
-    shorts = [e for e in seed.elements if e.is_telling and e.end - e.value == 2]
-    element = rng.choice(shorts)
+    """Replace a two-byte value by another number."""
+    shorts = [e for e in seed.elements if e.is_decisive and e.end - e.value == 2]
+    element = _pick(shorts, rng)
     number = int(
         rng.choice((0, 1, 2, 8, 11, 12, 13, 15, 16, 17, 32, 63, 64, 65, 255, 2048, 63536, 65535))
     )
@@ -285,15 +297,18 @@ def _number(content: bytearray, seed: Seed, rng: np.random.Generator) -> None:
 
 
 def _swap_tags(content: bytearray, seed: Seed, rng: np.random.Generator) -> None:
-    one, other = _element(seed, rng), _element(seed, rng, telling=False)
-    a, b = slice(one.start, one.start + 4), slice(other.start, other.start + 4)
+    first, second = _element(seed, rng), _element(seed, rng, decisive_only=False)
+    a, b = slice(first.start, first.start + 4), slice(second.start, second.start + 4)
     content[a], content[b] = content[b], content[a]
 
 
 def _copy(content: bytearray, seed: Seed, rng: np.random.Generator) -> None:
-    """An element once more, at the place of another."""
-    one, other = _element(seed, rng, telling=False), _element(seed, rng, telling=False)
-    content[other.start : other.start] = content[one.start : min(one.end, one.value + 80)]
+    """Insert a copy of one element before another."""
+    source = _element(seed, rng, decisive_only=False)
+    target = _element(seed, rng, decisive_only=False)
+    content[target.start : target.start] = content[
+        source.start : min(source.end, source.value + 80)
+    ]
 
 
 def _cut(content: bytearray, seed: Seed, rng: np.random.Generator) -> None:
@@ -304,3 +319,12 @@ def _cut(content: bytearray, seed: Seed, rng: np.random.Generator) -> None:
 def _insert(content: bytearray, seed: Seed, rng: np.random.Generator) -> None:
     at = int(rng.integers(0, seed.pixels_at))
     content[at:at] = rng.bytes(int(rng.integers(1, 9)))
+
+
+MUTATIONS = (_flip, _flip_decisive, _digit, _digit, _number, _swap_tags, _copy, _cut, _insert)
+"""Ways to damage a header; `_digit` twice, because it finds the most."""
+
+
+def _pick(choices: Sequence[T], rng: np.random.Generator) -> T:
+    """One of `choices`, each as likely."""
+    return choices[int(rng.integers(len(choices)))]

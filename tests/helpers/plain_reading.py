@@ -23,7 +23,11 @@ MACRO = {
 
 @dataclass(frozen=True)
 class Plain:
-    """What one file says of its slice; `wrapped_hu` is its HU if its values are wrapped 12-bit ones."""
+    """The slice of one file.
+
+    `directions (2, 3)` are unit vectors along a row and a column; `hu (Y, X)` are Hounsfield units;
+    `wrapped_hu (Y, X)` are those under the assumption that 12-bit values have wrapped.
+    """
 
     series_uid: str
     patient_id: str
@@ -35,8 +39,11 @@ class Plain:
 
 
 def read_plainly(content: bytes, frame: int | None) -> Plain:
-    """The one slice of a file, or that of a frame, counted from 1. Whatever goes wrong is raised: then nobody
-    should have accepted it."""
+    """The slice of a single-frame file, or of frame `frame`, counted from 1.
+
+    Raises:
+        Exception: of any kind, where the file is damaged. Such a file should not be accepted.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ds = pydicom.dcmread(BytesIO(content), force=True)
@@ -61,8 +68,11 @@ def read_plainly(content: bytes, frame: int | None) -> Plain:
 
 
 def holder(ds: FileDataset, frame: int | None, keyword: str) -> Dataset:
-    """Where an attribute of a slice stands: in the file, or in the frame's functional groups, its own before
-    the shared ones."""
+    """The data set that holds an attribute of a slice.
+
+    This is the file itself or, in a multi-frame file, an item of a functional group: of the frame's
+    own groups first, else of the shared ones.
+    """
     own = ds.get("PerFrameFunctionalGroupsSequence")
     if not own:
         assert frame is None
@@ -71,28 +81,29 @@ def holder(ds: FileDataset, frame: int | None, keyword: str) -> Dataset:
     for groups in (own[(frame or 1) - 1], *(ds.get("SharedFunctionalGroupsSequence") or ())):
         items = groups.get(MACRO[keyword])
         if items and keyword in items[0]:
-            return items[0]
+            return items[0]  # type: ignore[no-any-return]
     raise AssertionError(f"no {keyword} in frame {frame}")
 
 
 def text(ds: Dataset, keyword: str) -> str:
-    """A value by its bytes: a damaged VR does not change what they say."""
+    """The value of an attribute as text, decoded from its bytes whatever its VR."""
     return (
         (ds.get_item(keyword).value or b"").decode("latin-1").rstrip("\0") if keyword in ds else ""
     )
 
 
 def numbers(ds: Dataset, keyword: str, count: int) -> np.ndarray:
+    """The `count` finite numbers of an attribute (count,)."""
     parts = text(ds, keyword).split("\\")
     assert len(parts) == count, keyword
     assert not {"_", "\0"} & set("".join(parts)), keyword
-    found = np.array([float(part) for part in parts])
-    assert np.all(np.isfinite(found)), keyword
-    return found
+    values = np.array([float(part) for part in parts])
+    assert np.all(np.isfinite(values)), keyword
+    return values
 
 
 def containers(ds: FileDataset, frame: int) -> np.ndarray:
-    """The pixels of a frame as unsigned whole numbers of BitsAllocated bits."""
+    """The pixels of a frame (Y, X) as unsigned integers of BitsAllocated bits, not yet masked."""
     assert ds.SamplesPerPixel == 1
     assert ds.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2")
     _, little = ds.original_encoding
@@ -108,10 +119,11 @@ def containers(ds: FileDataset, frame: int) -> np.ndarray:
 
 
 def stored_values(ds: FileDataset, pixels: np.ndarray) -> np.ndarray:
+    """The stored values (Y, X): BitsStored bits of each pixel, with sign where there is one."""
     bits = ds.BitsStored
     low = ds.get("HighBit", bits - 1) + 1 - bits
     assert 0 <= low <= ds.BitsAllocated - bits
-    values = pixels >> low & (1 << bits) - 1
+    values: np.ndarray = pixels >> low & (1 << bits) - 1
     assert ds.PixelRepresentation in (0, 1)
     if ds.PixelRepresentation == 1:
         values = np.where(values >= 1 << (bits - 1), values - (1 << bits), values)
@@ -121,21 +133,26 @@ def stored_values(ds: FileDataset, pixels: np.ndarray) -> np.ndarray:
 def rescaled(
     stored: np.ndarray, slope: np.ndarray, intercept: np.ndarray, is_padding: np.ndarray | None
 ) -> np.ndarray:
-    """HU by the rule: half to even, padding to air, clipped to 16 bits."""
+    """HU (Y, X): rounded half to even, padding set to air, clipped to 16 bits."""
     hu = np.rint(stored * slope + intercept)
     hu[hu < AIR if is_padding is None else is_padding] = AIR
-    return np.clip(hu, -32768, 32767)
+    clipped: np.ndarray = np.clip(hu, -32768, 32767)
+    return clipped
 
 
 def padding(ds: FileDataset, pixels: np.ndarray, stored: np.ndarray) -> np.ndarray | None:
+    """Which pixels (Y, X) lie in the declared padding range; None if no padding is declared."""
     ends = [ds.get(key) for key in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     if ends[0] in (None, ""):
         return None
     ends = [int(end) for end in ends if end not in (None, "")]
     span = 1 << ds.BitsAllocated
     reach = max(ends) - min(ends)
-    raw, value = ((found - min(ends)) % span <= reach for found in (pixels, stored))
-    return raw | value
+
+    # Files declare the padding value with or without its sign: either form counts.
+    raw, value = ((values - min(ends)) % span <= reach for values in (pixels, stored))
+    is_padding: np.ndarray = raw | value
+    return is_padding
 
 
 def unwrapped(
@@ -145,6 +162,7 @@ def unwrapped(
     intercept: np.ndarray,
     is_padding: np.ndarray | None,
 ) -> np.ndarray | None:
+    """HU (Y, X) of 12-bit values that wrapped around, where the header allows that; else None."""
     if ds.BitsStored != 12 or ds.PixelRepresentation != 0 or slope != 1 or intercept <= -100:
         return None
     hu = (stored + 1000) % 4096 - 1000

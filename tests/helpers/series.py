@@ -17,7 +17,10 @@ SIZE = 16
 
 
 def stack(n: int = 4, name: str = "a", **changes: Any) -> SeriesToWrite:
-    """A straight axial series of `n` slices, 5 mm apart, named after `name`; `changes` replace fields."""
+    """A straight axial series of `n` slices of 16 x 16 random HU, 5 mm apart.
+
+    `name` seeds its pixels and UIDs; `changes` replace fields of `SeriesToWrite`.
+    """
     rng = np.random.default_rng(len(name) * 1000 + sum(name.encode()))
     fields: dict[str, Any] = {
         "hu": rng.integers(-1000, 2000, (n, SIZE, SIZE)).astype(np.int16),
@@ -26,7 +29,7 @@ def stack(n: int = 4, name: str = "a", **changes: Any) -> SeriesToWrite:
         "col_dir": (0.0, 1.0, 0.0),
         "pixel_spacing_mm": (0.5, 0.4),
         "slice_thickness_mm": 5.0,
-        "patient_id": "Secret-Patient",
+        "patient_id": PATIENT_ID,
         "study_uid": uid("study", name),
         "series_uid": uid("series", name),
         "sop_uids": [uid("sop", name, i) for i in range(n)],
@@ -37,9 +40,12 @@ def stack(n: int = 4, name: str = "a", **changes: Any) -> SeriesToWrite:
 
 
 def edit(path: Path, **values: Any) -> None:
-    """Set attributes of a file by keyword; None deletes one; bytes become its raw value."""
+    """Set attributes of the DICOM file at `path` by keyword.
+
+    None deletes an attribute; bytes become its raw value, whatever its VR allows.
+    """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # spoiling a file is what this is for
+        warnings.simplefilter("ignore")  # damaged values are the purpose
         ds = pydicom.dcmread(path)
         for keyword, value in values.items():
             if value is None:
@@ -54,6 +60,7 @@ def edit(path: Path, **values: Any) -> None:
 
 
 def air_series() -> SeriesToWrite:
+    """Three slices of air, of the patient `PATIENT_ID`, who has a name and a birth date."""
     return SeriesToWrite(
         hu=np.full((3, 16, 16), -1000, dtype=np.int16),
         position_mm=np.array([(0.0, 0.0, 5.0 * i) for i in range(3)]),
@@ -72,8 +79,10 @@ def air_series() -> SeriesToWrite:
 
 
 def head_series(name: str = "a", n: int = 6, **changes: Any) -> SeriesToWrite:
-    """A round head of 70 mm radius: mottled brain in a skull, straight axial slices 5 mm apart. `name`
-    makes its pixels, UIDs and patient; `changes` replace fields."""
+    """A round head, 70 mm in radius, of noisy brain in a skull: `n` axial slices, 5 mm apart.
+
+    `name` seeds its pixels, UIDs and patient; `changes` replace fields of `SeriesToWrite`.
+    """
     rng = np.random.default_rng(list(name.encode()))
     side = (np.arange(64) - 31.5) * 4.0
     radius = np.hypot(side[:, None], side[None])

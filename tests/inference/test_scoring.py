@@ -1,157 +1,251 @@
-"""A flawed slice left out instead of its series: its row, its place, and what is submitted for it."""
+"""Scoring in memory: folds, order, neighbours in the batch, odd series, and what is rejected."""
 
-import subprocess
-import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pydicom
 import pytest
-from pydicom.encaps import encapsulate
-from pydicom.uid import RLELossless
 
-import ich3d
 from ich3d.config.root import Config
-from ich3d.core.labels import LABELS
-from ich3d.core.workspace import Workspace, read_csv, read_json
+from ich3d.core.errors import DataError, ModelError
+from ich3d.core.issues import IssueCode
+from ich3d.core.labels import LABELS, STAGES
+from ich3d.core.types import Issue, Rejected
+from ich3d.core.workspace import Workspace
+from ich3d.crossfit.out_of_fold import probabilities, read_oof
 from ich3d.dicom.assembly.grouping import Policy
-from ich3d.dicom.uids import uid
 from ich3d.dicom.write import SeriesToWrite, write_series
-from ich3d.inference.run import predict_to_folder
-from ich3d.inference.tables import SLICE_TEXT
-from ich3d.model.folder import Model
-
-LENIENT = Policy(lenient=True)
-STACK = [f"stack_{label}" for label in LABELS]
-
-
-@pytest.fixture(scope="module")
-def model(model: Model) -> Model:
-    return model.fold(0)
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-99])
-
-
-def garble(path: Path) -> None:
-    ds = pydicom.dcmread(path)
-    ds.compress(RLELossless, generate_instance_uid=False)
-    ds.PixelData = encapsulate([b"\xff" * 64])
-    ds.save_as(path)
-
-
-def unplace(path: Path) -> None:
-    ds = pydicom.dcmread(path)
-    del ds.ImagePositionPatient
-    ds.save_as(path)
-
-
-def scored(model: Model, folder: Path, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`slices.csv`, and `submission.csv` with a column a label."""
-    predict_to_folder(model, [folder], out, policy=LENIENT)
-    sent = read_csv(out / "submission.csv", text=("ID",))
-    parts = sent["ID"].str.rsplit("_", n=1, expand=True)
-    wide = sent.assign(sop=parts[0], label=parts[1]).pivot(
-        index="sop", columns="label", values="Label"
-    )
-    return read_csv(out / "slices.csv", text=SLICE_TEXT), wide[list(LABELS)]
-
-
-@pytest.mark.parametrize("direction", [1.0, -1.0])
-@pytest.mark.parametrize(
-    ("spoil", "code"), [(truncate, "truncated_pixels"), (garble, "undecodable")]
+from ich3d.inference.scoring import (
+    Prediction,
+    SeriesPrediction,
+    find,
+    predict,
+    predict_one,
+    stream,
 )
-def test_a_left_out_slice_has_its_place_its_code_and_its_neighbours_mean(
-    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path,
-    spoil: Callable[[Path], None], code: str, direction: float,
-) -> None:  # fmt: skip
-    """Slice 2 lies 3 mm above slice 1 and 5 mm below slice 3, however the table went."""
-    z_mm = np.array([0.0, 5.0, 8.0, 13.0, 18.0])
-    place = np.array([(-126.0, -126.0, z) for z in z_mm])
-    head = make_head("a", n=5, position_mm=place, row_dir=(direction, 0.0, 0.0))
-    spoil(write_series(head, tmp_path / "in")[2])
-    slices, sent = scored(model, tmp_path / "in", tmp_path / "out")
-    assert slices["z_mm"].tolist() == z_mm.tolist()
-    lost = slices.iloc[2]
-    assert (lost["sop_uid"], lost["codes"]) == (head.sop_uids[2], code)
-    assert lost[["slice_index", "gap_mm", "encoder_any", "context_any", "stack_any"]].isna().all()
-    assert slices["slice_index"].dropna().tolist() == [0, 1, 2, 3]
-    below, above = (sent.loc[head.sop_uids[i]].to_numpy() for i in (1, 3))
-    np.testing.assert_allclose(sent.loc[head.sop_uids[2]], (5 * below + 3 * above) / 8, atol=2e-7)
-    assert np.abs(below - above).max() > 1e-6
-    facts = read_json(tmp_path / "out" / "run.json")
-    assert (facts["slices"], facts["slices_unscored"], facts["files_left_out"]) == (4, 1, 1)
-    assert (
-        facts["files"]
-        == facts["files_in_volumes"] + facts["files_left_out"] + facts["files_rejected"]
-    )
-    assert facts["lenient"] is True
+from ich3d.model import backends
+from ich3d.model.folder import Model
+from ich3d.prepare.store import Store
+from tests.helpers.undecodable import garble, truncate, two_kernels
 
 
-def test_a_left_out_slice_of_unknown_place_is_submitted_at_the_base_rate(
+def scores_by_slice(prediction: Prediction, stage: str) -> pd.DataFrame:
+    """Probabilities of a stage, sorted by SOPInstanceUID."""
+    blocks = [
+        pd.DataFrame(
+            item.prob[stage], index=[key.sop_uid for key in item.series.keys], columns=list(LABELS)
+        )
+        for item in prediction.series
+    ]
+    return pd.concat(blocks).sort_index()
+
+
+@pytest.mark.parametrize("fold", [0, 1, 2])
+def test_a_loaded_fold_gives_its_out_of_fold_scores(
+    finished_run: Config, model: Model, fold: int
+) -> None:
+    workspace = Workspace(Path(finished_run.workspace))
+    table = Store(workspace.store).table
+    held_out = table[table["fold"] == fold]
+    folders = {workspace.source("phantom") / Path(path).parent for path in held_out["path"]}
+    prediction = predict(model.fold(fold), *sorted(folders))
+
+    for stage, tolerance in zip(STAGES, (1e-5, 1e-5, 1e-6), strict=True):
+        oof = read_oof(workspace, stage)
+        oof = oof[oof["fold"] == fold].set_index("sop_uid").sort_index()
+        predicted = scores_by_slice(prediction, stage)
+        assert list(predicted.index) == list(oof.index)
+        assert predicted.to_numpy().std(axis=0).max() > 1e-4  # far above the tolerance
+        np.testing.assert_allclose(predicted, probabilities(oof), rtol=0, atol=tolerance)
+
+
+def test_a_models_score_is_the_mean_over_its_folds(
     model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
 ) -> None:
-    head = make_head("a", n=4)
-    unplace(write_series(head, tmp_path / "in")[0])
-    slices, sent = scored(model, tmp_path / "in", tmp_path / "out")
-    assert slices["sop_uid"].tolist() == [*head.sop_uids[1:], head.sop_uids[0]]
-    assert slices["codes"].iloc[-1] == "no_position"
-    rates = [model.fingerprint["prevalence"][label] for label in LABELS]
-    np.testing.assert_allclose(sent.loc[head.sop_uids[0]], rates, atol=1e-7)
+    write_series(make_head("a"), tmp_path)
+    (item,) = predict(model, tmp_path).series
+    folds = [model.fold(fold_model.fold) for fold_model in model.fold_models]
+    scores = [fold.score(item.series.hu, item.series.z_mm) for fold in folds]
+    assert len(scores) == 3
+    for stage in STAGES:
+        mean = np.mean([score[stage] for score in scores], axis=0)
+        np.testing.assert_allclose(item.prob[stage], mean, atol=1e-7)
 
 
-def test_strictly_the_same_series_is_rejected(
-    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
-) -> None:
-    truncate(write_series(make_head("a"), tmp_path / "in")[2])
-    done = predict_to_folder(model, [tmp_path / "in"], tmp_path / "out")
-    assert done.scored == 0
-    assert [item.code for item in done.rejected] == ["truncated_pixels"]
-
-
-def test_each_odd_file_of_a_study_has_its_row_or_its_code(
-    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
-) -> None:
-    """Two series, a scout, a copy of a slice, and an MR; the second series was cut short."""
-    study = uid("head study", "a")
-    first = write_series(make_head("a", n=4), tmp_path / "in" / "a")
-    (tmp_path / "in" / "copy.dcm").write_bytes(first[1].read_bytes())
-    scout = make_head(
-        "scout", n=1, study_uid=study, extra={"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
-    )
-    write_series(scout, tmp_path / "in" / "scout")
-    write_series(
-        make_head("mr", n=2, study_uid=study, extra={"Modality": "MR"}), tmp_path / "in" / "mr"
-    )
-    write_series(make_head("b", n=3, study_uid=study), tmp_path / "in" / "b")[1].write_bytes(b"")
-    done = predict_to_folder(model, [tmp_path / "in"], tmp_path / "out")
-    slices = read_csv(tmp_path / "out" / "slices.csv", text=SLICE_TEXT)
-    assert slices["series_uid"].value_counts().to_dict() == {
-        uid("head series", "a"): 4, uid("head series", "b"): 2,
-    }  # fmt: skip
-    assert [item.code for item in done.rejected] == ["empty_file"]
-    facts = read_json(tmp_path / "out" / "run.json")
-    assert (facts["files"], facts["files_in_volumes"], facts["files_left_out"]) == (11, 6, 4)
-    assert facts["files_rejected"] == 1
-
-
-def test_python_reads_a_study_in_three_lines(
-    finished_run: Config, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+def test_a_model_folder_can_be_given_in_place_of_a_model(
+    model_folder: Path, model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
 ) -> None:
     write_series(make_head("a", n=3), tmp_path / "in")
-    model = ich3d.load_model(Workspace(Path(finished_run.workspace)).model)
-    (series,) = ich3d.predict(model, tmp_path / "in").series
-    assert series.prob["stack"].shape == (3, len(LABELS))
+    (expected,) = predict(model, tmp_path / "in").series
+    for folder in (model_folder, str(model_folder)):
+        (item,) = predict(folder, tmp_path / "in").series
+        np.testing.assert_array_equal(item.prob["stack"], expected.prob["stack"])
+    with pytest.raises(ModelError):
+        predict(tmp_path / "in", tmp_path / "in")
 
 
-def test_importing_ich3d_is_light() -> None:
-    script = "import sys, ich3d; print(sorted({'torch', 'numpy', 'pandas'} & set(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True
+def test_each_slice_has_its_file(
+    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    """The table goes from superior to inferior, so the order of files is turned."""
+    write_series(make_head("a", row_dir=(-1.0, 0.0, 0.0)), tmp_path)
+    (item,) = predict(model, tmp_path).series
+    headers = [pydicom.dcmread(file.path, specific_tags=["SOPInstanceUID"]) for file in item.files]
+    assert [ds.SOPInstanceUID for ds in headers] == [key.sop_uid for key in item.series.keys]
+    assert len(headers) == 6
+
+
+@pytest.mark.parametrize("batch", [backends.CPU_BATCH, 1, 5])
+def test_file_order_table_direction_other_series_and_batches_change_no_score(
+    batch: int,
+    amplified: Model,
+    make_head: Callable[..., SeriesToWrite],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = make_head("a", n=7)
+    write_series(plain, tmp_path / "plain")
+    reversed_series = replace(
+        plain,
+        hu=plain.hu[:, :, ::-1],
+        position_mm=plain.position_mm + [63 * 4.0, 0, 0],
+        row_dir=(-1.0, 0.0, 0.0),
+        instance_numbers=list(range(7, 0, -1)),
+        file_names=[f"{name}.dcm" for name in "fbdagce"],
     )
-    assert done.stdout.strip() == "[]"
-    with pytest.raises(AttributeError, match="load_modle"):
-        _ = ich3d.load_modle
+    write_series(reversed_series, tmp_path / "several" / "m")
+    write_series(make_head("b", n=3), tmp_path / "several" / "a")
+    write_series(make_head("c", n=20), tmp_path / "several" / "z")
+
+    alone = predict(amplified, tmp_path / "plain")
+    monkeypatch.setattr(backends, "CPU_BATCH", batch)
+    several = predict(replace(amplified), tmp_path / "several")
+    assert len(several.series) == 3
+    for stage in STAGES:
+        expected = scores_by_slice(alone, stage)
+        scores = scores_by_slice(several, stage).loc[expected.index]
+        np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)
+        assert expected.to_numpy().std(axis=0).max() > 1e-3  # slices differ, so order matters
+
+
+def test_a_single_slice_is_scored(
+    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    write_series(make_head("one", n=1), tmp_path)
+    (item,) = predict(model, tmp_path).series
+    assert [issue.code for issue in item.series.issues] == [IssueCode.SINGLE_SLICE]
+    for stage in STAGES:
+        assert item.prob[stage].shape == (1, 6)
+        assert np.all((item.prob[stage] > 0) & (item.prob[stage] < 1))
+
+
+def test_a_long_thin_series_is_scored_slice_by_slice(
+    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    position_mm = np.array([(-126.0, -126.0, 1.0 * i) for i in range(300)])
+    write_series(
+        make_head("thin", n=300, position_mm=position_mm, slice_thickness_mm=1.0), tmp_path
+    )
+    (item,) = predict(model, tmp_path).series
+    assert {"n_slices", "spacing_mm"} <= set(item.out_of_range)
+    for stage in STAGES:
+        assert item.prob[stage].shape == (300, 6)
+        assert np.all((item.prob[stage] > 0) & (item.prob[stage] < 1))
+
+
+def test_a_series_that_lacks_its_upper_slices_is_scored_as_it_is(
+    amplified: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    """The encoder's scores are those of the whole series, the later stages' are not."""
+    write_series(make_head("a", n=9), tmp_path / "whole")
+    write_series(make_head("a", n=9), tmp_path / "cut")
+    for name in "678":
+        (tmp_path / "cut" / f"{name}.dcm").unlink()
+
+    whole, cut = (predict(amplified, tmp_path / name) for name in ("whole", "cut"))
+    (item,) = cut.series
+    assert item.series.issues == ()
+    assert "n_slices" in item.out_of_range
+    for stage in STAGES:
+        kept = scores_by_slice(whole, stage).loc[scores_by_slice(cut, stage).index]
+        same = np.allclose(kept, scores_by_slice(cut, stage), rtol=0, atol=1e-5)
+        assert same == (stage == "encoder")
+
+
+def test_values_outside_the_training_set_are_named(
+    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    write_series(make_head("thin", n=6), tmp_path)
+    (item,) = predict(model, tmp_path).series
+    assert "spacing_mm" in item.out_of_range
+    assert "rows" not in item.out_of_range
+
+
+def test_an_undecodable_volume_rejects_its_whole_series_uid(model: Model, tmp_path: Path) -> None:
+    """Two kernels under one SeriesInstanceUID, also when only the sound one is asked for."""
+    paths = two_kernels(tmp_path)
+    assert len(predict(model, tmp_path).series) == 2
+    sound = predict_one(model, tmp_path, "2.25.9-1")
+    assert [item.series.volume_id for item in sound.series] == ["2.25.9-1"]
+
+    garble(paths[2])
+    for prediction in (predict(model, tmp_path), predict_one(model, tmp_path, "2.25.9-1")):
+        assert not prediction.series
+        assert [item.subject for item in prediction.rejected] == ["2.25.9"]
+        assert len(prediction.rejected[0].paths) == 12
+
+
+def test_a_series_whose_files_disappear_is_rejected_and_the_next_scored(
+    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    for name in "ab":
+        write_series(make_head(name, n=3, study_uid=f"2.25.{ord(name)}"), tmp_path / name)
+    index = find([tmp_path])
+    for path in (tmp_path / "a").iterdir():
+        path.unlink()
+    gone, scored = stream(model, index, index.series)
+    assert isinstance(gone, Rejected)
+    assert (gone.code, gone.subject) == (IssueCode.UNREADABLE, make_head("a").series_uid)
+    assert "a/0.dcm" in gone.detail
+    assert isinstance(scored, SeriesPrediction)
+
+
+def test_of_several_series_one_must_be_named(
+    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    for name in "ab":
+        write_series(make_head(name, n=3), tmp_path / name)
+    with pytest.raises(DataError, match="holds 2 series; name one of them"):
+        predict_one(model, tmp_path, None)
+    with pytest.raises(DataError, match=r"no series 1\.2\.3 in"):
+        predict_one(model, tmp_path, "1.2.3")
+    (item,) = predict_one(model, tmp_path, make_head("b").series_uid).series
+    assert item.series.series_uid == make_head("b").series_uid
+
+
+def test_an_unusable_slice_rejects_its_series_unless_the_policy_is_lenient(
+    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    head = make_head("a")
+    truncate(write_series(head, tmp_path)[2])
+    strict = predict(model, tmp_path)
+    assert not strict.series
+    assert [item.code for item in strict.rejected] == [IssueCode.TRUNCATED_PIXELS]
+
+    lenient = predict(model, tmp_path, policy=Policy(lenient=True))
+    (item,) = lenient.series
+    assert not lenient.rejected
+    assert len(item.series) == 5
+    assert [(one.sop_uid, one.z_mm, one.code) for one in item.unscored] == [
+        (head.sop_uids[2], 10.0, IssueCode.TRUNCATED_PIXELS)
+    ]
+    assert IssueCode.INCOMPLETE in {issue.code for issue in item.series.issues}
+    assert all(isinstance(issue, Issue) and issue.detail for issue in item.series.issues)
+
+
+def test_a_path_that_does_not_exist_is_named(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere"):
+        predict(model, tmp_path / "nowhere")

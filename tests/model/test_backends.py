@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,18 @@ from torch import nn
 
 from ich3d.config.root import Config
 from ich3d.config.schema import ENCODERS, PrepareConfig, SlicesConfig
-from ich3d.core.metrics import sigmoid
+from ich3d.core.metrics import sigmoid, weighted_log_loss
+from ich3d.core.workspace import Workspace
 from ich3d.model import backends as fast
 from ich3d.model.backends import FoldEncoders
+from ich3d.model.folder import Model
+from ich3d.prepare.store import Store
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble
+from ich3d.training.device import device
+
+AGREEMENT = {"encoder": (0.99, 0.005), "context": (0.99, 0.005), "stack": (0.95, 0.02)}
+"""By stage: the share of scores that must agree, and how closely."""
 
 
 @pytest.fixture
@@ -107,3 +115,29 @@ def test_without_openvino_torch_scores_alike(
     assert quick.path.split()[0] == "torch"
     for one, other in zip(FoldEncoders(folds, config).embed(hu), quick.embed(hu), strict=True):
         np.testing.assert_allclose(sigmoid(other[1]), sigmoid(one[1]), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("path", ["openvino", "torch"])
+def test_the_fast_paths_of_a_model_agree_with_fp32(
+    finished_run: Config, model: Model, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nearly all scores of all stages differ little: a tree may fall on its other side."""
+    if path == "torch":
+        monkeypatch.setitem(sys.modules, "openvino", None)
+    elif find_spec("openvino") is None:
+        pytest.skip("the openvino extra is not installed")
+    quick = replace(model, config=replace(model.config, precision="auto"))
+    assert quick.encoders.path.startswith(path if device().type == "cpu" else "torch")
+
+    store = Store(Workspace(Path(finished_run.workspace)).store)
+    exact, fast_scores = (
+        [scorer.score(store.hu(name), store.z_mm(name)) for name in store.volume_ids]
+        for scorer in (model, quick)
+    )
+    target = np.concatenate([store.targets(name) for name in store.volume_ids])
+    for stage, (share, tolerance) in AGREEMENT.items():
+        expected = np.concatenate([prob[stage] for prob in exact])
+        scores = np.concatenate([prob[stage] for prob in fast_scores])
+        assert np.quantile(np.abs(scores - expected), share) < tolerance
+        loss = weighted_log_loss(expected, target)
+        assert weighted_log_loss(scores, target) == pytest.approx(loss, rel=0.005)

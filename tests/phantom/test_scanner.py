@@ -1,4 +1,4 @@
-"""Where slices lie and what the scanner makes of the head."""
+"""Where slices lie, and how the scanner images the head."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ich3d.config.schema import PhantomConfig
 from ich3d.core.seeds import stream
 from ich3d.phantom.head import Head, draw_head
-from ich3d.phantom.scanner import Geometry, Optics, add_noise, draw_geometry, draw_optics, expose
+from ich3d.phantom.scanner import Geometry, Scanner, acquire, add_noise, draw_geometry, draw_scanner
 
 HEAD = draw_head(stream(5, "test scanner"))
 
@@ -35,38 +35,40 @@ def test_a_tilted_stack_is_sheared_and_evenly_spaced(
     assert 200 <= geometry.pixel_mm * 64 <= 260
 
 
-def calcified(head: Head) -> Head:
+def with_calcified_pineal(head: Head) -> Head:
     return replace(head, calcified_mm=(4.5, 0.0, 0.0), hu={**head.hu, "calcium": 600.0})
 
 
 @pytest.mark.parametrize("tilt", [-15.0, 0.0, 15.0])
 def test_anatomy_appears_where_the_header_says(tilt: float) -> None:
-    """The calcified pineal is found at the patient coordinates that its own pixel's position gives."""
-    head = calcified(HEAD)
+    """The calcified pineal gland lies at the patient coordinates that its pixel has."""
+    head = with_calcified_pineal(HEAD)
     flat = draw_geometry(PhantomConfig(matrix=96, max_tilt_deg=0), head, stream(1, "geometry"))
-    turn = np.radians(tilt)
+
+    tilt_rad = np.radians(tilt)
     corner = flat.pixel_mm * (flat.matrix - 1) / 2
-    shift = np.array([0, corner * (1 - np.cos(turn)), -corner * np.sin(turn)])
+    shift = np.array([0, corner * (1 - np.cos(tilt_rad)), -corner * np.sin(tilt_rad)])
     position = np.repeat(flat.position_mm[:1], len(flat.position_mm), axis=0) + shift
-    position[:, 2] += np.arange(len(position)) * flat.thickness_mm / np.cos(turn)
+    position[:, 2] += np.arange(len(position)) * flat.thickness_mm / np.cos(tilt_rad)
     geometry = Geometry(position, tilt, flat.thickness_mm, flat.pixel_mm, flat.matrix)
-    optics = Optics(noise_hu=3, blur_mm=0.6, offset_hu=0, rim_hu=3, headrest_mm=105)
+    scanner = Scanner(noise_hu=3, blur_mm=0.6, offset_hu=0, rim_hu=3, headrest_mm=105)
+
     without = replace(head, calcified_mm=(0.0, 0.0, 0.0))
-    added = expose(head, (), geometry, optics).hu - expose(without, (), geometry, optics).hu
-    k, r, c = np.unravel_index(int(added.argmax()), added.shape)
-    along_row, down = c * geometry.pixel_mm, r * geometry.pixel_mm
-    found = (
-        geometry.position_mm[k]
-        + along_row * np.array(geometry.row_dir)
-        + down * np.array(geometry.col_dir)
+    added = acquire(head, (), geometry, scanner).hu - acquire(without, (), geometry, scanner).hu
+    z, row, column = np.unravel_index(int(added.argmax()), added.shape)
+    brightest_mm = (
+        geometry.position_mm[z]
+        + column * geometry.pixel_mm * np.array(geometry.row_dir)
+        + row * geometry.pixel_mm * np.array(geometry.col_dir)
     )
-    assert found == pytest.approx(head.rotation @ (head.scale * (0, 27, 2)) + head.centre_mm, abs=5)
+    pineal_mm = head.rotation @ (head.scale * (0, 27, 2)) + head.centre_mm
+    assert brightest_mm == pytest.approx(pineal_mm, abs=5)
 
 
 def test_the_image_is_a_head_in_air() -> None:
     geometry = draw_geometry(PhantomConfig(matrix=96), HEAD, stream(2, "geometry"))
-    optics = draw_optics(PhantomConfig(), stream(2, "optics"))
-    hu = expose(HEAD, (), geometry, optics).hu
+    scanner = draw_scanner(PhantomConfig(), stream(2, "optics"))
+    hu = acquire(HEAD, (), geometry, scanner).hu
     middle = hu[len(hu) // 2]
     assert middle[0].max() == -1000
     assert middle.max() > 400
@@ -79,8 +81,8 @@ def test_the_image_is_a_head_in_air() -> None:
 def test_noise_grows_with_one_over_the_root_of_thickness(thickness: float) -> None:
     flat = np.full((6, 64, 64), 30, np.float32)
     geometry = Geometry(np.zeros((6, 3)), 0.0, thickness, 2.43, 64)
-    optics = Optics(noise_hu=4, blur_mm=0.6, offset_hu=0, rim_hu=3, headrest_mm=105)
-    noise = add_noise(flat, geometry, optics, stream(0, "noise")) - flat
+    scanner = Scanner(noise_hu=4, blur_mm=0.6, offset_hu=0, rim_hu=3, headrest_mm=105)
+    noise = add_noise(flat, geometry, scanner, stream(0, "noise")) - flat
     # 64 x 64 pixels of 2.43 mm at 30 HU hold about the reference path of water.
     assert noise.std() == pytest.approx(4 * np.sqrt(5 / thickness), rel=0.15)
     neighbours = np.corrcoef(noise[:, :, :-1].ravel(), noise[:, :, 1:].ravel())[0, 1]

@@ -1,4 +1,4 @@
-"""The whole of preparation, on DICOM files: groups, folds, labels, and lists of what did not fit."""
+"""Preparation from DICOM files to the store: groups, folds, labels, and what was not used."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -6,10 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pydicom
 import pytest
-from pydicom.encaps import encapsulate
-from pydicom.uid import RLELossless
 
 from ich3d.config.root import Config
 from ich3d.config.schema import PrepareConfig, SourceConfig
@@ -19,6 +16,7 @@ from ich3d.core.workspace import Workspace, read_csv
 from ich3d.dicom.uids import uid
 from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.prepare.build import prepare
+from tests.helpers.undecodable import garble, two_kernels
 
 PATIENTS = "abcdefgh"
 Write = Callable[..., Config]
@@ -26,7 +24,10 @@ Write = Callable[..., Config]
 
 @pytest.fixture
 def write(make_head: Callable[..., SeriesToWrite], tmp_path: Path) -> Write:
-    """Write heads of four slices with the label table `labels`, by SOPInstanceUID; the config for them."""
+    """A function that writes heads of four slices with `labels` by SOPInstanceUID.
+
+    It returns the config for them.
+    """
 
     def write(
         names: str = PATIENTS,
@@ -72,29 +73,15 @@ def test_every_patient_has_one_group_and_one_fold(write: Write) -> None:
     assert store.table.groupby("group_id")["fold"].nunique().eq(1).all()
 
 
-def test_a_volume_goes_with_the_sibling_that_cannot_be_read(
-    make_head: Callable[..., SeriesToWrite], write: Write
-) -> None:
+def test_an_undecodable_volume_rejects_its_whole_series_uid(write: Write) -> None:
     """Two kernels under one SeriesInstanceUID, of which one has a slice that does not decode."""
     config = write(names="")
-    for name in "ab":
-        series = make_head(
-            name,
-            series_uid="2.25.9",
-            study_uid="2.25.8",
-            patient_id="p",
-            extra={"ConvolutionKernel": name},
-        )
-        paths = write_series(series, Path(str(config.source.path)) / name)
-    spoilt = pydicom.dcmread(paths[2])
-    spoilt.compress(RLELossless, generate_instance_uid=False)
-    spoilt.PixelData = encapsulate([b"\xff" * 64])
-    spoilt.save_as(paths[2])
+    garble(two_kernels(Path(str(config.source.path)))[2])
     with pytest.raises(DataError, match="holds no head CT volume; 1 rejected"):
         prepare(config)
-    (row,) = read_csv(Workspace(Path(config.workspace)).rejected).itertuples()
-    assert (row.subject, row.path.count("|")) == ("2.25.9", 11)
-    assert "b/2.dcm: PixelData (7FE0,0010)" in row.detail
+    (row,) = read_csv(Workspace(Path(config.workspace)).rejected).to_dict("records")
+    assert (row["subject"], row["path"].count("|")) == ("2.25.9", 11)
+    assert "b/2.dcm: PixelData (7FE0,0010)" in row["detail"]
 
 
 def test_one_shared_slice_keeps_two_patients_in_one_fold(write: Write) -> None:
@@ -135,7 +122,7 @@ def test_a_relabelled_copy_of_a_patient_stays_with_the_first(write: Write) -> No
     assert both["fold"].nunique() == 1
 
 
-def test_a_shared_slice_of_air_links_nobody(write: Write) -> None:
+def test_a_shared_slice_of_air_links_no_patients(write: Write) -> None:
     def spoil(name: str, series: SeriesToWrite) -> SeriesToWrite:
         hu = series.hu.copy()
         hu[3] = -1000
@@ -164,7 +151,7 @@ def test_the_same_seed_gives_the_same_folds_and_another_may_not(write: Write) ->
     assert any(other != others[0] for other in others)
 
 
-def test_what_did_not_match_is_listed_and_stays_as_context(write: Write) -> None:
+def test_a_slice_without_a_label_is_listed_and_stays_in_its_series(write: Write) -> None:
     labels = {sop: 0 for name in PATIENTS for sop in sops(name)}
     without_label = labels.pop(sops("c")[2])
     assert without_label == 0
@@ -177,9 +164,8 @@ def test_what_did_not_match_is_listed_and_stays_as_context(write: Write) -> None
         [sops("c")[2], "label", "c/2.dcm"],
         ["9.9.9", "image", ""],
     ]
-    series = store.series(uid("head series", "c"))
-    assert np.isnan(series.targets).all(axis=1).tolist() == [False, False, True, False]
-    assert len(series) == 4
+    targets = store.targets(uid("head series", "c"))
+    assert np.isnan(targets).all(axis=1).tolist() == [False, False, True, False]
 
 
 def test_labels_reach_their_slice(write: Write) -> None:
@@ -189,9 +175,11 @@ def test_labels_reach_their_slice(write: Write) -> None:
         zip(names, np.random.default_rng(0).integers(0, 2, len(names)).tolist(), strict=True)
     )
     store = prepare(write(labels=dict(reversed(values.items())))).store
-    for series in store:
-        for key, target in zip(series.keys, series.targets, strict=True):
-            assert target.tolist() == [values[key.sop_uid]] * len(LABELS)
+    assert len(store.volume_ids) == len(PATIENTS)
+    for volume_id in store.volume_ids:
+        keys, targets = store.series(volume_id).keys, store.targets(volume_id)
+        expected = [[values[key.sop_uid]] * len(LABELS) for key in keys]
+        assert targets.tolist() == expected
 
 
 def test_a_subset_takes_whole_patients(write: Write) -> None:
@@ -220,7 +208,7 @@ def test_a_folder_without_a_head_is_one_sentence(write: Write) -> None:
         prepare(write("abc", spoil=spoil))
 
 
-def test_what_is_refused_is_written_with_its_paths(write: Write) -> None:
+def test_a_rejected_series_is_listed_with_its_paths(write: Write) -> None:
     def spoil(name: str, series: SeriesToWrite) -> SeriesToWrite:
         return replace(series, hu=np.full_like(series.hu, -1000)) if name == "e" else series
 
@@ -240,7 +228,7 @@ def test_no_patient_id_is_written(write: Write) -> None:
             assert b"patient a" not in path.read_bytes()
 
 
-def test_a_source_that_needs_a_path_says_so(tmp_path: Path) -> None:
+def test_a_missing_source_path_is_named(tmp_path: Path) -> None:
     config = Config(workspace=str(tmp_path), source=SourceConfig(kind="rsna"))
     with pytest.raises(DataError, match=r"source\.path is not set"):
         prepare(config)

@@ -1,6 +1,7 @@
-"""Who belongs together stays together, and rare labels are spread over the folds."""
+"""Linked patients stay in one group, and rare labels are spread over the folds."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given, settings
@@ -8,7 +9,14 @@ from hypothesis import strategies as st
 
 from ich3d.core.labels import LABELS
 from ich3d.core.seeds import stream
-from ich3d.prepare.folds import assign_folds, link, pseudonym, slice_hashes, split_validation
+from ich3d.prepare.folds import (
+    assign_folds,
+    link,
+    pseudonym,
+    slice_hashes,
+    split_validation,
+    subsample_groups,
+)
 
 BLEEDS = st.lists(st.lists(st.integers(0, 1), min_size=6, max_size=6), min_size=3, max_size=40)
 
@@ -50,10 +58,10 @@ def test_only_slices_with_brain_are_hashed() -> None:
     air, one, two = slice_hashes(hu, np.array([0.0, 50.0, 50.0]))
     assert air == ""
     assert one != two
-    assert slice_hashes(hu[1:2].astype(">i2"), np.array([50.0])) == [one]
+    assert slice_hashes(hu[1:2].astype(">i2"), np.array([50.0])) == (one,)
 
 
-def test_a_pseudonym_is_stable_and_tells_nothing() -> None:
+def test_a_pseudonym_is_stable_and_does_not_show_the_name() -> None:
     assert pseudonym("Jane Doe") == pseudonym("Jane Doe") != pseudonym("John Doe")
     assert "Doe" not in pseudonym("Jane Doe")
 
@@ -116,12 +124,25 @@ def test_folds_depend_on_the_seed_and_not_on_the_order_of_patients() -> None:
     share=st.sampled_from([0.1, 0.15, 0.2, 0.5]),
     seed=st.integers(0, 2**31),
 )
-def test_an_inner_split_leaves_groups_on_both_sides(
+def test_a_validation_split_leaves_groups_on_both_sides(
     rows: list[list[int]], share: float, seed: int
 ) -> None:
     bleeds = groups_of(rows)
-    fitted_on, chosen_by = split_validation(bleeds, share, stream(seed, "inner"))
-    assert sorted([*fitted_on, *chosen_by]) == sorted(bleeds)
-    assert fitted_on
-    assert chosen_by
-    assert len(chosen_by) <= max(1, round(2 * share * len(bleeds)))
+    training, validation = split_validation(bleeds, share, stream(seed, "inner"))
+    assert sorted([*training, *validation]) == sorted(bleeds)
+    assert training
+    assert validation
+    assert len(validation) <= max(1, round(2 * share * len(bleeds)))
+
+
+@given(rows=BLEEDS, seed=st.integers(0, 2**31))
+def test_a_larger_subsample_keeps_the_groups_of_a_smaller_one(
+    rows: list[list[int]], seed: int
+) -> None:
+    bleeds = groups_of(rows)
+    samples = [
+        set(subsample_groups(bleeds, count, stream(seed, "patients"))) for count in range(len(rows))
+    ]
+    assert [len(sample) for sample in samples] == list(range(len(rows)))
+    for smaller, larger in pairwise(samples):
+        assert len(smaller - larger) <= 1  # rounding may exchange one group

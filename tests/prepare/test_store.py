@@ -1,4 +1,4 @@
-"""What goes into the store comes out of it, and it knows what it was made with."""
+"""The store gives back what was written to it, and rewrites files only when needed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,29 +12,16 @@ from hypothesis import strategies as st
 from ich3d.config.root import Config
 from ich3d.config.schema import PrepareConfig, SourceConfig
 from ich3d.core.errors import DataError
-from ich3d.core.types import SliceKey
+from ich3d.core.hounsfield import AIR_HU
+from ich3d.core.types import PreparedSeries, Volume
 from ich3d.dicom.index import index
+from ich3d.dicom.validate import load_volumes
 from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.prepare.build import prepare, prepare_series
-from ich3d.prepare.head import AIR_HU
-from ich3d.prepare.store import Store, StoredSeries, preprocessing_sha256, read_stored, series_file
-from ich3d.prepare.store import write_series as write_stored
-
-
-def facts(n: int, volume_id: str = "1.2.3") -> StoredSeries:
-    return StoredSeries(
-        volume_id=volume_id,
-        series_uid="1.2.3",
-        study_uid="1.2",
-        patient_id="p0",
-        preprocessing="x",
-        files="y",
-        z_mm=[0.1 * i for i in range(n)],
-        keys=[SliceKey(f"1.2.3.{i}", None, f"a/{i}.dcm") for i in range(n)],
-        hashes=[""] * n,
-        codes="single_slice",
-        facts={"spacing_mm": None, "tilt_deg": 1.25},
-    )
+from ich3d.prepare.metadata_json import metadata_to_json
+from ich3d.prepare.store import Store, preprocessing_sha256, read_metadata, series_file
+from ich3d.prepare.store import write_series as write_to_store
+from tests.helpers.prepared import prepared_series
 
 
 @pytest.fixture
@@ -49,27 +36,38 @@ def config(make_head: Callable[..., SeriesToWrite], tmp_path: Path) -> Config:
     )
 
 
+def source_path(config: Config) -> Path:
+    assert config.source.path is not None
+    return Path(config.source.path)
+
+
 @settings(max_examples=15, deadline=None)
 @given(n=st.integers(1, 5), h=st.integers(1, 40), w=st.integers(1, 40), seed=st.integers(0, 99))
-def test_pixels_and_facts_come_back_exactly(
+def test_pixels_and_metadata_come_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, n: int, h: int, w: int, seed: int
 ) -> None:
     folder = tmp_path_factory.mktemp("store")
     hu = np.random.default_rng(seed).integers(-32768, 32768, (n, h, w)).astype(np.int16)
-    write_stored(folder, facts(n), hu)
-    assert read_stored(folder, "1.2.3") == facts(n)
+    series = prepared_series(hu)
+    write_to_store(folder, series)
+
+    metadata = read_metadata(folder, "1.2.3")
+    assert metadata is not None
+    assert metadata_to_json(metadata) == metadata_to_json(series)
     assert [path.name for path in folder.iterdir()] == ["1.2.3.b2nd"]
 
 
 def test_a_rewritten_file_is_read_anew(tmp_path: Path) -> None:
-    """Also in a process that has the old one open."""
+    """Also in a process that has the older file open."""
     for n in (2, 3):
-        write_stored(tmp_path, facts(n), np.zeros((n, 4, 4), dtype=np.int16))
-        assert read_stored(tmp_path, "1.2.3") == facts(n)
+        write_to_store(tmp_path, prepared_series(np.zeros((n, 4, 4), dtype=np.int16)))
+        metadata = read_metadata(tmp_path, "1.2.3")
+        assert metadata is not None
+        assert len(metadata) == n
 
 
-def test_a_series_that_is_not_there_is_none(tmp_path: Path) -> None:
-    assert read_stored(tmp_path, "1.2.3") is None
+def test_a_series_without_a_file_has_no_metadata(tmp_path: Path) -> None:
+    assert read_metadata(tmp_path, "1.2.3") is None
 
 
 @pytest.mark.parametrize("volume_id", ["../outside", "a/b", "", ".", "x" * 300])
@@ -79,7 +77,7 @@ def test_a_volume_id_cannot_leave_the_folder(tmp_path: Path, volume_id: str) -> 
     assert len(path.name) < 200
 
 
-def test_the_hash_of_preprocessing_knows_the_grid() -> None:
+def test_the_hash_of_preprocessing_depends_on_the_grid_alone() -> None:
     plain = PrepareConfig()
     assert preprocessing_sha256(plain) == preprocessing_sha256(replace(plain, folds=3))
     for other in (replace(plain, matrix=64), replace(plain, pixel_mm=1.3)):
@@ -91,26 +89,45 @@ def test_a_store_gives_back_what_was_prepared(config: Config) -> None:
     assert sorted(path.name for path in store.folder.glob("*.b2nd")) == [
         f"{name}.b2nd" for name in store.volume_ids
     ]
-    assert config.source.path is not None
-    found = index(Path(config.source.path))
-    for series, header in zip(store, found.series, strict=True):
-        made = prepare_series(header, config.prepare)
-        assert isinstance(made, tuple)
-        stored, hu = made
-        np.testing.assert_array_equal(series.hu, hu)
-        np.testing.assert_array_equal(series.z_mm, stored.z_mm)
-        assert list(series.keys) == stored.keys
-        np.testing.assert_array_equal(store.hu(series.volume_id, 1, 3), hu[1:3])
-        assert np.isnan(series.targets).all()
-        assert series.hu.min() >= AIR_HU
+
+    volumes = list(load_volumes(index(source_path(config)).series))
+    assert len(volumes) == len(store.volume_ids) == 3
+    for volume in volumes:
+        assert isinstance(volume, Volume)
+        prepared = prepare_series(volume, config.prepare)
+        assert isinstance(prepared, PreparedSeries)
+
+        stored = store.series(prepared.volume_id)
+        assert metadata_to_json(stored) == metadata_to_json(prepared)
+        np.testing.assert_array_equal(stored.hu, prepared.hu)
+        np.testing.assert_array_equal(store.hu(prepared.volume_id, 1, 3), prepared.hu[1:3])
+        np.testing.assert_allclose(store.z_mm(prepared.volume_id), prepared.z_mm)
+        assert np.isnan(store.targets(prepared.volume_id)).all()
+        assert stored.hu.min() >= AIR_HU
 
 
-def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no prepared store"):
         Store(tmp_path)
 
 
-def test_preparing_again_keeps_what_is_there(config: Config) -> None:
+def test_a_missing_file_of_a_store_is_named(config: Config) -> None:
+    store = prepare(config).store
+    path = series_file(store.folder, store.volume_ids[0])
+    path.unlink()
+    with pytest.raises(DataError, match=path.name):
+        store.series(store.volume_ids[0])
+
+
+def test_a_store_without_a_fold_has_no_volume_of_it(config: Config) -> None:
+    store = prepare(config).store
+    rest = store.without(0)
+    assert rest.volume_ids == [name for name, fold in store.folds.items() if fold != 0]
+    assert set(rest.table["fold"]) == set(rest.folds.values()) == {1, 2}
+    assert len(store.volume_ids) == 3  # the whole store is unchanged
+
+
+def test_preparing_again_keeps_the_files(config: Config) -> None:
     store = prepare(config).store
     before = {path.name: path.stat().st_mtime_ns for path in store.folder.glob("*.b2nd")}
     assert len(before) == 3
@@ -118,7 +135,7 @@ def test_preparing_again_keeps_what_is_there(config: Config) -> None:
     assert {path.name: path.stat().st_mtime_ns for path in again.folder.glob("*.b2nd")} == before
 
 
-def test_a_lost_file_is_made_again_alone(config: Config) -> None:
+def test_only_a_lost_file_is_written_again(config: Config) -> None:
     store = prepare(config).store
     lost, *kept = sorted(store.folder.glob("*.b2nd"))
     content, before = lost.read_bytes(), [path.stat().st_mtime_ns for path in kept]
@@ -128,19 +145,17 @@ def test_a_lost_file_is_made_again_alone(config: Config) -> None:
     assert [path.stat().st_mtime_ns for path in kept] == before
 
 
-def test_another_grid_makes_every_file_again(config: Config) -> None:
+def test_with_another_grid_every_file_is_written_again(config: Config) -> None:
     prepare(config)
     finer = replace(config, prepare=replace(config.prepare, matrix=64, pixel_mm=4.0))
-    for series in prepare(finer).store:
-        assert series.hu.shape == (4, 64, 64)
-        assert series.pixel_mm == 4.0
+    store = prepare(finer).store
+    assert store.meta["pixel_mm"] == 4.0
+    assert [store.hu(name).shape for name in store.volume_ids] == [(4, 64, 64)] * 3
 
 
-def test_a_changed_series_is_made_again(
+def test_a_series_with_a_new_slice_is_written_again(
     config: Config, make_head: Callable[..., SeriesToWrite]
 ) -> None:
-    """A slice more below the same series: its keys are no longer those of the file."""
     assert len(prepare(config).store.table) == 12
-    assert config.source.path is not None
-    write_series(make_head("a", n=5), Path(config.source.path) / "a")
+    write_series(make_head("a", n=5), source_path(config) / "a")
     assert len(prepare(config).store.table) == 13

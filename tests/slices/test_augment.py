@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ich3d.slices.augment import AIR_HU, MAX_GAIN, MAX_NOISE_HU, MAX_OFFSET_HU, augment, mix
+from ich3d.core.hounsfield import AIR_HU
+from ich3d.slices.augment import MAX_GAIN, MAX_NOISE_HU, MAX_OFFSET_HU, augment, mix
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -76,7 +77,9 @@ def mix_seeded(hu: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, to
 
 
 def test_mixing_gives_image_and_labels_the_same_share() -> None:
-    """Stack i is all 10 i HU and its labels all i / 10, so that mixed HU are a hundred mixed labels."""
+    """Stack i is all 10 i HU and its labels all i / 10, so that mixed HU are a hundred mixed
+    labels.
+    """
     number = torch.arange(8.0)
     hu = (10 * number)[:, None, None, None].expand(8, 3, 4, 4)
     labels = (number / 10)[:, None].expand(8, 6)

@@ -1,4 +1,4 @@
-"""The label table: what it accepts, and the sentence it fails with."""
+"""The label table: what it accepts, and the message for what it rejects."""
 
 from pathlib import Path
 
@@ -13,17 +13,20 @@ from ich3d.core.labels import LABELS
 from ich3d.sources.labels import read_labels
 
 
-def table(path: Path, *rows: str, header: str = "ID,Label") -> Path:
+def write_table(path: Path, *rows: str, header: str = "ID,Label") -> Path:
     path.write_text("\n".join([header, *rows]) + "\n")
     return path
 
 
-def whole(sop_uid: str, positive: str) -> list[str]:
+def six_rows(sop_uid: str, positive: str) -> list[str]:
+    """The rows of one slice, of which one label is 1."""
     return [f"{sop_uid}_{label},{int(label == positive)}" for label in LABELS]
 
 
-def test_reads_slices_named_by_uid_or_by_rsna(tmp_path: Path) -> None:
-    path = table(tmp_path / "l.csv", *whole("1.2.840.1", "subdural"), *whole("ID_00a", "epidural"))
+def test_slices_may_be_named_by_a_uid_or_as_rsna_does(tmp_path: Path) -> None:
+    path = write_table(
+        tmp_path / "l.csv", *six_rows("1.2.840.1", "subdural"), *six_rows("ID_00a", "epidural")
+    )
     labels = read_labels(path)
     assert list(labels.columns) == list(LABELS)
     assert labels.index.name == "sop_uid"
@@ -33,23 +36,25 @@ def test_reads_slices_named_by_uid_or_by_rsna(tmp_path: Path) -> None:
     assert labels.to_numpy().sum() == 2
 
 
-def test_a_missing_row_is_nan_and_only_it(tmp_path: Path) -> None:
-    labels = read_labels(table(tmp_path / "l.csv", *whole("a", "any")[1:]))
+def test_only_a_missing_row_is_nan(tmp_path: Path) -> None:
+    labels = read_labels(write_table(tmp_path / "l.csv", *six_rows("a", "any")[1:]))
     assert labels.isna().to_numpy().tolist() == [[True, False, False, False, False, False]]
 
 
 def test_repeated_rows_count_once(tmp_path: Path) -> None:
-    labels = read_labels(table(tmp_path / "l.csv", *whole("a", "any"), "a_any,1", "a_epidural,0"))
+    labels = read_labels(
+        write_table(tmp_path / "l.csv", *six_rows("a", "any"), "a_any,1", "a_epidural,0")
+    )
     assert labels.shape == (1, len(LABELS))
 
 
 def test_further_columns_are_ignored(tmp_path: Path) -> None:
-    labels = read_labels(table(tmp_path / "l.csv", "x,a_any,1.0", header="site,ID,Label"))
+    labels = read_labels(write_table(tmp_path / "l.csv", "x,a_any,1.0", header="site,ID,Label"))
     assert labels.loc["a", "any"] == 1
 
 
 @pytest.mark.parametrize(
-    ("rows", "header", "names"),
+    ("rows", "header", "message"),
     [
         (["a_any,1"], "id,Label", "no column ID"),
         (["a_any,1"], "ID,label", "no column Label"),
@@ -62,25 +67,25 @@ def test_further_columns_are_ignored(tmp_path: Path) -> None:
         (["a_any,1", "a_epidural,0", "a_any,0"], "ID,Label", "a_any is labelled both"),
     ],
 )
-def test_what_does_not_fit_is_named_with_its_file(
-    tmp_path: Path, rows: list[str], header: str, names: str
+def test_an_invalid_row_is_named_with_its_file(
+    tmp_path: Path, rows: list[str], header: str, message: str
 ) -> None:
-    with pytest.raises(DataError, match=names) as caught:
-        read_labels(table(tmp_path / "l.csv", *rows, header=header))
+    with pytest.raises(DataError, match=message) as caught:
+        read_labels(write_table(tmp_path / "l.csv", *rows, header=header))
     assert "l.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00\x81,\x9d", b'ID,Label\n"a_any,1\n'])
-def test_a_file_that_is_no_table_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_table_is_rejected(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "l.csv"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"l\.csv"):
         read_labels(path)
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no label table"):
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"label table .*l\.csv does not exist"):
         read_labels(tmp_path / "l.csv")
 
 
@@ -89,7 +94,9 @@ def test_row_order_and_repeats_change_nothing(
     tmp_path_factory: pytest.TempPathFactory, order: list[int], twice: list[int]
 ) -> None:
     folder = tmp_path_factory.mktemp("laws")
-    rows = [row for uid, label in zip("abc", LABELS, strict=False) for row in whole(uid, label)]
-    straight = read_labels(table(folder / "straight.csv", *rows))
-    shuffled = read_labels(table(folder / "shuffled.csv", *(rows[i] for i in [*order, *twice])))
-    pd.testing.assert_frame_equal(shuffled.sort_index(), straight)
+    rows = [row for uid, label in zip("abc", LABELS, strict=False) for row in six_rows(uid, label)]
+    in_order = read_labels(write_table(folder / "in_order.csv", *rows))
+    shuffled = read_labels(
+        write_table(folder / "shuffled.csv", *(rows[i] for i in [*order, *twice]))
+    )
+    pd.testing.assert_frame_equal(shuffled.sort_index(), in_order)

@@ -90,7 +90,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_stops_with_a_sentence(tmp_path: Path) -> None:
     task = line_task([[0.0]])
     broken = Task(
-        task.model, task.batches, lambda m, x: m(x).sum() * torch.nan, task.inner_losses, 0
+        task.model, task.batches, lambda m, x: m(x).sum() * torch.nan, task.validation_losses, 0
     )
     with pytest.raises(ConfigError, match="lower the learning rate"):
         fit(broken, SCHEDULE, tmp_path, "line")

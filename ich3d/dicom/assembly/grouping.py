@@ -1,291 +1,187 @@
-"""The slices of each SeriesInstanceUID to volumes: what may stand together, and what takes it all along."""
+"""Group the slices of many files into CT series. Every file ends up used, left out, or rejected.
+
+What happens to a file, in the order of this module:
+
+1. `group_files` collects the slices of each SeriesInstanceUID; a folder of files without one is a
+   series of its own.
+2. A series with an invalid slice is rejected as a whole, because a volume with a hole would look
+   complete. Under the lenient policy only the slice is dropped.
+3. `split_series` splits what is left of a series into volumes, each sorted along its slice normal.
+4. `cross_reference_orphans` links volumes without a SeriesInstanceUID to the series that they fit.
+"""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import PurePosixPath
-from typing import Final
 
-from ich3d.core.issues import IssueCode
 from ich3d.core.text import pluralize
-from ich3d.core.types import DroppedSlice, FileRef, LeftOut, Reason, Rejected, Series, SliceHeader
-from ich3d.dicom.assembly.ordering import incomplete, order
+from ich3d.core.types import DroppedSlice, FileRef, Issue, LeftOut, Rejected, Series, SliceHeader
+from ich3d.dicom.assembly.ordering import incomplete
 from ich3d.dicom.assembly.orphans import cross_reference_orphans
-from ich3d.dicom.assembly.stacks import (
-    CLEAN_STACK,
-    MARKS,
-    Compare,
-    DuplicateSlice,
-    Stack,
-    differences,
-    interleaved,
-    not_judged,
-    same_slice,
-    stacks,
-)
-from ich3d.dicom.geometry import project
-from ich3d.dicom.headers.elements import tag_text
+from ich3d.dicom.assembly.splitting import derive_series_uid, split_series
+from ich3d.dicom.assembly.stacks import Compare, compare_pixels, compare_positions
 from ich3d.dicom.headers.read import InvalidSlice, Slices
-from ich3d.dicom.uids import uid
 
-_NAMED: Final = 5
+SeriesKey = str | PurePosixPath
+"""What slices of one series share: the SeriesInstanceUID, or the folder where files have none."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How strictly files are judged. `lenient`: a flawed slice is left out and its series goes on without
-    it. `headers_only`: pixels are not read, so slices at one position are not told from copies."""
+    """How strictly files are judged.
+
+    Attributes:
+        lenient: drop an invalid slice and go on with its series, instead of rejecting the series.
+        headers_only: decode no pixels. Slices at one position are then not compared, and copies
+            cannot be told from different slices.
+    """
 
     lenient: bool = False
     headers_only: bool = False
 
     @property
     def compare(self) -> Compare:
-        return not_judged if self.headers_only else same_slice
+        """How two slices at one position are compared."""
+        return compare_positions if self.headers_only else compare_pixels
 
 
 @dataclass(frozen=True)
 class GroupingResult:
-    """What became of a set of files."""
+    """The volumes in a set of files, and the files that are in none."""
 
     series: tuple[Series, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     rejected: tuple[Rejected, ...] = ()
 
 
-def group_files(found: Sequence[Slices | InvalidSlice], policy: Policy) -> GroupingResult:
-    """Every file of `found` in a series, left out as a copy, or rejected.
+def group_files(files: Sequence[Slices | InvalidSlice], policy: Policy) -> GroupingResult:
+    """Group the slices of `files` into ordered series.
 
-    One SeriesInstanceUID is one series; files that name none are one series a folder, and folders of the
-    same slices are copies of one. One series is one patient's: another PatientID, or a file without one
-    among files that have it, rejects the series, for nobody can tell whose it is.
+    Args:
+        files: for each file the headers of its slices, or why it has none.
+        policy: what to do about invalid slices, and whether pixels are compared.
+
+    Returns:
+        Ordered series of one volume each; files left out, such as copies; and rejected series. A
+        file that is too damaged to name its series is rejected alone.
     """
-    series: dict[str | PurePosixPath, list[SliceHeader | InvalidSlice]] = defaultdict(list)
-    alone = []
-    for item in sorted(found, key=lambda item: _file(item).name):
-        slices = (item,) if isinstance(item, InvalidSlice) else item
-        series_uid = slices[0].series_uid
-        if isinstance(item, InvalidSlice) and series_uid is None:
-            alone.append(_rejected_alone(item))
-        else:
-            series[series_uid or _folder(_file(item))].extend(slices)
-    results = [_one_series(slices, policy) for slices in _without_copies(series)]
+    groups: dict[SeriesKey, list[SliceHeader | InvalidSlice]] = defaultdict(list)
+    rejected: list[Rejected] = []
+
+    # Sorted, so that messages name the same files whatever the order of the folder listing.
+    for file in sorted(files, key=lambda file: _file_ref(file).name):
+        if isinstance(file, InvalidSlice) and file.series_uid is None:
+            rejected.append(_reject_file(file))
+            continue
+        slices = (file,) if isinstance(file, InvalidSlice) else file
+        groups[slices[0].series_uid or _folder(slices[0].file)].extend(slices)
+
+    results = [_assemble(slices, policy) for slices in _merge_copied_folders(groups)]
     return GroupingResult(
-        cross_reference_orphans([series for result in results for series in result.series]),
-        tuple(left_out for result in results for left_out in result.left_out),
-        (*alone, *(rejected for result in results for rejected in result.rejected)),
+        series=cross_reference_orphans([s for result in results for s in result.series]),
+        left_out=tuple(item for result in results for item in result.left_out),
+        rejected=(*rejected, *(item for result in results for item in result.rejected)),
     )
 
 
-def _without_copies(
-    series: Mapping[str | PurePosixPath, list[SliceHeader | InvalidSlice]],
+def _merge_copied_folders(
+    groups: Mapping[SeriesKey, list[SliceHeader | InvalidSlice]],
 ) -> list[list[SliceHeader | InvalidSlice]]:
-    """The files of each series; folders whose files name no series and hold the same slices together."""
-    together: dict[str | PurePosixPath, list[SliceHeader | InvalidSlice]] = defaultdict(list)
-    for name, items in series.items():
-        headers = [item for item in items if isinstance(item, SliceHeader)]
-        together[
-            _made_up_uid(headers) if isinstance(name, PurePosixPath) and headers else name
-        ].extend(items)
-    return list(together.values())
+    """The slices of each series; folders without a SeriesInstanceUID that hold the same are merged.
+
+    A copied folder is then recognized as a set of duplicates, as a copied series with a UID is.
+    """
+    merged: dict[SeriesKey, list[SliceHeader | InvalidSlice]] = defaultdict(list)
+    for key, slices in groups.items():
+        headers = [header for header in slices if isinstance(header, SliceHeader)]
+        is_folder = isinstance(key, PurePosixPath)
+        merged[derive_series_uid(headers) if is_folder and headers else key].extend(slices)
+    return list(merged.values())
 
 
-def _file(item: Slices | InvalidSlice) -> FileRef:
-    return item.file if isinstance(item, InvalidSlice) else item[0].file
+def _assemble(slices: Sequence[SliceHeader | InvalidSlice], policy: Policy) -> GroupingResult:
+    """The volumes of one series, as far as `policy` accepts its invalid slices."""
+    headers = [header for header in slices if isinstance(header, SliceHeader)]
+    invalid = [item for item in slices if isinstance(item, InvalidSlice)]
+    if not invalid:
+        return _assemble_valid(headers, policy)
+    if policy.lenient and headers:
+        return _drop_invalid(invalid, _assemble_valid(headers, policy), headers)
+    first = invalid[0]
+    return _reject(slices, Issue(first.code, _describe(first) + _count_more(invalid)))
+
+
+def _assemble_valid(headers: Sequence[SliceHeader], policy: Policy) -> GroupingResult:
+    """The volumes of one series whose slices are all valid."""
+    # Cached, because a series that is split compares some of its slices several times.
+    split = split_series(headers, cache(policy.compare))
+    if isinstance(split, Issue):
+        return _reject(headers, split)
+    return GroupingResult(split.series, split.left_out)
+
+
+def _drop_invalid(
+    invalid: Sequence[InvalidSlice], result: GroupingResult, headers: Sequence[SliceHeader]
+) -> GroupingResult:
+    """`result`, which was made of the valid `headers`, with a record of the `invalid` slices."""
+    warning = incomplete([_describe(item) for item in invalid])
+    series = [replace(volume, issues=(*volume.issues, warning)) for volume in result.series]
+    if series:
+        # Where there are several volumes, it is unknown of which the slices were: the first has
+        # them.
+        series[0] = replace(series[0], lost=tuple(_dropped_slice(item) for item in invalid))
+
+    left_out = (*result.left_out, *_unused_files(invalid, headers))
+    return replace(result, series=tuple(series), left_out=left_out)
+
+
+def _dropped_slice(item: InvalidSlice) -> DroppedSlice:
+    return DroppedSlice(item.file, item.frame, item.sop_uid, item.position_mm, item.code)
+
+
+def _unused_files(invalid: Iterable[InvalidSlice], headers: Iterable[SliceHeader]) -> list[LeftOut]:
+    """The files of invalid slices that hold no valid one: other frames of a file may be in use."""
+    used = {header.file for header in headers}
+    first_invalid: dict[FileRef, InvalidSlice] = {}
+    for item in invalid:
+        if item.file not in used:
+            first_invalid.setdefault(item.file, item)
+    return [
+        LeftOut((file.name,), item.code, _describe(item)) for file, item in first_invalid.items()
+    ]
+
+
+def _reject(slices: Sequence[SliceHeader | InvalidSlice], issue: Issue) -> GroupingResult:
+    """A whole series as rejected, with all its files."""
+    subject = slices[0].series_uid or str(_folder(slices[0].file))
+    paths = tuple(dict.fromkeys(item.file.name for item in slices))
+    return GroupingResult(rejected=(Rejected(subject, issue.code, issue.detail, paths),))
+
+
+def _reject_file(item: InvalidSlice) -> Rejected:
+    """A file whose series is unknown, as rejected."""
+    return Rejected(item.file.name, item.code, _describe(item), (item.file.name,))
+
+
+def _file_ref(file: Slices | InvalidSlice) -> FileRef:
+    return file.file if isinstance(file, InvalidSlice) else file[0].file
 
 
 def _folder(file: FileRef) -> PurePosixPath:
     return PurePosixPath(file.name).parent
 
 
-def _rejected_alone(item: InvalidSlice) -> Rejected:
-    return Rejected(item.file.name, item.code, _told(item), (item.file.name,))
-
-
-def _told(item: InvalidSlice) -> str:
+def _describe(item: InvalidSlice) -> str:
     return f"{item.file.name}: {item.problem}"
 
 
-def _one_series(items: list[SliceHeader | InvalidSlice], policy: Policy) -> GroupingResult:
-    flawed = [item for item in items if isinstance(item, InvalidSlice)]
-    headers = [item for item in items if isinstance(item, SliceHeader)]
-    if flawed and not (policy.lenient and headers):
-        return _reject(items, flawed[0].code, _told(flawed[0]) + _more(flawed))
-    result = _sound_series(headers, policy.compare)
-    if not flawed:
-        return result
-    reason = incomplete([_told(item) for item in flawed])
-    series = [replace(one, reasons=(*one.reasons, reason)) for one in result.series]
-    lost = [
-        DroppedSlice(item.file, item.frame, item.sop_uid, item.position_mm, item.code)
-        for item in flawed
-    ]
-    if series:  # nobody can tell of which of several volumes they were
-        series[0] = replace(series[0], lost=tuple(lost))
-    sound = {header.file for header in headers}
-    gone = {item.file: item for item in reversed(flawed) if item.file not in sound}
-    left_out = [LeftOut((item.file.name,), item.code, _told(item)) for item in gone.values()]
-    return GroupingResult(tuple(series), (*result.left_out, *left_out), result.rejected)
-
-
-def _more(flawed: Sequence[InvalidSlice]) -> str:
-    """How many files, or frames of the only file, are flawed beside the first."""
-    n_files = len({item.file for item in flawed})
+def _count_more(invalid: Sequence[InvalidSlice]) -> str:
+    """How many files beside the first are invalid, or frames where all are in one file."""
+    n_files = len({item.file for item in invalid})
     if n_files > 1:
         return f"; {pluralize(n_files - 1, 'more file')} with flaws"
-    return f"; {pluralize(len(flawed) - 1, 'more frame')} with flaws" if len(flawed) > 1 else ""
-
-
-def _sound_series(headers: list[SliceHeader], compare: Compare) -> GroupingResult:
-    if len({header.patient_id for header in headers}) > 1:
-        return _reject(headers, IssueCode.MIXED_PATIENTS, _two_patients(headers))
-    found: list[Stack] = []
-    for group in _groups(headers):
-        match stacks(group, compare):
-            case Reason(code, detail):
-                return _reject(headers, code, detail)
-            case list(inner):
-                found += inner
-    if len(found) > 1 and not all(stack.is_clean for stack in found):
-        return _reject(headers, IssueCode.MIXED_GEOMETRY, _odd_slices(found))
-    return _volumes(found)
-
-
-def _volumes(found: list[Stack]) -> GroupingResult:
-    """The ordered series of each stack, numbered by lowest position where there are several."""
-    found = sorted(
-        found, key=lambda stack: (float(project(stack.slices)[0]), stack.slices[0].sop_uid)
-    )
-    headers = [header for stack in found for header in stack.slices]
-    reasons = [*_unnamed(headers), *_several(found), *_repeated(headers)]
-    series_uid = headers[0].series_uid or _made_up_uid(
-        [*headers, *(twin.header for stack in found for twin in stack.twins)]
-    )
-    series = []
-    for number, stack in enumerate(found, start=1):
-        slices = stack.slices
-        if not headers[0].series_uid:
-            slices = tuple(replace(header, series_uid=series_uid) for header in slices)
-        volume_id = f"{series_uid}-{number}" if len(found) > 1 else series_uid
-        own = (*reasons, *_remarks(stack, {header.file for header in headers}))
-        series.append(order(slices, volume_id, own))
-    return GroupingResult(tuple(series), tuple(_left_out(found)))
-
-
-def _made_up_uid(headers: Sequence[SliceHeader]) -> str:
-    """A name for a series whose files give none, wherever they lie."""
-    patients = sorted({header.patient_id for header in headers})
-    studies = sorted({header.study_uid for header in headers})
-    return uid("series", *patients, *studies, *sorted({header.sop_uid for header in headers}))
-
-
-def _unnamed(headers: list[SliceHeader]) -> list[Reason]:
-    if headers[0].series_uid:
-        return []
-    folder = _folder(headers[0].file)
-    detail = f"{folder}: {tag_text('SeriesInstanceUID')} is missing, the folder is one series"
-    return [Reason(IssueCode.NO_SERIES_UID, detail)]
-
-
-def _several(found: list[Stack]) -> list[Reason]:
-    if len(found) == 1:
-        return []
-    keyword = _difference(found[0].slices[0], found[1].slices[0])
-    what = f"{len(found)} volumes, which differ in {tag_text(keyword)}"
-    return [Reason(IssueCode.SEVERAL_VOLUMES, f"{tag_text('SeriesInstanceUID')} holds {what}")]
-
-
-def _repeated(headers: list[SliceHeader]) -> list[Reason]:
-    """A warning where two files have one SOPInstanceUID: at different positions, both are used."""
-    first: dict[str, SliceHeader] = {}
-    for header in headers:
-        other = first.setdefault(header.sop_uid, header)
-        if other.file != header.file:
-            names = f"{other.name} and {header.name}"
-            detail = f"{names} have one {tag_text('SOPInstanceUID')} at different positions"
-            return [Reason(IssueCode.REPEATED_SOP_UID, detail)]
-    return []
-
-
-def _remarks(stack: Stack, used: set[FileRef]) -> list[Reason]:
-    """What is odd about how a stack came to be: marks that run to and fro along it, twins that were not
-    judged, and frames that were taken out of a file whose other frames are used."""
-    found = []
-    for keyword in interleaved(stack.slices):
-        if keyword != "AcquisitionNumber":
-            detail = f"{tag_text(keyword)} changes to and fro along the slices"
-            found.append(Reason(IssueCode.INTERLEAVED, detail))
-    for twin in stack.twins:
-        if twin.code is IssueCode.SAME_POSITION or twin.header.file in used:
-            found.append(Reason(twin.code, _about(twin)))
-    return found
-
-
-def _left_out(found: list[Stack]) -> list[LeftOut]:
-    """The files of which no slice is used, because other slices stand for them."""
-    used = {header.file for stack in found for header in stack.slices}
-    twins = {twin.header.file: twin for stack in found for twin in stack.twins}
-    return [
-        LeftOut((file.name,), twin.code, _about(twin))
-        for file, twin in twins.items()
-        if file not in used
-    ]
-
-
-def _about(twin: DuplicateSlice) -> str:
-    name, kept = twin.header.name, twin.kept.name
-    if twin.code is IssueCode.DUPLICATE:
-        return f"{name}: a copy of {kept}"
-    return f"{name}: at the position of {kept}, pixels not compared"
-
-
-def _groups(headers: list[SliceHeader]) -> list[list[SliceHeader]]:
-    """Headers of equal geometry together. The sorting keeps groups free of file order."""
-    groups: list[list[SliceHeader]] = []
-    for header in sorted(headers, key=lambda h: (h.sop_uid, h.position_mm)):
-        for group in groups:
-            if not any(differences(group[0], header).values()):
-                group.append(header)
-                break
-        else:
-            groups.append([header])
-    return groups
-
-
-def _difference(a: SliceHeader, b: SliceHeader) -> str:
-    """The first attribute in which two slices of different stacks differ."""
-    marks = {keyword: mark(a) != mark(b) for keyword, mark in MARKS.items()}
-    return next(keyword for keyword, differs in (differences(a, b) | marks).items() if differs)
-
-
-def _two_patients(headers: list[SliceHeader]) -> str:
-    other = next(header for header in headers if header.patient_id != headers[0].patient_id)
-    nameless = [header for header in (headers[0], other) if not header.patient_id]
-    if nameless:
-        return f"{nameless[0].file.name}: {tag_text('PatientID')} is missing, other files of the series have one"
-    names = f"{headers[0].file.name} and {other.file.name}"
-    return f"{names} share {tag_text('SeriesInstanceUID')} but differ in {tag_text('PatientID')}"
-
-
-def _odd_slices(found: list[Stack]) -> str:
-    """Names the slices outside the largest stack, and what sets them apart."""
-    largest, *others = sorted(found, key=lambda stack: -len(stack.slices))
-    odd = [header for stack in others for header in stack.slices]
-    names = sorted(header.name for header in odd)
-    named = ", ".join(names[:_NAMED]) + (
-        f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    )
-    keyword = _difference(largest.slices[0], odd[0])
-    others_of = f"{pluralize(len(largest.slices), 'other slice')} of the series"
-    return (
-        f"{named}: {tag_text(keyword)} differs from that of {others_of}, "
-        f"which leaves no regular stacks of at least {CLEAN_STACK} slices each"
-    )
-
-
-def _reject(
-    items: Sequence[SliceHeader | InvalidSlice], code: IssueCode, detail: str
-) -> GroupingResult:
-    subject = items[0].series_uid or str(_folder(items[0].file))
-    paths = dict.fromkeys(item.file.name for item in items)
-    return GroupingResult(rejected=(Rejected(subject, code, detail, tuple(paths)),))
+    if len(invalid) > 1:
+        return f"; {pluralize(len(invalid) - 1, 'more frame')} with flaws"
+    return ""

@@ -1,7 +1,8 @@
-"""The headers of one volume in order along the slice normal, and the geometry that follows from it.
+"""Sort the headers of one volume along the slice normal, and derive spacing, tilt and regularity.
 
-Order, spacing and tilt come from ImagePositionPatient and ImageOrientationPatient alone (PS3.3
-C.7.6.2.1.1): names, InstanceNumber and SliceLocation are never asked.
+Only ImagePositionPatient and ImageOrientationPatient decide (PS3.3 C.7.6.2.1.1). File names,
+InstanceNumber, SliceLocation and GantryDetectorTilt are ignored: scanners and archives disagree
+about them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,29 +13,38 @@ import numpy as np
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.text import pluralize
-from ich3d.core.types import DroppedSlice, Reason, Series, SliceHeader
+from ich3d.core.types import DroppedSlice, Issue, Series, SliceHeader
 from ich3d.dicom.geometry import (
-    _normal,
-    _out_of_tolerance,
-    _positions,
-    ascending,
     irregular_steps,
-    project,
+    out_of_tolerance,
+    positions_mm,
+    project_on_normal,
+    slice_normal,
+    sort_along_normal,
 )
 
-_OF_ORDER: Final = (IssueCode.IRREGULAR_SPACING, IssueCode.SHIFTED_SLICE, IssueCode.SINGLE_SLICE)
-"""The reasons that `order` finds."""
+_ORDER_ISSUES: Final = (
+    IssueCode.IRREGULAR_SPACING,
+    IssueCode.SHIFTED_SLICE,
+    IssueCode.SINGLE_SLICE,
+)
+"""The issues that `order` finds."""
 
 
-def order(
-    headers: Sequence[SliceHeader], volume_id: str, reasons: tuple[Reason, ...] = ()
-) -> Series:
-    """The series of `headers`, which agree in orientation and lie at different heights. The `reasons` given
-    come first."""
-    slices = ascending(headers)
-    odd = _odd_steps(slices)
-    alone = [Reason(IssueCode.SINGLE_SLICE, f"{slices[0].name} is the only slice of its series")]
-    z_mm = project(slices)
+def order(headers: Sequence[SliceHeader], volume_id: str, issues: tuple[Issue, ...] = ()) -> Series:
+    """Sort the slices of one volume into a `Series`.
+
+    Args:
+        headers: slices of one orientation, at different heights, in any order.
+        volume_id: name of the volume.
+        issues: warnings that are already known; they come before those of the order.
+
+    Returns:
+        The series, with warnings about irregular steps, shifted slices, or a single slice.
+    """
+    slices = sort_along_normal(headers)
+    z_mm = project_on_normal(slices)
+    step_issues = _step_issues(slices)
     first = slices[0]
     return Series(
         volume_id=volume_id,
@@ -45,70 +55,100 @@ def order(
         z_mm=z_mm,
         spacing_mm=float(np.median(np.diff(z_mm))) if len(slices) > 1 else None,
         tilt_deg=_tilt_deg(slices),
-        is_regular=not odd,
-        reasons=(*reasons, *odd, *(alone if len(slices) == 1 else ())),
+        is_regular=not step_issues,
+        issues=(*issues, *step_issues, *_single_slice_issues(slices)),
     )
 
 
 def without(series: Series, problems: Mapping[SliceHeader, str]) -> Series:
-    """`series` without the slices that have problems, which it then tells of."""
-    told = tuple(reason for reason in series.reasons if reason.code not in _OF_ORDER)
-    rest = [header for header in series.headers if header not in problems]
+    """`series` without its undecodable slices; `problems` says in one sentence what is wrong
+    with each.
+
+    Spacing, tilt and the issues of the order are derived anew, an INCOMPLETE issue is added, and
+    the slices are recorded in `lost`.
+    """
+    remaining = [header for header in series.headers if header not in problems]
+    other_issues = tuple(issue for issue in series.issues if issue.code not in _ORDER_ISSUES)
+    issues = (*other_issues, incomplete(list(problems.values())))
     lost = [
-        DroppedSlice(h.file, h.frame, h.sop_uid, h.position_mm, IssueCode.UNDECODABLE)
-        for h in problems
+        DroppedSlice(
+            header.file, header.frame, header.sop_uid, header.position_mm, IssueCode.UNDECODABLE
+        )
+        for header in problems
     ]
-    shorter = order(rest, series.volume_id, (*told, incomplete(list(problems.values()))))
+    shorter = order(remaining, series.volume_id, issues)
     return replace(shorter, lost=(*series.lost, *lost))
 
 
-def incomplete(problems: Sequence[str]) -> Reason:
-    """The warning of a series that goes on without slices; `problems` name each."""
+def incomplete(problems: Sequence[str]) -> Issue:
+    """The warning of a series that goes on without some slices; each of `problems` names one."""
     more = f"; and {pluralize(len(problems) - 1, 'more slice')}" if len(problems) > 1 else ""
-    return Reason(IssueCode.INCOMPLETE, f"left out: {problems[0]}{more}")
+    return Issue(IssueCode.INCOMPLETE, f"left out: {problems[0]}{more}")
 
 
 def _tilt_deg(slices: Sequence[SliceHeader]) -> float | None:
-    """The angle in degrees between the stack's direction and the slice normal, None for one slice."""
+    """Angle in degrees between the direction of the stack and the slice normal."""
     if len(slices) == 1:
         return None
-    step = np.subtract(slices[-1].position_mm, slices[0].position_mm)
-    along = step @ _normal(slices)
-    across = np.linalg.norm(step - along * _normal(slices))
+    unit_normal = slice_normal(slices)
+    stack_mm = np.subtract(slices[-1].position_mm, slices[0].position_mm)
+    along = stack_mm @ unit_normal
+    across = np.linalg.norm(stack_mm - along * unit_normal)
     return float(np.degrees(np.arctan2(across, along)))
 
 
-def _odd_steps(slices: Sequence[SliceHeader]) -> list[Reason]:
-    """The worst step along the normal and the worst shift within the plane, where they are out of
-    tolerance, and how many more are."""
+def _step_issues(slices: Sequence[SliceHeader]) -> list[Issue]:
+    """Warnings about the worst step along the normal and the worst shift within the slice plane."""
     if len(slices) < 3:
         return []
-    found = []
-    steps, shifts = np.diff(project(slices)), _shifts(slices)
-    if len(irregular := irregular_steps(slices)):
-        lower = irregular[0]
-        apart = f"{steps[lower]:.2f} mm apart where {np.median(steps):.2f} mm are expected"
-        detail = f"{_pair(slices, lower)} lie {apart}{_more(irregular, 'irregular step')}"
-        found.append(Reason(IssueCode.IRREGULAR_SPACING, detail))
-    if len(shifted := _out_of_tolerance(shifts, steps)):
-        lower = shifted[0]
-        told = f"{_pair(slices, lower)} are shifted in their plane by {shifts[lower]:.2f} mm"
-        found.append(Reason(IssueCode.SHIFTED_SLICE, told + _more(shifted, "shifted step")))
-    return found
+    return [*_spacing_issues(slices), *_shift_issues(slices)]
 
 
-def _more(odd: np.ndarray, what: str) -> str:
-    return f"; {pluralize(len(odd) - 1, f'more {what}')}" if len(odd) > 1 else ""
+def _spacing_issues(slices: Sequence[SliceHeader]) -> list[Issue]:
+    irregular = irregular_steps(slices)
+    if not len(irregular):
+        return []
+    lower = irregular[0]
+    steps_mm = np.diff(project_on_normal(slices))
+    apart = f"{steps_mm[lower]:.2f} mm apart where {np.median(steps_mm):.2f} mm are expected"
+    more = _count_more(irregular, "irregular step")
+    detail = f"{_pair_names(slices, lower)} lie {apart}{more}"
+    return [Issue(IssueCode.IRREGULAR_SPACING, detail)]
 
 
-def _shifts(slices: Sequence[SliceHeader]) -> np.ndarray:
-    """How far in mm each step (Z - 1,) leaves the direction of the stack, which is the median one."""
-    steps = np.diff(_positions(slices), axis=0)
-    heights = np.diff(project(slices))
-    direction = np.median(steps / heights[:, None], axis=0)
-    shifts: np.ndarray = np.linalg.norm(steps - heights[:, None] * direction, axis=1)
-    return shifts
+def _shift_issues(slices: Sequence[SliceHeader]) -> list[Issue]:
+    shifts_mm = _in_plane_shifts(slices)
+    shifted = out_of_tolerance(shifts_mm, np.diff(project_on_normal(slices)))
+    if not len(shifted):
+        return []
+    lower = shifted[0]
+    shift = f"{_pair_names(slices, lower)} are shifted in their plane by {shifts_mm[lower]:.2f} mm"
+    return [Issue(IssueCode.SHIFTED_SLICE, shift + _count_more(shifted, "shifted step"))]
 
 
-def _pair(slices: Sequence[SliceHeader], lower: int) -> str:
+def _single_slice_issues(slices: Sequence[SliceHeader]) -> list[Issue]:
+    if len(slices) > 1:
+        return []
+    detail = f"{slices[0].name} is the only slice of its series"
+    return [Issue(IssueCode.SINGLE_SLICE, detail)]
+
+
+def _in_plane_shifts(slices: Sequence[SliceHeader]) -> np.ndarray:
+    """How far each step (Z - 1,) leaves the direction of the stack within the slice plane, in mm.
+
+    The direction of the stack is the median over its steps, so a tilted stack is not shifted.
+    """
+    steps_mm = np.diff(positions_mm(slices), axis=0)  # (Z - 1, 3)
+    rises_mm = np.diff(project_on_normal(slices))[:, None]  # (Z - 1, 1)
+    direction = np.median(steps_mm / rises_mm, axis=0)  # (3,)
+    shifts_mm: np.ndarray = np.linalg.norm(steps_mm - rises_mm * direction, axis=1)
+    return shifts_mm
+
+
+def _pair_names(slices: Sequence[SliceHeader], lower: int) -> str:
     return f"{slices[lower].name} and {slices[lower + 1].name}"
+
+
+def _count_more(indices: np.ndarray, what: str) -> str:
+    """How many there are beside the one that is described."""
+    return f"; {pluralize(len(indices) - 1, f'more {what}')}" if len(indices) > 1 else ""

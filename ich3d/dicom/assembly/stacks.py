@@ -1,22 +1,32 @@
-"""Slices of one geometry to stacks of one slice a position: copies are taken out, sweeps that overlap
-are parted."""
+"""Split slices of equal geometry into stacks with one slice at each position.
+
+Two slices at one position are either copies, of which one is removed, or belong to different sweeps
+over the same part of the body, such as two reconstruction kernels. Those are told apart by an
+attribute in which the sweeps differ.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from itertools import groupby
 from typing import Final
 
 import numpy as np
 
 from ich3d.core.issues import IssueCode
-from ich3d.core.types import Reason, SliceHeader
-from ich3d.dicom.geometry import SAME_PLACE_MM, ascending, irregular_steps, project
+from ich3d.core.types import Issue, SliceHeader
+from ich3d.dicom.geometry import (
+    SAME_POSITION_MM,
+    irregular_steps,
+    project_on_normal,
+    sort_along_normal,
+)
 from ich3d.dicom.headers.elements import tag_text
-from ich3d.dicom.pixels.stored import read_stored
+from ich3d.dicom.pixels.stored import read_slice
 
-CLEAN_STACK: Final = 3
-"""Fewest slices that may stand beside another volume of the same SeriesInstanceUID."""
+MIN_CLEAN_SLICES: Final = 3
+"""Fewest slices of a volume where a SeriesInstanceUID holds more than one."""
 
 SPACING_TOLERANCE: Final = 1e-3
 """Largest relative difference of PixelSpacing within one volume."""
@@ -24,23 +34,37 @@ SPACING_TOLERANCE: Final = 1e-3
 ORIENTATION_TOLERANCE: Final = 1e-3
 """Largest difference of one ImageOrientationPatient component within one volume."""
 
-MARKS: Final[dict[str, Callable[[SliceHeader], str]]] = {
+SWEEP_ATTRIBUTES: Final[dict[str, Callable[[SliceHeader], str]]] = {
     "ConvolutionKernel": lambda header: header.kernel,
     "AcquisitionNumber": lambda header: header.acquisition,
     "ImageType": lambda header: header.image_type,
 }
-"""What sets sweeps over one place apart. A mark that merely changes along the way parts nothing: one head
-sweep may carry 21 AcquisitionNumbers."""
+"""Attributes in which sweeps over the same positions may differ, in the order in which they are
+tried. Another value alone does not split a stack: one sweep of a head may carry 21
+AcquisitionNumbers."""
 
-Compare = Callable[[SliceHeader, SliceHeader], bool | Reason | None]
-"""Whether two slices at one height are the same; None where that is not judged, a reason where the pixels
-of one cannot be had."""
+
+class Match(Enum):
+    """Whether two slices at one height are the same slice."""
+
+    SAME = auto()
+    DIFFERENT = auto()
+    NOT_COMPARED = auto()
+
+
+Compare = Callable[[SliceHeader, SliceHeader], Match | Issue]
+"""Compares two slices at one height; an issue where the pixels of one cannot be decoded."""
 
 
 @dataclass(frozen=True)
 class DuplicateSlice:
-    """A slice that another one of the same position stands for: DUPLICATE where they are the same,
-    SAME_POSITION where that was not judged."""
+    """A slice that was removed because another one is at its position.
+
+    Attributes:
+        header: the removed slice.
+        kept: the slice that is used instead.
+        code: DUPLICATE where both are the same, SAME_POSITION where pixels were not compared.
+    """
 
     header: SliceHeader
     kept: SliceHeader
@@ -49,120 +73,135 @@ class DuplicateSlice:
 
 @dataclass(frozen=True)
 class Stack:
-    """Slices in ascending order, one a position, and the twins that were taken out."""
+    """Slices in ascending order, one at each position, and the duplicates that were removed."""
 
     slices: tuple[SliceHeader, ...]
-    twins: tuple[DuplicateSlice, ...] = ()
+    duplicates: tuple[DuplicateSlice, ...] = ()
 
     @property
-    def is_judged(self) -> bool:
-        return all(twin.code is IssueCode.DUPLICATE for twin in self.twins)
+    def is_compared(self) -> bool:
+        """Whether all duplicates are known to be copies."""
+        return all(duplicate.code is IssueCode.DUPLICATE for duplicate in self.duplicates)
 
     @property
     def is_clean(self) -> bool:
-        return (
-            self.is_judged
-            and len(self.slices) >= CLEAN_STACK
-            and not len(irregular_steps(self.slices))
-        )
+        """Whether it may be one of several volumes: long enough, regular, all compared."""
+        is_long = len(self.slices) >= MIN_CLEAN_SLICES
+        return self.is_compared and is_long and not len(irregular_steps(self.slices))
 
 
-def stacks(headers: Sequence[SliceHeader], compare: Compare) -> list[Stack] | Reason:
-    """The stacks of slices that agree in geometry, or why they cannot stand together.
+def split_into_stacks(headers: Sequence[SliceHeader], compare: Compare) -> list[Stack] | Issue:
+    """The stacks of slices that agree in geometry, or why there are none.
 
-    One stack, unless slices share a position or a mark runs to and fro: then as many as a mark parts
-    into clean ones.
+    All slices make one stack, unless different slices share a position or a sweep attribute
+    alternates along the stack. Then the first attribute that splits them into clean stacks does so;
+    where none does, they stay one stack, or cannot be used where positions are shared.
     """
-    whole = _one_stack(headers, compare)
-    if isinstance(whole, Stack) and whole.is_judged and not interleaved(whole.slices):
+    whole = _single_stack(headers, compare)
+    if isinstance(whole, Stack) and whole.is_compared and not alternating(whole.slices):
         return [whole]
-    for mark in MARKS.values():
-        parted = _parted(headers, mark, compare)
-        if len(parted) > 1 and all(stack.is_clean for stack in parted):
-            return parted
-    return whole if isinstance(whole, Reason) else [whole]
+    for attribute in SWEEP_ATTRIBUTES.values():
+        stacks = _split_by(attribute, headers, compare)
+        if len(stacks) > 1 and all(stack.is_clean for stack in stacks):
+            return stacks
+    return whole if isinstance(whole, Issue) else [whole]
 
 
-def interleaved(slices: Sequence[SliceHeader]) -> list[str]:
-    """The marks that come back after another value has come, going up the slices."""
-    return [
-        keyword
-        for keyword, mark in MARKS.items()
-        if len(list(groupby(slices, key=mark))) > len({mark(header) for header in slices})
-    ]
+def alternating(slices: Sequence[SliceHeader]) -> list[str]:
+    """Keywords of the sweep attributes that return to an earlier value along the sorted slices."""
+    keywords = []
+    for keyword, attribute in SWEEP_ATTRIBUTES.items():
+        n_runs = len(list(groupby(slices, key=attribute)))
+        n_values = len({attribute(header) for header in slices})
+        if n_runs > n_values:
+            keywords.append(keyword)
+    return keywords
 
 
-def differences(a: SliceHeader, b: SliceHeader) -> dict[str, bool]:
-    """Which attributes keep two slices out of one volume."""
-    spacing = zip(a.pixel_spacing_mm, b.pixel_spacing_mm, strict=True)
-    turn = zip((*a.row_dir, *a.col_dir), (*b.row_dir, *b.col_dir), strict=True)
+def geometry_differences(a: SliceHeader, b: SliceHeader) -> dict[str, bool]:
+    """For each attribute that all slices of a volume share: whether `a` and `b` differ in it."""
+    spacings = zip(a.pixel_spacing_mm, b.pixel_spacing_mm, strict=True)
+    cosines = zip((*a.row_dir, *a.col_dir), (*b.row_dir, *b.col_dir), strict=True)
     return {
         "StudyInstanceUID": a.study_uid != b.study_uid,
         "Rows": a.rows != b.rows,
         "Columns": a.columns != b.columns,
-        "PixelSpacing": any(abs(p / q - 1) > SPACING_TOLERANCE for p, q in spacing),
-        "ImageOrientationPatient": any(abs(p - q) > ORIENTATION_TOLERANCE for p, q in turn),
+        "PixelSpacing": any(abs(p / q - 1) > SPACING_TOLERANCE for p, q in spacings),
+        "ImageOrientationPatient": any(abs(p - q) > ORIENTATION_TOLERANCE for p, q in cosines),
         "FrameType": a.frame_type != b.frame_type,
     }
 
 
-def same_slice(a: SliceHeader, b: SliceHeader) -> bool | Reason | None:
-    """Whether two slices at one height are the same place, rescale and pixels."""
-    if not _one_place(a, b) or (a.slope, a.intercept) != (b.slope, b.intercept):
-        return False
-    one, other = read_stored(a), read_stored(b)
-    if isinstance(one, Reason):
-        return one
-    if isinstance(other, Reason):
-        return other
-    return np.array_equal(one.values, other.values)
+def compare_pixels(a: SliceHeader, b: SliceHeader) -> Match | Issue:
+    """Compare position, rescale and stored values of two slices; decodes both."""
+    if not _same_position(a, b) or (a.slope, a.intercept) != (b.slope, b.intercept):
+        return Match.DIFFERENT
+    stored_a, stored_b = read_slice(a), read_slice(b)
+    if isinstance(stored_a, Issue):
+        return stored_a
+    if isinstance(stored_b, Issue):
+        return stored_b
+    return Match.SAME if np.array_equal(stored_a.values, stored_b.values) else Match.DIFFERENT
 
 
-def not_judged(a: SliceHeader, b: SliceHeader) -> bool | Reason | None:
-    """What is known of two slices at one height where pixels are not read."""
-    return None if _one_place(a, b) else False
+def compare_positions(a: SliceHeader, b: SliceHeader) -> Match | Issue:
+    """Compare positions alone, where pixels are not to be read."""
+    return Match.NOT_COMPARED if _same_position(a, b) else Match.DIFFERENT
 
 
-def _one_place(a: SliceHeader, b: SliceHeader) -> bool:
-    return not np.any(np.abs(np.subtract(a.position_mm, b.position_mm)) >= SAME_PLACE_MM)
+def _same_position(a: SliceHeader, b: SliceHeader) -> bool:
+    apart_mm = np.abs(np.subtract(a.position_mm, b.position_mm))
+    return not np.any(apart_mm >= SAME_POSITION_MM)
 
 
-def _parted(
-    headers: Sequence[SliceHeader], mark: Callable[[SliceHeader], str], compare: Compare
+def _split_by(
+    attribute: Callable[[SliceHeader], str], headers: Sequence[SliceHeader], compare: Compare
 ) -> list[Stack]:
-    """The stacks of each value of `mark`, themselves parted where need be; none where a value has none."""
-    parts: dict[str, list[SliceHeader]] = defaultdict(list)
+    """The stacks of each value of `attribute`, which may be split further.
+
+    Empty where all slices have one value, or where the slices of a value make no stack.
+    """
+    by_value: dict[str, list[SliceHeader]] = defaultdict(list)
     for header in headers:
-        parts[mark(header)].append(header)
-    if len(parts) == 1:
+        by_value[attribute(header)].append(header)
+    if len(by_value) == 1:
         return []
-    found: list[Stack] = []
-    for part in parts.values():
-        inner = stacks(part, compare)
-        if isinstance(inner, Reason):
+
+    stacks: list[Stack] = []
+    for slices in by_value.values():
+        inner_stacks = split_into_stacks(slices, compare)
+        if isinstance(inner_stacks, Issue):
             return []
-        found += inner
-    return found
+        stacks += inner_stacks
+    return stacks
 
 
-def _one_stack(headers: Sequence[SliceHeader], compare: Compare) -> Stack | Reason:
-    """All slices in one stack, or two that share a position and differ."""
+def _single_stack(headers: Sequence[SliceHeader], compare: Compare) -> Stack | Issue:
+    """All slices as one stack without duplicates; an issue where two of a position differ."""
     kept: list[SliceHeader] = []
-    twins = []
-    lowest = -np.inf
-    slices = ascending(sorted(headers, key=lambda header: (header.sop_uid, header.frame or 0)))
-    for header, height in zip(slices, project(slices), strict=True):
-        if height - lowest >= SAME_PLACE_MM:
+    duplicates: list[DuplicateSlice] = []
+    last_height = -np.inf
+
+    # Of copies, the one with the smallest UID is kept: file names do not matter.
+    by_uid = sorted(headers, key=lambda header: (header.sop_uid, header.frame or 0))
+    slices = sort_along_normal(by_uid)
+    for header, height in zip(slices, project_on_normal(slices), strict=True):
+        if height - last_height >= SAME_POSITION_MM:
             kept.append(header)
-            lowest = height
+            last_height = height
             continue
-        same = compare(kept[-1], header)
-        if isinstance(same, Reason):
-            return same
-        if same is False:
-            names = f"{kept[-1].name} and {header.name}"
-            detail = f"{names} lie at one height by {tag_text('ImagePositionPatient')} but differ"
-            return Reason(IssueCode.SAME_POSITION, detail)
-        code = IssueCode.DUPLICATE if same else IssueCode.SAME_POSITION
-        twins.append(DuplicateSlice(header, kept[-1], code))
-    return Stack(tuple(kept), tuple(twins))
+        match compare(kept[-1], header):
+            case Issue() as issue:
+                return issue
+            case Match.DIFFERENT:
+                return _same_position_issue(kept[-1], header)
+            case Match.SAME:
+                duplicates.append(DuplicateSlice(header, kept[-1], IssueCode.DUPLICATE))
+            case Match.NOT_COMPARED:
+                duplicates.append(DuplicateSlice(header, kept[-1], IssueCode.SAME_POSITION))
+    return Stack(tuple(kept), tuple(duplicates))
+
+
+def _same_position_issue(a: SliceHeader, b: SliceHeader) -> Issue:
+    height = f"lie at one height by {tag_text('ImagePositionPatient')} but differ"
+    return Issue(IssueCode.SAME_POSITION, f"{a.name} and {b.name} {height}")

@@ -1,12 +1,13 @@
-"""The elements of an ordinary file, without pydicom: a tenth of its time for the same bytes.
+"""Scan the elements of an ordinary DICOM file without pydicom, in a tenth of pydicom's time.
 
-Ordinary is strict: preamble and file meta, little endian, implicit or explicit VR as declared, known VRs,
-ascending tags (PS3.5 7.1, PS3.10 7.1). Anything else raises `UnusualFile`, and is pydicom's to read.
+A file is ordinary if it has a preamble and file meta information (PS3.10 7.1), is little endian,
+uses known VRs, has its tags in ascending order (PS3.5 7.1) and is encoded as its transfer syntax
+says. Every other file raises `UnusualFile` and is left to pydicom.
 """
 
+import struct
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from struct import Struct, error
 from typing import Final, NamedTuple
 
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
@@ -14,28 +15,33 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 PIXEL_DATA: Final = 0x7FE00010
 UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 
+_TRANSFER_SYNTAX_UID: Final = 0x00020010
+_LAST_META_TAG: Final = 0x0002FFFF
 _ITEM: Final = 0xFFFEE000
-_ITEM_END: Final = 0xFFFEE00D
-_SEQUENCE_END: Final = 0xFFFEE0DD
-TRANSFER_SYNTAX: Final = 0x00020010
+_ITEM_DELIMITER: Final = 0xFFFEE00D
+_SEQUENCE_DELIMITER: Final = 0xFFFEE0DD
+
 _LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+"""VRs with a length of four bytes in explicit VR (PS3.5 7.1.2)."""
+
 _SHORT_VRS: Final = frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
 )
+"""VRs with a length of two bytes in explicit VR (PS3.5 7.1.2)."""
 
 _PIXEL_VRS: Final = (b"", b"OB", b"OW")
 
-_implicit = Struct("<HHI").unpack_from
-_explicit = Struct("<HH2sH").unpack_from
-_long = Struct("<I").unpack_from
+_unpack_implicit = struct.Struct("<HHI").unpack_from
+_unpack_explicit = struct.Struct("<HH2sH").unpack_from
+_unpack_long_length = struct.Struct("<I").unpack_from
 
 
 class UnusualFile(Exception):
-    """The file is not of the ordinary form; nothing is said about whether it is sound."""
+    """The file is not an ordinary one. It may still be valid: pydicom has to read it."""
 
 
 class Value(NamedTuple):
-    """An element's bytes and VR, which is empty in an implicit file."""
+    """The VR of an element, empty in an implicit VR file, and the raw bytes of its value."""
 
     vr: bytes
     raw: bytes
@@ -43,104 +49,151 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True)
 class ScannedElements:
-    """TransferSyntaxUID and the wanted elements before PixelData by tag, and where in the file the value of
-    PixelData lies."""
+    """The elements of a file up to PixelData.
+
+    Attributes:
+        transfer_syntax: TransferSyntaxUID.
+        values: the wanted elements by tag.
+        pixel_data_offset: byte offset in the file at which the value of PixelData begins.
+        pixel_data_length: length in bytes that PixelData declares, or `UNDEFINED_LENGTH`.
+    """
 
     transfer_syntax: str
     values: Mapping[int, Value]
-    pixels_at: int
-    pixels_length: int
+    pixel_data_offset: int
+    pixel_data_length: int
 
 
 def scan_elements(content: bytes, wanted: Container[int]) -> ScannedElements:
-    """Walk a file up to PixelData. `content` is the file, or as much of its beginning as holds the header."""
+    """Scan a file up to PixelData and keep the values of the `wanted` tags.
+
+    `content` holds the whole file or its first bytes, as far as the header goes. Raises
+    `UnusualFile` where the file is not an ordinary one or the header does not fit into `content`.
+    """
     try:
-        return _scan(content, wanted)
-    except (error, RecursionError):
+        return _scan_file(content, wanted)
+    # Offsets beyond the content, and damaged sequences that nest without end.
+    except (struct.error, RecursionError):
         raise UnusualFile from None
 
 
-def _scan(content: bytes, wanted: Container[int]) -> ScannedElements:
+def _scan_file(content: bytes, wanted: Container[int]) -> ScannedElements:
     if content[128:132] != b"DICM":
         raise UnusualFile
-    values, at = _file_meta(content, wanted)
-    transfer_syntax = values[TRANSFER_SYNTAX].raw.rstrip(b"\0 ").decode("latin-1")
+
+    values, offset = _scan_file_meta(content, wanted)
+    transfer_syntax = values[_TRANSFER_SYNTAX_UID].raw.rstrip(b"\0 ").decode("latin-1")
     if transfer_syntax in (ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian):
         raise UnusualFile
+
     implicit = transfer_syntax == ImplicitVRLittleEndian
-    if implicit and content[at + 4 : at + 6].isalpha() and content[at + 4 : at + 6].isupper():
-        raise UnusualFile  # a VR where none should be
-    before = 0x0002FFFF
-    while True:
-        tag, vr, start, length = _element(content, at, implicit)
-        if tag <= before:
-            raise UnusualFile
-        if tag >= PIXEL_DATA:
-            break
-        before = tag
-        at = _end(content, vr, start, length, implicit)
-        if tag in wanted:
-            if at > len(content):
-                raise UnusualFile
-            values[tag] = Value(vr, content[start:at])
-    if tag != PIXEL_DATA or vr not in _PIXEL_VRS:
+    if implicit and _looks_like_vr(content[offset + 4 : offset + 6]):
         raise UnusualFile
+
+    start, length = _scan_data_set(content, offset, implicit, wanted, values)
     return ScannedElements(transfer_syntax, values, start, length)
 
 
-def _file_meta(content: bytes, wanted: Container[int]) -> tuple[dict[int, Value], int]:
-    """TransferSyntaxUID, what other UIDs of group 0002 are wanted, and where the data set begins after it."""
-    at, before, values = 132, 0, {}
-    while content[at : at + 2] == b"\2\0":
-        tag, vr, start, length = _element(content, at, implicit=False)
-        if tag <= before:
+def _scan_file_meta(content: bytes, wanted: Container[int]) -> tuple[dict[int, Value], int]:
+    """Return the wanted UIDs of group 0002 and the byte offset at which the data set begins."""
+    values: dict[int, Value] = {}
+    offset, previous_tag = 132, 0
+
+    while content[offset : offset + 2] == b"\2\0":
+        tag, vr, start, length = _read_element(content, offset, implicit=False)
+        if tag <= previous_tag:
             raise UnusualFile
-        at, before = start + length, tag
-        if tag == TRANSFER_SYNTAX or tag in wanted:
+        offset, previous_tag = start + length, tag
+        if tag == _TRANSFER_SYNTAX_UID or tag in wanted:
             if vr != b"UI":
                 raise UnusualFile
-            values[tag] = Value(vr, content[start:at])
-    if TRANSFER_SYNTAX not in values:
+            values[tag] = Value(vr, content[start:offset])
+
+    if _TRANSFER_SYNTAX_UID not in values:
         raise UnusualFile
-    return values, at
+    return values, offset
 
 
-def _element(content: bytes, at: int, implicit: bool) -> tuple[int, bytes, int, int]:
-    """Tag, VR, start and length of the value of the element at `at` (PS3.5 7.1.2, 7.1.3)."""
+def _scan_data_set(
+    content: bytes, offset: int, implicit: bool, wanted: Container[int], values: dict[int, Value]
+) -> tuple[int, int]:
+    """Add the wanted elements from `offset` on to `values`.
+
+    Returns the byte offset and the length of the value of PixelData.
+    """
+    previous_tag = _LAST_META_TAG
+
+    while True:
+        tag, vr, start, length = _read_element(content, offset, implicit)
+        if tag <= previous_tag:
+            raise UnusualFile
+        if tag >= PIXEL_DATA:
+            break
+        previous_tag = tag
+        offset = _value_end(content, vr, start, length, implicit)
+        if tag in wanted:
+            if offset > len(content):
+                raise UnusualFile
+            values[tag] = Value(vr, content[start:offset])
+
+    if tag != PIXEL_DATA or vr not in _PIXEL_VRS:
+        raise UnusualFile
+    return start, length
+
+
+def _looks_like_vr(two_bytes: bytes) -> bool:
+    """Tell whether an element that should be implicit has a VR all the same."""
+    return two_bytes.isalpha() and two_bytes.isupper()
+
+
+def _read_element(content: bytes, offset: int, implicit: bool) -> tuple[int, bytes, int, int]:
+    """Read the element at `offset`: tag, VR, offset of its value, length (PS3.5 7.1.2, 7.1.3).
+
+    A plain tuple, because building a class for each element takes half of the scanner's time.
+    """
     if implicit:
-        group, element, length = _implicit(content, at)
-        return group << 16 | element, b"", at + 8, length
-    group, element, vr, length = _explicit(content, at)
+        group, number, length = _unpack_implicit(content, offset)
+        return group << 16 | number, b"", offset + 8, length
+
+    group, number, vr, length = _unpack_explicit(content, offset)
     if vr in _SHORT_VRS:
-        return group << 16 | element, vr, at + 8, length
+        return group << 16 | number, vr, offset + 8, length
     if vr in _LONG_VRS:
-        (length,) = _long(content, at + 8)
-        return group << 16 | element, vr, at + 12, length
+        (length,) = _unpack_long_length(content, offset + 8)
+        return group << 16 | number, vr, offset + 12, length
     raise UnusualFile
 
 
-def _end(content: bytes, vr: bytes, start: int, length: int, implicit: bool) -> int:
-    """Where a value ends; a sequence of undefined length at its delimiter (PS3.5 7.5)."""
+def _value_end(content: bytes, vr: bytes, start: int, length: int, implicit: bool) -> int:
+    """Return the byte offset after a value, or after its delimiter if its length is undefined.
+
+    Only sequences may have an undefined length (PS3.5 7.5).
+    """
     if length != UNDEFINED_LENGTH:
         return start + length
     if not implicit and vr != b"SQ":
         raise UnusualFile
-    at = start
+
+    offset = start
     while True:
-        group, element, length = _implicit(content, at)
-        at += 8
-        tag = group << 16 | element
-        if tag == _SEQUENCE_END:
-            return at
+        group, number, length = _unpack_implicit(content, offset)
+        tag = group << 16 | number
+        offset += 8
+        if tag == _SEQUENCE_DELIMITER:
+            return offset
         if tag != _ITEM:
             raise UnusualFile
-        at = _item_end(content, at, implicit) if length == UNDEFINED_LENGTH else at + length
+        if length == UNDEFINED_LENGTH:
+            offset = _item_end(content, offset, implicit)
+        else:
+            offset += length
 
 
-def _item_end(content: bytes, at: int, implicit: bool) -> int:
+def _item_end(content: bytes, offset: int, implicit: bool) -> int:
+    """Return the byte offset after the delimiter of an item of undefined length."""
     while True:
-        group, element, _ = _implicit(content, at)
-        if group << 16 | element == _ITEM_END:
-            return at + 8
-        _, vr, start, length = _element(content, at, implicit)
-        at = _end(content, vr, start, length, implicit)
+        group, number, _ = _unpack_implicit(content, offset)
+        if group << 16 | number == _ITEM_DELIMITER:
+            return offset + 8
+        _, vr, start, length = _read_element(content, offset, implicit)
+        offset = _value_end(content, vr, start, length, implicit)

@@ -1,7 +1,7 @@
-"""The elements of one file's header that this room reads, checked as they are asked for.
+"""The raw elements of a header, and how their values are checked.
 
-Values are the raw bytes of their elements, because de-identified files hold UIDs and numbers that
-pydicom would remark on one by one.
+Values stay the raw bytes of the file until they are asked for. De-identified files hold UIDs and
+numbers that are not valid DICOM, and pydicom would warn about each of them.
 """
 
 import math
@@ -14,8 +14,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.text import pluralize
+from ich3d.dicom.headers.element_scanner import PIXEL_DATA
 
-PIXEL_DATA: Final = 0x7FE00010
 TAGS: Final = {
     "MediaStorageSOPClassUID": 0x00020002,
     "ImageType": 0x00080008,
@@ -46,14 +46,15 @@ TAGS: Final = {
     "PerFrameFunctionalGroupsSequence": 0x52009230,
     "PixelData": PIXEL_DATA,
 }
+"""The attributes that are read from a header, and their tags."""
 
 LARGEST_NUMBER: Final = 1e6
-"""No scanner writes a position, spacing or rescale beyond it: a kilometre, or 15 times the range of a pixel.
-Reckoning with damaged numbers that are larger would overflow."""
+"""No scanner writes a position, spacing or rescale beyond a million (1 km, or 15 times the range
+of a 16-bit pixel). Arithmetic with damaged numbers that are larger could overflow."""
 
 
 class InvalidHeader(Exception):
-    """Ends the reading of one file; `read_file` turns it into a value."""
+    """A header that cannot be used, with the issue's code. `read_file` turns it into a value."""
 
     def __init__(self, code: IssueCode, problem: str) -> None:
         super().__init__(problem)
@@ -61,76 +62,102 @@ class InvalidHeader(Exception):
 
 
 def tag_text(keyword: str) -> str:
-    """`Rows (0028,0010)` for `Rows`."""
+    """Return the keyword with its tag, as in `Rows (0028,0010)`."""
     tag = TAGS[keyword]
     return f"{keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 @dataclass(frozen=True)
 class Elements:
-    """A header up to PixelData.
+    """The elements of one file's header, up to PixelData.
 
-    `values` are raw bytes by keyword, without elements that the file ends within; `frames` those of each
-    frame's functional groups (PS3.3 C.7.6.16), empty in a file without such groups. `pixels_at` is where
-    in the file the value of PixelData begins, `pixels_length` what its element says of its length: None
-    where there is none, and in a deflated file, which does not tell.
+    Attributes:
+        values: raw bytes by keyword. Elements that the end of the file cuts off are missing.
+        patient_id: PatientID, decoded by the file's character set.
+        transfer_syntax: TransferSyntaxUID, empty where the file has none.
+        byte_order: `<` for little endian, `>` for big endian, as in `struct`.
+        pixel_data_offset: byte offset in the file at which the value of PixelData begins, None
+            where there is no PixelData, and in a deflated file, which has to be unpacked first.
+        pixel_data_length: length in bytes that PixelData declares; None like the offset.
+        frames: for each frame of a multi-frame file, the raw bytes of the attributes in its
+            functional groups (PS3.3 C.7.6.16); empty in a file without functional groups.
     """
 
     values: Mapping[str, bytes]
     patient_id: str
     transfer_syntax: str
-    order: str
-    pixels_at: int | None
-    pixels_length: int | None
+    byte_order: str
+    pixel_data_offset: int | None
+    pixel_data_length: int | None
     frames: tuple[Mapping[str, bytes], ...] = ()
 
     @property
-    def deflated(self) -> bool:
+    def is_deflated(self) -> bool:
+        """Whether everything after the file meta information is compressed (PS3.5 A.5)."""
         return self.transfer_syntax == DeflatedExplicitVRLittleEndian
 
     @property
-    def has_pixels(self) -> bool:
-        """Whether the header is whole, that is, PixelData follows."""
-        return self.pixels_at is not None or self.deflated
+    def has_pixel_data(self) -> bool:
+        """Whether PixelData follows, which also means that the header is complete."""
+        return self.pixel_data_offset is not None or self.is_deflated
 
     @property
     def sop_class(self) -> str:
+        """SOPClassUID, from the data set or else from the file meta information."""
         return self.text("SOPClassUID") or self.text("MediaStorageSOPClassUID")
 
     def text(self, keyword: str) -> str:
-        """A value as text, empty where it is missing. NUL pads at the end alone (PS3.5 6.2): before a
-        number it is damage, which may stand for a digit."""
+        """Return a value as text without padding, empty where the element is missing.
+
+        Padding is spaces on both sides and NUL at the end (PS3.5 6.2). A NUL before a number is
+        damage, which may have replaced a digit, so it is kept and the number is refused.
+        """
         return self.values.get(keyword, b"").decode("latin-1").rstrip(" \0").lstrip(" ")
 
     def numbers(self, keyword: str, count: int, code: IssueCode) -> tuple[float, ...]:
-        """The `count` finite values of a decimal string (PS3.5 6.2, VR DS), none beyond LARGEST_NUMBER, or a
-        refusal with `code`."""
+        """Return the `count` numbers of a decimal string (PS3.5 6.2, VR DS).
+
+        Raises InvalidHeader with `code` where the element is missing or empty, holds another
+        count of values, or holds a value that is not a finite number up to `LARGEST_NUMBER`.
+        """
+        name = tag_text(keyword)
         if keyword not in self.values:
-            raise InvalidHeader(code, f"{tag_text(keyword)} is missing")
+            raise InvalidHeader(code, f"{name} is missing")
+
         parts = self.text(keyword).split("\\")
         if parts == [""]:
-            raise InvalidHeader(code, f"{tag_text(keyword)} is empty")
+            raise InvalidHeader(code, f"{name} is empty")
         if len(parts) != count:
             raise InvalidHeader(
-                code, f"{tag_text(keyword)} holds {pluralize(len(parts), 'value')} and not {count}"
+                code, f"{name} holds {pluralize(len(parts), 'value')} and not {count}"
             )
-        try:
-            values = tuple(
-                float(part.replace("_", "?")) for part in parts
-            )  # Python reads 1_0 as ten
-        except ValueError:
-            raise InvalidHeader(code, f"{tag_text(keyword)} does not read as numbers") from None
-        if not all(map(math.isfinite, values)):
-            raise InvalidHeader(code, f"{tag_text(keyword)} holds a value that is not finite")
-        if max(map(abs, values)) > LARGEST_NUMBER:
-            raise InvalidHeader(
-                code, f"{tag_text(keyword)} holds a value beyond {LARGEST_NUMBER:,.0f}"
-            )
-        return values
 
-    def whole(self, keyword: str) -> int:
-        """The value of an unsigned short (PS3.5 6.2, VR US), or a refusal as UNREADABLE."""
+        numbers = _floats(parts)
+        if numbers is None:
+            raise InvalidHeader(code, f"{name} cannot be read as numbers")
+        if not all(map(math.isfinite, numbers)):
+            raise InvalidHeader(code, f"{name} holds a value that is not finite")
+        if max(map(abs, numbers)) > LARGEST_NUMBER:
+            raise InvalidHeader(code, f"{name} holds a value beyond {LARGEST_NUMBER:,.0f}")
+        return numbers
+
+    def unsigned_short(self, keyword: str) -> int:
+        """Return the value of an unsigned short (PS3.5 6.2, VR US).
+
+        Raises InvalidHeader with UNREADABLE where the element is missing or too short.
+        """
         raw = self.values.get(keyword, b"")
         if len(raw) < 2:
             raise InvalidHeader(IssueCode.UNREADABLE, f"{tag_text(keyword)} is missing")
-        return int(struct.unpack(f"{self.order}H", raw[:2])[0])
+        return int(struct.unpack(f"{self.byte_order}H", raw[:2])[0])
+
+
+def _floats(parts: list[str]) -> tuple[float, ...] | None:
+    """Convert texts to numbers, or return None where one of them is no number."""
+    # Python reads "1_0" as ten, which is not a decimal string.
+    if any("_" in part for part in parts):
+        return None
+    try:
+        return tuple(float(part) for part in parts)
+    except ValueError:
+        return None

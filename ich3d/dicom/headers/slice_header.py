@@ -1,25 +1,48 @@
-"""The elements of one slice to its header, each checked by what the standard says of it (PS3.3)."""
+"""Turn the elements of one slice into a `SliceHeader`, checked by the rules of PS3.3."""
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import FileRef, SliceHeader, Vector3
 from ich3d.dicom.headers.elements import Elements, InvalidHeader, tag_text
 
 UNIT_TOLERANCE: Final = 1e-2
-"""How far ImageOrientationPatient may be from two perpendicular unit vectors before it is refused: files
-that round to two decimals (0.98, -0.19) are common."""
+"""How far ImageOrientationPatient may be from two perpendicular unit vectors: many files round it
+to two decimals (0.98, -0.19)."""
 
 SMALLEST_PIXEL_MM: Final = 1e-3
-"""No CT resolves a thousandth of a millimetre; a smaller PixelSpacing is damage."""
+"""No CT resolves a thousandth of a millimetre: a smaller PixelSpacing is damage."""
+
+
+class PixelFormat(NamedTuple):
+    """Size in pixels and bits per pixel of one monochrome frame."""
+
+    rows: int
+    columns: int
+    bits_allocated: int
+    bits_stored: int
+    signed: bool
+
+    @property
+    def frame_bytes(self) -> int:
+        """Length of one uncompressed frame in bytes."""
+        return self.rows * self.columns * self.bits_allocated // 8
 
 
 def slice_header(elements: Elements, file: FileRef) -> SliceHeader:
-    """The header of the one slice that `elements` speak of, or a refusal that names the tag."""
-    rows, columns, bits_stored = grey_image(elements)
+    """Return the header of one slice: positions in mm (LPS), directions as unit vectors.
+
+    `elements` are those of a single-frame file, or of one frame of a multi-frame file. Raises
+    InvalidHeader, which names the tag, where a value is missing or not allowed. Nothing is guessed:
+    an absent rescale or spacing has no default.
+    """
+    pixel_format = read_pixel_format(elements)
     x, y, z = elements.numbers("ImagePositionPatient", 3, IssueCode.NO_POSITION)
     row_dir, col_dir = _directions(elements)
+    pixel_spacing_mm = _pixel_spacing_mm(elements)
+    slope, intercept = _rescale(elements)
+
     return SliceHeader(
         file=file,
         sop_uid=elements.text("SOPInstanceUID"),
@@ -29,13 +52,13 @@ def slice_header(elements: Elements, file: FileRef) -> SliceHeader:
         position_mm=(x, y, z),
         row_dir=row_dir,
         col_dir=col_dir,
-        pixel_spacing_mm=_pixel_spacing(elements),
-        rows=rows,
-        columns=columns,
-        slope=_slope(elements),
-        intercept=elements.numbers("RescaleIntercept", 1, IssueCode.NO_RESCALE)[0],
-        bits_stored=bits_stored,
-        signed=elements.whole("PixelRepresentation") == 1,
+        pixel_spacing_mm=pixel_spacing_mm,
+        rows=pixel_format.rows,
+        columns=pixel_format.columns,
+        slope=slope,
+        intercept=intercept,
+        bits_stored=pixel_format.bits_stored,
+        signed=pixel_format.signed,
         image_type=elements.text("ImageType"),
         frame_type=elements.text("FrameType"),
         kernel=elements.text("ConvolutionKernel"),
@@ -44,71 +67,79 @@ def slice_header(elements: Elements, file: FileRef) -> SliceHeader:
     )
 
 
-def _acquisition(elements: Elements) -> str:
-    """AcquisitionNumber, in a multi-frame file that of the frame (PS3.3 C.7.6.16.2.2, VR US)."""
-    if "FrameAcquisitionNumber" in elements.values:
-        return str(elements.whole("FrameAcquisitionNumber"))
-    return elements.text("AcquisitionNumber")
+def read_pixel_format(elements: Elements) -> PixelFormat:
+    """Return the size and the bits of one frame, by the Image Pixel module (PS3.3 C.7.6.3.1).
 
-
-def grey_image(elements: Elements) -> tuple[int, int, int]:
-    """Rows, columns and bits stored of one grey frame (PS3.3 C.7.6.3.1)."""
+    Raises InvalidHeader with UNREADABLE where the frame is not monochrome or its values are not
+    allowed.
+    """
     if not elements.text("PhotometricInterpretation"):
-        raise InvalidHeader(
-            IssueCode.UNREADABLE, f"{tag_text('PhotometricInterpretation')} is missing"
-        )
-    if elements.whole("SamplesPerPixel") != 1:
-        raise InvalidHeader(IssueCode.UNREADABLE, f"{tag_text('SamplesPerPixel')} is not 1")
-    rows, columns = elements.whole("Rows"), elements.whole("Columns")
+        raise _unreadable(f"{tag_text('PhotometricInterpretation')} is missing")
+    if elements.unsigned_short("SamplesPerPixel") != 1:
+        raise _unreadable(f"{tag_text('SamplesPerPixel')} is not 1")
+
+    rows, columns = elements.unsigned_short("Rows"), elements.unsigned_short("Columns")
     if min(rows, columns) == 0:
-        raise InvalidHeader(
-            IssueCode.UNREADABLE, f"{tag_text('Rows')} or {tag_text('Columns')} is 0"
-        )
-    allocated, stored = elements.whole("BitsAllocated"), elements.whole("BitsStored")
+        raise _unreadable(f"{tag_text('Rows')} or {tag_text('Columns')} is 0")
+
+    allocated = elements.unsigned_short("BitsAllocated")
+    stored = elements.unsigned_short("BitsStored")
     if allocated not in (8, 16, 32):
-        raise InvalidHeader(
-            IssueCode.UNREADABLE, f"{tag_text('BitsAllocated')} is {allocated}, which is not read"
-        )
+        raise _unreadable(f"{tag_text('BitsAllocated')} is {allocated} and not 8, 16 or 32")
     if not 1 <= stored <= allocated:
-        raise InvalidHeader(
-            IssueCode.UNREADABLE, f"{tag_text('BitsStored')} is {stored}, of {allocated} bits"
-        )
-    if elements.whole("PixelRepresentation") not in (0, 1):
-        raise InvalidHeader(
-            IssueCode.UNREADABLE, f"{tag_text('PixelRepresentation')} is neither 0 nor 1"
-        )
-    return rows, columns, stored
+        raise _unreadable(f"{tag_text('BitsStored')} is {stored}, of {allocated} allocated bits")
+
+    representation = elements.unsigned_short("PixelRepresentation")
+    if representation not in (0, 1):
+        raise _unreadable(f"{tag_text('PixelRepresentation')} is neither 0 nor 1")
+    return PixelFormat(rows, columns, allocated, stored, signed=representation == 1)
 
 
 def _directions(elements: Elements) -> tuple[Vector3, Vector3]:
     """Row and column direction as unit vectors (PS3.3 C.7.6.2.1.1)."""
-    a, b, c, d, e, f = elements.numbers("ImageOrientationPatient", 6, IssueCode.NO_ORIENTATION)
-    across, down = math.hypot(a, b, c), math.hypot(d, e, f)
-    worst = max(abs(across - 1), abs(down - 1), abs(a * d + b * e + c * f))
-    if not worst <= UNIT_TOLERANCE:
+    cosines = elements.numbers("ImageOrientationPatient", 6, IssueCode.NO_ORIENTATION)
+    a, b, c, d, e, f = cosines
+    row_length, col_length = math.hypot(a, b, c), math.hypot(d, e, f)
+
+    dot_product = a * d + b * e + c * f
+    deviation = max(abs(row_length - 1), abs(col_length - 1), abs(dot_product))
+    if not deviation <= UNIT_TOLERANCE:
         raise InvalidHeader(
             IssueCode.NO_ORIENTATION,
-            f"{tag_text('ImageOrientationPatient')} is no pair of perpendicular unit vectors",
+            f"{tag_text('ImageOrientationPatient')} does not hold two perpendicular unit vectors",
         )
-    return (a / across, b / across, c / across), (d / down, e / down, f / down)
+
+    row_dir = (a / row_length, b / row_length, c / row_length)
+    col_dir = (d / col_length, e / col_length, f / col_length)
+    return row_dir, col_dir
 
 
-def _pixel_spacing(elements: Elements) -> tuple[float, float]:
-    between_rows, between_columns = elements.numbers("PixelSpacing", 2, IssueCode.NO_PIXEL_SPACING)
+def _pixel_spacing_mm(elements: Elements) -> tuple[float, float]:
+    """Distance between rows and between columns in mm (PS3.3 C.7.6.2, 10.7.1.3)."""
+    code = IssueCode.NO_PIXEL_SPACING
+    between_rows, between_columns = elements.numbers("PixelSpacing", 2, code)
     if min(between_rows, between_columns) <= 0:
-        raise InvalidHeader(
-            IssueCode.NO_PIXEL_SPACING, f"{tag_text('PixelSpacing')} is not positive"
-        )
+        raise InvalidHeader(code, f"{tag_text('PixelSpacing')} is not positive")
     if min(between_rows, between_columns) < SMALLEST_PIXEL_MM:
-        raise InvalidHeader(
-            IssueCode.NO_PIXEL_SPACING,
-            f"{tag_text('PixelSpacing')} is below {SMALLEST_PIXEL_MM} mm",
-        )
+        raise InvalidHeader(code, f"{tag_text('PixelSpacing')} is below {SMALLEST_PIXEL_MM} mm")
     return between_rows, between_columns
 
 
-def _slope(elements: Elements) -> float:
+def _rescale(elements: Elements) -> tuple[float, float]:
+    """RescaleSlope and RescaleIntercept: HU = slope * stored value + intercept."""
     (slope,) = elements.numbers("RescaleSlope", 1, IssueCode.NO_RESCALE)
     if slope == 0:
         raise InvalidHeader(IssueCode.NO_RESCALE, f"{tag_text('RescaleSlope')} is 0")
-    return slope
+    (intercept,) = elements.numbers("RescaleIntercept", 1, IssueCode.NO_RESCALE)
+    return slope, intercept
+
+
+def _acquisition(elements: Elements) -> str:
+    """AcquisitionNumber, or that of the frame in a multi-frame file (PS3.3 C.7.6.16.2.2, VR US)."""
+    if "FrameAcquisitionNumber" in elements.values:
+        return str(elements.unsigned_short("FrameAcquisitionNumber"))
+    return elements.text("AcquisitionNumber")
+
+
+def _unreadable(problem: str) -> InvalidHeader:
+    return InvalidHeader(IssueCode.UNREADABLE, problem)

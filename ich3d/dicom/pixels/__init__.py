@@ -1,1 +1,6 @@
-"""From a frame to its HU."""
+"""From the PixelData of one frame to its Hounsfield units.
+
+`native` and `decode` give the pixel cells of a frame as they are stored, `rle` and `sitk_process`
+those of compressed frames, `stored` the stored values in them, `wrapping` mends 12-bit values that
+were written as unsigned ones, and `rescale` turns stored values into HU.
+"""

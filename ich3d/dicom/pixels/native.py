@@ -1,5 +1,8 @@
-"""The pixels of a file as they lie there, and the short way to those of an ordinary one: 16-bit native
-containers are seen where they were read to, without a copy."""
+"""A frame as it is stored, and the short way to the frame of an ordinary file.
+
+Most CT files hold one uncompressed frame of 16 bits. Its pixel cells are a view of the bytes of the
+file: no copy, no pydicom.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,80 +10,105 @@ from typing import Final
 import numpy as np
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from ich3d.dicom.headers.element_scanner import UnusualFile, Value, scan_elements
+from ich3d.dicom.headers.element_scanner import (
+    ScannedElements,
+    UnusualFile,
+    Value,
+    scan_elements,
+)
 
 _NUMBER_OF_FRAMES: Final = 0x00280008
 _ROWS: Final = 0x00280010
 _COLUMNS: Final = 0x00280011
 _HIGH_BIT: Final = 0x00280102
-_SIGNED: Final = 0x00280103
+_PIXEL_REPRESENTATION: Final = 0x00280103
 _PADDING: Final = (0x00280120, 0x00280121)
-_ONE_SAMPLE: Final = {0x00280002: 1, 0x00280100: 16}
-"""SamplesPerPixel and BitsAllocated of an ordinary image."""
+"""PixelPaddingValue and PixelPaddingRangeLimit."""
+
+_ORDINARY: Final = {0x00280002: 1, 0x00280100: 16}
+"""The values of SamplesPerPixel and BitsAllocated that are read here."""
 
 _WANTED: Final = frozenset(
-    {_NUMBER_OF_FRAMES, _ROWS, _COLUMNS, _HIGH_BIT, _SIGNED, *_PADDING, *_ONE_SAMPLE}
+    {_NUMBER_OF_FRAMES, _ROWS, _COLUMNS, _HIGH_BIT, _PIXEL_REPRESENTATION, *_PADDING, *_ORDINARY}
 )
 
 
 class DecoderError(Exception):
-    """Why a frame has no pixels, in words."""
+    """A frame cannot be decoded; the text says why, as the end of a sentence."""
 
 
 @dataclass(frozen=True)
-class Image:
-    """Pixel containers (Y, X), unused bits and all; HighBit, if given; the ends of the range of padding that
-    PixelPaddingValue and PixelPaddingRangeLimit give, none where they give none."""
+class Frame:
+    """One frame as it is stored.
 
-    container: np.ndarray
+    Attributes:
+        cells: pixel cells (Y, X) of BitsAllocated bits, with their unused bits (PS3.5 8.1.1).
+        bits_allocated: BitsAllocated.
+        high_bit: HighBit; None where the file has none.
+        padding: the values that mark padding: none, one value, or both ends of a range.
+    """
+
+    cells: np.ndarray
     bits_allocated: int
     high_bit: int | None
     padding: tuple[int, ...]
 
 
-def native_image(content: bytes) -> Image | None:
-    """The image in the bytes of a file, where it is one little-endian frame of 16 bits, else None."""
+def native_frame(content: bytes) -> Frame | None:
+    """The frame of a file with the bytes `content`; None where pydicom is needed to read it.
+
+    It is read here where it is the only one, uncompressed, little endian and of 16 bits.
+    """
     try:
-        scanned = scan_elements(content, _WANTED)
-        if scanned.transfer_syntax not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
-            return None
-        values = scanned.values
-        if any(_short(values[tag]) != expected for tag, expected in _ONE_SAMPLE.items()):
-            return None
-        if _NUMBER_OF_FRAMES in values:
-            return None
-        rows, columns = _short(values[_ROWS]), _short(values[_COLUMNS])
-        signed = _short(values[_SIGNED]) == 1
-        ends = [_padding(values[tag], signed) if tag in values else None for tag in _PADDING]
-        high_bit = _short(values[_HIGH_BIT]) if _HIGH_BIT in values else None
+        return _read_frame(content, scan_elements(content, _WANTED))
     except (UnusualFile, KeyError):
         return None
-    start, length = scanned.pixels_at, scanned.pixels_length
-    if length != 2 * rows * columns or start + length > len(content):
-        return None
-    container = np.frombuffer(content, dtype="<u2", count=rows * columns, offset=start)
-    return Image(container.reshape(rows, columns), 16, high_bit, padding_range(*ends))
 
 
 def padding_range(value: int | None, limit: int | None) -> tuple[int, ...]:
-    """The ends of the range of padding, one where it is a single value. A limit by itself says nothing: the
-    standard requires the value with it (PS3.3 C.7.5.1.1.2)."""
+    """The padding values of PixelPaddingValue and PixelPaddingRangeLimit.
+
+    A limit without a value has no meaning (PS3.3 C.7.5.1.1.2).
+    """
     if value is None:
         return ()
     return (value,) if limit is None else (value, limit)
 
 
-def _short(value: Value) -> int:
-    """One unsigned short (PS3.5 6.2, VR US)."""
+def _read_frame(content: bytes, scanned: ScannedElements) -> Frame | None:
+    """The frame, None where it is no ordinary one. KeyError where an element is missing."""
+    values = scanned.values
+    if scanned.transfer_syntax not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+        return None
+    if any(_unsigned_short(values[tag]) != value for tag, value in _ORDINARY.items()):
+        return None
+    if _NUMBER_OF_FRAMES in values:
+        return None
+
+    rows, columns = _unsigned_short(values[_ROWS]), _unsigned_short(values[_COLUMNS])
+    is_signed = _unsigned_short(values[_PIXEL_REPRESENTATION]) == 1
+    high_bit = _unsigned_short(values[_HIGH_BIT]) if _HIGH_BIT in values else None
+    padding = padding_range(
+        *(_padding_value(values[tag], is_signed) if tag in values else None for tag in _PADDING)
+    )
+
+    start, length = scanned.pixel_data_offset, scanned.pixel_data_length
+    if length != 2 * rows * columns or start + length > len(content):
+        return None
+    cells = np.frombuffer(content, dtype="<u2", count=rows * columns, offset=start)
+    return Frame(cells.reshape(rows, columns), 16, high_bit, padding)
+
+
+def _unsigned_short(value: Value) -> int:
+    """A single unsigned short (VR US, PS3.5 6.2); an implicit VR file gives no VR."""
     if value.vr not in (b"", b"US") or len(value.raw) != 2:
         raise UnusualFile
     return int.from_bytes(value.raw, "little")
 
 
-def _padding(value: Value, signed: bool) -> int:
-    """US or SS: as its VR says, and where the file is implicit, as the pixels are (PS3.5 A.1)."""
+def _padding_value(value: Value, pixels_are_signed: bool) -> int:
+    """A padding value of VR US or SS; without a VR it is signed as the pixels are (PS3.5 A.1)."""
     if value.vr not in (b"", b"US", b"SS") or len(value.raw) != 2:
         raise UnusualFile
-    return int.from_bytes(
-        value.raw, "little", signed=value.vr == b"SS" or (not value.vr and signed)
-    )
+    is_signed = pixels_are_signed if value.vr == b"" else value.vr == b"SS"
+    return int.from_bytes(value.raw, "little", signed=is_signed)

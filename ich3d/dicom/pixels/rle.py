@@ -1,7 +1,7 @@
-"""RLE Lossless (PS3.5 Annex G), with every length checked.
+"""Decoder of RLE Lossless frames (PS3.5 Annex G), with every length checked.
 
-A frame that is damaged where its lengths stand no longer unpacks to its size and is refused, never cut or
-filled. A damaged byte within a run keeps every length, and nothing in the file tells of it.
+A frame is never cut or filled up: where damage changes a length, it no longer unpacks to its size
+and is refused. Damage that keeps all lengths cannot be detected, as the format has no checksum.
 """
 
 import struct
@@ -13,57 +13,64 @@ from ich3d.core.text import pluralize
 from ich3d.dicom.pixels.native import DecoderError
 
 _HEADER: Final = struct.Struct("<16L")
+"""The number of segments and the offsets of up to 15 segments (PS3.5 G.5)."""
+
 _NO_OPERATION: Final = 128
+"""A control byte that stands for no output (PS3.5 G.3.1)."""
 
 
 def decode(frame: bytes, rows: int, columns: int, n_bytes: int) -> np.ndarray:
-    """The pixel containers (Y, X), unsigned and of `n_bytes` bytes, of one grey frame: a segment a byte, the
-    most significant first (PS3.5 G.2)."""
+    """Decode a greyscale frame to pixel cells (Y, X), unsigned integers of `n_bytes` bytes.
+
+    Each segment holds one byte of every pixel, the most significant first (PS3.5 G.2). Raises
+    DecoderError where the header, an offset or a length is wrong.
+    """
     planes = np.empty((rows * columns, n_bytes), dtype=np.uint8)
-    for number, packed in enumerate(_segments(frame, n_bytes), start=1):
+    for number, segment in enumerate(_split_segments(frame, n_bytes), start=1):
         try:
-            planes[:, n_bytes - number] = np.frombuffer(_unpacked(packed, rows * columns), np.uint8)
+            plane = _unpack(segment, rows * columns)
         except DecoderError as error:
             raise DecoderError(f"RLE segment {number} {error}") from None
-    return planes.view(f"<u{n_bytes}").reshape(rows, columns)
+        planes[:, n_bytes - number] = np.frombuffer(plane, np.uint8)
+    return planes.view(f"<u{n_bytes}").reshape(rows, columns)  # (Y, X)
 
 
-def _segments(frame: bytes, expected: int) -> list[bytes]:
+def _split_segments(frame: bytes, n_expected: int) -> list[bytes]:
     """The segments, which follow the header and each other without a gap (PS3.5 G.4, G.5)."""
     if len(frame) < _HEADER.size:
         raise DecoderError("it ends within the RLE header")
     count, *offsets = _HEADER.unpack_from(frame)
-    if count != expected:
-        raise DecoderError(
-            f"the RLE header counts {pluralize(count, 'segment')} where the pixels have {expected}"
-        )
-    ends = [*offsets[1:count], len(frame)]
+    if count != n_expected:
+        segments = pluralize(count, "segment")
+        raise DecoderError(f"the RLE header counts {segments} where the pixels have {n_expected}")
+
     starts = offsets[:count]
-    if starts[0] != _HEADER.size or any(
-        start >= end for start, end in zip(starts, ends, strict=True)
-    ):
+    ends = [*offsets[1:count], len(frame)]
+    bounds = list(zip(starts, ends, strict=True))
+    if starts[0] != _HEADER.size or any(start >= end for start, end in bounds):
         raise DecoderError("the offsets of the RLE segments do not ascend within the frame")
-    return [frame[start:end] for start, end in zip(starts, ends, strict=True)]
+    return [frame[start:end] for start, end in bounds]
 
 
-def _unpacked(packed: bytes, size: int) -> bytes:
-    """The `size` bytes of a segment (PS3.5 G.3.2); one byte may be left over, for lengths are even."""
-    found = bytearray()
-    at = 0
-    while len(found) < size and at < len(packed):
-        control = packed[at]
-        if control < _NO_OPERATION:
-            run = packed[at + 1 : at + 2 + control]
-            at += 2 + control
-        elif control > _NO_OPERATION:
-            run = packed[at + 1 : at + 2] * (257 - control)
-            at += 2
+def _unpack(segment: bytes, size: int) -> bytes:
+    """The `size` bytes of a segment (PS3.5 G.3.2)."""
+    unpacked = bytearray()
+    position = 0
+    while len(unpacked) < size and position < len(segment):
+        control = segment[position]
+        if control < _NO_OPERATION:  # the next control + 1 bytes as they are
+            unpacked += segment[position + 1 : position + 2 + control]
+            position += 2 + control
+        elif control > _NO_OPERATION:  # the next byte, repeated
+            unpacked += segment[position + 1 : position + 2] * (257 - control)
+            position += 2
         else:
-            run = b""
-            at += 1
-        found += run
-    if len(found) != size or at > len(packed):
-        raise DecoderError(f"unpacks to {pluralize(len(found), 'byte')} and not to {size}")
-    if len(packed) - at > 1:
-        raise DecoderError(f"has {pluralize(len(packed) - at, 'byte')} beyond its {size}")
-    return bytes(found)
+            position += 1
+
+    if len(unpacked) != size or position > len(segment):
+        raise DecoderError(f"unpacks to {pluralize(len(unpacked), 'byte')} and not to {size}")
+    # Segments have an even length, so one byte of padding may follow.
+    n_left = len(segment) - position
+    if n_left > 1:
+        raise DecoderError(f"has {pluralize(n_left, 'byte')} beyond its {size}")
+    return bytes(unpacked)

@@ -1,7 +1,9 @@
-"""SimpleITK's decoder in a process of its own: its crash ends that process and nothing else.
+"""SimpleITK's DICOM decoder in a process of its own.
 
-GDCM, which SimpleITK reads DICOM with, is C++ on foreign bytes: a damaged frame may take its process along,
-or never come to an end.
+SimpleITK reads DICOM with GDCM, a C++ library, which a damaged frame may crash or keep busy for
+ever. Here that ends a worker process and nothing else. The worker runs `sitk_worker`, is started
+when it is first needed, and serves all frames until it fails; then the next frame starts another
+one.
 """
 
 import atexit
@@ -18,31 +20,35 @@ from pydicom.dataset import Dataset
 
 from ich3d.dicom.pixels.native import DecoderError
 
-PATIENCE_S: Final = 120
-"""How long one frame may take; a worker that needs longer is ended."""
+TIMEOUT_S: Final = 120
+"""Seconds that one frame may take before the worker is ended."""
 
 _lock = threading.Lock()
 
 
-def decode(image: Dataset) -> np.ndarray:
-    """The pixel containers (Y, X) of a dataset of one frame, which passes through a temporary file: the
-    decoder takes only names. DecoderError where it refuses the frame, crashes over it or finds no end."""
+def decode(single_frame: Dataset) -> np.ndarray:
+    """Decode a dataset of one frame to its pixel cells (Y, X).
+
+    The frame is passed in a temporary file, because the decoder reads nothing but files. Raises
+    DecoderError where it refuses the frame, crashes, or exceeds `TIMEOUT_S`.
+    """
     with tempfile.TemporaryDirectory(prefix="ich3d-") as folder:
         path = Path(folder) / "frame.dcm"
-        image.save_as(path, enforce_file_format=True)
+        single_frame.save_as(path, enforce_file_format=True)
         with _lock:
-            _ask(path)
-        pixels: np.ndarray = np.load(path.with_suffix(".npy"))
-        return pixels
+            _request(path)
+        cells: np.ndarray = np.load(path.with_suffix(".npy"))
+        return cells
 
 
-def _ask(path: Path) -> None:
-    """Have the pixels of the file at `path` written beside it."""
-    worker = _running()
+def _request(path: Path) -> None:
+    """Have the worker write the pixels of `path` to a .npy file beside it."""
+    worker = _running_worker()
     assert worker.stdin is not None
     assert worker.stdout is not None
-    limit = threading.Timer(PATIENCE_S, worker.kill)
-    limit.start()
+
+    timer = threading.Timer(TIMEOUT_S, worker.kill)
+    timer.start()
     try:
         worker.stdin.write(f"{path}\n".encode())
         worker.stdin.flush()
@@ -50,7 +56,9 @@ def _ask(path: Path) -> None:
     except OSError:
         answer = b""
     finally:
-        limit.cancel()
+        timer.cancel()
+
+    # The pipe of a process that has ended is empty.
     if not answer:
         _end(worker)
         raise DecoderError("the decoder crashed, or took too long")
@@ -58,8 +66,8 @@ def _ask(path: Path) -> None:
         raise DecoderError("the decoder refused the frame")
 
 
-def _running() -> subprocess.Popen[bytes]:
-    """The worker, started at need and again after its end."""
+def _running_worker() -> subprocess.Popen[bytes]:
+    """The worker; another one where it has ended since the last frame."""
     worker = _worker()
     if worker.poll() is None:
         return worker

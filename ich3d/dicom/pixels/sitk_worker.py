@@ -1,10 +1,10 @@
-"""The program that `ich3d.dicom.pixels.sitk_process` runs beside the one that reads: pixels of DICOM files through SimpleITK.
+"""The program of the worker process of `ich3d.dicom.pixels.sitk_process`.
 
-It reads a path a line and answers each with `done` or `failed`; the pixels lie beside the file then. It
-knows nothing of ich3d, so that it starts fast and from anywhere.
+It reads the path of a DICOM file from each line of standard input, writes the pixels to a .npy file
+beside it, and answers `done` or `failed`. It imports nothing of ich3d, so that it starts fast.
 
-Where a JPEG stream ends too soon or goes astray, the decoder fills in what is missing and says so on standard
-error alone: that is a failure here.
+Where a JPEG stream is damaged or too short, the decoder fills in the missing pixels and only
+prints a warning. Here that counts as a failure.
 """
 
 import os
@@ -16,37 +16,43 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-DAMAGE = (b"Corrupt JPEG data", b"Premature end of JPEG")
-"""What libjpeg says of streams that it filled in (its jerror.h)."""
+DAMAGE_WARNINGS = (b"Corrupt JPEG data", b"Premature end of JPEG")
+"""What libjpeg prints about streams in which it filled in pixels (jerror.h)."""
 
 
 def main() -> None:
-    """Answer until there is nothing more to read. Only answers leave by standard output: whatever the
-    decoder prints is listened to, and goes nowhere."""
+    """Serve until standard input ends."""
+    # Answers go to a copy of standard output. The original, and standard error, are replaced by a
+    # file that collects what the decoder prints.
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    with tempfile.TemporaryFile(buffering=0) as direction_mask:
-        os.dup2(direction_mask.fileno(), 1)
-        os.dup2(direction_mask.fileno(), 2)
+    with tempfile.TemporaryFile(buffering=0) as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
         for line in sys.stdin:
-            path = Path(line.rstrip("\n"))
-            try:
-                pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-                np.save(path.with_suffix(".npy"), pixels.reshape(pixels.shape[-2:]))
-                decoded = True
-            except Exception:  # whatever the decoder raises, there are no pixels
-                decoded = False
-            told = _told(direction_mask)
-            filled = any(words in told for words in DAMAGE)
-            answers.write(b"done\n" if decoded and not filled else b"failed\n")
+            decoded = _decode(Path(line.rstrip("\n")))
+            printed = _take_output(output)
+            is_damaged = any(warning in printed for warning in DAMAGE_WARNINGS)
+            answers.write(b"done\n" if decoded and not is_damaged else b"failed\n")
 
 
-def _told(direction_mask: FileIO) -> bytes:
-    """What was printed since the last frame."""
-    direction_mask.seek(0)
-    told = direction_mask.read()
-    direction_mask.seek(0)
-    direction_mask.truncate()
-    return told
+def _decode(path: Path) -> bool:
+    """Write the pixels (Y, X) of the file at `path` beside it; False where it cannot be decoded."""
+    try:
+        pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        np.save(path.with_suffix(".npy"), pixels.reshape(pixels.shape[-2:]))
+    # Whatever the decoder raises, there are no pixels.
+    except Exception:
+        return False
+    return True
+
+
+def _take_output(output: FileIO) -> bytes:
+    """What was printed since the last call."""
+    output.seek(0)
+    printed = output.read()
+    output.seek(0)
+    output.truncate()
+    return printed
 
 
 if __name__ == "__main__":

@@ -1,58 +1,60 @@
-"""TODO."""
+"""Signed 12-bit values that were written as unsigned ones: how to recognize and mend them.
 
+Some images of the RSNA 2019 data hold HU as 12-bit two's complement, while PixelRepresentation says
+unsigned: -1000 HU is stored as 3096. Entrants of that challenge shared a rule for every image with
+BitsStored 12, PixelRepresentation 0 and an intercept above -100: add 1000, wrap at 4096, subtract
+1000. It ruins honest images with such a header, so here the pixels decide.
+"""
+
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from ich3d.core.types import SliceHeader
-from ich3d.dicom.pixels.stored import Stored
+from ich3d.dicom.pixels.stored import StoredValues
 
-WRAP: Final = 4096
+MODULUS: Final = 4096
+"""Number of 12-bit values."""
 
+SHIFT_HU: Final = 1000
+"""HU from -1000 to 3095 can be recovered."""
 
-WRAP_SHIFT: Final = 1000
+MIN_INTERCEPT: Final = -100
+"""Images with a lower intercept, usually -1024, hold unsigned values, as their header says."""
 
-
-WRAP_INTERCEPT: Final = -100
-
-
-WRAP_SHARE: Final = 0.05
-
-
-WRAP_RATIO: Final = 1.5
+WRAPPED_AIR_START: Final = 3072
+DENSE_BONE_START: Final = 2048
+MIN_AIR_SHARE: Final = 0.05
+MIN_AIR_TO_BONE: Final = 1.5
+"""What `looks_wrapped` compares: stored values, a share of all pixels, a ratio of two counts."""
 
 
 def may_be_wrapped(header: SliceHeader) -> bool:
-    """Whether the header is one of those whose 12-bit values may be two's complement in disguise.
-
-    In the RSNA 2019 data some images hold signed HU with BitsStored 12, PixelRepresentation 0 and an
-    intercept near 0, so that -1000 reads 3096. The public rule looks at these three alone.
-    """
+    """Whether the header is of the kind that was written with wrapped values; the pixels decide."""
     return (
         header.bits_stored == 12
         and not header.signed
         and header.slope == 1
-        and header.intercept > WRAP_INTERCEPT
+        and header.intercept > MIN_INTERCEPT
     )
 
 
-def looks_wrapped(stored: list[np.ndarray]) -> bool:
-    """Whether 12-bit values of slices that `may_be_wrapped` are wrapped HU.
+def looks_wrapped(values: Sequence[np.ndarray]) -> bool:
+    """Whether the stored values (Y, X) of slices that `may_be_wrapped` are wrapped HU.
 
-    The header does not decide it: values that start at 0 with an intercept of 0 are as lawful, and the
-    public rule would ruin them. The evidence is air. Every head CT shows some, and wrapped it lies in
-    3072..4095, where an honest image has nothing but metal: so wrapped means that at least 5 % of all
-    pixels lie there, and clearly more than in 2048..3071, the densest bone, which honest values pass.
+    The evidence is air, which every head CT shows. Wrapped air is stored as 3072 to 4095, where an
+    honest image has nothing but metal. So the values are wrapped where at least 5 % of all pixels
+    are in that range, and clearly more than in 2048 to 3071, which holds the densest bone.
     """
-    top = sum(int(np.count_nonzero(values >= 3072)) for values in stored)
-    below = sum(int(np.count_nonzero((values >= 2048) & (values < 3072))) for values in stored)
-    total = sum(values.size for values in stored)
-    return top >= WRAP_SHARE * total and top > WRAP_RATIO * below
+    n_air = sum(int(np.count_nonzero(pixels >= WRAPPED_AIR_START)) for pixels in values)
+    n_dense = sum(int(np.count_nonzero(pixels >= DENSE_BONE_START)) for pixels in values)
+    n_bone = n_dense - n_air
+    n_pixels = sum(pixels.size for pixels in values)
+    return n_air >= MIN_AIR_SHARE * n_pixels and n_air > MIN_AIR_TO_BONE * n_bone
 
 
-def unwrapped(stored: Stored) -> Stored:
-    """Wrapped values as the HU they stand for: add 1000, wrap at 4096, take 1000 off again.
-
-    Source: the rule that RSNA 2019 entrants share; -1000 HU is the lowest value it gives back.
-    """
-    return Stored((stored.values.astype(np.int32) + WRAP_SHIFT) % WRAP - WRAP_SHIFT, stored.padding)
+def unwrap(stored: StoredValues) -> StoredValues:
+    """Wrapped values as the HU from -1000 to 3095 that they stand for."""
+    hu = (stored.values.astype(np.int32) + SHIFT_HU) % MODULUS - SHIFT_HU
+    return StoredValues(hu, stored.is_padding)

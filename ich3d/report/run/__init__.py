@@ -1,1 +1,1 @@
-"""The report of a training run."""
+"""The page of a training run: what was run, what each stage gains, how training went."""

@@ -1,4 +1,4 @@
-"""What the files of a run tell: how it was made, what the stackers decided, what could not be used."""
+"""What the files of a run record: how it was made, the stackers' decisions, and data quality."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -10,41 +10,39 @@ import pandas as pd
 from ich3d.core.labels import LABELS
 from ich3d.core.workspace import Workspace, read_csv, read_json
 from ich3d.evaluation.ground_truth import GroundTruth
+from ich3d.stack.booster import LabelStacker
 
 
 def run_metadata(workspace: Workspace, truth: GroundTruth) -> dict[str, str]:
-    """What was run, from `run.json`: name and value."""
+    """Name and value of what was run, from `run.json` and the slices of the run."""
     run = read_json(workspace.run)
-    config, packages = run["config"], run["packages"]
+    config = run["config"]
+    packages = [f"{name} {version}" for name, version in run["packages"].items()]
     finished = datetime.fromisoformat(run["finished"])
     return {
         "data source": config["source"]["kind"],
         "series": f"{truth.table['volume_id'].nunique()}",
         "slices": f"{len(truth.table)}",
-        **left_out(truth),
+        **labels_without_truth(truth),
         "patient groups": f"{truth.table['group_id'].nunique()}",
         "folds": f"{config['prepare']['folds']}",
         "seed": f"{config['seed']}",
         "device": f"{run['device']}, {run['threads']} threads, precision {config['precision']}",
-        "versions": ", ".join(
-            [
-                f"ich3d {run['ich3d']}",
-                f"python {run['python']}",
-                *(f"{k} {v}" for k, v in packages.items()),
-            ]
-        ),
+        "versions": ", ".join([f"ich3d {run['ich3d']}", f"python {run['python']}", *packages]),
         "finished": f"{finished:%Y-%m-%d %H:%M} UTC",
     }
 
 
-def left_out(truth: GroundTruth) -> dict[str, str]:
-    """Which labels have no truth and so count nowhere: name and value, nothing where all have."""
-    unknown = ", ".join(truth.unknown_labels)
-    return {"without labels": f"{unknown}: left out of the weighted log loss"} if unknown else {}
+def labels_without_truth(truth: GroundTruth) -> dict[str, str]:
+    """The metadata entry on labels without ground truth; empty where every label has some."""
+    if not truth.unknown_labels:
+        return {}
+    names = ", ".join(truth.unknown_labels)
+    return {"without ground truth": f"{names}: excluded from the weighted log loss"}
 
 
 def run_config(workspace: Workspace) -> str:
-    """The run's whole config as YAML, from which `ich3d train` makes the same run."""
+    """The whole config of the run as YAML, from which `ich3d train` repeats the run."""
     from omegaconf import OmegaConf
 
     return OmegaConf.to_yaml(OmegaConf.create(read_json(workspace.run)["config"]))
@@ -52,7 +50,11 @@ def run_config(workspace: Workspace) -> str:
 
 @dataclass(frozen=True)
 class Decision:
-    """What a stacker did for one label of one fold, and the inner losses that decided it."""
+    """Whether the stacker of one label and fold is used, and the log losses behind the decision.
+
+    Losses are on the inner folds of the training patients; `se` is the standard error of their
+    difference.
+    """
 
     is_kept: bool
     stacker_loss: float
@@ -60,56 +62,67 @@ class Decision:
     se: float
 
 
-def decisions(workspace: Workspace, folds: list[int]) -> dict[str, dict[int, Decision]]:
-    """Every label's decision in every fold, as the saved model has them."""
+def stacker_decisions(workspace: Workspace, folds: list[int]) -> dict[str, dict[int, Decision]]:
+    """The decision for each label and fold, from the saved model."""
     by_fold = {fold: read_json(workspace.model / "stack" / f"fold{fold}.json") for fold in folds}
     return {
-        label: {fold: _decision(tree[label]) for fold, tree in by_fold.items()} for label in LABELS
+        label: {fold: _decision(stack[label]) for fold, stack in by_fold.items()}
+        for label in LABELS
     }
 
 
 def _decision(fields: dict[str, Any]) -> Decision:
+    """The decision in one label's fields of a model folder's stack/fold<k>.json."""
+    stacker = LabelStacker.from_dict({**fields, "trees": ""})
     return Decision(
-        is_kept=fields["is_kept"],
-        stacker_loss=fields["inner_loss"],
-        context_loss=fields["inner_start_loss"],
-        se=fields["inner_se"],
+        is_kept=stacker.is_kept,
+        stacker_loss=stacker.validation_loss,
+        context_loss=stacker.validation_start_loss,
+        se=stacker.validation_gain_se,
     )
 
 
 def histories(
     workspace: Workspace, stage: str, folds: list[int]
 ) -> dict[int, list[dict[str, float]]]:
-    """The losses by epoch of each fold's network, of the first one where several were trained."""
+    """The losses by epoch of each fold's network; of the first, where a fold has several."""
     return {
         fold: read_json(workspace.stage(stage, fold) / "member0" / "history.json") for fold in folds
     }
 
 
 @dataclass(frozen=True)
-class Quality:
-    """What could not be used, and what was odd about what was: (subject, detail) pairs by reason."""
+class DataQuality:
+    """Files and slices that could not be used, and issues of the series that were used.
+
+    `rejected` and `unmatched` hold (subject, detail) pairs by reason; `series_issues` counts the
+    series that have an issue.
+    """
 
     rejected: dict[str, list[tuple[str, str]]]
     unmatched: dict[str, list[tuple[str, str]]]
-    series_codes: dict[str, int]
+    series_issues: dict[str, int]
 
 
-def quality(workspace: Workspace) -> Quality:
-    """What `rejected.csv`, `unmatched.csv` and `inspect.csv` hold."""
+def data_quality(workspace: Workspace) -> DataQuality:
+    """Read `rejected.csv`, `unmatched.csv` and `inspect.csv`."""
     rejected = read_csv(workspace.rejected, text=("subject", "path", "code", "detail"))
     unmatched = read_csv(workspace.unmatched, text=("sop_uid", "lacks", "detail"))
     series = read_csv(workspace.inspect, text=("codes",))
-    found = Counter(code for joined in series["codes"] for code in joined.split("|") if code)
-    return Quality(
+    issues = Counter(code for joined in series["codes"] for code in joined.split("|") if code)
+    return DataQuality(
         rejected=_by_reason(rejected, "code", "subject"),
         unmatched=_by_reason(unmatched, "lacks", "sop_uid"),
-        series_codes=dict(sorted(found.items())),
+        series_issues=dict(sorted(issues.items())),
     )
 
 
-def _by_reason(table: pd.DataFrame, reason: str, subject: str) -> dict[str, list[tuple[str, str]]]:
-    items: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for why, what, detail in zip(table[reason], table[subject], table["detail"], strict=True):
-        items[str(why)].append((str(what), str(detail)))
-    return dict(sorted(items.items()))
+def _by_reason(
+    table: pd.DataFrame, reason_column: str, subject_column: str
+) -> dict[str, list[tuple[str, str]]]:
+    """(subject, detail) of each line of a table, by the reason given there."""
+    grouped: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    columns = table[reason_column], table[subject_column], table["detail"]
+    for reason, subject, detail in zip(*columns, strict=True):
+        grouped[str(reason)].append((str(subject), str(detail)))
+    return dict(sorted(grouped.items()))

@@ -1,4 +1,4 @@
-"""The page itself: figures and facts of a run put into the template."""
+"""The page of a training run: its numbers and figures, put into the template."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,89 +14,118 @@ from ich3d.core.workspace import Workspace, replacing
 from ich3d.evaluation.run import OutOfFold, out_of_fold
 from ich3d.evaluation.table import FEW_PATIENTS, Result, ResultRow, auc_cell, markdown
 from ich3d.prepare.store import Store
-from ich3d.report.figures import Picture, curves, forest, grey_picture, traces
-from ich3d.report.run import metadata as facts
-from ich3d.report.run.example_series import RULE, ExampleSeries, typical_series
+from ich3d.report.figures import (
+    EmbeddedImage,
+    forest_plot,
+    grey_png,
+    learning_curves,
+    probability_curves,
+)
+from ich3d.report.run.example_series import SELECTION_RULE, ExampleSeries, typical_series
+from ich3d.report.run.metadata import (
+    data_quality,
+    histories,
+    run_config,
+    run_metadata,
+    stacker_decisions,
+)
 from ich3d.report.run.summary import headline, verdict
 
-LISTED = 300  # longest list shown; the CSV holds the rest, and the page stays small
+MAX_LISTED = 300  # longest list on the page; the CSV holds all, and the page stays small
 
 
 @dataclass(frozen=True)
-class StripSlice:
-    """One picture of the strip."""
+class ExampleSlice:
+    """One image of the example series: its number, position in mm, and true subtypes in words."""
 
     number: int
-    picture: Picture
+    image: EmbeddedImage
     z_mm: float
     truth: str
 
 
 def write_report(config: Config) -> Result:
-    """Write `report.html` of the finished run in the config's workspace; its stage table.
+    """Write `report.html` of the finished run in the config's workspace; returns its result table.
 
-    DataError names the missing file where the run is not finished.
+    Raises:
+        DataError: where the run is not finished; it names the missing file.
     """
     workspace = Workspace(Path(config.workspace))
-    result = out_of_fold(workspace)
-    lines = result.lines(config.report.resamples, config.seed)
-    html = template("report.html.j2").render(
-        _content(workspace, result, lines, config.report.resamples)
-    )
+    out_of_fold_scores = out_of_fold(workspace)
+    rows = out_of_fold_scores.result_rows(config.report.resamples, config.seed)
+
+    content = _content(workspace, out_of_fold_scores, rows, config.report.resamples)
+    html = template("report.html.j2").render(content)
     with replacing(workspace.report) as partial:
         partial.write_text(html, encoding="utf-8")
-    return Result(lines, markdown(lines, result.truth), workspace.report)
+    return Result(rows, markdown(rows, out_of_fold_scores.truth), workspace.report)
 
 
 def template(name: str) -> Any:
-    """One of the package's page templates."""
+    """The Jinja template `name` of this package; a variable that it lacks is an error."""
     environment = Environment(
-        loader=PackageLoader("ich3d"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("ich3d"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     return environment.get_template(name)
 
 
 def _content(
-    workspace: Workspace, result: OutOfFold, lines: list[ResultRow], draws: int
+    workspace: Workspace, scores: OutOfFold, rows: list[ResultRow], draws: int
 ) -> dict[str, Any]:
-    """All that the template names."""
-    folds = [int(fold) for fold in np.unique(result.truth.fold)]
-    trace = typical_series(result)
+    """The variables of `report.html.j2`."""
+    folds = [int(fold) for fold in np.unique(scores.truth.fold)]
     return {
-        "headline": headline(lines),
-        "facts": facts.run_metadata(workspace, result.truth),
-        "config": facts.run_config(workspace),
+        "headline": headline(rows),
+        "metadata": run_metadata(workspace, scores.truth),
+        "config": run_config(workspace),
         "labels": LABELS,
-        "positive": result.truth.positive_patients,
+        "positive": scores.truth.positive_patients,
         "few": FEW_PATIENTS,
-        "lines": lines,
+        "rows": rows,
         "verdict": verdict,
         "auc": auc_cell,
         "draws": draws,
-        "forest": forest(lines),
-        "rule": RULE,
-        "trace": trace,
-        "traces": None if trace is None else traces(trace),
-        "strip": [] if trace is None else _strip(trace, Store(workspace.store)),
-        "curves": [
-            curves(stage, facts.histories(workspace, stage, folds))
+        "forest_plot": forest_plot(rows),
+        **_example(workspace, scores),
+        "learning_curves": [
+            learning_curves(stage, histories(workspace, stage, folds))
             for stage in ("encoder", "context")
         ],
         "folds": folds,
-        "decisions": facts.decisions(workspace, folds),
-        "quality": facts.quality(workspace),
-        "listed": LISTED,
+        "decisions": stacker_decisions(workspace, folds),
+        "quality": data_quality(workspace),
+        "max_listed": MAX_LISTED,
     }
 
 
-def _strip(trace: ExampleSeries, store: Store) -> list[StripSlice]:
-    """The strip's slices in the brain window."""
-    hu = store.hu(trace.volume_id)
+def _example(workspace: Workspace, scores: OutOfFold) -> dict[str, Any]:
+    """The variables of the section on one held-out series; `example` is None without one."""
+    series = typical_series(scores)
+    if series is None:
+        return {"example": None}
+    return {
+        "example": series,
+        "selection_rule": SELECTION_RULE,
+        "example_slices": _example_slices(series, Store(workspace.store)),
+        "probability_curves": probability_curves(series),
+    }
+
+
+def _example_slices(series: ExampleSeries, store: Store) -> list[ExampleSlice]:
+    """The shown slices of the series in the brain window."""
+    hu = store.hu(series.volume_id)  # (Z, H, W)
     slices = []
-    for number, index in enumerate(trace.strip, start=1):
-        z_mm, truth = float(trace.z_mm[index]), ", ".join(trace.labels_of(index)) or "no bleed"
-        alt = f"Slice {index}, of 0 to {len(hu) - 1}, at z {z_mm:.0f} mm, brain window; truth: {truth}."
-        picture = grey_picture(window("brain").apply(hu[index]), alt)
-        slices.append(StripSlice(number, picture, z_mm, truth))
+    for number, index in enumerate(series.shown_slices, start=1):
+        z_mm = float(series.z_mm[index])
+        truth = ", ".join(series.subtypes_of(index)) or "no bleed"
+        alt = (
+            f"Slice {index}, of 0 to {len(hu) - 1}, at z {z_mm:.0f} mm, brain window; "
+            f"truth: {truth}."
+        )
+        image = grey_png(window("brain").apply(hu[index]), alt)
+        slices.append(ExampleSlice(number, image, z_mm, truth))
     return slices

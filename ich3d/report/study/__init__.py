@@ -1,1 +1,1 @@
-"""The report of one patient's study."""
+"""The page of one scored study: its slices, their probabilities, and explanations."""

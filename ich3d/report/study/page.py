@@ -1,8 +1,8 @@
-"""The page of one study that was scored: one HTML file that needs no server and no network.
+"""The page of one scored study: a single HTML file that needs no server and no network.
 
-Slices to step through in windows to choose from, probabilities along the head by stage, where the encoder
-saw signs in the strongest flagged slices and what the stacker leaned on there, and what is odd about the
-series. It names no patient, unless PatientIDs are asked for.
+It shows the slices in several windows, the probabilities of each stage along the head, explanations
+of the strongest flagged slices, and notes on quality. It names no patient unless PatientIDs are
+asked for.
 """
 
 from collections.abc import Sequence
@@ -19,78 +19,115 @@ from ich3d.core.types import FileRef, Rejected, SliceHeader, SliceScores
 from ich3d.core.windows import WINDOWS
 from ich3d.core.workspace import replacing
 from ich3d.dicom.headers.read import read_file
-from ich3d.explain.explanation import explain_slices
+from ich3d.explain.explanation import Explanation, explain_slices
 from ich3d.inference.run import OutputWriter
 from ich3d.inference.scoring import SeriesPrediction, study_of
 from ich3d.model.folder import Model
 from ich3d.prepare.store import plain_name
-from ich3d.report.explanation import leaned_on, moved
+from ich3d.report.explanation import contributions_clause, stacker_clause
 from ich3d.report.run.page import template
 from ich3d.report.study.probability_plot import SHOWN_ORDER, ProbabilityPlot, make_probability_plot
 from ich3d.report.study.quality_notes import quality_notes
-from ich3d.report.study.thumbnails import SHOWN_IN, Thumbnails, heat_picture, make_thumbnails
+from ich3d.report.study.thumbnails import (
+    SHOWN_WINDOWS,
+    Thumbnails,
+    heat_image,
+    make_thumbnails,
+)
 
-EXPLAINED: Final = 6
-"""Most flagged slices of a series that are explained: each costs about as much as scoring a dozen slices."""
+MAX_EXPLAINED: Final = 6
+"""Flagged slices of a series that are explained at most. One explanation costs about as much as
+scoring a dozen slices."""
 
 
 @dataclass(frozen=True)
-class Tile:
-    """One slice of the strip: its words, the labels it is flagged for, its tile's place on the sheet."""
+class SliceTile:
+    """One slice in the overview of a series.
+
+    `position` is the CSS `background-position` of its image, `flags` are the labels that it is
+    flagged for, `prob_any` is its probability of `any`.
+    """
 
     index: int
-    said: str
+    description: str
     flags: tuple[str, ...]
     prob_any: float
-    place: str
+    position: str
 
 
 @dataclass(frozen=True)
-class Explained:
-    """Why a slice is flagged: the heat as a data URI, empty where there is none, and clauses."""
+class SliceExplanation:
+    """Why a slice is flagged for `label`.
+
+    `heat` is its heat map as a data URI, empty where the encoder saw no sign of the label.
+    """
 
     index: int
     label: str
     heat: str
     clauses: tuple[str, ...]
 
+    @classmethod
+    def of(cls, explanation: Explanation) -> "SliceExplanation":
+        """The parts of an explanation that the page shows."""
+        clauses = contributions_clause(explanation), stacker_clause(explanation)
+        return cls(
+            index=explanation.slice_index,
+            label=explanation.label,
+            heat=heat_image(explanation.heat) if explanation.heat.any() else "",
+            clauses=tuple(clause for clause in clauses if clause),
+        )
+
 
 @dataclass(frozen=True)
-class Part:
-    """What the page shows of one series; `prob` in `SHOWN_ORDER`, `start` the slice that it opens with, and
-    `patient_id` empty unless it was asked for."""
+class SeriesSection:
+    """What the page shows of one series.
 
-    item: SeriesPrediction
+    Attributes:
+        prediction: the scored series.
+        patient_id: the PatientID, empty unless it was asked for.
+        headline: the main result in one sentence.
+        prob: probability of the series for each label, in `SHOWN_ORDER`.
+        thumbnails: the images of all slices.
+        tiles: the slices, from inferior to superior.
+        plot: probability along the head.
+        explained: explanations of the strongest flagged slices.
+        notes: sentences on quality.
+        start: index of the slice that is shown first.
+    """
+
+    prediction: SeriesPrediction
     patient_id: str
     headline: str
     prob: dict[str, float]
-    strip: Thumbnails
-    tiles: list[Tile]
-    lines: ProbabilityPlot
-    explained: list[Explained]
+    thumbnails: Thumbnails
+    tiles: list[SliceTile]
+    plot: ProbabilityPlot
+    explained: list[SliceExplanation]
     notes: list[str]
     start: int
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the page's script reads; lists run over slices."""
-        stored = self.item.stored
+        """What the page's script reads as JSON; lists have an entry for each slice."""
+        prob = {
+            stage: self.prediction.prob[stage].astype(float).round(3).tolist() for stage in STAGES
+        }
         return {
             "start": self.start,
-            "said": [tile.said for tile in self.tiles],
-            "place": [tile.place for tile in self.tiles],
-            "x": self.lines.x,
-            "uid": [key.sop_uid for key in stored.keys],
-            "prob": {
-                stage: self.item.prob[stage].astype(float).round(3).tolist() for stage in STAGES
+            "descriptions": [tile.description for tile in self.tiles],
+            "positions": [tile.position for tile in self.tiles],
+            "x": self.plot.x,
+            "uids": [key.sop_uid for key in self.prediction.series.keys],
+            "prob": prob,
+            "heat": {
+                explained.index: explained.label for explained in self.explained if explained.heat
             },
-            "heat": {one.index: one.label for one in self.explained if one.heat},
         }
 
 
 def page_writer(model: Model, folder: Path, identifiers: bool) -> OutputWriter:
-    """A page in `folder` for each study that `pipeline.predict` scores; PatientIDs are shown where
-    `identifiers` says so."""
+    """Write a page to `folder` for each study that is scored; `identifiers` shows PatientIDs."""
 
     def write(study: Sequence[SeriesPrediction]) -> tuple[Rejected, ...]:
         write_study_page(model, study, folder, identifiers)
@@ -100,7 +137,7 @@ def page_writer(model: Model, folder: Path, identifiers: bool) -> OutputWriter:
 
 
 def read_patient_id(file: FileRef) -> str:
-    """The PatientID of a DICOM file, empty where it has none or can no longer be read."""
+    """The PatientID of a DICOM file, empty where it has none or cannot be read any more."""
     match read_file(file):
         case [SliceHeader() as header, *_]:
             return header.patient_id
@@ -109,107 +146,115 @@ def read_patient_id(file: FileRef) -> str:
 
 
 def write_study_page(
-    model: Model, items: Sequence[SeriesPrediction], folder: Path, identifiers: bool = False
+    model: Model, study: Sequence[SeriesPrediction], folder: Path, identifiers: bool = False
 ) -> Path:
-    """Write the page of the series `items` of one study to `folder`/<study_uid>.html; its path.
+    """Write the page of one study to `folder`/<study_uid>.html and return its path.
 
-    A study_uid that is no plain file name is replaced by its hash. `identifiers` shows whose each series is.
+    Args:
+        model: the model that scored the study.
+        study: the scored series of the study.
+        folder: where the page is written. A study_uid that is no safe file name is replaced by its
+            hash.
+        identifiers: show the PatientID of each series, read from its files.
     """
-    path = folder / f"{plain_name(study_of(items[0].stored))}.html"
-    html = template("study.html.j2").render(_content(model, items, identifiers))
+    path = folder / f"{plain_name(study_of(study[0].series))}.html"
+    html = template("study.html.j2").render(_content(model, study, identifiers))
     with replacing(path) as partial:
         partial.write_text(html, encoding="utf-8")
     return path
 
 
-def _content(model: Model, items: Sequence[SeriesPrediction], identifiers: bool) -> dict[str, Any]:
-    """All that the template names."""
+def _content(model: Model, study: Sequence[SeriesPrediction], identifiers: bool) -> dict[str, Any]:
+    """The variables of `study.html.j2`."""
+    sections = []
+    for prediction in study:
+        patient_id = read_patient_id(prediction.files[0]) if identifiers else ""
+        sections.append(_section(model, prediction, patient_id))
     return {
-        "study_uid": items[0].stored.study_uid,
-        "parts": [
-            _part(model, item, read_patient_id(item.files[0]) if identifiers else "")
-            for item in items
-        ],
+        "study_uid": study[0].series.study_uid,
+        "sections": sections,
         "model": model,
         "version": ich3d.__version__,
         "labels": LABELS,
         "stages": STAGES,
         "flag_at": FLAG_AT,
-        "windows": {name: WINDOWS[name] for name in SHOWN_IN},
-        "most_explained": EXPLAINED,
+        "windows": {name: WINDOWS[name] for name in SHOWN_WINDOWS},
+        "max_explained": MAX_EXPLAINED,
     }
 
 
-def _part(model: Model, item: SeriesPrediction, patient_id: str) -> Part:
-    stack, strip = item.prob["stack"], make_thumbnails(item.hu)
-    series = SliceScores(item.stored.volume_id, "stack", stack).series_prob
-    return Part(
-        item=item,
+def _section(model: Model, prediction: SeriesPrediction, patient_id: str) -> SeriesSection:
+    stack = prediction.prob["stack"]  # (Z, K)
+    series_prob = SliceScores(prediction.series.volume_id, "stack", stack).series_prob  # (K,)
+    thumbnails = make_thumbnails(prediction.series.hu)
+    return SeriesSection(
+        prediction=prediction,
         patient_id=patient_id,
-        headline=_headline(item),
-        prob={label: round(float(series[label_index(label)]), 7) for label in SHOWN_ORDER},
-        strip=strip,
-        tiles=[_tile(item, strip, index) for index in range(len(stack))],
-        lines=make_probability_plot(item),
-        explained=_explained(model, item),
-        notes=quality_notes(model, item),
+        headline=_headline(stack),
+        prob={label: round(float(series_prob[label_index(label)]), 7) for label in SHOWN_ORDER},
+        thumbnails=thumbnails,
+        tiles=[_tile(prediction, thumbnails, index) for index in range(len(stack))],
+        plot=make_probability_plot(prediction),
+        explained=_explain_flagged(model, prediction),
+        notes=quality_notes(model, prediction),
         start=int(stack[:, label_index(ANY)].argmax()),
     )
 
 
-def flags_of(item: SeriesPrediction, index: int) -> tuple[str, ...]:
-    """The labels that slice `index` is flagged for: none unless its `any` reaches `FLAG_AT`, else those whose
-    own probability does."""
-    prob = item.prob["stack"][index]
+def flags_of(prob: np.ndarray) -> tuple[str, ...]:
+    """The labels that a slice with the probabilities `prob` (K,) is flagged for.
+
+    None unless `any` reaches `FLAG_AT`; otherwise each label that reaches it.
+    """
     if prob[label_index(ANY)] < FLAG_AT:
         return ()
     return tuple(label for label in SHOWN_ORDER if prob[label_index(label)] >= FLAG_AT)
 
 
-def _tile(item: SeriesPrediction, strip: Thumbnails, index: int) -> Tile:
-    flags, prob = flags_of(item, index), item.prob["stack"][index]
-    told = ", ".join(f"{label} {prob[label_index(label)]:.3f}" for label in flags)
-    what = f"flagged for {told}" if flags else f"not flagged, any {prob[label_index(ANY)]:.3f}"
-    said = f"Slice {index}, z {item.stored.z_mm[index]:.1f} mm: {what}"
-    return Tile(index, said, flags, float(prob[label_index(ANY)]), strip.place(index))
+def _tile(prediction: SeriesPrediction, thumbnails: Thumbnails, index: int) -> SliceTile:
+    prob = prediction.prob["stack"][index]  # (K,)
+    prob_any, flags = float(prob[label_index(ANY)]), flags_of(prob)
+    result = f"not flagged, any {prob_any:.3f}"
+    if flags:
+        scores = ", ".join(f"{label} {prob[label_index(label)]:.3f}" for label in flags)
+        result = f"flagged for {scores}"
+
+    description = f"Slice {index}, z {prediction.series.z_mm[index]:.1f} mm: {result}"
+    return SliceTile(index, description, flags, prob_any, thumbnails.position(index))
 
 
-def _headline(item: SeriesPrediction) -> str:
-    stack = item.prob["stack"]
-    scores = stack[:, label_index(ANY)]
-    count, slices = int((scores >= FLAG_AT).sum()), pluralize(len(stack), "slice")
-    if not count:
-        top = int(scores.argmax())
-        highest = f"the highest probability of any bleeding is {scores[top]:.3f}, in slice {top}"
-        return f"No slice of {len(stack)} is flagged; {highest}."
-    tops = {label: float(stack[:, label_index(label)].max()) for label in SUBTYPES}
-    likeliest = max(SUBTYPES, key=tops.__getitem__)
-    flagged = f"In {count} of {slices} bleeding is likelier than not"
-    return f"{flagged}; the likeliest subtype is {likeliest}, {tops[likeliest]:.3f}."
+def _headline(stack: np.ndarray) -> str:
+    """The main result of a series with the probabilities `stack` (Z, K), in one sentence."""
+    prob_any = stack[:, label_index(ANY)]
+    flagged = int((prob_any >= FLAG_AT).sum())
+    if not flagged:
+        top = int(prob_any.argmax())
+        highest = f"the highest probability of any bleeding is {prob_any[top]:.3f}, in slice {top}"
+        return f"None of {pluralize(len(stack), 'slice')} is flagged; {highest}."
+
+    subtype_prob = {label: float(stack[:, label_index(label)].max()) for label in SUBTYPES}
+    likeliest = max(SUBTYPES, key=subtype_prob.__getitem__)
+    count = f"{flagged} of {pluralize(len(stack), 'slice')}"
+    return (
+        f"Bleeding is more likely than not in {count}; the likeliest subtype is {likeliest}, "
+        f"{subtype_prob[likeliest]:.3f}."
+    )
 
 
-def _explained(model: Model, item: SeriesPrediction) -> list[Explained]:
-    """The strongest flagged slices explained, each for its likeliest flagged subtype, from below."""
-    scores = item.prob["stack"][:, label_index(ANY)]
-    strongest = np.argsort(-scores, kind="stable")[:EXPLAINED]
-    chosen = sorted(int(index) for index in strongest if scores[index] >= FLAG_AT)
+def _explain_flagged(model: Model, prediction: SeriesPrediction) -> list[SliceExplanation]:
+    """Explanations of the strongest flagged slices, from inferior to superior."""
+    stack = prediction.prob["stack"]  # (Z, K)
+    prob_any = stack[:, label_index(ANY)]
+    strongest = np.argsort(-prob_any, kind="stable")[:MAX_EXPLAINED]
+    chosen = sorted(int(index) for index in strongest if prob_any[index] >= FLAG_AT)
     if not chosen:
         return []
-    return [
-        Explained(
-            index=one.slice_index,
-            label=one.label,
-            heat=heat_picture(one.heat) if one.heat.any() else "",
-            clauses=tuple(filter(None, (moved(one), leaned_on(one)))),
-        )
-        for one in explain_slices(
-            model, item, [(index, _label_of(item, index)) for index in chosen]
-        )
-    ]
+
+    requests = [(index, _explained_label(stack[index])) for index in chosen]
+    return [SliceExplanation.of(found) for found in explain_slices(model, prediction, requests)]
 
 
-def _label_of(item: SeriesPrediction, index: int) -> str:
-    """The likeliest subtype that a slice is flagged for; `any` where it is flagged for none."""
-    prob = item.prob["stack"][index]
-    subtypes = [label for label in flags_of(item, index) if label != ANY]
+def _explained_label(prob: np.ndarray) -> str:
+    """The likeliest subtype that a slice with `prob` (K,) is flagged for; `any` if for none."""
+    subtypes = [label for label in flags_of(prob) if label != ANY]
     return max(subtypes, key=lambda label: float(prob[label_index(label)]), default=ANY)

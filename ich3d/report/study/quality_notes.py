@@ -1,4 +1,4 @@
-"""What was odd about a scored series, and what of it the training set did not hold, in words."""
+"""Sentences on a scored series: its issues, and how it differs from the training set."""
 
 from typing import Final
 
@@ -6,46 +6,43 @@ from ich3d.core.issues import IssueCode
 from ich3d.inference.scoring import SeriesPrediction
 from ich3d.model.folder import Model
 
-CODE_SAYS: Final = {
-    IssueCode.IRREGULAR_SPACING: "The steps between its slices are uneven, or slices are missing.",
-    IssueCode.HU_CLIPPED: "HU beyond 16 bits were clipped.",
-    IssueCode.WRAP_MENDED: "Signed 12-bit values that were held as unsigned were unwrapped.",
-    IssueCode.SHIFTED_SLICE: "Some slices are shifted in their plane against the ones below.",
+ISSUE_TEXT: Final = {
+    IssueCode.IRREGULAR_SPACING: "The slices are unevenly spaced, or slices are missing.",
+    IssueCode.HU_CLIPPED: "Hounsfield units beyond 16 bits were clipped.",
+    IssueCode.WRAP_MENDED: "Signed 12-bit values that were stored as unsigned were corrected.",
+    IssueCode.SHIFTED_SLICE: "Some slices are shifted within their plane against the slices below.",
     IssueCode.DUPLICATE: "Copies of some of its slices were left out.",
-    IssueCode.SAME_POSITION: "Another slice at the position of one of its slices was left out.",
+    IssueCode.SAME_POSITION: "A second slice at the position of one of its slices was left out.",
     IssueCode.INCOMPLETE: "Some of its files could not be used and were left out.",
-    IssueCode.SINGLE_SLICE: "It has one slice, so that nothing around it was read.",
+    IssueCode.SINGLE_SLICE: "It has a single slice, so the model had no neighbours to read.",
     IssueCode.SEVERAL_VOLUMES: "Its SeriesInstanceUID holds several volumes; this is one of them.",
-    IssueCode.INTERLEAVED: "A header field changes to and fro along its slices: it may be two series in one.",
+    IssueCode.INTERLEAVED: "A header attribute alternates: it may be two series in one.",
     IssueCode.REPEATED_SOP_UID: "A SOPInstanceUID occurs in more than one file.",
     IssueCode.NO_SERIES_UID: "It has no SeriesInstanceUID.",
 }
-"""What each warning means; another code stands for itself."""
+"""What each warning means. Another issue is shown by its code."""
 
-_FACT_SAYS: Final = {
+_ACQUISITION_TEXT: Final = {
     "n_slices": "The number of slices",
-    "spacing_mm": "The step between slices in mm",
+    "spacing_mm": "The distance between slices in mm",
     "largest_gap_mm": "The largest gap between slices in mm",
-    "tilt_deg": "The tilt in degrees",
+    "tilt_deg": "The gantry tilt in degrees",
     "rows": "The number of rows of a slice",
     "columns": "The number of columns of a slice",
     "pixel_mm": "The size of a pixel in mm",
 }
 
 
-def quality_notes(model: Model, item: SeriesPrediction) -> list[str]:
-    """One sentence a code, and one a fact that lies outside what the model was trained on."""
-    codes = [
-        CODE_SAYS.get(IssueCode(code), f"It has the code {code}.")
-        for code in item.stored.codes.split("|")
-        if code
-    ]
-    return [*codes, *(_out_of_range(model, item, name) for name in item.out_of_range)]
+def quality_notes(model: Model, prediction: SeriesPrediction) -> list[str]:
+    """One sentence for each issue, and one for each value outside the range of the training set."""
+    codes = sorted({issue.code for issue in prediction.series.issues})
+    issues = [ISSUE_TEXT.get(code, f"It has the issue {code}.") for code in codes]
+    out_of_range = [_range_note(model, prediction, name) for name in prediction.out_of_range]
+    return [*issues, *out_of_range]
 
 
-def _out_of_range(model: Model, item: SeriesPrediction, name: str) -> str:
+def _range_note(model: Model, prediction: SeriesPrediction, name: str) -> str:
     low, _, high = model.fingerprint["ranges"][name]
     trained = f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
-    return (
-        f"{_FACT_SAYS[name]} is {item.stored.facts[name]:.4g}; the model was trained on {trained}."
-    )
+    value = getattr(prediction.series.acquisition, name)
+    return f"{_ACQUISITION_TEXT[name]} is {value:.4g}; the model was trained on {trained}."

@@ -1,4 +1,4 @@
-"""A series as small pictures: all slices on one sheet a window, and the heat that is laid over some."""
+"""Images of a series for its page: one sheet of slices for each window, and heat maps."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -10,72 +10,74 @@ import numpy as np
 from PIL import Image
 
 from ich3d.core.windows import window
-from ich3d.report.explanation import MOST_COVER
+from ich3d.report.explanation import MAX_HEAT_OPACITY
 from ich3d.report.figures import data_uri
 
-SHOWN_IN: Final = ("brain", "subdural", "soft", "bone")
+SHOWN_WINDOWS: Final = ("brain", "subdural", "soft", "bone")
 """The windows that a reader can choose from."""
 
-SHEET_PIXELS: Final = 40 * 256**2
-"""Most pixels of a sheet. The tiles of a longer series are smaller: the four sheets of 40 slices of 256 x 256
-take about 1 MB, those of 300 slices about 2 MB."""
+MAX_SHEET_PIXELS: Final = 40 * 256**2
+"""A longer series gets smaller tiles. The four sheets of 40 slices of 256 x 256 pixels take about
+1 MB, those of 300 slices about 2 MB."""
 
-HEAT_PX: Final = 96
-_QUALITY: Final = 75
+MAX_HEAT_PX: Final = 96
+_WEBP_QUALITY: Final = 75
 
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """The slices of a series as tiles of `side` pixels, `columns` in each of `rows` rows, the lowest first;
-    `sheets` holds them as a data URI by window."""
+    """The slices of a series as tiles of `side` x `side` pixels, row by row, the lowest first.
+
+    `columns` and `rows` count the tiles of a sheet; `sheets` has a data URI for each window.
+    """
 
     columns: int
     rows: int
     side: int
     sheets: dict[str, str]
 
-    def place(self, index: int) -> str:
-        """Where the tile of slice `index` lies, as CSS `background-position`."""
+    def position(self, index: int) -> str:
+        """The tile of slice `index`, as a value of the CSS property `background-position`."""
         row, column = divmod(index, self.columns)
         return f"{_percent(column, self.columns)} {_percent(row, self.rows)}"
 
 
 def make_thumbnails(hu: np.ndarray) -> Thumbnails:
-    """The strip of HU (Z, H, W)."""
+    """Sheets of all slices of `hu` (Z, H, W), in Hounsfield units, in the `SHOWN_WINDOWS`."""
     count = len(hu)
     columns = ceil(sqrt(count))
-    side = min(hu.shape[1], int(sqrt(SHEET_PIXELS / count)))
     rows = ceil(count / columns)
-    sheets = {name: _sheet(window(name).apply(hu), columns, rows, side) for name in SHOWN_IN}
+    side = min(hu.shape[1], int(sqrt(MAX_SHEET_PIXELS / count)))
+    sheets = {name: _sheet(window(name).apply(hu), columns, rows, side) for name in SHOWN_WINDOWS}
     return Thumbnails(columns, rows, side, sheets)
 
 
 def _sheet(grey: np.ndarray, columns: int, rows: int, side: int) -> str:
-    """Grey values 0..1 (Z, H, W) as one picture."""
+    """One image of all slices, from grey values 0..1 (Z, H, W)."""
     sheet = Image.new("L", (columns * side, rows * side))
-    for index, one in enumerate(grey):
-        tile = Image.fromarray(np.round(one * 255).astype(np.uint8))
+    for index, grey_slice in enumerate(grey):
+        tile = Image.fromarray(np.round(grey_slice * 255).astype(np.uint8))
+        tile = tile.resize((side, side), Image.Resampling.LANCZOS)
         row, column = divmod(index, columns)
-        sheet.paste(
-            tile.resize((side, side), Image.Resampling.LANCZOS), (column * side, row * side)
-        )
+        sheet.paste(tile, (column * side, row * side))
     return _webp(sheet)
 
 
-def heat_picture(heat: np.ndarray) -> str:
-    """Heat 0..1 (H, W) as a data URI, see-through where it is cold."""
-    rgba = mpl.colormaps["inferno"](heat)
-    rgba[..., 3] = MOST_COVER * heat
-    picture = Image.fromarray(np.round(rgba * 255).astype(np.uint8))
-    picture.thumbnail((HEAT_PX, HEAT_PX))
-    return _webp(picture)
+def heat_image(heat: np.ndarray) -> str:
+    """Heat 0..1 (H, W) as a data URI, transparent where it is zero."""
+    rgba = mpl.colormaps["inferno"](heat)  # (H, W, 4)
+    rgba[..., 3] = MAX_HEAT_OPACITY * heat
+    image = Image.fromarray(np.round(rgba * 255).astype(np.uint8))
+    image.thumbnail((MAX_HEAT_PX, MAX_HEAT_PX))
+    return _webp(image)
 
 
-def _webp(picture: Image.Image) -> str:
+def _webp(image: Image.Image) -> str:
     data = BytesIO()
-    picture.save(data, format="WEBP", quality=_QUALITY)
+    image.save(data, format="WEBP", quality=_WEBP_QUALITY)
     return data_uri("image/webp", data)
 
 
-def _percent(place: int, count: int) -> str:
-    return f"{100 * place / max(1, count - 1):.4f}%"
+def _percent(index: int, count: int) -> str:
+    """0 % for the first of `count` tiles, 100 % for the last."""
+    return f"{100 * index / max(1, count - 1):.4f}%"

@@ -68,7 +68,7 @@ class TestSeveralGeometries:
         assert (second.volume_id, len(second)) == (uid("series", "a") + "-2", 3)
         assert {series.series_uid for series in found.series} == {uid("series", "a")}
         for series in found.series:
-            assert [reason.code for reason in series.reasons] == [IssueCode.SEVERAL_VOLUMES]
+            assert [issue.code for issue in series.issues] == [IssueCode.SEVERAL_VOLUMES]
 
     @pytest.mark.parametrize("n", [1, 2])
     def test_a_lone_odd_slice_or_two_reject_the_series(
@@ -151,7 +151,7 @@ def test_a_series_without_a_patient_is_a_volume(tmp_path, write_stack, edit_file
     for path in write_stack():
         edit_file(path, PatientID=None)
     (series,) = index(tmp_path).series
-    assert (series.patient_id, series.reasons) == ("", ())
+    assert (series.patient_id, series.issues) == ("", ())
 
 
 @pytest.mark.parametrize("lost", [0, 3, 6])
@@ -164,15 +164,15 @@ def test_a_slice_that_lost_its_series_uid_is_told_by_both(tmp_path, write_stack,
     host, stray = sorted(found.series, key=len, reverse=True)
     assert (len(host), len(stray)) == (6, 1)
     name = f"deep/{paths[lost].name}"
-    assert IssueCode.IRREGULAR_SPACING in {reason.code for reason in host.reasons} or lost != 3
-    assert host.reasons[-1].code is IssueCode.INCOMPLETE
-    assert f"{name}: SeriesInstanceUID (0020,000E) is missing" in host.reasons[-1].detail
-    assert {reason.code for reason in stray.reasons} == {
+    assert IssueCode.IRREGULAR_SPACING in {issue.code for issue in host.issues} or lost != 3
+    assert host.issues[-1].code is IssueCode.INCOMPLETE
+    assert f"{name}: SeriesInstanceUID (0020,000E) is missing" in host.issues[-1].detail
+    assert {issue.code for issue in stray.issues} == {
         IssueCode.NO_SERIES_UID,
         IssueCode.SINGLE_SLICE,
     }
-    assert stray.reasons[-1].detail.startswith(f"{name}: ")
-    assert uid("series", "a") in stray.reasons[-1].detail
+    assert stray.issues[-1].detail.startswith(f"{name}: ")
+    assert uid("series", "a") in stray.issues[-1].detail
 
 
 @pytest.mark.parametrize(
@@ -193,8 +193,8 @@ def test_a_slice_without_a_series_uid_that_fits_nowhere_stands_alone(
     paths = write_stack(n=7)
     edit_file(paths[3], SeriesInstanceUID=None, **changes)
     host, stray = sorted(index(tmp_path).series, key=len, reverse=True)
-    assert [reason.code for reason in host.reasons] == [IssueCode.IRREGULAR_SPACING]
-    assert [reason.code for reason in stray.reasons] == [
+    assert [issue.code for issue in host.issues] == [IssueCode.IRREGULAR_SPACING]
+    assert [issue.code for issue in stray.issues] == [
         IssueCode.NO_SERIES_UID,
         IssueCode.SINGLE_SLICE,
     ]
@@ -208,7 +208,7 @@ def test_files_without_a_series_uid_are_one_series_a_folder(tmp_path, write_stac
     assert [len(series) for series in found.series] == [4, 4]
     assert len({series.volume_id for series in found.series}) == 2
     for series in found.series:
-        assert [reason.code for reason in series.reasons] == [IssueCode.NO_SERIES_UID]
+        assert [issue.code for issue in series.issues] == [IssueCode.NO_SERIES_UID]
         assert isinstance(load_volume(series), Volume)
 
 

@@ -53,7 +53,7 @@ def test_a_tilted_gantry_is_a_sheared_stack_and_no_warning(tmp_path, write_stack
     assert series.tilt_deg == pytest.approx(20)
     assert series.spacing_mm == pytest.approx(5.1 * np.cos(TILT))
     assert series.is_regular
-    assert not series.reasons
+    assert not series.issues
     affine = affine_mm(series)
     assert affine is not None
     assert affine[:3, 2] == pytest.approx([0, 0, 5.1])
@@ -66,7 +66,7 @@ def test_the_tilt_that_a_header_says_is_not_asked(tmp_path, write_stack, said):
     write_stack(col_dir=TILTED, position_mm=positions([0, 5.1, 10.2, 15.3]), extra=extra)
     (series,) = index(tmp_path).series
     assert series.tilt_deg == pytest.approx(20)
-    assert not series.reasons
+    assert not series.issues
 
 
 def test_an_oblique_stack_along_its_normal_has_no_tilt(tmp_path, write_stack):
@@ -107,10 +107,10 @@ def test_a_missing_slice_is_named_with_both_neighbours(tmp_path, write_stack):
     paths = write_stack(n=6)
     paths[2].unlink()
     (series,) = index(tmp_path).series
-    (reason,) = series.reasons
-    assert reason.code is IssueCode.IRREGULAR_SPACING
+    (issue,) = series.issues
+    assert issue.code is IssueCode.IRREGULAR_SPACING
     assert (
-        reason.detail
+        issue.detail
         == f"{paths[1].name} and {paths[3].name} lie 10.00 mm apart where 5.00 mm are expected"
     )
     assert not series.is_regular
@@ -126,9 +126,9 @@ def test_two_gaps_are_told(tmp_path, write_stack):
     for missing in (2, 5, 6):
         paths[missing].unlink()
     (series,) = index(tmp_path).series
-    (reason,) = series.reasons
-    assert f"{paths[4].name} and {paths[7].name} lie 15.00 mm apart" in reason.detail
-    assert "; 1 more irregular step" in reason.detail
+    (issue,) = series.issues
+    assert f"{paths[4].name} and {paths[7].name} lie 15.00 mm apart" in issue.detail
+    assert "; 1 more irregular step" in issue.detail
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_single_slice_has_neither_spacing_nor_tilt(tmp_path, write_stack):
     write_stack(n=1)
     (series,) = index(tmp_path).series
     assert (series.spacing_mm, series.tilt_deg) == (None, None)
-    assert [reason.code for reason in series.reasons] == [IssueCode.SINGLE_SLICE]
+    assert [issue.code for issue in series.issues] == [IssueCode.SINGLE_SLICE]
     volume = load_volume(series)
     assert isinstance(volume, Volume)
     assert volume.affine_mm is None
@@ -159,13 +159,13 @@ def test_a_series_that_was_cut_off_is_a_volume(tmp_path, write_stack):
         path.unlink()
     (series,) = index(tmp_path).series
     assert len(series) == 7
-    assert not series.reasons
+    assert not series.issues
 
 
 def test_three_hundred_slices_a_millimetre_apart_are_a_volume(tmp_path, write_stack):
     write_stack(n=300, position_mm=positions(np.arange(300.0)))
     (series,) = index(tmp_path).series
-    assert (len(series), series.spacing_mm, series.reasons) == (300, 1.0, ())
+    assert (len(series), series.spacing_mm, series.issues) == (300, 1.0, ())
 
 
 angles = st.floats(-3.1, 3.1)

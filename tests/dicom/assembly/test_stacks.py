@@ -50,9 +50,9 @@ def test_sweeps_that_overlap_are_a_volume_each(
         assert [header.sop_uid for header in series.headers] == [
             uid("sop", name, i) for i in range(4)
         ]
-        (reason,) = series.reasons
-        assert reason.code is IssueCode.SEVERAL_VOLUMES
-        assert f"{keyword} {tag}" in reason.detail
+        (issue,) = series.issues
+        assert issue.code is IssueCode.SEVERAL_VOLUMES
+        assert f"{keyword} {tag}" in issue.detail
         assert isinstance(load_volume(series), Volume)
 
 
@@ -76,7 +76,7 @@ def test_one_sweep_of_many_acquisition_numbers_is_one_volume(tmp_path, write_sta
     for path, number in zip(write_stack(n=28), numbers, strict=True):
         edit_file(path, AcquisitionNumber=number)
     (series,) = index(tmp_path).series
-    assert (len(series), series.reasons) == (28, ())
+    assert (len(series), series.issues) == (28, ())
 
 
 @pytest.mark.parametrize(("keyword", "tag", "one", "other"), MARKS)
@@ -86,7 +86,7 @@ def test_a_mark_that_changes_along_the_way_parts_nothing(
     write_sweep("a", **{keyword: one})
     write_sweep("b", 20.0, **{keyword: other})
     (series,) = index(tmp_path).series
-    assert (len(series), series.reasons) == (8, ())
+    assert (len(series), series.issues) == (8, ())
 
 
 def test_a_kernel_that_runs_to_and_fro_without_clean_stacks_is_told(
@@ -96,8 +96,8 @@ def test_a_kernel_that_runs_to_and_fro_without_clean_stacks_is_told(
     for path in (paths[1], paths[4]):
         edit_file(path, ConvolutionKernel="H60s")
     (series,) = index(tmp_path).series
-    assert [reason.code for reason in series.reasons] == [IssueCode.INTERLEAVED]
-    assert "ConvolutionKernel (0018,1210)" in series.reasons[0].detail
+    assert [issue.code for issue in series.issues] == [IssueCode.INTERLEAVED]
+    assert "ConvolutionKernel (0018,1210)" in series.issues[0].detail
 
 
 def test_a_sweep_too_short_to_stand_alone_rejects_the_series(tmp_path, write_sweep):
@@ -130,10 +130,10 @@ def test_one_sop_uid_at_two_positions_is_a_warning(tmp_path, write_stack):
     paths = write_stack(sop_uids=names)
     (series,) = index(tmp_path).series
     assert [header.path for header in series.headers] == paths
-    (reason,) = series.reasons
-    assert reason.code is IssueCode.REPEATED_SOP_UID
+    (issue,) = series.issues
+    assert issue.code is IssueCode.REPEATED_SOP_UID
     for word in ("SOPInstanceUID (0008,0018)", paths[1].name, paths[2].name):
-        assert word in reason.detail
+        assert word in issue.detail
 
 
 def test_a_slice_shifted_in_its_plane_is_told_and_leaves_no_affine(tmp_path, write_stack):
@@ -141,10 +141,10 @@ def test_a_slice_shifted_in_its_plane_is_told_and_leaves_no_affine(tmp_path, wri
     position_mm[3, 0] += 4
     paths = write_stack(n=6, position_mm=position_mm)
     (series,) = index(tmp_path).series
-    (reason,) = series.reasons
-    assert reason.code is IssueCode.SHIFTED_SLICE
-    assert "shifted in their plane by 4.00 mm" in reason.detail
-    assert paths[3].name in reason.detail
+    (issue,) = series.issues
+    assert issue.code is IssueCode.SHIFTED_SLICE
+    assert "shifted in their plane by 4.00 mm" in issue.detail
+    assert paths[3].name in issue.detail
     assert not series.is_regular
     volume = load_volume(series)
     assert isinstance(volume, Volume)
@@ -156,4 +156,4 @@ def test_a_gap_in_a_tilted_stack_is_no_shift(tmp_path, write_stack):
     paths = write_stack(n=7, col_dir=(0.0, np.cos(tilt), -np.sin(tilt)))
     paths[3].unlink()
     (series,) = index(tmp_path).series
-    assert [reason.code for reason in series.reasons] == [IssueCode.IRREGULAR_SPACING]
+    assert [issue.code for issue in series.issues] == [IssueCode.IRREGULAR_SPACING]

@@ -1,4 +1,4 @@
-"""The short way to a header says what pydicom says, or nothing."""
+"""The fast parser agrees with pydicom, or leaves the file to it."""
 
 from io import BytesIO
 from pathlib import Path
@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -19,101 +20,110 @@ from ich3d.dicom.headers.elements import TAGS, Elements
 from ich3d.dicom.headers.fast_parser import fast_parse
 from ich3d.dicom.headers.pydicom_parser import parse_with_pydicom
 from ich3d.dicom.write import write_series
+from tests.helpers.mutations import encoded
+from tests.helpers.series import edit, stack
 
-BUNDLED = Path(str(get_testdata_file("CT_small.dcm", download=False))).parent
+PYDICOM_FILES = Path(str(get_testdata_file("CT_small.dcm", download=False))).parent
+FAST_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
 
-def agrees(content: bytes) -> bool:
-    """Whether the short way is taken; then it must agree with the long one."""
-    short = fast_parse(content[:8192])
-    if short is None:
+def is_parsed_fast(content: bytes) -> bool:
+    """Whether the fast parser accepts a file; if so, it must agree with pydicom."""
+    elements = fast_parse(content[:8192])
+    if elements is None:
         return False
-    assert told(short) == told(parse_with_pydicom(BytesIO(content)))
+    assert comparable(elements) == comparable(parse_with_pydicom(BytesIO(content)))
     return True
 
 
-def told(elements: Elements) -> dict[str, object]:
+def comparable(elements: Elements) -> dict[str, object]:
+    """All that is read from a header; the SOP class as it is used, wherever it stands."""
     values = {key: elements.values.get(key) for key in TAGS if key != "MediaStorageSOPClassUID"}
     return {
         **values,
         "patient": elements.patient_id,
         "class": elements.sop_class,
         "syntax": elements.transfer_syntax,
-        "order": elements.order,
-        "pixels": (elements.pixels_at, elements.pixels_length),
+        "byte order": elements.byte_order,
+        "pixels": (elements.pixel_data_offset, elements.pixel_data_length),
         "frames": elements.frames,
     }
 
 
-def content(make_stack, folder: Path, syntax: str) -> bytes:
-    (path,) = write_series(make_stack(n=1), folder)
-    ds = pydicom.dcmread(path)
-    ds.file_meta.TransferSyntaxUID = syntax
-    out = BytesIO()
-    pydicom.dcmwrite(out, ds, implicit_vr=syntax == ImplicitVRLittleEndian,
-                     little_endian=syntax != ExplicitVRBigEndian, force_encoding=True)  # fmt: skip
-    return out.getvalue()
+def ct_file(folder: Path, syntax: UID) -> bytes:
+    """A CT slice in another transfer syntax."""
+    (path,) = write_series(stack(n=1), folder)
+    return encoded(pydicom.dcmread(path), syntax)
 
 
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-def test_ordinary_headers_take_the_short_way(tmp_path, make_stack, syntax):
-    assert agrees(content(make_stack, tmp_path, syntax))
+@pytest.mark.parametrize("syntax", FAST_SYNTAXES)
+def test_ordinary_headers_are_parsed_fast(tmp_path: Path, syntax: UID) -> None:
+    assert is_parsed_fast(ct_file(tmp_path, syntax))
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
-def test_other_encodings_do_not(tmp_path, make_stack, syntax):
-    assert not agrees(content(make_stack, tmp_path, syntax))
+def test_other_encodings_are_left_to_pydicom(tmp_path: Path, syntax: UID) -> None:
+    assert not is_parsed_fast(ct_file(tmp_path, syntax))
 
 
-@pytest.mark.filterwarnings("ignore")  # pydicom remarks on odd files, once for each value
-def test_the_files_in_pydicom_are_told_alike():
-    taken = [path.name for path in sorted(BUNDLED.rglob("*.dcm")) if agrees(path.read_bytes())]
-    assert {"CT_small.dcm", "693_J2KI.dcm", "MR_small_implicit.dcm"} <= set(taken)
+@pytest.mark.filterwarnings("ignore")  # pydicom warns about odd values of its own files
+def test_both_parsers_agree_on_the_files_in_pydicom() -> None:
+    paths = sorted(PYDICOM_FILES.rglob("*.dcm"))
+    fast = {path.name for path in paths if is_parsed_fast(path.read_bytes())}
+    assert {"CT_small.dcm", "693_J2KI.dcm", "MR_small_implicit.dcm"} <= fast
 
 
-def test_a_patient_in_another_alphabet_takes_the_long_way(write_stack, edit_file):
-    (path,) = write_stack(n=1)
-    edit_file(path, SpecificCharacterSet="ISO_IR 192", PatientID="Пациент")
-    assert not agrees(path.read_bytes())
-    assert parse_with_pydicom(BytesIO(path.read_bytes())).patient_id == "Пациент"
+def test_a_patient_id_in_another_alphabet_is_left_to_pydicom(tmp_path: Path) -> None:
+    (path,) = write_series(stack(n=1), tmp_path)
+    edit(path, SpecificCharacterSet="ISO_IR 192", PatientID="Пациент")
+    assert not is_parsed_fast(path.read_bytes())
 
 
 @pytest.mark.parametrize(
-    "sound", [b"\x02\0\x02\0UI", b"\x10\0\x20\0LO"], ids=["SOP class", "patient"]
+    "tag_and_vr", [b"\x02\0\x02\0UI", b"\x10\0\x20\0LO"], ids=["SOP class", "patient"]
 )
-def test_a_text_that_is_called_a_number_takes_the_long_way(write_stack, sound):
-    (path,) = write_stack(n=1)
-    assert fast_parse(path.read_bytes()) is not None
-    assert fast_parse(path.read_bytes().replace(sound, sound[:4] + b"UL", 1)) is None
+def test_a_text_with_the_vr_of_a_number_is_left_to_pydicom(
+    tmp_path: Path, tag_and_vr: bytes
+) -> None:
+    (path,) = write_series(stack(n=1), tmp_path)
+    content = path.read_bytes()
+    assert fast_parse(content) is not None
+    assert fast_parse(content.replace(tag_and_vr, tag_and_vr[:4] + b"UL", 1)) is None
 
 
 @pytest.fixture(scope="module")
-def ordinary(make_stack, tmp_path_factory) -> dict[str, bytes]:
-    """A file in each syntax that the short way knows."""
+def ordinary_files(tmp_path_factory: pytest.TempPathFactory) -> dict[UID, bytes]:
+    """A file in each transfer syntax that the fast parser reads."""
     folder = tmp_path_factory.mktemp("ordinary")
-    return {
-        syntax: content(make_stack, folder, syntax)
-        for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-    }
+    return {syntax: ct_file(folder, syntax) for syntax in FAST_SYNTAXES}
 
 
 @pytest.mark.filterwarnings("ignore")
 @settings(max_examples=300, deadline=None)
-@given(data=st.data(), syntax=st.sampled_from([ExplicitVRLittleEndian, ImplicitVRLittleEndian]))
-def test_changed_bytes_are_told_alike(ordinary, data, syntax):
-    """Bytes flipped, cut out and put in before the pixels: the same elements or the long way."""
-    mutable = bytearray(ordinary[syntax])
+@given(data=st.data(), syntax=st.sampled_from(FAST_SYNTAXES))
+def test_both_parsers_agree_on_damaged_headers(
+    ordinary_files: dict[UID, bytes], data: st.DataObject, syntax: UID
+) -> None:
+    """Bytes before the pixels are changed, cut out and inserted."""
+    content = bytearray(ordinary_files[syntax])
     for _ in range(data.draw(st.integers(1, 3))):
-        at = data.draw(st.integers(128, len(mutable) - 513))
-        if data.draw(st.booleans()):
-            mutable[at] = data.draw(st.integers(0, 255))
-        elif data.draw(st.booleans()):
-            del mutable[at : at + data.draw(st.integers(1, 8))]
-        else:
-            mutable[at:at] = data.draw(st.binary(min_size=1, max_size=8))
+        damage(content, data)
+
     try:
-        parse_with_pydicom(BytesIO(mutable))
+        parse_with_pydicom(BytesIO(content))
     except Exception:
-        assert fast_parse(bytes(mutable)) is None
+        assert fast_parse(bytes(content)) is None
     else:
-        agrees(bytes(mutable))
+        is_parsed_fast(bytes(content))
+
+
+def damage(content: bytearray, data: st.DataObject) -> None:
+    """Change one byte of the header, or remove or insert up to eight."""
+    at = data.draw(st.integers(128, len(content) - 513))
+    match data.draw(st.sampled_from(["change", "remove", "insert"])):
+        case "change":
+            content[at] = data.draw(st.integers(0, 255))
+        case "remove":
+            del content[at : at + data.draw(st.integers(1, 8))]
+        case _:
+            content[at:at] = data.draw(st.binary(min_size=1, max_size=8))

@@ -22,7 +22,7 @@ from pydicom.uid import (
 
 from ich3d.core.types import Volume
 from ich3d.dicom.index import index
-from ich3d.dicom.pixels.native import native_image
+from ich3d.dicom.pixels.native import native_frame
 from ich3d.dicom.volume import load_volume
 from ich3d.dicom.write import write_series
 from tests.helpers.mutations import encoded
@@ -32,15 +32,15 @@ NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
 
 
 def agrees(content: bytes) -> bool:
-    """Whether `native_image` takes the file; if so, pydicom must see the same."""
-    image = native_image(content)
+    """Whether `native_frame` takes the file; if so, pydicom must see the same."""
+    image = native_frame(content)
     if image is None:
         return False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ds = pydicom.dcmread(BytesIO(content))
         expected = ds.pixel_array
-    assert np.array_equal(image.container, expected.view("u2"))
+    assert np.array_equal(image.cells, expected.view("u2"))
     assert image.high_bit == ds.get("HighBit")
     given = (ds.get("PixelPaddingValue"), ds.get("PixelPaddingRangeLimit"))
     assert image.padding == tuple(
@@ -114,14 +114,14 @@ def test_whatever_is_unusual_is_left_to_pydicom(write_stack):
         "no pixels": plain[: plain.index(b"\xe0\x7f\x10\x00")],
         "nothing": b"",
     }
-    assert [name for name, content in unusual.items() if native_image(content) is not None] == []
+    assert [name for name, content in unusual.items() if native_frame(content) is not None] == []
 
 
 def test_a_file_nested_without_end_is_left_to_pydicom(write_stack):
     (path,) = write_stack(n=1)
     head, rest = elements_of(path.read_bytes())
     deep = b"\x08\x00\x05\x00SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 5000
-    assert native_image(head + deep + rest) is None
+    assert native_frame(head + deep + rest) is None
 
 
 @st.composite
@@ -193,7 +193,7 @@ def test_every_rescale_and_bit_layout_follows_the_rule(blank, image, syntax):
     ds.PixelData = np.array(containers, "<u2").tobytes()
     path = blank.with_name("image")
     path.write_bytes(encoded(ds, syntax))
-    assert (native_image(path.read_bytes()) is not None) == (syntax != ExplicitVRBigEndian)
+    assert (native_frame(path.read_bytes()) is not None) == (syntax != ExplicitVRBigEndian)
     (series,) = index(path).series
     volume = load_volume(series)
     assert isinstance(volume, Volume)

@@ -25,8 +25,8 @@ from ich3d.core.issues import IssueCode
 from ich3d.core.types import Rejected, Volume
 from ich3d.dicom.index import index
 from ich3d.dicom.pixels.rescale import to_hu
-from ich3d.dicom.pixels.stored import Stored
-from ich3d.dicom.pixels.wrapping import looks_wrapped, unwrapped
+from ich3d.dicom.pixels.stored import StoredValues
+from ich3d.dicom.pixels.wrapping import looks_wrapped, unwrap
 from ich3d.dicom.volume import load_volume
 from tests.helpers.mutations import compressed
 
@@ -65,7 +65,7 @@ def load(path: Path) -> Volume:
 
 
 def codes(volume: Volume) -> set[IssueCode]:
-    return {reason.code for reason in volume.reasons} - {IssueCode.SINGLE_SLICE}
+    return {issue.code for issue in volume.issues} - {IssueCode.SINGLE_SLICE}
 
 
 GRID = np.arange(16 * 16).reshape(16, 16)
@@ -184,8 +184,8 @@ def test_hu_beyond_16_bits_are_clipped_with_a_warning(write_stack):
     store(path, values, RescaleIntercept="-1024")
     volume = load(path)
     assert volume.hu[0, 0, 0] == 32767
-    (reason,) = (reason for reason in volume.reasons if reason.code is IssueCode.HU_CLIPPED)
-    assert f"{path.name} in 3 pixels" in reason.detail
+    (issue,) = (issue for issue in volume.issues if issue.code is IssueCode.HU_CLIPPED)
+    assert f"{path.name} in 3 pixels" in issue.detail
 
 
 def head(air: int = -1000) -> np.ndarray:
@@ -210,16 +210,16 @@ def test_wrapped_twelve_bit_hu_are_mended(tmp_path, write_stack, intercept):
     volume = load(tmp_path)
     assert np.array_equal(volume.hu, head())
     assert codes(volume) == {IssueCode.WRAP_MENDED}
-    assert "3 slices" in volume.reasons[0].detail
+    assert "3 slices" in volume.issues[0].detail
 
 
 @pytest.mark.parametrize(("n", "told"), [(1, "in 1 slice,"), (3, "in 3 slices,")])
 def test_slices_are_counted_as_people_do(tmp_path, write_stack, n, told):
     write_wrapped(write_stack, head()[:n], "0")
-    (reason,) = (
-        reason for reason in load(tmp_path).reasons if reason.code is IssueCode.WRAP_MENDED
+    (issue,) = (
+        issue for issue in load(tmp_path).issues if issue.code is IssueCode.WRAP_MENDED
     )
-    assert told in reason.detail
+    assert told in issue.detail
 
 
 def test_an_honest_twelve_bit_image_is_not_touched(tmp_path, write_stack):
@@ -255,7 +255,7 @@ def test_other_headers_are_never_taken_for_wrapped(write_stack, attributes):
 
 @given(arrays.arrays(np.int32, (4, 4), elements=st.integers(-1000, 3095)))
 def test_unwrapping_undoes_wrapping(hu):
-    assert np.array_equal(unwrapped(Stored(hu & 0xFFF, None)).values, hu)
+    assert np.array_equal(unwrap(StoredValues(hu & 0xFFF, None)).values, hu)
 
 
 def test_evenly_spread_values_are_no_evidence_of_a_wrap():
@@ -270,7 +270,7 @@ def test_evenly_spread_values_are_no_evidence_of_a_wrap():
 )
 def test_whole_slopes_give_whole_arithmetic(values, slope, intercept):
     exact = values.astype(object) * slope + intercept
-    hu, clipped = to_hu(Stored(values, np.zeros((3, 3), bool)), float(slope), float(intercept))
+    hu, clipped = to_hu(StoredValues(values, np.zeros((3, 3), bool)), float(slope), float(intercept))
     assert hu.tolist() == [[min(max(v, -32768), 32767) for v in row] for row in exact.tolist()]
     assert clipped == sum(not -32768 <= v <= 32767 for v in exact.ravel())
 

@@ -1,0 +1,76 @@
+"""What each stage depends on, as a hash: a stage that was trained from equal inputs is not
+trained again.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from ich3d.config.load import as_dict
+from ich3d.config.renamed import with_old_names
+from ich3d.config.root import Config
+from ich3d.context.shuffle import IN_TRAINING, NEVER
+
+FORMATS: Final = {"encoder": 5, "context": 5, "stack": 6, "encoder_stack": 6}
+"""Raised when the training of a stage changes, there and in all stages after it, so that what
+an earlier version trained is trained again.
+"""
+
+_SECTIONS: Final = {
+    "encoder": ("slices",),
+    "context": ("slices", "context"),
+    "stack": ("slices", "context", "stack"),
+    "encoder_stack": ("slices", "context", "stack"),
+}
+"""The sections of the configuration that each stage depends on."""
+
+_CONTROLS: Final = {
+    "encoder": ("patients",),
+    "context": ("patients", "shuffle", "allow_in_sample", "embedding_noise", "nested"),
+    "stack": (
+        "patients", "shuffle", "allow_in_sample", "embedding_noise", "nested", "force_stacker",
+    ),
+    "encoder_stack": ("patients", "force_stacker"),
+}  # fmt: skip
+"""The keys of the section `control` that each stage depends on."""
+
+
+def inputs_sha256(config: Config, stage: str, store_identity: Sequence[str]) -> str:
+    """A hash of all that a stage depends on: the data, its settings, and those of the stages
+    before it.
+
+    Args:
+        config: the whole configuration.
+        stage: a key of `FORMATS`.
+        store_identity: `Store.identity` of the data.
+    """
+    tree = as_dict(config)
+    names = ["seed", "precision", *_SECTIONS[stage]]
+    if stage != "encoder":
+        names.append("replicate")
+    settings = with_old_names({name: tree[name] for name in names})
+
+    controls = {name: tree["control"][name] for name in _CONTROLS[stage]}
+    if stage == "context" and controls["shuffle"] != IN_TRAINING:
+        controls["shuffle"] = NEVER  # shuffling at test uses the same model
+    controls = with_old_names({"control": controls})["control"]
+
+    weights = weights_sha256(config)
+    if stage == "encoder":
+        weights = weights[:1]
+    inputs = [FORMATS[stage], list(store_identity), settings, controls, weights]
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def weights_sha256(config: Config) -> tuple[str | None, ...]:
+    """Hashes of the files that the encoder and the context model start from; None for no file."""
+    return tuple(_file_sha256(path) for path in (config.slices.weights, config.context.weights))
+
+
+def _file_sha256(path: str | None) -> str | None:
+    """The hash of a file that a configuration names; its name where the file does not exist."""
+    if path is None or not Path(path).is_file():
+        return path
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,0 +1,226 @@
+"""Split the slices of one DICOM series into volumes, and warn about what is unusual in them.
+
+A SeriesInstanceUID usually is one volume. It may also hold several: other sizes or orientations,
+reconstruction kernels, or repeated sweeps. It is split only where every part is a regular stack.
+Anything else, such as a single slice of another size, is an error of whoever sent or sorted the
+files, and rejects the series.
+"""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Final
+
+from ich3d.core.issues import IssueCode
+from ich3d.core.text import pluralize
+from ich3d.core.types import FileRef, Issue, LeftOut, Series, SliceHeader
+from ich3d.dicom.assembly.ordering import order
+from ich3d.dicom.assembly.stacks import (
+    MIN_CLEAN_SLICES,
+    SWEEP_ATTRIBUTES,
+    Compare,
+    DuplicateSlice,
+    Stack,
+    alternating,
+    geometry_differences,
+    split_into_stacks,
+)
+from ich3d.dicom.geometry import project_on_normal
+from ich3d.dicom.headers.elements import tag_text
+from ich3d.dicom.uids import uid
+
+_MAX_NAMES: Final = 5
+"""Most file names in one message."""
+
+
+@dataclass(frozen=True)
+class SplitSeries:
+    """The volumes of one SeriesInstanceUID, and the files that are left out as duplicates."""
+
+    series: tuple[Series, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def split_series(headers: Sequence[SliceHeader], compare: Compare) -> SplitSeries | Issue:
+    """The ordered volumes of one series.
+
+    Args:
+        headers: all slices of one SeriesInstanceUID, or of one folder where files have none.
+        compare: how two slices at one position are compared.
+
+    Returns:
+        The volumes, or the issue for which the whole series is rejected: several patients, slices
+        that share a position but differ, or slices that make no regular stack of their own.
+    """
+    if len({header.patient_id for header in headers}) > 1:
+        return _mixed_patients_issue(headers)
+
+    stacks: list[Stack] = []
+    for same_geometry in _group_by_geometry(headers):
+        group_stacks = split_into_stacks(same_geometry, compare)
+        if isinstance(group_stacks, Issue):
+            return group_stacks
+        stacks += group_stacks
+
+    if len(stacks) > 1 and not all(stack.is_clean for stack in stacks):
+        return _mixed_geometry_issue(stacks)
+    return _build_volumes(stacks)
+
+
+def derive_series_uid(headers: Sequence[SliceHeader]) -> str:
+    """A UID for a series whose files have none. It depends on what the files hold, not on where."""
+    patients = sorted({header.patient_id for header in headers})
+    studies = sorted({header.study_uid for header in headers})
+    slices = sorted({header.sop_uid for header in headers})
+    return uid("series", *patients, *studies, *slices)
+
+
+def _group_by_geometry(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
+    """Slices of equal geometry together, sorted so that the order of files has no influence."""
+    groups: list[list[SliceHeader]] = []
+    for header in sorted(headers, key=lambda header: (header.sop_uid, header.position_mm)):
+        for group in groups:
+            if not any(geometry_differences(group[0], header).values()):
+                group.append(header)
+                break
+        else:
+            groups.append([header])
+    return groups
+
+
+def _build_volumes(stacks: Sequence[Stack]) -> SplitSeries:
+    """One ordered series for each stack; several are numbered from the lowest position up."""
+    stacks = sorted(stacks, key=_lowest_position)
+    used = [header for stack in stacks for header in stack.slices]
+    used_files = {header.file for header in used}
+
+    has_uid = bool(used[0].series_uid)
+    duplicates = [duplicate.header for stack in stacks for duplicate in stack.duplicates]
+    series_uid = used[0].series_uid if has_uid else derive_series_uid([*used, *duplicates])
+    series_issues = (*_no_uid_issues(used), *_several_issues(stacks), *_repeated_uid_issues(used))
+
+    volumes = []
+    for number, stack in enumerate(stacks, start=1):
+        slices = stack.slices
+        if not has_uid:
+            slices = tuple(replace(header, series_uid=series_uid) for header in slices)
+        volume_id = f"{series_uid}-{number}" if len(stacks) > 1 else series_uid
+        issues = (*series_issues, *_stack_issues(stack, used_files))
+        volumes.append(order(slices, volume_id, issues))
+    return SplitSeries(tuple(volumes), tuple(_left_out_duplicates(stacks, used_files)))
+
+
+def _lowest_position(stack: Stack) -> tuple[float, str]:
+    """Sort key of stacks: height of the lowest slice in mm, then its UID."""
+    return float(project_on_normal(stack.slices)[0]), stack.slices[0].sop_uid
+
+
+def _left_out_duplicates(
+    stacks: Sequence[Stack], used_files: AbstractSet[FileRef]
+) -> list[LeftOut]:
+    """The files of which no slice is used, because other files hold the same slices."""
+    duplicates = {item.header.file: item for stack in stacks for item in stack.duplicates}
+    return [
+        LeftOut((file.name,), duplicate.code, _describe_duplicate(duplicate))
+        for file, duplicate in duplicates.items()
+        if file not in used_files
+    ]
+
+
+# Warnings about a series that can be used.
+
+
+def _no_uid_issues(headers: Sequence[SliceHeader]) -> list[Issue]:
+    if headers[0].series_uid:
+        return []
+    folder = PurePosixPath(headers[0].file.name).parent
+    detail = f"{folder}: {tag_text('SeriesInstanceUID')} is missing, the folder is one series"
+    return [Issue(IssueCode.NO_SERIES_UID, detail)]
+
+
+def _several_issues(stacks: Sequence[Stack]) -> list[Issue]:
+    if len(stacks) == 1:
+        return []
+    keyword = _first_difference(stacks[0].slices[0], stacks[1].slices[0])
+    volumes = f"{len(stacks)} volumes, which differ in {tag_text(keyword)}"
+    return [Issue(IssueCode.SEVERAL_VOLUMES, f"{tag_text('SeriesInstanceUID')} holds {volumes}")]
+
+
+def _repeated_uid_issues(headers: Sequence[SliceHeader]) -> list[Issue]:
+    """A warning where two files share a SOPInstanceUID: at different positions, both are used."""
+    first_with_uid: dict[str, SliceHeader] = {}
+    for header in headers:
+        first = first_with_uid.setdefault(header.sop_uid, header)
+        if first.file != header.file:
+            names = f"{first.name} and {header.name}"
+            detail = f"{names} share {tag_text('SOPInstanceUID')} at different positions"
+            return [Issue(IssueCode.REPEATED_SOP_UID, detail)]
+    return []
+
+
+def _stack_issues(stack: Stack, used_files: AbstractSet[FileRef]) -> list[Issue]:
+    """Warnings about attributes that alternate along the stack, and about its duplicates.
+
+    A duplicate that is a whole file of its own is listed as left out, which is enough, unless its
+    pixels were not compared.
+    """
+    issues = []
+    for keyword in alternating(stack.slices):
+        # Scanners may number acquisitions of one sweep in any way; the other attributes matter.
+        if keyword != "AcquisitionNumber":
+            detail = f"{tag_text(keyword)} alternates along the slices"
+            issues.append(Issue(IssueCode.INTERLEAVED, detail))
+    for duplicate in stack.duplicates:
+        if duplicate.code is IssueCode.SAME_POSITION or duplicate.header.file in used_files:
+            issues.append(Issue(duplicate.code, _describe_duplicate(duplicate)))
+    return issues
+
+
+def _describe_duplicate(duplicate: DuplicateSlice) -> str:
+    name, kept = duplicate.header.name, duplicate.kept.name
+    if duplicate.code is IssueCode.DUPLICATE:
+        return f"{name}: a copy of {kept}"
+    return f"{name}: at the position of {kept}, pixels not compared"
+
+
+# Issues for which the whole series is rejected.
+
+
+def _mixed_patients_issue(headers: Sequence[SliceHeader]) -> Issue:
+    """Two values of PatientID, or one that is missing in some files; values are not shown."""
+    first = headers[0]
+    other = next(header for header in headers if header.patient_id != first.patient_id)
+    without_id = [header for header in (first, other) if not header.patient_id]
+    if without_id:
+        missing = f"{tag_text('PatientID')} is missing, other files of the series have one"
+        detail = f"{without_id[0].file.name}: {missing}"
+    else:
+        shared = f"share {tag_text('SeriesInstanceUID')} but differ in {tag_text('PatientID')}"
+        detail = f"{first.file.name} and {other.file.name} {shared}"
+    return Issue(IssueCode.MIXED_PATIENTS, detail)
+
+
+def _mixed_geometry_issue(stacks: Sequence[Stack]) -> Issue:
+    """Names the slices outside the largest stack, and the attribute that sets them apart."""
+    largest, *others = sorted(stacks, key=lambda stack: -len(stack.slices))
+    odd = [header for stack in others for header in stack.slices]
+    names = sorted(header.name for header in odd)
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    listed = ", ".join(names[:_MAX_NAMES]) + more
+
+    keyword = _first_difference(largest.slices[0], odd[0])
+    others_text = f"{pluralize(len(largest.slices), 'other slice')} of the series"
+    detail = (
+        f"{listed}: {tag_text(keyword)} differs from that of {others_text}, "
+        f"which leaves no regular stacks of at least {MIN_CLEAN_SLICES} slices each"
+    )
+    return Issue(IssueCode.MIXED_GEOMETRY, detail)
+
+
+def _first_difference(a: SliceHeader, b: SliceHeader) -> str:
+    """Keyword of the first attribute in which slices of two stacks differ."""
+    differences = geometry_differences(a, b)
+    for keyword, attribute in SWEEP_ATTRIBUTES.items():
+        differences[keyword] = attribute(a) != attribute(b)
+    return next(keyword for keyword, differs in differences.items() if differs)

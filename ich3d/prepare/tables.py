@@ -1,0 +1,146 @@
+"""The tables that preparation writes beside the store, and the summary of its training set.
+
+`inspect.csv` has a row a stored series, `rejected.csv` a row a rejected series or file, and
+`unmatched.csv` the slices without a label and the labels without a slice.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from ich3d.core.issues import join
+from ich3d.core.labels import LABELS
+from ich3d.core.types import Rejected, SeriesMetadata
+from ich3d.dicom.index import Index
+from ich3d.prepare.metadata_json import acquisition_to_json
+from ich3d.sources import Source
+
+RANGED_FACTS: Final = (
+    "n_slices",
+    "spacing_mm",
+    "largest_gap_mm",
+    "tilt_deg",
+    "rows",
+    "columns",
+    "pixel_mm",
+)
+"""The numbers of an `Acquisition` whose range in the training set a model keeps."""
+
+
+def all_rejected(index: Index, later: Iterable[Rejected]) -> tuple[Rejected, ...]:
+    """Everything that was rejected, each once: by the index and, in `later`, once pixels were read.
+
+    Files and whole SeriesInstanceUIDs come first, sorted by name; then single volumes, in the order
+    of `later`.
+    """
+    volume_ids = {series.volume_id for series in index.series}
+    unique = dict.fromkeys(
+        later
+    )  # a SeriesInstanceUID may be rejected once for each of its volumes
+    volumes = [rejected for rejected in unique if rejected.subject in volume_ids]
+    others = [rejected for rejected in unique if rejected.subject not in volume_ids]
+
+    by_name = sorted(
+        [*index.rejected, *others], key=lambda rejected: (rejected.subject, rejected.paths)
+    )
+    return (*by_name, *volumes)
+
+
+def rejected_table(rejected: Iterable[Rejected]) -> pd.DataFrame:
+    """One row a rejected subject, as in `rejected.csv` and a prediction's `failures.csv`."""
+    rows = [
+        {
+            "subject": item.subject,
+            "path": "|".join(item.paths),
+            "code": item.code.value,
+            "detail": item.detail,
+        }
+        for item in rejected
+    ]
+    return pd.DataFrame(rows, columns=["subject", "path", "code", "detail"])
+
+
+def inspect_table(stored: Iterable[SeriesMetadata]) -> pd.DataFrame:
+    """One row a stored series, with its acquisition and the codes of its issues."""
+    rows = [
+        {
+            "volume_id": series.volume_id,
+            "series_uid": series.series_uid,
+            "study_uid": series.study_uid,
+            **acquisition_to_json(series.acquisition),
+            "codes": join(issue.code for issue in series.issues),
+        }
+        for series in stored
+    ]
+    return pd.DataFrame(rows)
+
+
+def unmatched_table(
+    slices: pd.DataFrame, labels: pd.DataFrame, source: Source, is_subset: bool
+) -> pd.DataFrame:
+    """Slices that have no label, labels that have no slice, and what an importer could not match.
+
+    Args:
+        slices: the store's table of slices, with labels.
+        labels: the source's label table, by sop_uid.
+        source: where both come from; `source.unmatched` is an importer's own list, if any.
+        is_subset: whether only some patients were prepared; labels of the others are not listed.
+
+    Returns:
+        Columns `sop_uid`, `lacks` ("label" or "image") and `detail`, a row a SOPInstanceUID.
+    """
+    columns = ["sop_uid", "lacks", "detail"]
+    imported = (
+        pd.read_csv(source.unmatched, dtype=str)
+        if source.unmatched
+        else pd.DataFrame(columns=columns, dtype=str)
+    )
+
+    has_no_label = slices[list(LABELS)].isna().all(axis=1)
+    unlabelled = slices.loc[has_no_label, ["sop_uid", "path"]]
+    unlabelled = unlabelled.rename(columns={"path": "detail"}).assign(lacks="label")
+
+    without_image = [] if is_subset else sorted(set(labels.index) - set(slices["sop_uid"]))
+    no_image = pd.DataFrame(
+        {"sop_uid": without_image, "lacks": "image", "detail": ""}, columns=columns, dtype=str
+    )
+
+    joined = pd.concat([imported, unlabelled[columns], no_image], ignore_index=True)
+    return joined.drop_duplicates("sop_uid")
+
+
+def fingerprint(stored: Sequence[SeriesMetadata], slices: pd.DataFrame) -> dict[str, Any]:
+    """What the training set is like; a model keeps it and compares each series that it scores.
+
+    Args:
+        stored: the series of the store.
+        slices: the store's table of slices, with labels.
+
+    Returns:
+        `counts` of series, slices and irregular series; `ranges`, the lowest, median and highest
+        value of each of `RANGED_FACTS` (those that no series has are left out);
+        `transfer_syntaxes`, how many series hold each; `prevalence` of each label in the labelled
+        slices, None where no slice has it.
+    """
+    facts = pd.DataFrame([acquisition_to_json(series.acquisition) for series in stored])
+    counts = {
+        "series": len(stored),
+        "slices": len(slices),
+        "irregular": int((~facts["is_regular"]).sum()),
+    }
+
+    known = {name: facts[name].astype(float).dropna() for name in RANGED_FACTS}
+    ranges = {
+        name: values.quantile([0, 0.5, 1]).tolist() for name, values in known.items() if len(values)
+    }
+
+    syntaxes = facts["transfer_syntaxes"].str.split("|").explode()
+    means = {label: float(slices[label].mean()) for label in LABELS}
+    return {
+        "counts": counts,
+        "ranges": ranges,
+        "transfer_syntaxes": syntaxes.value_counts().sort_index().to_dict(),
+        "prevalence": {label: None if np.isnan(mean) else mean for label, mean in means.items()},
+    }

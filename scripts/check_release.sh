@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Build the wheel, install it with the pinned versions in an empty environment, and try it there.
+# Leaves the wheel in dist/. Set PYTHON to choose the interpreter.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+echo "1. The wheel"
+rm -rf build dist
+"$python" -m venv "$work/venv"
+"$work/venv/bin/python" -m pip wheel --quiet --no-deps --wheel-dir dist .
+wheel=$(echo dist/ich3d-*.whl)
+"$work/venv/bin/python" - "$wheel" <<'CHECK'
+import sys
+import zipfile
+from pathlib import Path
+
+names = set(zipfile.ZipFile(sys.argv[1]).namelist())
+wanted = {path.as_posix() for path in Path("ich3d").rglob("*") if path.is_file()}
+wanted = {name for name in wanted if "__pycache__" not in name}
+missing = sorted(wanted - names)
+sys.exit(f"The wheel lacks {', '.join(missing)}." if missing else 0)
+CHECK
+
+echo "2. An empty environment"
+"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+    -c constraints.txt "$wheel"
+
+echo "3. No packages for accelerators on a machine without one"
+if ! command -v nvidia-smi > /dev/null; then
+    found=$("$work/venv/bin/python" -m pip list --format=freeze | grep -iE '^(nvidia|cuda)' || true)
+    if [ -n "$found" ]; then
+        echo "These came along although this machine has no GPU; install the CPU build of torch"
+        echo "as README.md says:"
+        echo "$found"
+        exit 1
+    fi
+fi
+
+echo "4. The commands"
+cd "$work" # away from the checkout, so that the installed package is the one that runs
+ich3d="$work/venv/bin/ich3d"
+"$ich3d" --version
+"$ich3d" phantom -o phantoms --studies 1
+"$ich3d" inspect phantoms
+"$ich3d" doctor
+echo "The release is good: $wheel"

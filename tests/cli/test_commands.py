@@ -1,0 +1,335 @@
+"""Each command of `ich3d`: what it prints, which exit code it returns, and what it refuses."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pydicom
+import pytest
+from pydicom.encaps import encapsulate
+from pydicom.uid import RLELossless
+
+from ich3d.config.root import Config
+from ich3d.core.workspace import Workspace
+from ich3d.dicom.write import SeriesToWrite, write_series
+from tests.helpers.command import Run, sentence, write_config
+
+
+def test_inspect_shows_a_good_series(run: Run, good: Path) -> None:
+    code, out, _ = run("inspect", good)
+    assert code == 0
+    assert "6 files" in out
+    code, out, _ = run("inspect", good, "--json")
+    assert code == 0
+    assert json.loads(out)["series"][0]["n_slices"] == 6
+
+
+def test_identifiers_need_an_output_that_shows_them(
+    run: Run, good: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    assert run("inspect", good, "--identifiers")[0] == 2
+    code, _, err = run(
+        "predict", good, "--model", model_folder, "-o", tmp_path / "out", "--identifiers"
+    )
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--identifiers needs --report" in err
+
+
+def test_inspect_shows_identifiers_only_if_asked(
+    run: Run, make_head: Callable[..., SeriesToWrite], good: Path
+) -> None:
+    patient = make_head("good").patient_id
+    for words in ([], ["--json"], ["-v"]):
+        _, out, err = run("inspect", good, *words)
+        assert patient not in (out + err).replace(str(good), "")
+
+    _, out, _ = run("inspect", good, "--json", "--identifiers")
+    assert json.loads(out)["series"][0]["patient_id"] == patient
+
+
+def test_inspect_decodes_pixels_unless_only_headers_are_wanted(run: Run, good: Path) -> None:
+    path = min(good.iterdir())
+    ds = pydicom.dcmread(path)
+    ds.compress(RLELossless, generate_instance_uid=False)
+    ds.PixelData = encapsulate([b"\xff" * 64])
+    ds.save_as(path)
+    code, out, _ = run("inspect", good)
+    assert code == 3
+    assert f"undecodable: {path.name}: PixelData (7FE0,0010)" in out
+    assert run("inspect", good, "--headers-only")[0] == 0
+    code, out, _ = run("inspect", good, "--lenient")
+    assert code == 0
+    assert f"left out: {path.name}" in out
+
+
+HOSTILE = b"a\n\x1b[31m/..\\b\x00c\x9b'\""
+
+
+@pytest.fixture
+def hostile(make_head: Callable[..., SeriesToWrite], tmp_path: Path) -> Path:
+    """File names and UIDs with line breaks, terminal control codes, `..`, and bytes outside UTF-8.
+
+    One of the two series lacks a slice, the other has a truncated file.
+    """
+    folder = tmp_path / "in"
+    names = [f"{k}\n\x1b[2J\u202e\udcff{k}.dcm" for k in range(6)]
+    for name in ("gap", "bad"):
+        paths = write_series(make_head(name, file_names=names), folder / f"{name}\r\n")
+        for path in paths:
+            uid = make_head(name).series_uid.encode()
+            hostile_uid = (HOSTILE + name.encode()).ljust(len(uid), b"1")
+            path.write_bytes(path.read_bytes().replace(uid, hostile_uid))
+        if name == "gap":
+            paths[3].unlink()
+        else:
+            paths[3].write_bytes(paths[3].read_bytes()[:-9])
+    (folder / "note\t.txt").write_text("no image")
+    return folder
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_hostile_names_and_uids_are_printed_as_escapes(
+    hostile: Path, tmp_path: Path, encoding: str
+) -> None:
+    def command(*words: object) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "ich3d", *map(str, words)], capture_output=True, check=False,
+            env={**os.environ, "PYTHONIOENCODING": encoding, "TERM": "dumb"},
+        )  # fmt: skip
+        return done.returncode, done.stdout.decode(encoding), done.stderr.decode(encoding)
+
+    code, table, err = command("inspect", hostile)
+    assert code == 3
+    assert "Traceback" not in err
+    assert all(char.isprintable() for line in table.split("\n") for char in line)
+    rows = ["files", "", "head", "row", "", "warning", "left out", "item", "rejected", "item"]
+    assert len(table.rstrip("\n").split("\n")) == len(rows)
+    code, out, _ = command("inspect", hostile, "--json")
+    assert code == 3
+    (series,) = json.loads(out)["series"]
+    assert series["series_uid"].encode("latin-1").startswith(HOSTILE)
+    assert all((hostile / path).is_file() for path in series["paths"])
+    code, out, err = command("convert", hostile, "-o", tmp_path / "out", "--deskew")
+    assert code == 3
+    assert len(out.splitlines()) == 1
+    assert "Traceback" not in err
+    (written,) = (path for path in tmp_path.rglob("*.nii.gz"))
+    assert written.parent == tmp_path / "out"
+    assert written.name.isprintable()
+
+
+def test_inspect_of_an_empty_folder_finds_no_volume(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("inspect", tmp_path)
+    assert code == 3
+    assert "Traceback" not in err
+
+
+def test_predict_of_an_empty_folder_finds_no_volume(
+    run: Run, model_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    code, out, err = run(
+        "predict", tmp_path / "in", "--model", model_folder, "-o", tmp_path / "out"
+    )
+    assert code == 3
+    assert out == ""
+    assert "no head CT volume was found" in err
+    assert (tmp_path / "out" / "slices.csv").is_file()
+
+
+def test_a_text_file_alone_is_no_volume(run: Run, model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "note.dcm").write_text("not an image\n" * 50)
+    assert run("inspect", tmp_path / "in")[0] == 3
+    code, _, err = run("predict", tmp_path / "in", "--model", model_folder, "-o", tmp_path / "out")
+    assert code == 3
+    assert "no head CT volume was found" in err
+
+
+def test_a_text_file_beside_a_good_series_is_left_out(
+    run: Run, model_folder: Path, good: Path, tmp_path: Path
+) -> None:
+    (good / "note.dcm").write_text("not an image\n" * 50)
+    code, out, _ = run("inspect", good)
+    assert code == 0
+    assert "not_dicom: note.dcm" in out
+    code, out, _ = run("predict", good, "--model", model_folder, "-o", tmp_path / "out")
+    assert code == 0
+    assert out.strip() == str(tmp_path / "out" / "slices.csv")
+
+
+def test_a_truncated_file_is_named_and_rejected(
+    run: Run,
+    make_head: Callable[..., SeriesToWrite],
+    model_folder: Path,
+    good: Path,
+    tmp_path: Path,
+) -> None:
+    broken, *_ = write_series(make_head("broken"), good / "broken")
+    broken.write_bytes(broken.read_bytes()[:-1000])
+    code, out, _ = run("inspect", good)
+    assert code == 3
+    assert "truncated_pixels: broken/0.dcm" in out
+    code, out, err = run("predict", good, "--model", model_folder, "-o", tmp_path / "out")
+    assert code == 3
+    assert "broken/0.dcm" in err
+    assert "good" not in (tmp_path / "out" / "failures.csv").read_text()
+    assert len((tmp_path / "out" / "slices.csv").read_text().splitlines()) == 1 + 6
+
+
+def test_predict_writes_dicom_and_names_series_without_it(
+    run: Run,
+    make_head: Callable[..., SeriesToWrite],
+    model_folder: Path,
+    good: Path,
+    tmp_path: Path,
+) -> None:
+    """Two heads scanned upward and downward; a third has UIDs like RSNA's, which are invalid."""
+    write_series(make_head("down", row_dir=(-1.0, 0.0, 0.0)), good / "down")
+    foreign = make_head("foreign")
+    for path, uid in zip(write_series(foreign, good / "foreign"), foreign.sop_uids, strict=True):
+        invalid_uid = ("ID_" + uid.rsplit(".", 1)[1]).ljust(len(uid), "0")
+        path.write_bytes(path.read_bytes().replace(uid.encode(), invalid_uid.encode()))
+    code, _, err = run("predict", good, "--model", model_folder, "-o", tmp_path / "out", "--dicom")
+    assert code == 3
+    slices = pd.read_csv(tmp_path / "out" / "slices.csv")
+    assert slices["volume_id"].nunique() == 3
+    failures = pd.read_csv(tmp_path / "out" / "failures.csv")
+    assert failures[["subject", "code"]].to_numpy().tolist() == [
+        [foreign.series_uid, "invalid_uid"]
+    ]
+    assert failures["detail"][0] in err
+    assert foreign.patient_id not in err
+    counts = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert (counts["series"], counts["dicom_series"], counts["dicom_refused"]) == (3, 2, 1)
+
+    written = [pydicom.dcmread(path) for path in (tmp_path / "out" / "dicom").glob("*.sr.dcm")]
+    assert {ds.PatientID for ds in written} == {"patient good", "patient down"}
+    for ds in written:
+        (study,) = ds.CurrentRequestedProcedureEvidenceSequence
+        listed = [
+            item.ReferencedSOPInstanceUID
+            for item in study.ReferencedSeriesSequence[0].ReferencedSOPSequence
+        ]
+        scored = slices[slices["study_uid"] == ds.StudyInstanceUID]
+        assert listed == scored["sop_uid"].tolist()  # inferior first in both
+
+
+def test_dicom_results_without_highdicom_are_refused_at_once(
+    run: Run, model_folder: Path, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "highdicom", None)  # as if it was not installed
+    code, _, err = run("predict", good, "--model", model_folder, "-o", tmp_path / "out", "--dicom")
+    assert code == 2
+    assert "pip install 'ich3d[dicom]'" in sentence(err)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["inspect", "predict"])
+def test_a_path_that_does_not_exist_is_named(
+    run: Run, model_folder: Path, tmp_path: Path, command: str
+) -> None:
+    rest = [] if command == "inspect" else ["--model", model_folder, "-o", tmp_path / "out"]
+    code, out, err = run(command, tmp_path / "nowhere", *rest)
+    assert (code, out) == (2, "")
+    assert str(tmp_path / "nowhere") in sentence(err)
+
+
+def test_an_unknown_config_key_is_named(run: Run, tmp_path: Path) -> None:
+    path = write_config(tmp_path / "run.yaml", {"slices": {"encodr": "resnet18"}})
+    code, _, err = run("train", "--config", path)
+    assert code == 2
+    assert "slices.encodr" in sentence(err)
+    assert str(path) in sentence(err)
+
+
+def test_an_unknown_override_is_named(run: Run, tmp_path: Path) -> None:
+    path = write_config(tmp_path / "run.yaml", Config())
+    code, _, err = run("prepare", "--config", path, "--set", "prepare.matrx=64")
+    assert code == 2
+    assert "prepare.matrx" in sentence(err)
+
+
+def test_a_missing_config_is_named(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("train", "--config", tmp_path / "none.yaml")
+    assert code == 2
+    assert str(tmp_path / "none.yaml") in sentence(err)
+
+
+def test_a_label_table_without_its_column_is_named(run: Run, good: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("ID,Lable\n")
+    source = {"kind": "folder", "path": str(good), "labels": str(tmp_path / "labels.csv")}
+    path = write_config(
+        tmp_path / "run.yaml", {"workspace": str(tmp_path / "run"), "source": source}
+    )
+    code, _, err = run("prepare", "--config", path)
+    assert code == 2
+    assert "labels.csv has no column Label" in sentence(err)
+
+
+def test_too_few_patients_for_the_folds_are_refused(run: Run, good: Path, tmp_path: Path) -> None:
+    source = {"kind": "folder", "path": str(good)}
+    path = write_config(
+        tmp_path / "run.yaml", {"workspace": str(tmp_path / "run"), "source": source}
+    )
+    code, _, err = run("prepare", "--config", path)
+    assert code == 2
+    assert "1 patient group is too few for prepare.folds=5" in sentence(err)
+
+
+def test_a_changed_model_is_named(run: Run, model_folder: Path, good: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    with (copy / "encoder" / "fold1.safetensors").open("ab") as file:
+        file.write(b" ")
+    code, _, err = run("predict", good, "--model", copy, "-o", tmp_path / "out")
+    assert code == 2
+    assert str(copy / "encoder" / "fold1.safetensors") in sentence(err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unfinished_run_has_no_report(run: Run, tmp_path: Path) -> None:
+    path = write_config(tmp_path / "run.yaml", {"workspace": str(tmp_path / "run")})
+    code, _, err = run("report", "--config", path)
+    assert code == 2
+    assert str(tmp_path / "run") in sentence(err)
+
+
+def test_ablate_prints_its_table(run: Run, finished_run: Config, tmp_path: Path) -> None:
+    path = write_config(tmp_path / "run.yaml", finished_run)
+    code, out, _ = run("ablate", "--config", path)
+    assert code == 3  # one of its series shows no head
+    *table, page = out.splitlines()
+    assert Path(page).is_file()
+    names = [line.split("|")[1].strip() for line in table[2:]]
+    assert names == [
+        "base rate",
+        "position only",
+        "encoder",
+        "encoder + stacker",
+        "context",
+        "context + stacker",
+    ]
+    written = Path(finished_run.workspace) / "ablation_run"  # named after its config
+    assert written.with_suffix(".md").read_text().splitlines() == table
+
+
+def test_prepare_prints_the_store_and_returns_3_for_a_rejected_series(
+    run: Run, finished_run: Config, tmp_path: Path
+) -> None:
+    """The finished run holds a series without a head."""
+    path = write_config(tmp_path / "run.yaml", finished_run)
+    code, out, _ = run("prepare", "--config", path)
+    assert code == 3
+    assert out.strip() == str(Workspace(Path(finished_run.workspace)).store)
+
+
+def test_phantom_writes_studies_and_labels(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("phantom", "-o", tmp_path / "phantoms", "--studies", 1)
+    assert code == 0
+    assert Path(out.strip()).is_file()
+    assert list((tmp_path / "phantoms").rglob("*.dcm"))

@@ -1,0 +1,135 @@
+"""The types refuse data that breaks their contract, and name slices and files plainly."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ich3d.core.issues import IssueCode
+from ich3d.core.types import (
+    FileRef,
+    Issue,
+    Rejected,
+    Series,
+    SliceEmbeddings,
+    SliceHeader,
+    SliceKey,
+    SliceScores,
+    TrainingGroups,
+    Volume,
+)
+
+NO_GROUPS = TrainingGroups.of([])
+
+
+def header(number: int, frame: int | None = None) -> SliceHeader:
+    """Header of an axial slice of 3 x 2 pixels at z = 5 mm * number."""
+    return SliceHeader(
+        file=FileRef(Path(f"/data/{number}.dcm"), f"{number}.dcm"),
+        sop_uid=f"1.2.{number}",
+        series_uid="1.2",
+        study_uid="1",
+        patient_id="p",
+        position_mm=(0.0, 0.0, 5.0 * number),
+        row_dir=(1.0, 0.0, 0.0),
+        col_dir=(0.0, 1.0, 0.0),
+        pixel_spacing_mm=(0.5, 0.5),
+        rows=3,
+        columns=2,
+        slope=1.0,
+        intercept=-1024.0,
+        bits_stored=12,
+        signed=False,
+        frame=frame,
+    )
+
+
+SERIES = Series(
+    volume_id="1.2",
+    series_uid="1.2",
+    study_uid="1",
+    patient_id="p",
+    headers=(header(0), header(1)),
+    z_mm=np.array([0.0, 5.0]),
+    spacing_mm=5.0,
+    tilt_deg=0.0,
+    is_regular=True,
+)
+HU = np.zeros((2, 3, 2), dtype=np.int16)
+
+
+def test_a_slice_is_named_by_its_file_and_frame() -> None:
+    assert header(3).name == "3.dcm"
+    assert header(3, frame=2).name == "3.dcm frame 2"
+    assert header(3).path == Path("/data/3.dcm")
+
+
+def test_a_member_of_a_zip_has_a_path_inside_it() -> None:
+    file = FileRef(Path("/data/a.zip"), "a.zip/in/1.dcm", "/in/1.dcm")
+    assert replace(header(1), file=file).path == Path("/data/a.zip/in/1.dcm")
+
+
+def test_a_multi_frame_file_is_listed_once() -> None:
+    headers = (header(0, frame=1), replace(header(1), file=header(0).file, frame=2))
+    assert replace(SERIES, headers=headers).paths == ("0.dcm",)
+    assert SERIES.paths == ("0.dcm", "1.dcm")
+
+
+def test_a_series_is_rejected_with_all_its_files() -> None:
+    rejected = SERIES.reject(Issue(IssueCode.NO_HEAD, "no head was found"))
+    expected = Rejected("1.2", IssueCode.NO_HEAD, "no head was found", ("0.dcm", "1.dcm"))
+    assert rejected == expected
+
+
+@pytest.mark.parametrize("z_mm", [[0.0], [5.0, 0.0], [0.0, 0.0]])
+def test_the_positions_of_a_series_increase_one_for_each_header(z_mm: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"positions|must increase"):
+        replace(SERIES, z_mm=np.array(z_mm))
+
+
+@pytest.mark.parametrize("hu", [HU[:1], HU[0], HU.astype(np.float32)])
+def test_the_pixels_of_a_volume_fit_its_headers(hu: np.ndarray) -> None:
+    assert len(Volume(SERIES, HU, None).hu) == len(SERIES)
+    with pytest.raises(ValueError, match=r"hu must be int16|slices of pixels"):
+        Volume(SERIES, hu, None)
+
+
+def test_a_volume_has_a_key_for_each_slice() -> None:
+    keys = Volume(SERIES, HU, None).keys
+    assert keys == (SliceKey("1.2.0", None, "0.dcm"), SliceKey("1.2.1", None, "1.dcm"))
+
+
+def test_training_groups_are_a_set_with_a_hash() -> None:
+    groups = TrainingGroups.of(["b", "a", "b"])
+    assert "a" in groups
+    assert "c" not in groups
+    assert groups == TrainingGroups.of(["a", "b"])
+    assert groups.sha256 == TrainingGroups.of(["a", "b"]).sha256
+    assert groups.sha256 != TrainingGroups.of(["a"]).sha256
+
+
+def test_logits_have_six_labels_for_each_slice() -> None:
+    embeddings = np.zeros((2, 4), dtype=np.float32)
+    logits = np.zeros((2, 6), dtype=np.float32)
+    assert len(SliceEmbeddings("1.2", embeddings, logits, "encoder 0", NO_GROUPS)) == 2
+    for other in (logits[:1], logits[:, :5]):
+        with pytest.raises(ValueError, match=r"logits must be \(Z, 6\)"):
+            SliceEmbeddings("1.2", embeddings, other, "encoder 0", NO_GROUPS)
+
+
+def test_scores_are_probabilities_of_a_known_stage() -> None:
+    prob = np.full((2, 6), 0.5)
+    with pytest.raises(ValueError, match="stage must be one of"):
+        SliceScores("1.2", "booster", prob)
+    with pytest.raises(ValueError, match=r"prob must be \(Z, 6\)"):
+        SliceScores("1.2", "stack", prob[:, :5])
+    for outside in (prob * 3, -prob, prob * np.nan):
+        with pytest.raises(ValueError, match=r"outside 0\.\.1"):
+            SliceScores("1.2", "stack", outside)
+
+
+def test_the_score_of_a_series_is_the_largest_of_its_slices() -> None:
+    prob = np.array([[0.1] * 6, [0.2] * 5 + [0.05]])
+    scores = SliceScores("1.2", "stack", prob)
+    assert scores.series_prob.tolist() == [0.2, 0.2, 0.2, 0.2, 0.2, 0.1]

@@ -1,0 +1,74 @@
+"""The documents agree with the code: links, renamed keys, versions, targets, module names."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+import ich3d
+from ich3d.config.load import as_dict
+from ich3d.config.renamed import RENAMED, RENAMED_IN_ROWS
+from ich3d.config.root import Config
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+def name(path: Path) -> str:
+    """The path of a document below the repository's root, as the name of its test."""
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_every_link_leads_to_a_file(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", path.read_text())
+    missing = [link for link in links if "://" not in link and not (path.parent / link).exists()]
+    assert missing == []
+
+
+def test_the_changelog_lists_every_renamed_key() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    listed = dict(re.findall(r"^\| `([\w.]+)`.* \| `([\w.]+)` \|$", changelog, flags=re.M))
+    renamed = {**RENAMED, **RENAMED_IN_ROWS}
+    assert renamed.items() <= listed.items()
+
+
+def exists(dotted: str) -> bool:
+    """Whether `ich3d.<dotted>` is a module, or a name that a module defines.
+
+    Sources are searched instead of imported, because imports load the network libraries.
+    """
+    *parents, last = dotted.split(".")
+    module = ROOT.joinpath("ich3d", *parents).with_suffix(".py")
+    if module.is_file():
+        return re.search(rf"^(class |def )?{last}\b", module.read_text(), flags=re.M) is not None
+    return ROOT.joinpath("ich3d", *parents, f"{last}.py").is_file()
+
+
+@pytest.mark.parametrize("document", ["docs/glossary.md", "docs/decisions.md", "CONTRIBUTING.md"])
+def test_documents_name_what_exists(document: str) -> None:
+    """Names such as `core.types.Series` are code, or keys of the configuration."""
+    sections = as_dict(Config())
+    names = re.findall(r"`(?:ich3d\.)?(\w+(?:\.\w+)+)`", (ROOT / document).read_text())
+    names = [name for name in names if (ROOT / "ich3d" / name.split(".")[0]).is_dir()]
+    assert names
+
+    is_key = {name: name.split(".")[1] in sections.get(name.split(".")[0], {}) for name in names}
+    assert [name for name in names if not is_key[name] and not exists(name)] == []
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == ich3d.__version__
+    assert f"## {ich3d.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_make_help_lists_every_target() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.M)) - {"help"}
+    printed = subprocess.run(
+        ["make", "help"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+    ).stdout
+    assert targets == set(re.findall(r"^make ([a-z-]+) ", printed, flags=re.M))

@@ -1,0 +1,68 @@
+"""The tables of docs/results.md agree with the scores that the repository keeps."""
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ich3d.ablation.run import rebuild
+from ich3d.config.load import load_config
+from ich3d.config.schema import ReportConfig
+from ich3d.evaluation.table import ResultRow
+
+ROOT = Path(__file__).parents[2]
+AUC_LABELS = ("epidural", "intraparenchymal", "any")
+
+
+@pytest.mark.parametrize(
+    ("config_name", "heading", "fewest_rows"),
+    [
+        ("context", "## CT-ICH: ", 21),
+        ("seeds", "## CT-ICH with", 4),
+        ("learning_curve", "## What more patients", 7),
+        ("pretraining", "## Are phantoms worth", 7),
+    ],
+)
+def test_a_table_on_ct_ich_is_rebuilt_from_its_kept_scores(
+    config_name: str,
+    heading: str,
+    fewest_rows: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the data. Two resamples are enough, because intervals are not compared."""
+    monkeypatch.delenv("ICH3D_CT_ICH", raising=False)
+    shutil.copytree(ROOT / "docs" / "evidence" / "ct_ich", tmp_path / "scores")
+    config = load_config(ROOT / "configs" / "ablations" / f"{config_name}.yaml")
+    result = rebuild(replace(config, report=ReportConfig(resamples=2)), tmp_path / "scores")
+    rebuilt = {row.name: cells(row) for row in result.rows}
+
+    documented = documented_rows(section(heading))
+    assert len(documented) >= fewest_rows
+    assert {name: rebuilt[name] for name in documented} == documented
+
+
+def cells(row: ResultRow) -> list[str]:
+    """The values of a row without their intervals, as the documents show them."""
+    return [
+        f"{row.weighted_log_loss.value:.4f}",
+        "" if np.isnan(row.spread) else f"{row.spread:.4f}",
+        "" if row.difference is None else f"{row.difference.value:+.4f}",
+        *(f"{row.auc[label].value:.3f}" for label in AUC_LABELS),
+    ]
+
+
+def section(heading: str) -> str:
+    """The section of docs/results.md under a heading that starts with `heading`."""
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    return text[text.index(heading) :].removeprefix("##").partition("\n## ")[0]
+
+
+def documented_rows(text: str) -> dict[str, list[str]]:
+    """The rows of the tables in `text`: by name, the first word of each further cell."""
+    lines = [line for line in text.splitlines() if re.match(r"\| [^|]+ \| \d", line)]
+    rows = [line.strip("| ").split("|") for line in lines]
+    return {row[0].strip(): [cell.strip().partition(" ")[0] for cell in row[1:]] for row in rows}

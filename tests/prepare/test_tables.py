@@ -1,0 +1,95 @@
+"""The tables beside the store, and the summary of the training set that a model keeps."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ich3d.core.issues import IssueCode
+from ich3d.core.labels import LABELS
+from ich3d.core.types import Rejected, SeriesMetadata
+from ich3d.dicom.index import Index, index
+from ich3d.dicom.write import write_series
+from ich3d.prepare.tables import (
+    all_rejected,
+    fingerprint,
+    inspect_table,
+    rejected_table,
+    unmatched_table,
+)
+from ich3d.sources import Source
+from tests.helpers.prepared import acquisition, prepared_series
+from tests.helpers.series import head_series
+
+
+def rejected(subject: str, code: IssueCode = IssueCode.UNDECODABLE) -> Rejected:
+    return Rejected(subject, code, "why", (f"{subject}/0.dcm", f"{subject}/1.dcm"))
+
+
+def stored(n: int, spacing_mm: float | None, is_regular: bool, *syntaxes: str) -> SeriesMetadata:
+    """A stored series of `n` slices with these values of its acquisition."""
+    own = acquisition(
+        n, spacing_mm=spacing_mm, is_regular=is_regular, transfer_syntaxes=syntaxes, tilt_deg=None
+    )
+    series = prepared_series(np.zeros((n, 4, 4), dtype=np.int16), acquisition=own)
+    return series.metadata
+
+
+def labelled(values: list[float]) -> pd.DataFrame:
+    """A row a slice, with the same value in every label."""
+    rows = {"sop_uid": [f"1.{i}" for i in range(len(values))], "path": "a/0.dcm"}
+    return pd.DataFrame(rows | dict.fromkeys(LABELS, values))
+
+
+def test_rejections_are_listed_once_and_single_volumes_last(tmp_path: Path) -> None:
+    write_series(head_series("a", n=2, series_uid="1.5"), tmp_path)
+    found: Index = replace(index(tmp_path), rejected=(rejected("a/file"), rejected("z/file")))
+    volume, whole = rejected("1.5", IssueCode.NO_HEAD), rejected("1.9")
+    merged = all_rejected(found, [volume, whole, whole])
+    assert [item.subject for item in merged] == ["1.9", "a/file", "z/file", "1.5"]
+
+
+def test_a_rejection_is_one_row_with_all_its_paths() -> None:
+    table = rejected_table([rejected("a")])
+    assert table.to_dict("records") == [
+        {"subject": "a", "path": "a/0.dcm|a/1.dcm", "code": "undecodable", "detail": "why"}
+    ]
+    assert list(rejected_table([])) == ["subject", "path", "code", "detail"]
+
+
+def test_the_table_of_series_has_acquisition_and_codes() -> None:
+    (row,) = inspect_table([prepared_series().metadata]).to_dict("records")
+    assert (row["volume_id"], row["n_slices"], row["rows"]) == ("1.2.3", 3, 64)
+    assert row["transfer_syntaxes"] == "1.2.840.10008.1.2|1.2.840.10008.1.2.1"
+    assert row["codes"] == "incomplete"
+
+
+def test_slices_without_labels_and_labels_without_slices_are_listed() -> None:
+    slices = labelled([0.0, np.nan])
+    labels = pd.DataFrame(index=["1.0", "9.9"])
+    source = Source(images=Path("in"), labels=None)
+    whole = unmatched_table(slices, labels, source, is_subset=False)
+    assert whole.to_numpy().tolist() == [["1.1", "label", "a/0.dcm"], ["9.9", "image", ""]]
+    subset = unmatched_table(slices, labels, source, is_subset=True)
+    assert subset["sop_uid"].tolist() == ["1.1"]
+
+
+def test_the_fingerprint_has_ranges_counts_and_prevalence() -> None:
+    series = [
+        stored(3, 5.0, True, "1.2"),
+        stored(4, 2.0, False, "1.2", "1.3"),
+        stored(1, None, True, "1.2"),
+    ]
+    summary = fingerprint(series, labelled([0.0, 1.0, np.nan, 0.0]))
+    assert summary["counts"] == {"series": 3, "slices": 4, "irregular": 1}
+    assert summary["ranges"]["n_slices"] == [1.0, 3.0, 4.0]
+    assert summary["ranges"]["spacing_mm"] == [2.0, 3.5, 5.0]
+    assert "tilt_deg" not in summary["ranges"]  # no series has it
+    assert summary["transfer_syntaxes"] == {"1.2": 3, "1.3": 1}
+    assert summary["prevalence"]["any"] == 1 / 3
+
+
+def test_a_label_that_no_slice_has_has_no_prevalence() -> None:
+    summary = fingerprint([stored(1, None, True, "1.2")], labelled([np.nan]))
+    assert summary["prevalence"] == dict.fromkeys(LABELS)
