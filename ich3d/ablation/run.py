@@ -118,8 +118,8 @@ def rebuild(config: Config, folder: Path, name: str = "ablation") -> Result:
         for result, config_hashes in plan.config_hashes.items():
             path = scores_file(folder, result)
             cached = read_scores(path)
-            found = (cached.provenance.configs, cached.provenance.truth)
-            if found != (config_hashes, truth.sha256):
+            computed_from = (cached.provenance.configs, cached.provenance.truth)
+            if computed_from != (config_hashes, truth.sha256):
                 raise DataError(f"{path} was computed with another config or on other slices")
             prob[result] = cached.prob
     return _write_result(config, truth, prob, folder / name)

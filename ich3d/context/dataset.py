@@ -68,8 +68,13 @@ class SeriesDataset(Dataset[SeriesSample]):
     Series differ in length: give the loader `collate_fn=SeriesDataset.collate`.
 
     Example:
-        >>> series = SeriesDataset.from_encoder(store, encoder)  # doctest: +SKIP
-        >>> loader = DataLoader(series, collate_fn=SeriesDataset.collate)  # doctest: +SKIP
+        >>> from torch.utils.data import DataLoader
+        >>> store = Store("runs/demo/store")
+        >>> encoder = SliceEncoder("resnet10-half", neighbours=0).eval()
+        >>> series = SeriesDataset.from_encoder(store, encoder, store.volume_ids[:2])
+        >>> batch = next(iter(DataLoader(series, batch_size=2, collate_fn=series.collate)))
+        >>> batch.embeddings.shape[2] == encoder.embedding_width
+        True
     """
 
     def __init__(self, store: Store, embedded: Mapping[str, SliceEmbeddings]) -> None:

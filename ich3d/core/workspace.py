@@ -2,14 +2,14 @@
 
 <workspace>/
   inspect.csv          the series of the source and their issues
-  folds.csv            patient group and fold of each series
+  folds.csv            patient group and fold of each patient
   rejected.csv         series and files that cannot be used
   unmatched.csv        labels without a slice, slices without a label
   store/               the prepared store
   encoder/fold<k>/     trained encoder of fold k; likewise context/ and stack/
   oof/<stage>.csv      out-of-fold scores of a stage
   model/               the model folder, which `ich3d predict` reads
-  run.json             config, versions, times
+  run.json             configuration, versions, metric of each stage
   report.html          the run's report
   ablation/            what an ablation trained, and its rows' scores
   lookalikes.csv       scores on the look-alikes of phantoms
@@ -46,7 +46,7 @@ class Workspace:
 
     @property
     def folds(self) -> Path:
-        """Table of patient groups and their folds."""
+        """Table of patients, their groups and folds."""
         return self.root / "folds.csv"
 
     @property
@@ -83,7 +83,7 @@ class Workspace:
 
     @property
     def run(self) -> Path:
-        """JSON file with config, versions and times of a finished run."""
+        """JSON file with configuration, versions and metrics of a finished run."""
         return self.root / "run.json"
 
     @property

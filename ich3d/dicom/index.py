@@ -56,6 +56,11 @@ def index(path: Path, progress: Progress = iter, policy: Policy = STRICT) -> Ind
 
     Raises:
         DataError: where `path` does not exist or a folder cannot be listed.
+
+    Example:
+        >>> study = index(Path("study"))
+        >>> len(study.series), len(study.rejected)
+        (1, 0)
     """
     return index_all([path], progress, policy)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from ich3d.core.issues import IssueCode
-from ich3d.core.types import FileRef, Issue, LeftOut, Rejected, Series, Volume
+from ich3d.core.types import FileRef, Issue, LeftOut, Rejected, Series, SliceHeader, Volume
 from ich3d.dicom.assembly.ordering import without
 from ich3d.dicom.index import Index
 from ich3d.dicom.pixels.stored import read_slices
@@ -76,19 +76,6 @@ def check_pixels(index: Index, progress: GroupProgress = iter) -> Index:
     return replace(index, series=tuple(series), rejected=tuple(rejected))
 
 
-def check_siblings(found: Index, progress: GroupProgress = iter) -> Index:
-    """`found` without the volumes that `check_pixels` would reject together with another one of
-    their SeriesInstanceUID: for doors that read each volume by itself. Only such series are
-    read."""
-    siblings = tuple(
-        series for group in group_by_series_uid(found.series) if len(group) > 1 for series in group
-    )
-    checked = check_pixels(replace(found, series=siblings), progress)
-    gone = {item.subject for item in checked.rejected}
-    series = tuple(one for one in found.series if one.series_uid not in gone)
-    return replace(found, series=series, rejected=checked.rejected)
-
-
 def leave_out_undecodable(index: Index, progress: SeriesProgress = iter) -> Index:
     """Remove the slices whose pixels cannot be decoded, for the lenient policy.
 
@@ -99,29 +86,29 @@ def leave_out_undecodable(index: Index, progress: SeriesProgress = iter) -> Inde
     kept: list[Series] = []
     problems: dict[FileRef, str] = {}
     for series in progress(index.series):
-        undecodable = {
-            header: stored.detail
-            for header, stored in zip(series.headers, read_slices(series.headers), strict=True)
-            if isinstance(stored, Issue)
-        }
-        if not undecodable or len(undecodable) == len(series):
-            kept.append(series)
-            continue
-        kept.append(without(series, undecodable))
-        problems |= {header.file: problem for header, problem in undecodable.items()}
+        undecodable = _undecodable_slices(series)
+        if undecodable and len(undecodable) < len(series):
+            problems |= {header.file: problem for header, problem in undecodable.items()}
+            series = without(series, undecodable)
+        kept.append(series)
 
-    # A multi-frame file stays in use while any of its frames, in whichever volume, does.
+    # A multi-frame file stays in use while any of its frames, in whichever volume, is.
     used = {header.file for series in kept for header in series.headers}
-    left_out = [
-        *index.left_out,
-        *(
-            LeftOut((file.name,), IssueCode.UNDECODABLE, problem)
-            for file, problem in problems.items()
-            if file not in used
-        ),
-    ]
+    left_out = list(index.left_out)
+    for file, problem in problems.items():
+        if file not in used:
+            left_out.append(LeftOut((file.name,), IssueCode.UNDECODABLE, problem))
     left_out.sort(key=lambda item: item.paths)
     return replace(index, series=tuple(kept), left_out=tuple(left_out))
+
+
+def _undecodable_slices(series: Series) -> dict[SliceHeader, str]:
+    """The slices whose pixels cannot be decoded, with the reason in words."""
+    undecodable = {}
+    for header, stored in zip(series.headers, read_slices(series.headers), strict=True):
+        if isinstance(stored, Issue):
+            undecodable[header] = stored.detail
+    return undecodable
 
 
 def _decode_group(group: Sequence[Series], keep: Callable[[Volume], T]) -> list[T] | Rejected:

@@ -19,6 +19,13 @@ def load_volume(series: Series) -> Volume | Rejected:
     The volume's `issues` are those of the series, and what only the pixels show: WRAP_MENDED and
     HU_CLIPPED. A series with a slice that cannot be decoded is rejected; the detail names the first
     such file.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from ich3d.dicom.index import index
+        >>> (series,) = index(Path("study")).series
+        >>> load_volume(series).hu.dtype
+        dtype('int16')
     """
     first = series.headers[0]
     hu = np.empty((len(series), first.rows, first.columns), dtype=np.int16)  # (Z, Y, X)
@@ -34,13 +41,12 @@ def load_volume(series: Series) -> Volume | Rejected:
         else:
             hu[index], n_clipped[index] = to_hu(stored, header.slope, header.intercept)
 
-    # Whether 12-bit values are wrapped is judged by all slices together: one scanner wrote them
-    # all.
+    # All suspects are judged together: one scanner wrote them, and some slices show little air.
     wrapped = bool(suspects) and looks_wrapped([stored.values for stored in suspects.values()])
     for index, stored in suspects.items():
         header = series.headers[index]
         if wrapped:
-            hu[index], n_clipped[index] = to_hu(unwrap(stored), 1.0, 0.0)
+            hu[index], n_clipped[index] = to_hu(unwrap(stored), slope=1.0, intercept=0.0)
         else:
             hu[index], n_clipped[index] = to_hu(stored, header.slope, header.intercept)
 

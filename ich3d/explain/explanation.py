@@ -81,8 +81,13 @@ def explain(
         DataError: there is no such slice or label.
 
     Example:
-        >>> explanation = explain(model, prediction, 12, "subdural")  # doctest: +SKIP
-        >>> explanation.context.sort_values("contribution").tail(3)  # doctest: +SKIP
+        >>> from ich3d.inference.scoring import predict
+        >>> from ich3d.model.folder import load_model
+        >>> model = load_model("runs/demo/model")
+        >>> (prediction,) = predict(model, "study").series
+        >>> explanation = explain(model, prediction, 2, "subdural")
+        >>> explanation.context["what"].tolist()[:2]
+        ['baseline', 'slice']
     """
     (explanation,) = explain_slices(model, prediction, [(slice_index, label)])
     return explanation

@@ -148,7 +148,7 @@ def _to_json(series: ScoredSeries) -> dict[str, Any]:
         **vars(series),
         "z_mm": series.z_mm.tolist(),
         "prob": {stage: prob.tolist() for stage, prob in series.prob.items()},
-        "unscored": [asdict(one) for one in series.unscored],
+        "unscored": [asdict(dropped) for dropped in series.unscored],
         "refused": {name: asdict(rejected) for name, rejected in series.refused.items()},
     }
 
@@ -165,9 +165,10 @@ def _from_json(tree: dict[str, Any]) -> ScoredSeries:
         out_of_range=tuple(tree["out_of_range"]),
         prob={stage: np.array(prob, dtype=np.float64) for stage, prob in tree["prob"].items()},
         unscored=tuple(
-            UnscoredSlice(**{**one, "code": IssueCode(one["code"])}) for one in tree["unscored"]
+            UnscoredSlice(**{**dropped, "code": IssueCode(dropped["code"])})
+            for dropped in tree["unscored"]
         ),
-        refused={name: _rejected_from_json(one) for name, one in tree["refused"].items()},
+        refused={name: _rejected_from_json(rejected) for name, rejected in tree["refused"].items()},
     )
 
 

@@ -114,7 +114,7 @@ def predict_to_folder(
     scored = [journal[keys[series.volume_id]] for series in in_scored]
     known = [journal.rejected[key] for key in keys.values() if key in journal.rejected]
     rejected = [*all_rejected(index, known), *unreadable]
-    refused = [one for series in scored for one in series.refused.values()]
+    refused = [rejection for series in scored for rejection in series.refused.values()]
     _write_tables(out, scored, [*rejected, *refused], model)
     clock.lap("tables")
 
@@ -256,7 +256,7 @@ class _Clock:
 def _file_counts(index: Index, in_scored: Iterable[Series]) -> dict[str, int]:
     """Counts of files, each once: in a scored volume, left out, or rejected."""
     in_volumes = {path for series in in_scored for path in series.paths}
-    left_out = sum(len(item.paths) for item in index.left_out)
+    left_out = sum(len(files.paths) for files in index.left_out)
     return {
         "files": index.n_files,
         "files_in_volumes": len(in_volumes),

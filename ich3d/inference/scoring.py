@@ -120,16 +120,12 @@ def predict(
         ModelError: the model folder is missing, incomplete or changed.
 
     Example:
-        A service loads the model once and scores each study as it arrives::
-
-            model = ich3d.load_model("runs/demo/model")
-            prediction = ich3d.predict(model, "incoming/study")
-            for item in prediction.series:
-                scores = item.prob["stack"]  # (Z, K), columns as in ich3d.core.labels.LABELS
-                any_bleeding = scores[:, LABELS.index("any")]
-                print(item.series.volume_id, any_bleeding.max())
-            for rejected in prediction.rejected:
-                print(rejected.subject, rejected.detail)
+        >>> prediction = predict("runs/demo/model", "study")
+        >>> (scored,) = prediction.series
+        >>> scored.prob["stack"].shape == (len(scored.series.keys), 6)
+        True
+        >>> [rejected.detail for rejected in prediction.rejected]
+        []
     """
     if not isinstance(model, Model):
         model = load_model(model)
@@ -153,7 +149,9 @@ def predict_one(
     """
     index = find([path], progress)
     names = [series.volume_id for series in index.series]
-    chosen = [one for one in index.series if uid in (None, one.series_uid, one.volume_id)]
+    chosen = [
+        series for series in index.series if uid in (None, series.series_uid, series.volume_id)
+    ]
     if len(chosen) > 1:
         raise DataError(
             f"{path} holds {len(chosen)} series; name one of them, such as {chosen[0].volume_id}"
@@ -161,7 +159,9 @@ def predict_one(
 
     # The volume_id of one of several volumes is the SeriesInstanceUID, a hyphen and a number.
     subjects = () if uid is None else (uid, uid.rpartition("-")[0])
-    rejected = tuple(one for one in index.rejected if uid is None or one.subject in subjects)
+    rejected = tuple(
+        rejection for rejection in index.rejected if uid is None or rejection.subject in subjects
+    )
     if uid is not None and names and not chosen and not rejected:
         raise DataError(f"no series {uid} in {path}{suggestion(uid, names)}")
     return _predict(model, replace(index, rejected=rejected), chosen, progress)
@@ -208,7 +208,7 @@ def stream(
     batches = [
         _Batch(group_of[series_uid], tuple(wanted))
         for (_, series_uid), wanted in groupby(
-            chosen, key=lambda one: (study_of(one), one.series_uid)
+            chosen, key=lambda series: (study_of(series), series.series_uid)
         )
     ]
     prepare = partial(_prepare_batch, config=model.config.prepare)
@@ -230,9 +230,10 @@ def _predict(
 ) -> Prediction:
     """Score `chosen` and keep all results."""
     results = list(progress(stream(model, index, chosen), "series", total=len(chosen)))
+    rejected = [result for result in results if isinstance(result, Rejected)]
     return Prediction(
-        series=tuple(one for one in results if isinstance(one, SeriesPrediction)),
-        rejected=all_rejected(index, (one for one in results if isinstance(one, Rejected))),
+        series=tuple(result for result in results if isinstance(result, SeriesPrediction)),
+        rejected=all_rejected(index, rejected),
         left_out=index.left_out,
         n_files=index.n_files,
     )

@@ -105,8 +105,13 @@ def _slice_rows(series: ScoredSeries) -> pd.DataFrame:
         columns |= {f"{stage}_{label}": rounded[:, k] for k, label in enumerate(LABELS)}
 
     unscored = [
-        {"sop_uid": one.sop_uid, "frame": one.frame, "z_mm": one.z_mm, "codes": one.code.value}
-        for one in series.unscored
+        {
+            "sop_uid": dropped.sop_uid,
+            "frame": dropped.frame,
+            "z_mm": dropped.z_mm,
+            "codes": dropped.code.value,
+        }
+        for dropped in series.unscored
     ]
     rows = pd.concat([pd.DataFrame(columns, dtype=object), pd.DataFrame(unscored, dtype=object)])
     rows = rows.assign(**{key: getattr(series, key) for key in _KEYS})[SLICE_COLUMNS]

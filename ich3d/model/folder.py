@@ -108,7 +108,11 @@ def save_model(
             features, which prediction does not have.
 
     Example:
-        >>> save_model("my_model", encoder, context, grid=store)  # doctest: +SKIP
+        >>> encoder = SliceEncoder("resnet10-half", neighbours=0)
+        >>> context = ContextModel(encoder.embedding_width)
+        >>> save_model("my_model", encoder, context, grid=PrepareConfig(matrix=96, pixel_mm=2.3))
+        >>> load_model("my_model").config.prepare.matrix
+        96
     """
     ensemble = encoder if isinstance(encoder, EncoderEnsemble) else EncoderEnsemble([encoder])
     contexts = context if isinstance(context, ContextEnsemble) else ContextEnsemble([context])
@@ -158,7 +162,9 @@ def load_model(folder: Path | str) -> Model:
             version reads.
 
     Example:
-        >>> model = load_model("runs/demo/model")  # doctest: +SKIP
+        >>> model = load_model("runs/demo/model")
+        >>> len(model.fold_models) == model.config.prepare.folds
+        True
     """
     folder = Path(folder)
     manifest = read_manifest(folder)

@@ -238,14 +238,14 @@ def _subset(series: Sequence[Series], config: Config) -> list[Series]:
     if limit is None:
         return list(series)
 
-    patients = {one.patient_id for one in series}
+    patients = {volume.patient_id for volume in series}
     order = sorted(patients, key=lambda patient: derive(config.seed, "subset", patient))
     chosen: list[Series] = []
     n_slices = 0
     for patient in order:
         if n_slices >= limit:
             break
-        of_patient = [one for one in series if one.patient_id == patient]
+        of_patient = [volume for volume in series if volume.patient_id == patient]
         chosen += of_patient
         n_slices += sum(map(len, of_patient))
     return chosen
@@ -264,7 +264,8 @@ def _store_all(
                 rejected.append(series)
             else:
                 stored[series.volume_id] = series
-    return [stored[one.volume_id] for one in chosen if one.volume_id in stored], rejected
+    in_order = [series.volume_id for series in chosen if series.volume_id in stored]
+    return [stored[volume_id] for volume_id in in_order], rejected
 
 
 def _store_group(
@@ -283,7 +284,8 @@ def _store_group(
                 results.append(prepared.metadata)  # a whole store of pixels exceeds the memory
 
     # One unreadable volume rejects the whole SeriesInstanceUID, also what was stored before.
-    if any(isinstance(one, Rejected) and one.subject == group[0].series_uid for one in results):
+    rejected = [result for result in results if isinstance(result, Rejected)]
+    if any(result.subject == group[0].series_uid for result in rejected):
         return results
     return [*results, *(kept for kept in current if kept is not None)]
 

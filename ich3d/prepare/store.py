@@ -217,7 +217,7 @@ def training_volumes(store: Store, config: Config, fold: int) -> list[str]:
     With `control.patients` they are those of that many patient groups, drawn in equal number from
     each other fold; a larger number keeps the groups of a smaller one.
     """
-    outside = [name for name, own in store.folds.items() if own != fold]
+    outside = [name for name, in_fold in store.folds.items() if in_fold != fold]
     if config.control.patients is None:
         return outside
 

@@ -52,12 +52,12 @@ def rejected_table(rejected: Iterable[Rejected]) -> pd.DataFrame:
     """One row a rejected subject, as in `rejected.csv` and a prediction's `failures.csv`."""
     rows = [
         {
-            "subject": item.subject,
-            "path": "|".join(item.paths),
-            "code": item.code.value,
-            "detail": item.detail,
+            "subject": rejection.subject,
+            "path": "|".join(rejection.paths),
+            "code": rejection.code.value,
+            "detail": rejection.detail,
         }
-        for item in rejected
+        for rejection in rejected
     ]
     return pd.DataFrame(rows, columns=["subject", "path", "code", "detail"])
 
@@ -85,7 +85,7 @@ def unmatched_table(
     Args:
         slices: the store's table of slices, with labels.
         labels: the source's label table, by sop_uid.
-        source: where both come from; `source.unmatched` is an importer's own list, if any.
+        source: where both come from; `source.unmatched` is the list that an importer wrote, if any.
         is_subset: whether only some patients were prepared; labels of the others are not listed.
 
     Returns:

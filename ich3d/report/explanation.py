@@ -84,9 +84,9 @@ def stacker_clause(explanation: Explanation) -> str:
 def _slice_and_neighbours(table: pd.DataFrame) -> str:
     """The contributions of the slice itself and of its neighbours, and the largest neighbour's."""
     neighbours = _neighbours(table)
-    own = table.loc[table["offset_mm"] == 0, "contribution"].sum()
+    itself = table.loc[table["offset_mm"] == 0, "contribution"].sum()
     total = neighbours["contribution"].sum()
-    text = f"{own:+z.2f} from the slice itself and {total:+z.2f} from its neighbours"
+    text = f"{itself:+z.2f} from the slice itself and {total:+z.2f} from its neighbours"
 
     largest = neighbours.sort_values("contribution", key=abs)[["offset_mm", "contribution"]].tail(1)
     for offset_mm, contribution in largest.round(2).to_numpy():

@@ -33,8 +33,11 @@ class SliceDataset(Dataset[SliceSample]):
     """All labelled slices of some series of a store, for `torch.utils.data.DataLoader`.
 
     Example:
-        >>> slices = SliceDataset(store, neighbours=1)  # doctest: +SKIP
-        >>> loader = DataLoader(slices, batch_size=16, num_workers=2)  # doctest: +SKIP
+        >>> from torch.utils.data import DataLoader
+        >>> slices = SliceDataset(Store("runs/demo/store"), neighbours=1)
+        >>> batch = next(iter(DataLoader(slices, batch_size=4, shuffle=True)))
+        >>> batch.hu.shape[:2], batch.target.shape
+        (torch.Size([4, 3]), torch.Size([4, 6]))
     """
 
     def __init__(

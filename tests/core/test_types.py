@@ -2,14 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import (
+    Acquisition,
     FileRef,
     Issue,
+    PreparedSeries,
     Rejected,
     Series,
     SliceEmbeddings,
@@ -98,6 +101,40 @@ def test_the_pixels_of_a_volume_fit_its_headers(hu: np.ndarray) -> None:
 def test_a_volume_has_a_key_for_each_slice() -> None:
     keys = Volume(SERIES, HU, None).keys
     assert keys == (SliceKey("1.2.0", None, "0.dcm"), SliceKey("1.2.1", None, "1.dcm"))
+
+
+PREPARED = PreparedSeries(
+    volume_id="1.2",
+    series_uid="1.2",
+    study_uid="1",
+    patient_id="p0123456789ab",
+    z_mm=np.array([0.0, 5.0]),
+    keys=(SliceKey("1.2.0", None, "0.dcm"), SliceKey("1.2.1", None, "1.dcm")),
+    slice_hashes=("a", "b"),
+    issues=(),
+    acquisition=Acquisition(2, 5.0, 5.0, 0.0, True, 3, 2, 0.5, ()),
+    preprocessing_sha256="",
+    files_sha256="",
+    hu=HU,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hu": HU[:1]}, "1 slices of pixels for 2 keys"),
+        ({"hu": HU.astype(np.float32)}, "hu must be int16"),
+        ({"z_mm": np.array([0.0])}, "must have the same number of slices"),
+        ({"slice_hashes": ("a",)}, "must have the same number of slices"),
+        ({"z_mm": np.array([5.0, 0.0])}, "must increase from inferior to superior"),
+    ],
+)
+def test_the_parts_of_a_prepared_series_fit_each_other(
+    changes: dict[str, Any], message: str
+) -> None:
+    assert len(PREPARED) == 2
+    with pytest.raises(ValueError, match=message):
+        replace(PREPARED, **changes)
 
 
 def test_training_groups_are_a_set_with_a_hash() -> None:

@@ -1,4 +1,4 @@
-"""No score may come from a maker that saw its patient, and a later stage must refuse one that did."""
+"""No model scores patients that it was trained on, and later stages refuse one that would."""
 
 import shutil
 from dataclasses import replace
@@ -7,213 +7,219 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import load_file
+from torch import nn
 
 from ich3d.config.load import with_overrides
 from ich3d.config.root import Config
 from ich3d.context.train import train_context
-from ich3d.core.errors import ConfigError, LeakageError
-from ich3d.core.labels import LABELS
+from ich3d.core.errors import LeakageError
 from ich3d.core.types import TrainingGroups
 from ich3d.core.workspace import Workspace, read_csv, read_json, write_csv, write_json
 from ich3d.crossfit.stages import Stages
 from ich3d.crossfit.train import train
-from ich3d.model.folder import load_model
+from ich3d.model.folder import Model
 from ich3d.prepare.store import Store
 from ich3d.slices.embed import load_embeddings, save_embeddings
 from ich3d.slices.train import train_encoder
+from tests.helpers.runs import copy_run, store_of, with_inverted_labels, workspace_of
 
 FOLD = 0
 
 
 @pytest.fixture
-def copied(finished_run: Config, tmp_path: Path) -> tuple[Config, Workspace]:
-    """The finished run in another folder, free to be spoiled."""
-    shutil.copytree(finished_run.workspace, tmp_path / "run")
-    config = replace(finished_run, workspace=str(tmp_path / "run"))
-    return config, Workspace(tmp_path / "run")
+def copied_run(finished_run: Config, tmp_path: Path) -> Config:
+    """A copy of the finished run, free to be changed."""
+    return copy_run(finished_run, tmp_path / "run")
 
 
 @pytest.fixture
 def inverted(finished_run: Config, tmp_path: Path) -> Store:
     """The finished run's store with every label of `FOLD` inverted."""
-    folder = tmp_path / "store"
-    shutil.copytree(Workspace(Path(finished_run.workspace)).store, folder)
-    table = read_csv(folder / "slices.csv")
-    table.loc[table["fold"] == FOLD, list(LABELS)] = (
-        1 - table.loc[table["fold"] == FOLD, list(LABELS)]
-    )
-    write_csv(folder / "slices.csv", table)
-    return Store(folder)
+    return with_inverted_labels(finished_run, FOLD, tmp_path / "store")
 
 
-def tamper_embeddings(workspace: Workspace, fold: int) -> None:
-    """Make the embeddings of `fold` say that their encoder was fitted on everyone."""
+def groups_of_folds(store: Store, folds: set[int]) -> set[str]:
+    """The patient groups of some folds."""
+    return {store.groups[name] for name, fold in store.folds.items() if fold in folds}
+
+
+def claim_trained_on_everyone(workspace: Workspace, fold: int) -> None:
+    """Let the embeddings of `fold` say that their encoder was trained on all patients."""
     path = workspace.stage("encoder", fold) / "embeddings.safetensors"
     everyone = TrainingGroups.of(Store(workspace.store).groups.values())
-    items = [replace(item, training_groups=everyone) for item in load_embeddings(path)]
-    save_embeddings(path, items)
+    claimed = [replace(series, training_groups=everyone) for series in load_embeddings(path)]
+    save_embeddings(path, claimed)
 
 
-def undo(workspace: Workspace, stage: str, fold: int) -> None:
+def remove_stage(workspace: Workspace, stage: str, fold: int) -> None:
+    """So that the stage is trained again."""
     shutil.rmtree(workspace.stage(stage, fold))
 
 
+def assert_saved_weights(model: nn.Module, folder: Path) -> None:
+    """The model has exactly the weights that were saved in `folder`."""
+    saved = load_file(folder / "weights.safetensors")
+    assert model.state_dict().keys() == saved.keys()
+    for name, tensor in model.state_dict().items():
+        np.testing.assert_array_equal(tensor.cpu().numpy(), saved[name].numpy())
+
+
+# Who was trained on whom
+
+
 @pytest.mark.parametrize("stage", ["encoder", "context", "stack"])
-def test_every_maker_of_a_fold_saw_all_other_groups_and_none_of_its_own(
+def test_a_folds_models_are_trained_on_all_other_folds_and_on_none_of_their_own(
     finished_run: Config, stage: str
 ) -> None:
-    workspace = Workspace(Path(finished_run.workspace))
-    store = Store(workspace.store)
-    for fold in range(finished_run.prepare.folds):
-        seen = set(read_json(workspace.stage(stage, fold) / "done.json")["training_groups"])
-        assert seen == {store.groups[name] for name, own in store.folds.items() if own != fold}
-        assert not seen & {store.groups[name] for name, own in store.folds.items() if own == fold}
+    workspace, store = workspace_of(finished_run), store_of(finished_run)
+    folds = set(range(finished_run.prepare.folds))
+    for fold in folds:
+        facts = read_json(workspace.stage(stage, fold) / "done.json")
+        trained_on = set(facts["training_groups"])
+        assert trained_on == groups_of_folds(store, folds - {fold})
+        assert trained_on.isdisjoint(groups_of_folds(store, {fold}))
 
 
-def test_embeddings_and_the_saved_model_carry_who_their_makers_saw(finished_run: Config) -> None:
-    workspace = Workspace(Path(finished_run.workspace))
-    store = Store(workspace.store)
-    for fold_model in load_model(workspace.model).fold_models:
+def test_embeddings_and_the_saved_model_carry_their_training_groups(
+    finished_run: Config, model: Model
+) -> None:
+    workspace, store = workspace_of(finished_run), store_of(finished_run)
+    assert len(model.fold_models) == finished_run.prepare.folds
+    for fold_model in model.fold_models:
         path = workspace.stage("encoder", fold_model.fold) / "embeddings.safetensors"
-        held_out = [name for name, own in store.folds.items() if own == fold_model.fold]
-        items = list(load_embeddings(path))
-        assert [item.volume_id for item in items] == held_out
-        for item in items:
-            assert item.training_groups == fold_model.training_groups
-            assert store.groups[item.volume_id] not in item.training_groups
+        embedded = list(load_embeddings(path))
+        held_out = [name for name, fold in store.folds.items() if fold == fold_model.fold]
+        assert [series.volume_id for series in embedded] == held_out
+        for series in embedded:
+            assert series.training_groups == fold_model.training_groups
+            assert store.groups[series.volume_id] not in series.training_groups
 
 
-@pytest.mark.parametrize("fold", [FOLD, FOLD + 1])
-def test_the_context_stage_refuses_embeddings_whose_encoder_saw_them(
-    copied: tuple[Config, Workspace], fold: int
+def test_later_stages_record_all_patients_behind_them(finished_run: Config) -> None:
+    """In plain cross-fitting the encoders behind a context model have, between them, seen all."""
+    workspace, store = workspace_of(finished_run), store_of(finished_run)
+    everyone = sorted(set(store.groups.values()))
+    for fold in range(finished_run.prepare.folds):
+        for stage in ("context", "stack"):
+            facts = read_json(workspace.stage(stage, fold) / "done.json")
+            assert facts["upstream_groups"] == everyone
+        facts = read_json(workspace.stage("encoder", fold) / "done.json")
+        assert facts["upstream_groups"] == facts["training_groups"]
+
+
+# Leakage is refused
+
+
+@pytest.mark.parametrize("fold", [FOLD, FOLD + 1], ids=["scoring", "training"])
+def test_the_context_stage_refuses_embeddings_of_training_patients(
+    copied_run: Config, fold: int
 ) -> None:
-    """Both where the fold is to be scored and where it is to be trained on."""
-    config, workspace = copied
-    tamper_embeddings(workspace, FOLD)
-    undo(workspace, "context", fold)
-    with pytest.raises(LeakageError, match=f"encoder fold {FOLD} was fitted on group"):
-        train(config)
+    """The embeddings of `FOLD` are scored by its own context model and train the others."""
+    workspace = workspace_of(copied_run)
+    claim_trained_on_everyone(workspace, FOLD)
+    remove_stage(workspace, "context", fold)
+    with pytest.raises(LeakageError, match=f"encoder fold {FOLD} was trained on group"):
+        train(copied_run)
 
 
-def test_the_stack_stage_refuses_scores_whose_context_model_saw_them(
-    copied: tuple[Config, Workspace],
-) -> None:
-    config, workspace = copied
-    done = workspace.stage("context", FOLD) / "done.json"
-    write_json(done, {"training_groups": sorted(set(Store(workspace.store).groups.values()))})
-    undo(workspace, "stack", FOLD + 1)
-    with pytest.raises(LeakageError, match=f"context fold {FOLD} was fitted on group"):
-        train(config)
+def test_the_stack_stage_refuses_scores_of_training_patients(copied_run: Config) -> None:
+    workspace, store = workspace_of(copied_run), store_of(copied_run)
+    everyone = {"training_groups": sorted(set(store.groups.values()))}
+    write_json(workspace.stage("context", FOLD) / "done.json", everyone)
+    remove_stage(workspace, "stack", FOLD + 1)
+    with pytest.raises(LeakageError, match=f"context fold {FOLD} was trained on group"):
+        train(copied_run)
 
 
-def test_labels_of_a_fold_do_not_touch_its_encoder(
-    finished_run: Config, inverted: Store, tmp_path: Path
-) -> None:
-    encoder, _ = train_encoder(inverted, finished_run, FOLD, tmp_path / "encoder")
-    saved = load_file(
-        Workspace(Path(finished_run.workspace)).stage("encoder", FOLD) / "weights.safetensors"
-    )
-    for name, tensor in encoder.state_dict().items():
-        np.testing.assert_array_equal(tensor.numpy(), saved[name].numpy())
-
-
-def test_labels_of_a_fold_do_not_touch_its_context_model(
-    finished_run: Config, inverted: Store, tmp_path: Path
-) -> None:
-    workspace = Workspace(Path(finished_run.workspace))
-    stages = Stages(finished_run, workspace, Store(workspace.store))
-    fitted_on = stages.fitted_on(FOLD, stages.embedded())
-    model, _ = train_context(inverted, fitted_on, finished_run, FOLD, tmp_path / "context")
-    saved = load_file(workspace.stage("context", FOLD) / "weights.safetensors")
-    for name, tensor in model.state_dict().items():
-        np.testing.assert_array_equal(tensor.numpy(), saved[name].numpy())
-
-
-
-def test_labels_of_a_fold_do_not_touch_the_stacker_on_its_encoder(
-    copied: tuple[Config, Workspace], inverted: Store
-) -> None:
-    config, workspace = copied
-    embedded = Stages(config, workspace, Store(workspace.store)).embedded()
-    before, after = (
-        stages.stack(embedded, stages.encoder(embedded))
-        for stages in (
-            Stages(config, workspace, store) for store in (Store(workspace.store), inverted)
-        )
-    )
-    for name, fold in inverted.folds.items():
-        if fold == FOLD:
-            np.testing.assert_array_equal(before[name].prob, after[name].prob)
-
-
-def test_a_relabelled_fold_table_trains_everything_anew_or_is_refused(
-    copied: tuple[Config, Workspace],
-) -> None:
-    """A patient is moved to another fold after training: the stages' inputs no longer fit. Whoever makes the
-    marks fit is refused, because each maker knows whom it saw."""
-    config, workspace = copied
+def test_a_patient_moved_to_another_fold_is_found(copied_run: Config) -> None:
+    """The recorded inputs no longer fit; where they are forged, the training groups tell."""
+    workspace = workspace_of(copied_run)
     table = read_csv(workspace.store / "slices.csv")
     moved = table.loc[table["fold"] == FOLD, "group_id"].iloc[0]
     table.loc[table["group_id"] == moved, "fold"] = FOLD + 1
     write_csv(workspace.store / "slices.csv", table)
-    stages = Stages(config, workspace, Store(workspace.store))
+
+    stages = Stages(copied_run, workspace, store_of(copied_run))
     for stage in ("encoder", "context", "stack"):
-        for fold in range(config.prepare.folds):
-            mark = workspace.stage(stage, fold) / "inputs.json"
-            assert read_json(mark) != stages.inputs_sha256(stage)
-            write_json(mark, stages.inputs_sha256(stage))
-    with pytest.raises(LeakageError, match=f"context fold {FOLD + 1} was fitted on group {moved}"):
+        for fold in range(copied_run.prepare.folds):
+            path = workspace.stage(stage, fold) / "inputs.json"
+            assert read_json(path) != stages.inputs_sha256(stage)
+            write_json(path, stages.inputs_sha256(stage))
+    with pytest.raises(LeakageError, match=f"context fold {FOLD + 1} was trained on group {moved}"):
         stages.context(stages.embedded())
 
 
-def test_in_sample_embeddings_are_a_control_that_no_model_is_made_from(
-    copied: tuple[Config, Workspace],
+# A fold's labels do not reach its models
+
+
+def test_labels_of_a_fold_do_not_change_its_encoder(
+    finished_run: Config, inverted: Store, tmp_path: Path
 ) -> None:
-    config, workspace = copied
-    cheating = with_overrides(
-        config, ["control.allow_in_sample=true", "context.embeddings=true"], "test"
+    encoder, _ = train_encoder(inverted, finished_run, FOLD, tmp_path / "encoder")
+    assert_saved_weights(encoder, workspace_of(finished_run).stage("encoder", FOLD))
+
+
+def test_labels_of_a_fold_do_not_change_its_context_model(
+    finished_run: Config, inverted: Store, tmp_path: Path
+) -> None:
+    workspace = workspace_of(finished_run)
+    stages = Stages(finished_run, workspace, store_of(finished_run))
+    training_data = stages.context_training_data(FOLD, stages.embedded())
+    context, _ = train_context(inverted, training_data, finished_run, FOLD, tmp_path / "context")
+    assert_saved_weights(context, workspace.stage("context", FOLD))
+
+
+def test_labels_of_a_fold_do_not_change_its_stacker(copied_run: Config, inverted: Store) -> None:
+    """Shown for the stacker on the encoder, which the run itself does not train."""
+    workspace = workspace_of(copied_run)
+    embedded = Stages(copied_run, workspace, store_of(copied_run)).embedded()
+    before, after = (
+        stages.stack(embedded, stages.encoder(embedded))
+        for stages in (
+            Stages(copied_run, workspace, store) for store in (store_of(copied_run), inverted)
+        )
     )
-    with pytest.raises(ConfigError, match="no model is made from it"):
-        train(cheating)
-    stages = Stages(cheating, workspace, Store(workspace.store), config)
-    assert set(stages.context(stages.embedded())) == set(stages.store.volume_ids)
+    held_out = [name for name, fold in inverted.folds.items() if fold == FOLD]
+    assert held_out
+    for name in held_out:
+        np.testing.assert_array_equal(before[name].prob, after[name].prob)
 
 
-def test_every_stage_says_whom_it_knows_of_through_its_makers(finished_run: Config) -> None:
-    """Plain cross-fitting: a chain's encoders have seen, between them, everyone."""
-    workspace = Workspace(Path(finished_run.workspace))
-    everyone = sorted(set(Store(workspace.store).groups.values()))
-    for fold in range(finished_run.prepare.folds):
-        for stage in ("context", "stack"):
-            done = read_json(workspace.stage(stage, fold) / "done.json")
-            assert done["upstream_groups"] == everyone
-            assert done["upstream_groups_sha256"] == TrainingGroups.of(everyone).sha256
-        done = read_json(workspace.stage("encoder", fold) / "done.json")
-        assert done["upstream_groups"] == done["training_groups"]
+# Controls of ablations
 
 
-def test_nested_encoders_see_neither_the_scored_fold_nor_their_own(
-    copied: tuple[Config, Workspace],
-) -> None:
-    """Plain cross-fitting leaves a second-order leak; the nested control closes it."""
-    config, workspace = copied
-    store = Store(workspace.store)
-    nested = with_overrides(config, ["control.nested=true"], "test")
-    stages = Stages(nested, workspace, store, config)
-    scores = stages.context(stages.embedded())
-    assert set(scores) == set(store.volume_ids)
-    encoders = list((workspace.root / "ablation").glob("nested-*/fold*/encoder/fold*/done.json"))
-    contexts = list((workspace.root / "ablation").glob("context-*/fold*/done.json"))
+def test_the_in_sample_control_allows_leakage(copied_run: Config) -> None:
+    changes = ["control.allow_in_sample=true", "context.embeddings=true"]
+    in_sample = with_overrides(copied_run, changes, "test")
+    workspace, store = workspace_of(copied_run), store_of(copied_run)
+    stages = Stages(in_sample, workspace, store, run=copied_run)
+    embedded = stages.embedded()
+
+    own_patients = stages.context_training_data(FOLD, embedded)
+    assert own_patients
+    for name, series in own_patients.items():
+        assert store.groups[name] in series.training_groups
+    assert set(stages.context(embedded)) == set(store.volume_ids)
+
+
+def test_nested_encoders_see_neither_the_scored_fold_nor_their_own(copied_run: Config) -> None:
+    """In plain cross-fitting a context model's encoders have seen the patients that it scores."""
+    workspace, store = workspace_of(copied_run), store_of(copied_run)
+    nested = with_overrides(copied_run, ["control.nested=true"], "test")
+    stages = Stages(nested, workspace, store, run=copied_run)
+    assert set(stages.context(stages.embedded())) == set(store.volume_ids)
+
+    ablation = workspace.root / "ablation"
+    encoders = list(ablation.glob("nested-*/fold*/encoder/fold*/done.json"))
+    contexts = list(ablation.glob("context-*/fold*/done.json"))
     assert (len(encoders), len(contexts)) == (3 * 2, 3)
     for path in encoders:
-        outer, inner = (
-            int(part.name.removeprefix("fold")) for part in (path.parents[2], path.parents[0])
+        scored_fold, own_fold = (
+            int(folder.name.removeprefix("fold")) for folder in (path.parents[2], path.parents[0])
         )
         seen = set(read_json(path)["training_groups"])
-        unseen = {
-            store.groups[name] for name, fold in store.folds.items() if fold in (outer, inner)
-        }
+        unseen = groups_of_folds(store, {scored_fold, own_fold})
         assert seen == set(store.groups.values()) - unseen
     for path in contexts:
-        done = read_json(path)
-        assert done["upstream_groups"] == done["training_groups"]
+        facts = read_json(path)
+        assert facts["upstream_groups"] == facts["training_groups"]

@@ -1,30 +1,46 @@
-"""A run that is killed, and started again, ends as one that was left alone."""
+"""A run that is killed and started again ends like one that ran through."""
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from ich3d.config.ablation import ControlConfig
 from ich3d.config.load import as_dict
 from ich3d.config.root import Config
-from ich3d.core.labels import STAGES
-from ich3d.core.workspace import Workspace, read_json
+from ich3d.config.schema import (
+    ContextConfig,
+    PhantomConfig,
+    PrepareConfig,
+    SlicesConfig,
+    StackConfig,
+)
+from ich3d.core.errors import ConfigError
+from ich3d.core.labels import LABELS, STAGES
+from ich3d.core.metrics import weighted_log_loss
+from ich3d.core.workspace import read_json
+from ich3d.crossfit.out_of_fold import probabilities, read_oof
 from ich3d.crossfit.train import train
+from ich3d.model.manifest import MANIFEST
+from tests.helpers.runs import copy_source, store_of, workspace_of
 
-# Python reports each file that is about to take its place; the process dies at one of them.
+N_FOLDS = 3
+
+# Files are written under another name and renamed when they are whole. Python reports each
+# renaming before it happens, and the process kills itself at one of them.
 KILLED_TRAINING = """
 import os, signal, sys
 from ich3d.cli.parser import main
-config, place, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
+config, path_end, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
 
 def watch(event, arguments):
     global left
-    if event == "os.rename" and str(arguments[1]).endswith(place):
+    if event == "os.rename" and str(arguments[1]).endswith(path_end):
         left -= 1
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -34,41 +50,72 @@ main(["train", "--config", config])
 """
 
 
-def elsewhere(finished_run: Config, folder: Path) -> Config:
-    """The same run, not begun: its config with another workspace, and the same studies there."""
-    shutil.copytree(Path(finished_run.workspace) / "source", folder / "source")
-    return replace(finished_run, workspace=str(folder))
-
-
-def assert_same_run(config: Config, other: Config) -> None:
-    one, two = Workspace(Path(config.workspace)), Workspace(Path(other.workspace))
-    for stage in STAGES:
-        assert one.oof(stage).read_bytes() == two.oof(stage).read_bytes()
-    assert (
-        read_json(one.model / "manifest.json")["files"]
-        == read_json(two.model / "manifest.json")["files"]
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """The configuration of the smallest run that has every stage: one patient a fold."""
+    config = Config(
+        workspace=str(tmp_path_factory.mktemp("small_run")),
+        precision="fp32",
+        phantom=PhantomConfig(
+            studies=N_FOLDS, matrix=64, thickness_mm=(15.0,), prevalence={"subdural": 0.9}
+        ),
+        prepare=PrepareConfig(matrix=48, pixel_mm=4.8, folds=N_FOLDS),
+        slices=SlicesConfig(encoder="resnet10-half", neighbours=0, epochs=2),
+        context=ContextConfig(ensemble_size=1, hidden_size=8, epochs=2),
+        stack=StackConfig(num_trees=4),
     )
-
-
-def test_equal_seeds_give_equal_bytes(finished_run: Config, tmp_path: Path) -> None:
-    config = elsewhere(finished_run, tmp_path / "run")
     train(config)
-    assert_same_run(config, finished_run)
+    return config
 
 
-def test_a_finished_run_is_left_as_it_is(finished_run: Config) -> None:
-    workspace = Workspace(Path(finished_run.workspace))
-    made = [*workspace.store.glob("*.b2nd"), *workspace.root.glob("*/fold*/weights.safetensors")]
-    before = {path: path.stat().st_mtime_ns for path in made}
-    assert len(before) == 7 + 6  # series; encoder and context of three folds
-    train(finished_run)
-    assert {path: path.stat().st_mtime_ns for path in made} == before
+def assert_equal_runs(config: Config, other: Config) -> None:
+    """Equal scores and equal models, to the last byte."""
+    workspace, other_workspace = workspace_of(config), workspace_of(other)
+    for stage in STAGES:
+        assert workspace.oof(stage).read_bytes() == other_workspace.oof(stage).read_bytes()
+    manifest = read_json(workspace.model / MANIFEST)
+    assert manifest["files"] == read_json(other_workspace.model / MANIFEST)["files"]
+    assert len(manifest["files"]) >= 3 * N_FOLDS
+
+
+def test_equal_seeds_give_equal_bytes(small_run: Config, tmp_path: Path) -> None:
+    config = copy_source(small_run, tmp_path / "run")
+    train(config)
+    assert_equal_runs(config, small_run)
+
+
+def test_a_finished_run_is_not_trained_again(small_run: Config) -> None:
+    workspace = workspace_of(small_run)
+    files = [*workspace.store.glob("*.b2nd"), *workspace.root.glob("*/fold*/weights.safetensors")]
+    assert len(files) == N_FOLDS + 2 * N_FOLDS  # series; encoder and context model of each fold
+    times = {path: path.stat().st_mtime_ns for path in files}
+    train(small_run)
+    assert {path: path.stat().st_mtime_ns for path in files} == times
+
+
+def test_the_run_file_records_config_and_scores(small_run: Config) -> None:
+    workspace = workspace_of(small_run)
+    facts = read_json(workspace.run)
+    assert facts["config"] == json.loads(json.dumps(as_dict(small_run)))
+    assert {"torch", "monai", "lightgbm"} <= set(facts["packages"])
+    for stage in STAGES:
+        table = read_oof(workspace, stage)
+        loss = weighted_log_loss(probabilities(table), table[list(LABELS)].to_numpy(float))
+        assert facts["weighted_log_loss"][stage] == pytest.approx(loss, abs=1e-5)
+
+
+def test_every_slice_is_scored(small_run: Config) -> None:
+    workspace, store = workspace_of(small_run), store_of(small_run)
+    for stage in STAGES:
+        table = read_oof(workspace, stage)
+        assert len(table) == len(store.table)
+        assert np.isfinite(probabilities(table)).all()
 
 
 @pytest.mark.parametrize(
-    ("place", "count"),
+    ("path_end", "count"),
     [
-        ("encoder/fold0/member0/state.pt", 2),  # with one of two epochs behind it
+        ("encoder/fold0/member0/state.pt", 2),  # after one of two epochs
         pytest.param(".b2nd", 3, marks=pytest.mark.slow),
         pytest.param("encoder/fold1/done.json", 1, marks=pytest.mark.slow),
         pytest.param("context/fold1/member0/state.pt", 2, marks=pytest.mark.slow),
@@ -76,14 +123,24 @@ def test_a_finished_run_is_left_as_it_is(finished_run: Config) -> None:
         pytest.param("run/model", 1, marks=pytest.mark.slow),
     ],
 )
-def test_a_killed_run_goes_on_to_the_same_end(
-    finished_run: Config, tmp_path: Path, place: str, count: int
+def test_a_killed_run_continues_to_the_same_end(
+    small_run: Config, tmp_path: Path, path_end: str, count: int
 ) -> None:
-    config = elsewhere(finished_run, tmp_path / "run")
-    (tmp_path / "run.yaml").write_text(json.dumps(as_dict(config)))
-    command = [sys.executable, "-c", KILLED_TRAINING, str(tmp_path / "run.yaml"), place, str(count)]
+    config = copy_source(small_run, tmp_path / "run")
+    path = tmp_path / "run.yaml"
+    path.write_text(json.dumps(as_dict(config)))  # JSON is YAML
+    command = [sys.executable, "-c", KILLED_TRAINING, str(path), path_end, str(count)]
     killed = subprocess.run(command, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert not (tmp_path / "run" / "run.json").exists()
+    assert not workspace_of(config).run.exists()
+
     train(config)
-    assert_same_run(config, finished_run)
+    assert_equal_runs(config, small_run)
+
+
+def test_no_model_is_saved_from_a_control_experiment(tmp_path: Path) -> None:
+    config = Config(workspace=str(tmp_path / "run"))
+    control = replace(config, control=ControlConfig(allow_in_sample=True))
+    with pytest.raises(ConfigError, match="no model is saved from a control experiment"):
+        train(control)
+    assert not (tmp_path / "run").exists()

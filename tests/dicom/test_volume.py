@@ -1,7 +1,7 @@
 """A series is decoded to its volume, or it is said which file cannot be decoded."""
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,10 @@ from pydicom.uid import (
 )
 
 from ich3d.core.issues import IssueCode
-from ich3d.core.types import Rejected, Volume
+from ich3d.core.types import Issue, Rejected, SliceHeader, Volume
 from ich3d.dicom.index import index
+from ich3d.dicom.pixels.stored import StoredValues, read_slices
+from ich3d.dicom.uids import uid
 from ich3d.dicom.volume import load_volume
 from tests.helpers.enhanced import (
     ASCENDING,
@@ -27,7 +29,8 @@ from tests.helpers.enhanced import (
     functional_group,
     write_enhanced,
 )
-from tests.helpers.mutations import encoded
+from tests.helpers.mutations import compressed, encoded
+from tests.helpers.pixels import WriteStack, store_frame, store_values
 from tests.helpers.series import stack
 from tests.helpers.zips import damage_member, pack_zip
 
@@ -57,7 +60,7 @@ def test_slices_ascend_and_the_affine_leads_to_millimetres(tmp_path: Path) -> No
 
 
 def test_a_slice_is_identified_by_its_uid_frame_and_path(
-    tmp_path: Path, write_stack: Callable[..., list[Path]]
+    tmp_path: Path, write_stack: WriteStack
 ) -> None:
     enhanced = write_enhanced(tmp_path)
     sop_uid = pydicom.dcmread(enhanced).SOPInstanceUID
@@ -112,7 +115,7 @@ def test_a_frame_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
 
 
 def test_pixels_with_a_wrong_checksum_in_a_zip_reject_the_volume(
-    tmp_path: Path, write_stack: Callable[..., list[Path]]
+    tmp_path: Path, write_stack: WriteStack
 ) -> None:
     write_stack("x", hu=np.zeros((4, 64, 64), np.int16))
     pack_zip(tmp_path / "x", tmp_path / "a.zip", zipfile.ZIP_STORED)
@@ -122,3 +125,64 @@ def test_pixels_with_a_wrong_checksum_in_a_zip_reject_the_volume(
     assert "a.zip/inner/a001.dcm: PixelData (7FE0,0010)" in rejected.detail
     assert "the zip is damaged" in rejected.detail
     assert rejected.paths == tuple(f"a.zip/inner/a{i:03d}.dcm" for i in range(4))
+
+
+def test_hu_beyond_16_bits_are_clipped_with_an_issue(write_stack: WriteStack) -> None:
+    (path,) = write_stack(n=1)
+    values = np.full((16, 16), 100, "<u2")
+    values[0, :3] = 60000
+    store_values(path, values, RescaleIntercept="-1024")
+    volume = load(path)
+    assert volume.hu[0, 0, 0] == 32767
+    (issue,) = (issue for issue in volume.issues if issue.code is IssueCode.HU_CLIPPED)
+    assert f"{path.name} in 3 pixels" in issue.detail
+
+
+@pytest.mark.parametrize("keep", [0, 30, 200])
+def test_a_damaged_frame_rejects_the_volume(
+    tmp_path: Path, write_stack: WriteStack, keep: int
+) -> None:
+    paths = write_stack()
+    syntax, frame = compressed(paths[2], "JPEG")
+    store_frame(paths[2], syntax, frame[:keep] + b"\xff" * 10)
+    rejected = load_rejected(tmp_path)
+    assert rejected.code is IssueCode.UNDECODABLE
+    assert rejected.subject == uid("series", "a")
+    assert "PixelData (7FE0,0010)" in rejected.detail
+    assert paths[2].name in rejected.detail
+    assert len(rejected.paths) == 4
+
+
+def test_a_file_that_is_gone_rejects_the_volume(tmp_path: Path, write_stack: WriteStack) -> None:
+    """It is unreadable and not undecodable: the next time it may be there."""
+    paths = write_stack()
+    (series,) = index(tmp_path).series
+    paths[0].unlink()
+    rejected = load_volume(series)
+    assert isinstance(rejected, Rejected)
+    assert rejected.code is IssueCode.UNREADABLE
+    assert len(rejected.paths) == 4
+
+
+@pytest.mark.parametrize("air", [-1000, 0], ids=["wrapped", "honest"])
+def test_each_slice_is_decoded_once(
+    tmp_path: Path, write_stack: WriteStack, monkeypatch: pytest.MonkeyPatch, air: int
+) -> None:
+    """Also where a header of the kind with wrapped values asks for a look at all pixels first."""
+    hu = np.full((4, 16, 16), 35, np.int16)
+    hu[:, :8] = air
+    for path, pixels in zip(write_stack(hu=hu), hu, strict=True):
+        store_values(path, (pixels & 0xFFF).astype("<u2"), BitsStored=12, RescaleIntercept="0")
+    (series,) = index(tmp_path).series
+    decoded = []
+
+    def read_and_count(headers: Sequence[SliceHeader]) -> Iterator[StoredValues | Issue]:
+        for header, stored in zip(headers, read_slices(headers), strict=True):
+            decoded.append(header.name)
+            yield stored
+
+    monkeypatch.setattr("ich3d.dicom.volume.read_slices", read_and_count)
+    volume = load_volume(series)
+    assert isinstance(volume, Volume)
+    assert np.array_equal(volume.hu, hu)
+    assert decoded == [header.name for header in series.headers]

@@ -1,6 +1,7 @@
-"""The documents agree with the code: links, renamed keys, versions, targets, module names."""
+"""The documents agree with the code: links, names, renamed keys, examples, versions, targets."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import ich3d
 from ich3d.config.load import as_dict
 from ich3d.config.renamed import RENAMED, RENAMED_IN_ROWS
 from ich3d.config.root import Config
+from ich3d.dicom.write import write_series
+from tests.helpers.series import head_series
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -57,6 +60,24 @@ def test_documents_name_what_exists(document: str) -> None:
 
     is_key = {name: name.split(".")[1] in sections.get(name.split(".")[0], {}) for name in names}
     assert [name for name in names if not is_key[name] and not exists(name)] == []
+
+
+def test_the_examples_of_the_readme_run(
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    examples = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    assert len(examples) == 2
+    series = head_series()
+    write_series(series, tmp_path / "study")
+    shutil.copytree(model_folder, tmp_path / "runs" / "demo" / "model")
+    monkeypatch.chdir(tmp_path)
+
+    for example in examples:
+        exec(compile(example, "README.md", "exec"), {})
+        assert series.series_uid in capsys.readouterr().out
 
 
 def test_the_citation_is_of_this_version() -> None:

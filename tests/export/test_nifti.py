@@ -1,9 +1,10 @@
-"""A NIfTI file holds each voxel's HU where the voxel is in the patient."""
+"""A NIfTI file holds the HU of each voxel, and the place of the voxel in the patient."""
 
 import gzip
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -12,18 +13,26 @@ import SimpleITK as sitk
 
 from ich3d.cli.parser import main
 from ich3d.core.issues import IssueCode
-from ich3d.core.types import Rejected, Series
+from ich3d.core.types import Rejected, Series, Volume
 from ich3d.dicom.index import index
 from ich3d.dicom.uids import uid
-from ich3d.export.nifti import Converted, as_acquired, convert, deskewed
+from ich3d.dicom.volume import load_volume
+from ich3d.dicom.write import SeriesToWrite
+from ich3d.export.nifti import Converted, Grid, as_acquired, convert, deskewed
+from tests.helpers.pixels import EditFile, WriteStack
+
+RunConvert = Callable[..., tuple[int, str, str]]
+Place = Callable[[Volume], Grid | Rejected]
 
 PROBES = ((0, 0, 0), (15, 0, 0), (0, 9, 1), (3, 4, 3), (15, 15, 3))
 """Voxels as (column, row, slice)."""
 
 
-def along(angle_deg: float, n: int, step_mm: float) -> dict[str, object]:
-    """Positions and directions of a gantry tilted about the patient's left-right axis: the table moves
-    along z alone, so the stack is sheared."""
+def tilted(angle_deg: float, n: int, step_mm: float) -> dict[str, Any]:
+    """`n` slices of a gantry that is tilted about the patient's left-right axis.
+
+    The table moves along z alone, so the stack is sheared.
+    """
     angle = np.radians(angle_deg)
     position_mm = np.array([(-100.0, -120.0, step_mm * i) for i in range(n)])
     return {
@@ -33,19 +42,33 @@ def along(angle_deg: float, n: int, step_mm: float) -> dict[str, object]:
     }
 
 
+def load(series: Series) -> Volume:
+    """The pixels of a series that can be decoded."""
+    volume = load_volume(series)
+    assert isinstance(volume, Volume)
+    return volume
+
+
 def one_series(folder: Path) -> Series:
+    """The only series in `folder`."""
     (series,) = index(folder).series
     return series
 
 
-def written(folder: Path, out: Path, place: Callable = as_acquired) -> nibabel.Nifti1Image:
-    done = convert(one_series(folder), out, place)
+def converted(folder: Path, out: Path, place: Place = as_acquired) -> Converted | Rejected:
+    """The result of converting the only series in `folder`."""
+    return convert(load(one_series(folder)), out, place)
+
+
+def written(folder: Path, out: Path, place: Place = as_acquired) -> nibabel.Nifti1Image:
+    done = converted(folder, out, place)
     assert isinstance(done, Converted), done
     return nibabel.load(done.path)
 
 
-def world_lps(image: nibabel.Nifti1Image, voxel: tuple[float, float, float]) -> np.ndarray:
-    return (image.affine @ (*voxel, 1))[:3] * (-1, -1, 1)
+def world_lps(image: nibabel.Nifti1Image, voxel: Sequence[float]) -> np.ndarray:
+    lps: np.ndarray = (image.affine @ (*voxel, 1))[:3] * (-1, -1, 1)
+    return lps
 
 
 def from_dicom(series: Series, voxel: tuple[int, int, int]) -> np.ndarray:
@@ -60,10 +83,14 @@ def from_dicom(series: Series, voxel: tuple[int, int, int]) -> np.ndarray:
 @pytest.mark.parametrize("angle", [-20.0, 0.0, 11.0, 25.0])
 @pytest.mark.parametrize("table", [1, -1])
 def test_a_tilted_series_keeps_its_voxels_and_their_places(
-    tmp_path, make_stack, write_stack, angle, table
-):
+    tmp_path: Path,
+    make_stack: Callable[..., SeriesToWrite],
+    write_stack: WriteStack,
+    angle: float,
+    table: int,
+) -> None:
     hu = make_stack().hu
-    write_stack("in", hu=hu[::table], **along(angle, 4, 5.1 * table))
+    write_stack("in", hu=hu[::table], **tilted(angle, 4, 5.1 * table))
     series = one_series(tmp_path / "in")
     image = written(tmp_path / "in", tmp_path / "out")
     assert image.get_data_dtype() == np.int16
@@ -72,7 +99,7 @@ def test_a_tilted_series_keeps_its_voxels_and_their_places(
         assert world_lps(image, voxel) == pytest.approx(from_dicom(series, voxel), abs=1e-4)
 
 
-def test_another_reader_sees_the_same_places(tmp_path, write_stack):
+def test_another_reader_sees_the_same_places(tmp_path: Path, write_stack: WriteStack) -> None:
     write_stack("in")
     written(tmp_path / "in", tmp_path / "out")
     (path,) = (tmp_path / "out").iterdir()
@@ -84,10 +111,12 @@ def test_another_reader_sees_the_same_places(tmp_path, write_stack):
         )
 
 
-def test_the_header_holds_an_sform_alone_and_no_identity(tmp_path, write_stack):
+def test_the_header_holds_an_sform_alone_and_no_identity(
+    tmp_path: Path, write_stack: WriteStack
+) -> None:
     write_stack(
         "in",
-        **along(20, 4, 5.0),
+        **tilted(20, 4, 5.0),
         extra={"PatientName": "Secret^Name", "PatientBirthDate": "19501231"},
     )
     written(tmp_path / "in", tmp_path / "out")
@@ -101,7 +130,7 @@ def test_the_header_holds_an_sform_alone_and_no_identity(tmp_path, write_stack):
         assert secret not in path.read_bytes()[:64]
 
 
-def test_equal_volumes_give_equal_bytes(tmp_path, write_stack):
+def test_equal_volumes_give_equal_bytes(tmp_path: Path, write_stack: WriteStack) -> None:
     write_stack("in")
     for out in ("one", "two"):
         written(tmp_path / "in", tmp_path / out)
@@ -110,10 +139,11 @@ def test_equal_volumes_give_equal_bytes(tmp_path, write_stack):
     assert one.read_bytes() == two.read_bytes()
 
 
-def rod(
-    n: int, centre_mm: Callable[[float, float, float], np.ndarray], **geometry: object
-) -> np.ndarray:
-    """HU (n, 64, 64) in which each pixel is 1000 within 3 mm of a rod along z at x = -90, y = -105 mm."""
+def rod(n: int, centre_mm: Callable[[int, int, int], np.ndarray]) -> np.ndarray:
+    """HU (n, 64, 64): 1000 within 3 mm of a rod along z at x = -90, y = -105 mm, 0 elsewhere.
+
+    `centre_mm` gives the LPS position of the pixel at (slice, row, column).
+    """
     hu = np.zeros((n, 64, 64), dtype=np.int16)
     for k, row, column in np.ndindex(hu.shape):
         x, y, _ = centre_mm(k, row, column)
@@ -121,9 +151,9 @@ def rod(
     return hu
 
 
-def permute_slices(n: int = 6, angle_deg: float = 20.0) -> dict[str, object]:
+def wandering_rod(n: int = 6, angle_deg: float = 20.0) -> dict[str, Any]:
     """A tilted series with a rod straight up the patient: it wanders from slice to slice."""
-    geometry = along(angle_deg, n, 5.0)
+    geometry = tilted(angle_deg, n, 5.0)
     positions, down = geometry["position_mm"], np.array(geometry["col_dir"])
     hu = rod(n, lambda k, row, column: positions[k] + (0.5 * column, 0, 0) + 0.5 * row * down)
     return {**geometry, "hu": hu, "pixel_spacing_mm": (0.5, 0.5)}
@@ -137,13 +167,16 @@ def centroids_lps(image: nibabel.Nifti1Image) -> np.ndarray:
     whole = np.flatnonzero(mass > 0.8 * mass.max())
     column = (values * columns).sum(axis=(0, 1))[whole] / mass[whole]
     row = (values * rows).sum(axis=(0, 1))[whole] / mass[whole]
-    return np.array([world_lps(image, place) for place in zip(column, row, whole, strict=True)])
+    voxels = np.column_stack((column, row, whole))  # (planes, 3)
+    return np.array([world_lps(image, voxel) for voxel in voxels.tolist()])
 
 
 @pytest.mark.parametrize("angle", [-20.0, 20.0])
 @pytest.mark.parametrize("missing", [(), (3,)])
-def test_deskewing_puts_a_straight_rod_where_it_is(tmp_path, write_stack, angle, missing):
-    paths = write_stack("in", **permute_slices(7, angle))
+def test_deskewing_puts_a_straight_rod_where_it_is(
+    tmp_path: Path, write_stack: WriteStack, angle: float, missing: tuple[int, ...]
+) -> None:
+    paths = write_stack("in", **wandering_rod(7, angle))
     for k in missing:
         paths[k].unlink()
     image = written(tmp_path / "in", tmp_path / "out", deskewed)
@@ -155,7 +188,9 @@ def test_deskewing_puts_a_straight_rod_where_it_is(tmp_path, write_stack, angle,
     assert np.asarray(image.dataobj).shape[2] == 7
 
 
-def test_deskewing_leaves_a_straight_series_as_it_is(tmp_path, make_stack, write_stack):
+def test_deskewing_leaves_a_straight_series_as_it_is(
+    tmp_path: Path, make_stack: Callable[..., SeriesToWrite], write_stack: WriteStack
+) -> None:
     write_stack("in")
     plain = written(tmp_path / "in", tmp_path / "plain")
     straight = written(tmp_path / "in", tmp_path / "straight", deskewed)
@@ -163,28 +198,30 @@ def test_deskewing_leaves_a_straight_series_as_it_is(tmp_path, make_stack, write
     assert straight.affine == pytest.approx(plain.affine)
 
 
-def test_deskewed_slices_stand_in_air(tmp_path, write_stack):
-    write_stack("in", hu=np.full((4, 16, 16), 40, np.int16), **along(20, 4, 5.0))
+def test_deskewed_slices_stand_in_air(tmp_path: Path, write_stack: WriteStack) -> None:
+    write_stack("in", hu=np.full((4, 16, 16), 40, np.int16), **tilted(20, 4, 5.0))
     values = np.asarray(written(tmp_path / "in", tmp_path / "out", deskewed).dataobj)
     assert values.shape == (16, 16 + 11, 4)  # 15 mm sin 20 in rows of 0.5 mm, rounded up
     assert set(np.unique(values[:, :, 0])) == {-1024, 40}
     assert np.count_nonzero(values[:, :, 0] == 40) == 16 * 16
 
 
-def test_a_gap_is_filled_linearly_at_the_median_step(tmp_path, write_stack):
+def test_a_gap_is_filled_linearly_at_the_median_step(
+    tmp_path: Path, write_stack: WriteStack
+) -> None:
     hu = np.repeat(np.arange(0, 700, 100, dtype=np.int16), 256).reshape(7, 16, 16)
     write_stack("in", n=7, hu=hu)[3].unlink()
-    done = convert(one_series(tmp_path / "in"), tmp_path / "out", deskewed)
+    done = converted(tmp_path / "in", tmp_path / "out", deskewed)
     assert isinstance(done, Converted)
     assert done.shape == (7, 16, 16)
     assert "resampled to its median step of 5.00 mm" in done.issues[-1].detail
     assert np.array_equal(np.asarray(nibabel.load(done.path).dataobj).transpose(2, 1, 0), hu)
 
 
-def test_an_irregular_series_is_refused_as_it_is(tmp_path, write_stack):
+def test_an_irregular_series_is_rejected_as_it_is(tmp_path: Path, write_stack: WriteStack) -> None:
     paths = write_stack("in", n=6)
     paths[3].unlink()
-    done = convert(one_series(tmp_path / "in"), tmp_path / "out")
+    done = converted(tmp_path / "in", tmp_path / "out")
     assert isinstance(done, Rejected)
     assert done.code is IssueCode.IRREGULAR_SPACING
     assert paths[2].name in done.detail
@@ -193,13 +230,13 @@ def test_an_irregular_series_is_refused_as_it_is(tmp_path, write_stack):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_slice_off_the_line_is_refused_as_it_is_and_deskewed_to_its_place(
-    tmp_path, make_stack, write_stack
-):
+def test_a_slice_off_the_line_is_rejected_as_it_is_and_deskewed_to_its_place(
+    tmp_path: Path, make_stack: Callable[..., SeriesToWrite], write_stack: WriteStack
+) -> None:
     stack = make_stack(n=5)
     position_mm = stack.position_mm + np.outer([0, 0, 1, 0, 0], (2.0, -1.0, 0.0))
     paths = write_stack("in", n=5, position_mm=position_mm)
-    done = convert(one_series(tmp_path / "in"), tmp_path / "out")
+    done = converted(tmp_path / "in", tmp_path / "out")
     assert isinstance(done, Rejected)
     assert f"{paths[2].name} are shifted in their plane by 2.24 mm" in done.detail
     image = written(tmp_path / "in", tmp_path / "out", deskewed)
@@ -208,38 +245,33 @@ def test_a_slice_off_the_line_is_refused_as_it_is_and_deskewed_to_its_place(
     assert np.array_equal(values[3, 2:, :16], stack.hu[3])
 
 
-def test_a_single_slice_has_no_step_to_write(tmp_path, write_stack):
+def test_a_single_slice_has_no_step_to_write(tmp_path: Path, write_stack: WriteStack) -> None:
     write_stack("in/deep", n=1)
     for place in (as_acquired, deskewed):
-        done = convert(one_series(tmp_path / "in"), tmp_path / "out", place)
+        done = converted(tmp_path / "in", tmp_path / "out", place)
         assert isinstance(done, Rejected)
         assert done.code is IssueCode.SINGLE_SLICE
         assert done.detail == "deep/a000.dcm is the only slice of its series, which gives no step"
     assert not (tmp_path / "out").exists()
 
 
-def test_scattered_slices_are_refused_and_not_a_memory_full_of_air(tmp_path, write_stack):
+def test_scattered_slices_are_rejected_and_not_a_memory_full_of_air(
+    tmp_path: Path, write_stack: WriteStack
+) -> None:
     write_stack("in", position_mm=np.array([(0, 0, z) for z in (0.0, 5.0, 10.0, 9e5)]))
-    done = convert(one_series(tmp_path / "in"), tmp_path / "out", deskewed)
+    done = converted(tmp_path / "in", tmp_path / "out", deskewed)
     assert isinstance(done, Rejected)
     assert done.code is IssueCode.IRREGULAR_SPACING
 
 
-def test_pixels_that_cannot_be_read_are_refused(tmp_path, write_stack):
-    paths = write_stack("in")
-    series = one_series(tmp_path / "in")
-    paths[0].unlink()
-    done = convert(series, tmp_path / "out")
-    assert isinstance(done, Rejected)
-    assert done.code is IssueCode.UNREADABLE
-
-
-def test_a_name_never_leaves_the_folder(tmp_path, write_stack, edit_file):
+def test_a_name_never_leaves_the_folder(
+    tmp_path: Path, write_stack: WriteStack, edit_file: EditFile
+) -> None:
     for name, foreign in (("a", b"../1/2"), ("b", b".._1_2")):
         for path in write_stack(f"in/{name}", name=name):
             edit_file(path, SeriesInstanceUID=foreign)
     for series in index(tmp_path / "in").series:
-        assert isinstance(convert(series, tmp_path / "out"), Converted)
+        assert isinstance(convert(load(series), tmp_path / "out"), Converted)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "..%2F1%2F2.nii.gz",
         ".._1_2.nii.gz",
@@ -247,9 +279,9 @@ def test_a_name_never_leaves_the_folder(tmp_path, write_stack, edit_file):
 
 
 @pytest.mark.parametrize("length", [64, 239, 240, 300])
-def test_a_uid_that_is_too_long_for_a_name_is_refused_in_one_sentence(
-    tmp_path, write_stack, edit_file, run, length
-):
+def test_a_uid_that_is_too_long_for_a_name_is_rejected_in_one_sentence(
+    tmp_path: Path, write_stack: WriteStack, edit_file: EditFile, run: RunConvert, length: int
+) -> None:
     for path in write_stack("in"):
         edit_file(path, SeriesInstanceUID=b"1" * length)
     code, out, err = run(tmp_path / "in", "-o", tmp_path / "out")
@@ -259,9 +291,10 @@ def test_a_uid_that_is_too_long_for_a_name_is_refused_in_one_sentence(
         return
     assert (code, out) == (3, "")
     assert not (tmp_path / "out").exists()
-    told = [line for line in err.splitlines() if line.startswith("1" * length)]
-    sentence = f"a000.dcm: SeriesInstanceUID (0020,000E) has {length} characters, too many for the name of a file"
-    assert told == [f"{'1' * length}: {sentence}"]
+    lines = [line for line in err.splitlines() if line.startswith("1" * length)]
+    subject = "a000.dcm: SeriesInstanceUID (0020,000E)"
+    sentence = f"{subject} has {length} characters, too many for the name of a file"
+    assert lines == [f"{'1' * length}: {sentence}"]
 
 
 @pytest.fixture
@@ -274,7 +307,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
     return call
 
 
-def test_convert_prints_a_line_a_volume(tmp_path, write_stack, run):
+def test_convert_prints_a_line_a_volume(
+    tmp_path: Path, write_stack: WriteStack, run: RunConvert
+) -> None:
     for name in ("a", "b"):
         write_stack(f"in/{name}", name=name, patient_id=f"Secret {name}")
     code, out, err = run(tmp_path / "in", "-o", tmp_path / "out")
@@ -285,7 +320,9 @@ def test_convert_prints_a_line_a_volume(tmp_path, write_stack, run):
     assert "Secret" not in out + err
 
 
-def test_convert_tells_what_only_pixels_show(tmp_path, write_stack, edit_file, run):
+def test_convert_reports_what_only_pixels_show(
+    tmp_path: Path, write_stack: WriteStack, edit_file: EditFile, run: RunConvert
+) -> None:
     edit_file(write_stack("in/deep")[2], RescaleSlope="40")
     code, out, _ = run(tmp_path / "in", "-o", tmp_path / "out")
     assert code == 0
@@ -293,7 +330,9 @@ def test_convert_tells_what_only_pixels_show(tmp_path, write_stack, edit_file, r
     assert "; HU beyond 16 bits were clipped in 1 slice, most in deep/a002.dcm in " in line
 
 
-def test_convert_takes_one_series(tmp_path, write_stack, edit_file, run):
+def test_convert_takes_one_series(
+    tmp_path: Path, write_stack: WriteStack, edit_file: EditFile, run: RunConvert
+) -> None:
     write_stack("in/a")
     edit_file(write_stack("in/b", name="b")[0], RescaleSlope=None)
     code, out, _ = run(tmp_path / "in", "-o", tmp_path / "out", "--series", uid("series", "a"))
@@ -303,7 +342,9 @@ def test_convert_takes_one_series(tmp_path, write_stack, edit_file, run):
     assert "RescaleSlope" in err
 
 
-def test_convert_names_a_series_that_is_not_there(tmp_path, write_stack, run):
+def test_convert_names_a_series_that_is_not_there(
+    tmp_path: Path, write_stack: WriteStack, run: RunConvert
+) -> None:
     write_stack("in")
     code, out, err = run(
         tmp_path / "in", "-o", tmp_path / "out", "--series", uid("series", "a")[:-1]
@@ -312,7 +353,9 @@ def test_convert_names_a_series_that_is_not_there(tmp_path, write_stack, run):
     assert f"did you mean '{uid('series', 'a')}'" in err
 
 
-def test_convert_refuses_an_irregular_series_without_deskew(tmp_path, write_stack, run):
+def test_convert_rejects_an_irregular_series_without_deskew(
+    tmp_path: Path, write_stack: WriteStack, run: RunConvert
+) -> None:
     write_stack("in", n=6)[3].unlink()
     code, out, err = run(tmp_path / "in", "-o", tmp_path / "out")
     assert (code, out) == (3, "")
@@ -323,25 +366,29 @@ def test_convert_refuses_an_irregular_series_without_deskew(tmp_path, write_stac
 
 
 @pytest.mark.parametrize("words", [(), ("--deskew",)])
-def test_convert_refuses_a_single_slice_in_one_sentence(tmp_path, write_stack, run, words):
+def test_convert_rejects_a_single_slice_in_one_sentence(
+    tmp_path: Path, write_stack: WriteStack, run: RunConvert, words: tuple[str, ...]
+) -> None:
     """NIfTI needs a step, and SliceThickness is none: slices may overlap or lie apart."""
     write_stack("in", n=1)
     code, out, err = run(tmp_path / "in", "-o", tmp_path / "out", *words)
     assert (code, out) == (3, "")
-    told = [line for line in err.splitlines() if "a000.dcm" in line]
-    assert told == [
+    lines = [line for line in err.splitlines() if "a000.dcm" in line]
+    assert lines == [
         f"{uid('series', 'a')}: a000.dcm is the only slice of its series, which gives no step"
     ]
 
 
-def test_convert_of_nothing_finds_no_volume(tmp_path, run):
+def test_convert_of_nothing_finds_no_volume(tmp_path: Path, run: RunConvert) -> None:
     (tmp_path / "in").mkdir()
     code, out, err = run(tmp_path / "in", "-o", tmp_path / "out")
     assert (code, out) == (3, "")
     assert "no CT volume" in err
 
 
-def test_convert_wants_a_folder_to_write_to(tmp_path, write_stack, run):
+def test_convert_needs_a_folder_to_write_to(
+    tmp_path: Path, write_stack: WriteStack, run: RunConvert
+) -> None:
     (path, *_) = write_stack("in")
     code, _, err = run(tmp_path / "in", "-o", path)
     assert code == 2

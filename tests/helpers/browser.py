@@ -34,7 +34,8 @@ const look = (number = 1) => {
     any: section.querySelector("[data-stage=stack][data-label='5']").textContent,
     selected: [...strip.querySelectorAll("[aria-selected=true]")].map((tile) => tile.id),
     active: strip.getAttribute("aria-activedescendant"),
-    pressed: [...section.querySelectorAll("[aria-pressed=true]")].map((button) => button.textContent.trim()),
+    pressed: [...section.querySelectorAll("[aria-pressed=true]")].map(
+      (button) => button.textContent.trim()),
   };
 };
 const strips = document.querySelectorAll(".strip");

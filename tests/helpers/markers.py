@@ -1,7 +1,7 @@
 """What `make test-fast` leaves out: tests that train or run networks, and others that take long.
 
-They carry the mark `trains`. A test gets it here if it is in one of `LONG`, or if it uses one of the
-fixtures in `FIXTURES`. Any other test that takes over a second carries the mark in its own file.
+They carry the mark `trains`. A test gets it here if it is in one of `LONG`, or if it uses one of
+the fixtures in `FIXTURES`. Others that take over a second carry the mark in their own file.
 """
 
 from pathlib import Path
@@ -17,10 +17,13 @@ LONG = (
     "docs/test_results_tables.py",
     "explain",
     "export/test_bundle.py",
+    "export/test_dicom_sr.py",
+    "export/test_network.py",
     "inference",
     "model",
     "notebooks",
     "phantom/test_study.py",
+    "slices/test_backbones.py",
     "slices/test_encoder.py",
     "stack/test_booster.py",
 )

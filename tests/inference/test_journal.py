@@ -14,9 +14,9 @@ from ich3d.core.issues import IssueCode
 from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.types import Rejected, Series, Volume
 from ich3d.core.workspace import read_json
-from ich3d.dicom import validate
 from ich3d.dicom.assembly.grouping import Policy
 from ich3d.dicom.index import STRICT
+from ich3d.dicom.volume import load_volume
 from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.inference.journal import Journal, ScoredSeries
 from ich3d.inference.run import OutputWriter, predict_to_folder
@@ -62,13 +62,12 @@ def studies(make_head: Callable[..., SeriesToWrite], tmp_path: Path) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The volume_ids that are decoded while the test runs, in order."""
     volume_ids: list[str] = []
-    load_volume = validate.load_volume
 
     def note(series: Series) -> Volume | Rejected:
         volume_ids.append(series.volume_id)
         return load_volume(series)
 
-    monkeypatch.setattr(validate, "load_volume", note)
+    monkeypatch.setattr("ich3d.dicom.validate.load_volume", note)
     return volume_ids
 
 
@@ -94,13 +93,13 @@ def scored_series(n: int = 2) -> ScoredSeries:
     )
 
 
-def assert_equal(one: ScoredSeries, other: ScoredSeries) -> None:
+def assert_equal(result: ScoredSeries, expected: ScoredSeries) -> None:
     """All fields are equal, positions and scores to the last bit."""
     for stage in STAGES:
-        np.testing.assert_array_equal(one.prob[stage], other.prob[stage])
-    np.testing.assert_array_equal(one.z_mm, other.z_mm)
+        np.testing.assert_array_equal(result.prob[stage], expected.prob[stage])
+    np.testing.assert_array_equal(result.z_mm, expected.z_mm)
     arrays = dict.fromkeys(("z_mm", "prob"))
-    assert vars(one) | arrays == vars(other) | arrays
+    assert vars(result) | arrays == vars(expected) | arrays
 
 
 def test_a_reopened_journal_has_the_same_results(tmp_path: Path) -> None:
@@ -175,7 +174,7 @@ def test_only_what_changed_is_scored_again(model: Model, studies: Path, tmp_path
     scored: list[str] = []
 
     def note(study: Sequence[SeriesPrediction]) -> tuple[Rejected, ...]:
-        scored.extend(item.series.volume_id for item in study)
+        scored.extend(prediction.series.volume_id for prediction in study)
         return ()
 
     out = tmp_path / "out"
@@ -207,7 +206,7 @@ def test_a_repaired_file_brings_back_all_volumes_of_its_series_uid(
     content = damaged.read_bytes()
     garble(damaged)
     first = predict_to_folder(model, [studies], tmp_path / "out")
-    assert [(item.subject, first.scored) for item in first.rejected] == [("2.25.9", 3)]
+    assert [(rejected.subject, first.scored) for rejected in first.rejected] == [("2.25.9", 3)]
 
     damaged.write_bytes(content)
     repaired = predict_to_folder(model, [studies], tmp_path / "out")
@@ -223,11 +222,11 @@ def test_the_series_of_a_study_are_written_together_and_refusals_are_remembered(
     calls: list[set[str]] = []
 
     def refuse_d(study: Sequence[SeriesPrediction]) -> tuple[Rejected, ...]:
-        calls.append({item.series.series_uid for item in study})
+        calls.append({prediction.series.series_uid for prediction in study})
         return tuple(
-            Rejected(item.series.volume_id, IssueCode.INVALID_UID, "no")
-            for item in study
-            if item.series.series_uid == d.series_uid
+            Rejected(prediction.series.volume_id, IssueCode.INVALID_UID, "no")
+            for prediction in study
+            if prediction.series.series_uid == d.series_uid
         )
 
     writers = {"odd": OutputWriter(tmp_path / "out" / "odd", refuse_d)}
@@ -238,7 +237,7 @@ def test_the_series_of_a_study_are_written_together_and_refusals_are_remembered(
     again = predict_to_folder(model, [studies], tmp_path / "out", writers=writers)
     assert len(calls) == 3
     assert again == done
-    assert [item.subject for item in again.rejected] == [d.series_uid]
+    assert [rejected.subject for rejected in again.rejected] == [d.series_uid]
     counts = read_json(tmp_path / "out" / "run.json")
     assert (counts["odd_series"], counts["odd_refused"], counts["rejected"]) == (3, 1, 0)
 
@@ -250,7 +249,7 @@ def test_a_series_without_a_head_is_rejected_once_and_its_study_scored_once(
     write_series(replace(air, hu=np.full_like(air.hu, -1000)), studies / "air")
     first = predict_to_folder(model, [studies], tmp_path / "out")
     before = tables(tmp_path / "out")
-    assert [(item.subject, item.code) for item in first.rejected] == [
+    assert [(rejected.subject, rejected.code) for rejected in first.rejected] == [
         (air.series_uid, IssueCode.NO_HEAD)
     ]
 

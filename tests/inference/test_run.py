@@ -125,7 +125,7 @@ def test_a_rejected_series_stops_no_other_and_is_listed(written: Written) -> Non
 
 def test_every_file_is_accounted_for(written: Written, finished_run: Config) -> None:
     counts = read_json(written.out / "run.json")
-    rejected = sum(len(item.paths) for item in written.outcome.rejected)
+    rejected = sum(len(rejected.paths) for rejected in written.outcome.rejected)
     assert counts["files_rejected"] == rejected
     source = Workspace(Path(finished_run.workspace)).source("phantom")
     present = [path for path in source.rglob("*") if path.is_file()]
@@ -207,7 +207,7 @@ def test_each_odd_file_of_a_study_has_its_row_or_its_code(
         uid("head series", "a"): 4,
         uid("head series", "b"): 2,
     }
-    assert [item.code for item in outcome.rejected] == ["empty_file"]
+    assert [rejected.code for rejected in outcome.rejected] == ["empty_file"]
     counts = read_json(tmp_path / "out" / "run.json")
     assert (counts["files"], counts["files_in_volumes"], counts["files_left_out"]) == (11, 6, 4)
     assert counts["files_rejected"] == 1

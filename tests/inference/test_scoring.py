@@ -36,9 +36,11 @@ def scores_by_slice(prediction: Prediction, stage: str) -> pd.DataFrame:
     """Probabilities of a stage, sorted by SOPInstanceUID."""
     blocks = [
         pd.DataFrame(
-            item.prob[stage], index=[key.sop_uid for key in item.series.keys], columns=list(LABELS)
+            scored.prob[stage],
+            index=[key.sop_uid for key in scored.series.keys],
+            columns=list(LABELS),
         )
-        for item in prediction.series
+        for scored in prediction.series
     ]
     return pd.concat(blocks).sort_index()
 
@@ -66,13 +68,13 @@ def test_a_models_score_is_the_mean_over_its_folds(
     model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
 ) -> None:
     write_series(make_head("a"), tmp_path)
-    (item,) = predict(model, tmp_path).series
+    (scored,) = predict(model, tmp_path).series
     folds = [model.fold(fold_model.fold) for fold_model in model.fold_models]
-    scores = [fold.score(item.series.hu, item.series.z_mm) for fold in folds]
+    scores = [fold.score(scored.series.hu, scored.series.z_mm) for fold in folds]
     assert len(scores) == 3
     for stage in STAGES:
         mean = np.mean([score[stage] for score in scores], axis=0)
-        np.testing.assert_allclose(item.prob[stage], mean, atol=1e-7)
+        np.testing.assert_allclose(scored.prob[stage], mean, atol=1e-7)
 
 
 def test_a_model_folder_can_be_given_in_place_of_a_model(
@@ -81,8 +83,8 @@ def test_a_model_folder_can_be_given_in_place_of_a_model(
     write_series(make_head("a", n=3), tmp_path / "in")
     (expected,) = predict(model, tmp_path / "in").series
     for folder in (model_folder, str(model_folder)):
-        (item,) = predict(folder, tmp_path / "in").series
-        np.testing.assert_array_equal(item.prob["stack"], expected.prob["stack"])
+        (scored,) = predict(folder, tmp_path / "in").series
+        np.testing.assert_array_equal(scored.prob["stack"], expected.prob["stack"])
     with pytest.raises(ModelError):
         predict(tmp_path / "in", tmp_path / "in")
 
@@ -92,9 +94,11 @@ def test_each_slice_has_its_file(
 ) -> None:
     """The table goes from superior to inferior, so the order of files is turned."""
     write_series(make_head("a", row_dir=(-1.0, 0.0, 0.0)), tmp_path)
-    (item,) = predict(model, tmp_path).series
-    headers = [pydicom.dcmread(file.path, specific_tags=["SOPInstanceUID"]) for file in item.files]
-    assert [ds.SOPInstanceUID for ds in headers] == [key.sop_uid for key in item.series.keys]
+    (scored,) = predict(model, tmp_path).series
+    headers = [
+        pydicom.dcmread(file.path, specific_tags=["SOPInstanceUID"]) for file in scored.files
+    ]
+    assert [ds.SOPInstanceUID for ds in headers] == [key.sop_uid for key in scored.series.keys]
     assert len(headers) == 6
 
 
@@ -135,11 +139,11 @@ def test_a_single_slice_is_scored(
     model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
 ) -> None:
     write_series(make_head("one", n=1), tmp_path)
-    (item,) = predict(model, tmp_path).series
-    assert [issue.code for issue in item.series.issues] == [IssueCode.SINGLE_SLICE]
+    (scored,) = predict(model, tmp_path).series
+    assert [issue.code for issue in scored.series.issues] == [IssueCode.SINGLE_SLICE]
     for stage in STAGES:
-        assert item.prob[stage].shape == (1, 6)
-        assert np.all((item.prob[stage] > 0) & (item.prob[stage] < 1))
+        assert scored.prob[stage].shape == (1, 6)
+        assert np.all((scored.prob[stage] > 0) & (scored.prob[stage] < 1))
 
 
 def test_a_long_thin_series_is_scored_slice_by_slice(
@@ -149,11 +153,11 @@ def test_a_long_thin_series_is_scored_slice_by_slice(
     write_series(
         make_head("thin", n=300, position_mm=position_mm, slice_thickness_mm=1.0), tmp_path
     )
-    (item,) = predict(model, tmp_path).series
-    assert {"n_slices", "spacing_mm"} <= set(item.out_of_range)
+    (scored,) = predict(model, tmp_path).series
+    assert {"n_slices", "spacing_mm"} <= set(scored.out_of_range)
     for stage in STAGES:
-        assert item.prob[stage].shape == (300, 6)
-        assert np.all((item.prob[stage] > 0) & (item.prob[stage] < 1))
+        assert scored.prob[stage].shape == (300, 6)
+        assert np.all((scored.prob[stage] > 0) & (scored.prob[stage] < 1))
 
 
 def test_a_series_that_lacks_its_upper_slices_is_scored_as_it_is(
@@ -166,9 +170,9 @@ def test_a_series_that_lacks_its_upper_slices_is_scored_as_it_is(
         (tmp_path / "cut" / f"{name}.dcm").unlink()
 
     whole, cut = (predict(amplified, tmp_path / name) for name in ("whole", "cut"))
-    (item,) = cut.series
-    assert item.series.issues == ()
-    assert "n_slices" in item.out_of_range
+    (scored,) = cut.series
+    assert scored.series.issues == ()
+    assert "n_slices" in scored.out_of_range
     for stage in STAGES:
         kept = scores_by_slice(whole, stage).loc[scores_by_slice(cut, stage).index]
         same = np.allclose(kept, scores_by_slice(cut, stage), rtol=0, atol=1e-5)
@@ -179,9 +183,9 @@ def test_values_outside_the_training_set_are_named(
     model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
 ) -> None:
     write_series(make_head("thin", n=6), tmp_path)
-    (item,) = predict(model, tmp_path).series
-    assert "spacing_mm" in item.out_of_range
-    assert "rows" not in item.out_of_range
+    (scored,) = predict(model, tmp_path).series
+    assert "spacing_mm" in scored.out_of_range
+    assert "rows" not in scored.out_of_range
 
 
 def test_an_undecodable_volume_rejects_its_whole_series_uid(model: Model, tmp_path: Path) -> None:
@@ -189,12 +193,12 @@ def test_an_undecodable_volume_rejects_its_whole_series_uid(model: Model, tmp_pa
     paths = two_kernels(tmp_path)
     assert len(predict(model, tmp_path).series) == 2
     sound = predict_one(model, tmp_path, "2.25.9-1")
-    assert [item.series.volume_id for item in sound.series] == ["2.25.9-1"]
+    assert [scored.series.volume_id for scored in sound.series] == ["2.25.9-1"]
 
     garble(paths[2])
     for prediction in (predict(model, tmp_path), predict_one(model, tmp_path, "2.25.9-1")):
         assert not prediction.series
-        assert [item.subject for item in prediction.rejected] == ["2.25.9"]
+        assert [rejected.subject for rejected in prediction.rejected] == ["2.25.9"]
         assert len(prediction.rejected[0].paths) == 12
 
 
@@ -222,8 +226,8 @@ def test_of_several_series_one_must_be_named(
         predict_one(model, tmp_path, None)
     with pytest.raises(DataError, match=r"no series 1\.2\.3 in"):
         predict_one(model, tmp_path, "1.2.3")
-    (item,) = predict_one(model, tmp_path, make_head("b").series_uid).series
-    assert item.series.series_uid == make_head("b").series_uid
+    (scored,) = predict_one(model, tmp_path, make_head("b").series_uid).series
+    assert scored.series.series_uid == make_head("b").series_uid
 
 
 def test_an_unusable_slice_rejects_its_series_unless_the_policy_is_lenient(
@@ -233,17 +237,17 @@ def test_an_unusable_slice_rejects_its_series_unless_the_policy_is_lenient(
     truncate(write_series(head, tmp_path)[2])
     strict = predict(model, tmp_path)
     assert not strict.series
-    assert [item.code for item in strict.rejected] == [IssueCode.TRUNCATED_PIXELS]
+    assert [rejected.code for rejected in strict.rejected] == [IssueCode.TRUNCATED_PIXELS]
 
     lenient = predict(model, tmp_path, policy=Policy(lenient=True))
-    (item,) = lenient.series
+    (scored,) = lenient.series
     assert not lenient.rejected
-    assert len(item.series) == 5
-    assert [(one.sop_uid, one.z_mm, one.code) for one in item.unscored] == [
+    assert len(scored.series) == 5
+    assert [(dropped.sop_uid, dropped.z_mm, dropped.code) for dropped in scored.unscored] == [
         (head.sop_uids[2], 10.0, IssueCode.TRUNCATED_PIXELS)
     ]
-    assert IssueCode.INCOMPLETE in {issue.code for issue in item.series.issues}
-    assert all(isinstance(issue, Issue) and issue.detail for issue in item.series.issues)
+    assert IssueCode.INCOMPLETE in {issue.code for issue in scored.series.issues}
+    assert all(isinstance(issue, Issue) and issue.detail for issue in scored.series.issues)
 
 
 def test_a_path_that_does_not_exist_is_named(model: Model, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every path to an encoder's scores says what plain fp32 says, whatever a slice's company."""
+"""Every backend gives the scores of plain fp32 torch, whatever else is in a slice's batch."""
 
 import sys
 from dataclasses import replace
@@ -15,31 +15,29 @@ from ich3d.config.root import Config
 from ich3d.config.schema import ENCODERS, PrepareConfig, SlicesConfig
 from ich3d.core.metrics import sigmoid, weighted_log_loss
 from ich3d.core.workspace import Workspace
-from ich3d.model import backends as fast
+from ich3d.model import backends
 from ich3d.model.backends import FoldEncoders
 from ich3d.model.folder import Model
 from ich3d.prepare.store import Store
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble
-from ich3d.training.device import device
 
 AGREEMENT = {"encoder": (0.99, 0.005), "context": (0.99, 0.005), "stack": (0.95, 0.02)}
-"""By stage: the share of scores that must agree, and how closely."""
+"""By stage: the share of scores that must agree, and the largest difference of these."""
+
+CONFIG = Config(
+    precision="fp32",
+    prepare=PrepareConfig(matrix=64, pixel_mm=3.6),
+    slices=SlicesConfig(encoder="resnet10-half", neighbours=1, ensemble_size=2),
+)
+AUTO = replace(CONFIG, precision="auto")
 
 
 @pytest.fixture
-def config() -> Config:
-    return Config(
-        precision="fp32",
-        prepare=PrepareConfig(matrix=64, pixel_mm=3.6),
-        slices=SlicesConfig(encoder="resnet10-half", neighbours=1, ensemble_size=2),
-    )
-
-
-@pytest.fixture
-def folds(config: Config) -> list[EncoderEnsemble]:
+def encoders() -> list[EncoderEnsemble]:
+    """The encoders of two folds."""
     torch.manual_seed(0)
-    return [EncoderEnsemble(config.slices).eval() for _ in range(2)]
+    return [EncoderEnsemble.from_config(CONFIG.slices).eval() for _ in range(2)]
 
 
 @pytest.fixture
@@ -47,97 +45,116 @@ def hu() -> np.ndarray:
     return np.random.default_rng(0).integers(-1000, 1500, (7, 64, 64)).astype(np.int16)
 
 
-@pytest.mark.parametrize("mirror", [True, False])
-def test_folds_together_say_what_each_says_alone(
-    config: Config, folds: list[EncoderEnsemble], hu: np.ndarray, mirror: bool
-) -> None:
-    config = replace(config, slices=replace(config.slices, tta_flip=mirror))
-    together = FoldEncoders(folds, config)
-    assert together.path == "torch fp32"
-    for encoder, found in zip(folds, together.embed(hu), strict=True):
-        for own, expected in zip(found, embed(encoder, hu, config), strict=True):
-            np.testing.assert_allclose(own, expected, rtol=0, atol=1e-5)
+@pytest.fixture
+def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if OpenVINO was not installed."""
+    monkeypatch.setitem(sys.modules, "openvino", None)
 
 
-@pytest.mark.parametrize("batch", [1, 2, 7])
-def test_batches_change_no_score(
-    config: Config,
-    folds: list[EncoderEnsemble],
-    hu: np.ndarray,
-    batch: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    usual = FoldEncoders(folds, config).embed(hu)
-    monkeypatch.setattr(fast, "CPU_BATCH", batch)
-    for one, other in zip(usual, FoldEncoders(folds, config).embed(hu), strict=True):
-        np.testing.assert_allclose(one[1], other[1], rtol=0, atol=1e-5)
-
-
-def test_the_fastest_path_agrees_with_fp32(
-    config: Config, folds: list[EncoderEnsemble], hu: np.ndarray
-) -> None:
-    quick = FoldEncoders(folds, replace(config, precision="auto"))
-    for one, other in zip(FoldEncoders(folds, config).embed(hu), quick.embed(hu), strict=True):
-        assert other[1].dtype == np.float32
-        np.testing.assert_allclose(sigmoid(other[1]), sigmoid(one[1]), rtol=0, atol=0.01)
-        assert np.abs(sigmoid(one[1]) - 0.5).max() > 0.02  # far from saying nothing
-
-
-def test_openvino_is_taken_where_it_is_and_tells_nobody(
-    config: Config, folds: list[EncoderEnsemble]
-) -> None:
+def require_openvino() -> None:
     if find_spec("openvino") is None:
         pytest.skip("the openvino extra is not installed")
-    quick = FoldEncoders(folds, replace(config, precision="auto"))
     if torch.accelerator.is_available():
-        pytest.skip("OpenVINO serves the CPU, and there is an accelerator")
-    assert quick.path.split()[0] == "openvino"  # which has imported it
-    openvino: Any = sys.modules["openvino"]
-    assert openvino.tools.ovc.telemetry_utils.tm.__name__ == "openvino.tools.ovc.telemetry_stub"
+        pytest.skip("OpenVINO is for the CPU, and there is an accelerator")
 
 
-@pytest.mark.parametrize("name", ENCODERS)
-def test_without_openvino_torch_scores_alike(
-    name: str, config: Config, hu: np.ndarray, monkeypatch: pytest.MonkeyPatch
+def probabilities(encoders: list[EncoderEnsemble], config: Config, hu: np.ndarray) -> np.ndarray:
+    """The encoders' probabilities (folds, Z, K)."""
+    embedded = FoldEncoders(encoders, config).embed(hu)
+    assert all(logits.dtype == np.float32 for _, logits in embedded)
+    return np.stack([sigmoid(logits) for _, logits in embedded])
+
+
+@pytest.mark.parametrize("tta_flip", [True, False])
+def test_folds_that_run_together_give_what_each_gives_alone(
+    encoders: list[EncoderEnsemble], hu: np.ndarray, tta_flip: bool
 ) -> None:
-    """Every network, with normalisations that change what they are given."""
-    monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not installed
-    config = replace(config, slices=replace(config.slices, encoder=name, ensemble_size=1))
+    config = replace(CONFIG, slices=replace(CONFIG.slices, tta_flip=tta_flip))
+    together = FoldEncoders(encoders, config)
+    assert together.path == "torch fp32"
+    for encoder, (embeddings, logits) in zip(encoders, together.embed(hu), strict=True):
+        alone_embeddings, alone_logits = embed(encoder, hu, config)
+        np.testing.assert_allclose(embeddings, alone_embeddings, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(logits, alone_logits, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7])
+def test_the_batch_size_changes_no_score(
+    encoders: list[EncoderEnsemble],
+    hu: np.ndarray,
+    batch_size: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usual = probabilities(encoders, CONFIG, hu)
+    monkeypatch.setattr(backends, "CPU_BATCH", batch_size)
+    monkeypatch.setattr(backends, "GPU_BATCH", batch_size)
+    np.testing.assert_allclose(probabilities(encoders, CONFIG, hu), usual, rtol=0, atol=1e-5)
+
+
+def test_the_fastest_path_agrees_with_fp32(encoders: list[EncoderEnsemble], hu: np.ndarray) -> None:
+    exact, fast = probabilities(encoders, CONFIG, hu), probabilities(encoders, AUTO, hu)
+    np.testing.assert_allclose(fast, exact, rtol=0, atol=0.01)
+    assert np.abs(exact - 0.5).max() > 0.02  # scores differ from those of a silent network
+
+
+def test_openvino_is_used_where_it_is_installed_and_reports_nothing(
+    encoders: list[EncoderEnsemble],
+) -> None:
+    require_openvino()
+    path = FoldEncoders(encoders, AUTO).path  # this imports it
+    assert path.split()[0] == "openvino"
+    openvino: Any = sys.modules["openvino"]
+    telemetry = openvino.tools.ovc.telemetry_utils.tm
+    assert telemetry.__name__ == "openvino.tools.ovc.telemetry_stub"
+
+
+@pytest.mark.usefixtures("without_openvino")
+@pytest.mark.parametrize("name", ENCODERS)
+def test_without_openvino_torch_agrees_with_fp32(name: str, hu: np.ndarray) -> None:
+    """For every network, with normalisations that are not the identity."""
+    slices = replace(CONFIG.slices, encoder=name, ensemble_size=1)
     torch.manual_seed(0)
-    folds = [EncoderEnsemble(config.slices).eval()]
-    for module in folds[0].modules():
+    encoder = EncoderEnsemble.from_config(slices).eval()
+    randomise_normalisations(encoder)
+
+    exact = probabilities([encoder], replace(CONFIG, slices=slices), hu)
+    auto = replace(AUTO, slices=slices)
+    assert FoldEncoders([encoder], auto).path.split()[0] == "torch"
+    np.testing.assert_allclose(probabilities([encoder], auto, hu), exact, rtol=0, atol=0.02)
+
+
+def randomise_normalisations(network: nn.Module) -> None:
+    """Give every batch normalisation parameters and statistics other than its initial ones."""
+    for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             for tensor in (module.weight, module.running_var):
+                assert tensor is not None
                 nn.init.uniform_(tensor, 0.8, 1.2)
             for tensor in (module.bias, module.running_mean):
+                assert tensor is not None
                 nn.init.uniform_(tensor, -0.2, 0.2)
-    quick = FoldEncoders(folds, replace(config, precision="auto"))
-    assert quick.path.split()[0] == "torch"
-    for one, other in zip(FoldEncoders(folds, config).embed(hu), quick.embed(hu), strict=True):
-        np.testing.assert_allclose(sigmoid(other[1]), sigmoid(one[1]), rtol=0, atol=0.02)
 
 
-@pytest.mark.parametrize("path", ["openvino", "torch"])
-def test_the_fast_paths_of_a_model_agree_with_fp32(
-    finished_run: Config, model: Model, path: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("library", ["openvino", "torch"])
+def test_a_trained_model_scores_on_fast_paths_as_in_fp32(
+    finished_run: Config, model: Model, library: str, request: pytest.FixtureRequest
 ) -> None:
-    """Nearly all scores of all stages differ little: a tree may fall on its other side."""
-    if path == "torch":
-        monkeypatch.setitem(sys.modules, "openvino", None)
-    elif find_spec("openvino") is None:
-        pytest.skip("the openvino extra is not installed")
-    quick = replace(model, config=replace(model.config, precision="auto"))
-    assert quick.encoders.path.startswith(path if device().type == "cpu" else "torch")
+    """Nearly all scores of all stages agree; where one differs, a tree took its other branch."""
+    if library == "torch":
+        request.getfixturevalue("without_openvino")
+    else:
+        require_openvino()
+    fast_model = replace(model, config=replace(model.config, precision="auto"))
+    assert fast_model.encoders.path.split()[0] == library
 
     store = Store(Workspace(Path(finished_run.workspace)).store)
-    exact, fast_scores = (
-        [scorer.score(store.hu(name), store.z_mm(name)) for name in store.volume_ids]
-        for scorer in (model, quick)
-    )
-    target = np.concatenate([store.targets(name) for name in store.volume_ids])
+    names = store.volume_ids
+    exact_scores = [model.score(store.hu(name), store.z_mm(name)) for name in names]
+    fast_scores = [fast_model.score(store.hu(name), store.z_mm(name)) for name in names]
+    target = np.concatenate([store.targets(name) for name in names])
     for stage, (share, tolerance) in AGREEMENT.items():
-        expected = np.concatenate([prob[stage] for prob in exact])
-        scores = np.concatenate([prob[stage] for prob in fast_scores])
-        assert np.quantile(np.abs(scores - expected), share) < tolerance
-        loss = weighted_log_loss(expected, target)
-        assert weighted_log_loss(scores, target) == pytest.approx(loss, rel=0.005)
+        exact = np.concatenate([prob[stage] for prob in exact_scores])
+        fast = np.concatenate([prob[stage] for prob in fast_scores])
+        assert np.quantile(np.abs(fast - exact), share) < tolerance
+        loss = weighted_log_loss(exact, target)
+        assert weighted_log_loss(fast, target) == pytest.approx(loss, rel=0.005)

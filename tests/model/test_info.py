@@ -1,7 +1,6 @@
-"""`ich3d info`: a model described without loading it, and refused as `load_model` refuses it."""
+"""`info` describes a model folder without loading the model, and refuses what `load_model` does."""
 
 import hashlib
-import json
 import shutil
 import subprocess
 import sys
@@ -10,50 +9,47 @@ from pathlib import Path
 
 import pytest
 
-from ich3d.cli.parser import main
 from ich3d.config.root import Config
 from ich3d.core.errors import ModelError
-from ich3d.core.workspace import Workspace, read_json
+from ich3d.core.workspace import read_json
+from ich3d.model.folder import load_model
+from ich3d.model.info import info
+from ich3d.model.manifest import MANIFEST, write_manifest
+from tests.helpers.manifests import edit_manifest
 
 
-@pytest.fixture
-def folder(finished_run: Config, tmp_path: Path) -> Path:
-    """A copy of the model, free to be spoiled."""
-    return Path(shutil.copytree(Workspace(Path(finished_run.workspace)).model, tmp_path / "model"))
+def test_the_description_is_that_of_the_folder(finished_run: Config, model_folder: Path) -> None:
+    described = info(model_folder)
+    files = [path for path in model_folder.rglob("*") if path.is_file()]
+    size_mb = sum(path.stat().st_size for path in files) / 1e6
+    sha256 = hashlib.sha256((model_folder / MANIFEST).read_bytes()).hexdigest()
+
+    assert described["format_version"] == 2
+    assert described["files"] == len(files)
+    assert described["size_mb"] == pytest.approx(size_mb, abs=0.051)
+    assert described["model_sha256"] == sha256
+    assert described["folds"] == [0, 1, 2]
+    assert described["prepare"] == {"matrix": 48, "pixel_mm": 4.8}
+    assert described["slices"]["windows"] == list(finished_run.slices.windows)
+    assert described["trained_on"] == read_json(model_folder / MANIFEST)["fingerprint"]
 
 
-def test_it_tells_what_the_model_is(
-    finished_run: Config, folder: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("is_known", "expected"),
+    [(True, "proven: "), (False, "not proven: ")],
+    ids=["known", "unknown"],
+)
+def test_it_says_whether_held_out_patients_are_proven(
+    is_known: bool, expected: str, tmp_path: Path
 ) -> None:
-    assert main(["info", str(folder), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    assert told["files"] == len(files)
-    assert told["size_mb"] == pytest.approx(
-        sum(path.stat().st_size for path in files) / 1e6, abs=0.051
-    )
-    assert (
-        told["model_sha256"] == hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
-    )
-    assert told["folds"] == [0, 1, 2]
-    assert told["prepare"] == {"matrix": 48, "pixel_mm": 4.8}
-    assert told["slices"]["windows"] == list(finished_run.slices.windows)
-    assert told["trained_on"] == read_json(folder / "manifest.json")["fingerprint"]
+    write_manifest(tmp_path, Config(), {}, [0], training_groups_known=is_known)
+    assert info(tmp_path)["held_out"].startswith(expected)
 
 
-def test_the_lines_name_encoder_and_prevalence(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["info", str(folder)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert "  encoder: resnet10" in lines
-    assert "  windows: brain, subdural, bone" in lines
-    assert "  prevalence:" in lines
-
-
-def test_no_network_library_is_loaded(folder: Path) -> None:
+def test_no_network_library_is_loaded(tmp_path: Path) -> None:
+    write_manifest(tmp_path, Config(), {}, [0])
     script = (
-        f"import sys\nfrom ich3d.cli.parser import main\ncode = main(['info', {str(folder)!r}])\n"
+        f"import sys\nfrom ich3d.cli.parser import main\ncode = main(['info', {str(tmp_path)!r}])\n"
         "print('LOADED', sorted({'torch', 'monai', 'lightgbm', 'pydicom'} & set(sys.modules)))\n"
         "sys.exit(code)"
     )
@@ -63,28 +59,27 @@ def test_no_network_library_is_loaded(folder: Path) -> None:
     assert "LOADED []" in done.stdout
 
 
-def change_a_byte(folder: Path) -> None:
+def add_a_byte(folder: Path) -> None:
     with (folder / "context" / "fold0.safetensors").open("ab") as file:
         file.write(b" ")
 
 
-def age(folder: Path) -> None:
-    manifest = read_json(folder / "manifest.json")
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "format_version": 99}))
+def change_the_format(folder: Path) -> None:
+    edit_manifest(folder, lambda manifest: manifest.update(format_version=99))
 
 
-def empty(folder: Path) -> None:
+def delete(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("spoil", [change_a_byte, age, empty])
-def test_what_cannot_be_loaded_is_refused_in_the_same_words(
-    folder: Path, spoil: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("spoil", [add_a_byte, change_the_format, delete])
+def test_a_folder_is_refused_with_the_message_of_load_model(
+    model_folder: Path, tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
-    from ich3d.model.folder import load_model
-
+    folder = Path(shutil.copytree(model_folder, tmp_path / "model"))
     spoil(folder)
-    assert main(["info", str(folder)]) == 2
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ModelError) as by_info:
+        info(folder)
+    with pytest.raises(ModelError) as by_load_model:
         load_model(folder)
-    assert capsys.readouterr().err.strip() == f"ich3d: {caught.value}"
+    assert str(by_info.value) == str(by_load_model.value)

@@ -45,20 +45,20 @@ def test_slices_without_a_hash_link_nobody() -> None:
 def test_linked_are_exactly_those_that_shared_slices_connect(pairs: list[tuple[str, str]]) -> None:
     groups = link(*zip(*pairs, strict=True))
     together = {name: {name} for name, _ in pairs}
-    for one, image in pairs:
+    for patient, image in pairs:
         for other, same in pairs:
-            if image and image == same and together[one] is not together[other]:
-                merged = together[one] | together[other]
+            if image and image == same and together[patient] is not together[other]:
+                merged = together[patient] | together[other]
                 together |= dict.fromkeys(merged, merged)
     assert groups == {name: min(members) for name, members in together.items()}
 
 
 def test_only_slices_with_brain_are_hashed() -> None:
     hu = np.arange(3 * 4, dtype=np.int16).reshape(3, 2, 2)
-    air, one, two = slice_hashes(hu, np.array([0.0, 50.0, 50.0]))
+    air, first, second = slice_hashes(hu, np.array([0.0, 50.0, 50.0]))
     assert air == ""
-    assert one != two
-    assert slice_hashes(hu[1:2].astype(">i2"), np.array([50.0])) == (one,)
+    assert first != second
+    assert slice_hashes(hu[1:2].astype(">i2"), np.array([50.0])) == (first,)
 
 
 def test_a_pseudonym_is_stable_and_does_not_show_the_name() -> None:
@@ -85,7 +85,7 @@ def test_the_rarest_label_reaches_every_fold(rows: list[list[int]], folds: int, 
     counts = np.sum(rows, axis=0)
     fold_of = assign_folds(bleeds, folds, stream(seed, "folds"))
     rarest = int(np.argmin(np.where(counts > 0, counts, np.inf)))
-    spread = Counter(fold_of[name] for name, own in bleeds.items() if own[rarest] > 0)
+    spread = Counter(fold_of[name] for name, labels in bleeds.items() if labels[rarest] > 0)
     positive = int(counts[rarest])
     assert len(spread) == min(folds, positive)
     assert max(spread.values(), default=0) <= -(-positive // folds)
@@ -102,7 +102,7 @@ def test_with_labels_as_they_occur_every_label_reaches_every_fold(seed: int) -> 
     bleeds = {f"p{i:02d}": row for i, row in enumerate(rows)}
     fold_of = assign_folds(bleeds, 5, rng)
     for k in range(len(LABELS)):
-        assert {fold_of[name] for name, own in bleeds.items() if own[k]} == set(range(5))
+        assert {fold_of[name] for name, labels in bleeds.items() if labels[k]} == set(range(5))
     sizes = Counter(fold_of.values())
     assert max(sizes.values()) - min(sizes.values()) <= 3
 

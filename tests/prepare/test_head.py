@@ -260,11 +260,11 @@ def test_slices_are_resampled_independently() -> None:
     hu = plain.hu.copy()
     hu[2] += np.where(hu[2] > 0, 20, 0).astype(np.int16)
     changed = ReorientedVolume(hu, plain.z_mm, plain.keys, plain.spacing_mm)
-    one, two = crop_head(plain, PrepareConfig()), crop_head(changed, PrepareConfig())
-    assert one is not None
-    assert two is not None
-    np.testing.assert_array_equal(one[:2], two[:2])
-    assert not np.array_equal(one[2], two[2])
+    before, after = crop_head(plain, PrepareConfig()), crop_head(changed, PrepareConfig())
+    assert before is not None
+    assert after is not None
+    np.testing.assert_array_equal(before[:2], after[:2])
+    assert not np.array_equal(before[2], after[2])
 
 
 @given(SPACING, PIXEL)

@@ -16,10 +16,10 @@ from ich3d.prepare.metadata_json import (
 from tests.helpers.prepared import acquisition, prepared_series
 
 
-def assert_equal(one: SeriesMetadata, other: SeriesMetadata) -> None:
+def assert_equal(result: SeriesMetadata, expected: SeriesMetadata) -> None:
     """All fields are equal, positions to the last bit."""
-    np.testing.assert_array_equal(one.z_mm, other.z_mm)
-    assert vars(one) | {"z_mm": None} == vars(other) | {"z_mm": None}
+    np.testing.assert_array_equal(result.z_mm, expected.z_mm)
+    assert vars(result) | {"z_mm": None} == vars(expected) | {"z_mm": None}
 
 
 @pytest.mark.parametrize("n", [1, 3])

@@ -29,10 +29,10 @@ def rejected(subject: str, code: IssueCode = IssueCode.UNDECODABLE) -> Rejected:
 
 def stored(n: int, spacing_mm: float | None, is_regular: bool, *syntaxes: str) -> SeriesMetadata:
     """A stored series of `n` slices with these values of its acquisition."""
-    own = acquisition(
+    values = acquisition(
         n, spacing_mm=spacing_mm, is_regular=is_regular, transfer_syntaxes=syntaxes, tilt_deg=None
     )
-    series = prepared_series(np.zeros((n, 4, 4), dtype=np.int16), acquisition=own)
+    series = prepared_series(np.zeros((n, 4, 4), dtype=np.int16), acquisition=values)
     return series.metadata
 
 
@@ -44,10 +44,10 @@ def labelled(values: list[float]) -> pd.DataFrame:
 
 def test_rejections_are_listed_once_and_single_volumes_last(tmp_path: Path) -> None:
     write_series(head_series("a", n=2, series_uid="1.5"), tmp_path)
-    found: Index = replace(index(tmp_path), rejected=(rejected("a/file"), rejected("z/file")))
+    headers: Index = replace(index(tmp_path), rejected=(rejected("a/file"), rejected("z/file")))
     volume, whole = rejected("1.5", IssueCode.NO_HEAD), rejected("1.9")
-    merged = all_rejected(found, [volume, whole, whole])
-    assert [item.subject for item in merged] == ["1.9", "a/file", "z/file", "1.5"]
+    merged = all_rejected(headers, [volume, whole, whole])
+    assert [rejection.subject for rejection in merged] == ["1.9", "a/file", "z/file", "1.5"]
 
 
 def test_a_rejection_is_one_row_with_all_its_paths() -> None:

@@ -1,7 +1,8 @@
-"""The training loop: what it keeps, and that an interruption leaves no trace."""
+"""The training loop: which epoch it keeps, when it stops, and that it resumes to equal weights."""
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,87 +11,100 @@ import torch
 from torch import nn
 
 from ich3d.core.errors import ConfigError
-from ich3d.core.labels import LABELS
 from ich3d.training.loop import Schedule, Task, fit
-from ich3d.training.losses import group_losses, masked_log_loss
-
-
-def test_group_shares_average_to_the_metric() -> None:
-    rng = np.random.default_rng(0)
-    logits = torch.from_numpy(rng.normal(size=(40, len(LABELS))).astype(np.float32))
-    target = torch.from_numpy((rng.random((40, len(LABELS))) < 0.3).astype(np.float32))
-    target[::7] = torch.nan
-    shares = group_losses(logits, target, np.repeat(["a", "b", "c", "d"], 10))
-    assert len(shares) == 4
-    assert shares.mean() == pytest.approx(float(masked_log_loss(logits, target)), rel=1e-5)
-
-
-def line_task(inner_by_epoch: list[list[float]], seed: int = 0) -> Task[torch.Tensor]:
-    """A line fitted to y = 2x, whose inner losses of four groups are given epoch by epoch."""
-    torch.manual_seed(seed)
-    given = iter(inner_by_epoch)
-
-    def batches(epoch: int) -> Iterator[torch.Tensor]:
-        yield from torch.randn(4, 8, 1)
-
-    def loss(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
-        return ((model(x) - 2 * x) ** 2).mean()
-
-    return Task(nn.Linear(1, 1), batches, loss, lambda _: np.array(next(given)), seed)
-
 
 SCHEDULE = Schedule(
     epochs=4, steps_per_epoch=4, lr=0.1, weight_decay=0.0, patience=2, tolerance=2.0
 )
 
+Losses = list[list[float]]
+"""The losses of four validation patient groups, by epoch."""
 
-def kept_epoch(inner: list[list[float]], folder: Path) -> int:
-    fit(line_task(inner), SCHEDULE, folder, "line")
-    history = json.loads((folder / "history.json").read_text())
-    (kept,) = [row["epoch"] for row in history if row["is_kept"]]
-    return int(kept)
+GOOD, BAD = [0.2, 0.2, 0.2, 0.2], [0.6, 0.61, 0.6, 0.6]
 
 
-def test_a_lower_inner_loss_within_chance_does_not_choose_the_epoch(tmp_path: Path) -> None:
+def line_task(losses: Losses) -> Task[torch.Tensor]:
+    """A line that is trained to y = 2x; validation gives `losses` epoch by epoch."""
+    torch.manual_seed(0)
+    losses_of_epochs = iter(losses)
+
+    def batches(epoch: int) -> Iterator[torch.Tensor]:
+        yield from torch.randn(4, 8, 1)
+
+    def loss(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        squared_error: torch.Tensor = (model(x) - 2 * x) ** 2
+        return squared_error.mean()
+
+    def validation_losses(model: nn.Module) -> np.ndarray:
+        return np.array(next(losses_of_epochs))
+
+    return Task(nn.Linear(1, 1), batches, loss, validation_losses, seed=0)
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    rows: list[dict[str, float]] = json.loads((folder / "history.json").read_text())
+    return rows
+
+
+def kept_epoch(losses: Losses, folder: Path, schedule: Schedule = SCHEDULE) -> int:
+    """Train with these validation losses; the epoch whose weights are kept."""
+    fit(line_task(losses), schedule, folder, "line")
+    (kept,) = (int(row["epoch"]) for row in history(folder) if row["is_kept"])
+    return kept
+
+
+def test_the_last_epoch_is_kept_where_losses_differ_by_chance(tmp_path: Path) -> None:
     noisy = [[0.5, 0.5, 0.5, 0.5], [0.1, 0.9, 0.2, 0.4], [0.6, 0.3, 0.5, 0.5], [0.5, 0.2, 0.4, 0.6]]
+    assert np.argmin(np.mean(noisy, axis=1)) == 1
     assert kept_epoch(noisy, tmp_path) == 3
 
 
-def test_inner_patients_veto_epochs_that_are_worse_beyond_chance(tmp_path: Path) -> None:
-    worse = [
+def test_epochs_that_are_worse_beyond_chance_are_rejected(tmp_path: Path) -> None:
+    assert kept_epoch([[0.5, 0.5, 0.5, 0.5], GOOD, BAD, [0.7, 0.7, 0.71, 0.7]], tmp_path) == 1
+
+
+def test_without_tolerance_the_best_epoch_is_kept(tmp_path: Path) -> None:
+    losses = [
         [0.5, 0.5, 0.5, 0.5],
-        [0.2, 0.2, 0.2, 0.2],
-        [0.6, 0.61, 0.6, 0.6],
-        [0.7, 0.7, 0.71, 0.7],
+        [0.1, 0.9, 0.2, 0.4],
+        [0.6, 0.3, 0.5, 0.5],
+        [0.5, 0.2, 0.4, 0.6],
     ]
-    assert kept_epoch(worse, tmp_path) == 1
+    assert kept_epoch(losses, tmp_path, replace(SCHEDULE, tolerance=0.0)) == 1
 
 
 def test_training_stops_once_patience_is_over(tmp_path: Path) -> None:
-    schedule = Schedule(
-        epochs=20, steps_per_epoch=4, lr=0.1, weight_decay=0.0, patience=2, tolerance=2.0
-    )
-    inner = [[0.2, 0.2, 0.2, 0.2]] + [[0.6, 0.61, 0.6, 0.6]] * 19
-    fit(line_task(inner), schedule, tmp_path, "line")
-    assert len(json.loads((tmp_path / "history.json").read_text())) == 3
+    fit(line_task([GOOD] + [BAD] * 19), replace(SCHEDULE, epochs=20), tmp_path, "line")
+    assert len(history(tmp_path)) == 1 + SCHEDULE.patience
 
 
-def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
-    inner = [[0.4, 0.4, 0.4, 0.4]] * 4
-    whole = fit(line_task(inner), SCHEDULE, tmp_path / "whole", "line")
-    with pytest.raises(StopIteration):  # the third epoch finds no inner losses and fails
-        fit(line_task(inner[:2]), SCHEDULE, tmp_path / "stopped", "line")
-    task = line_task(inner[2:])
+def test_the_learning_rate_rises_and_then_falls_to_zero() -> None:
+    schedule = replace(SCHEDULE, epochs=10, steps_per_epoch=10)
+    factors = [schedule.factor(step) for step in range(100)]
+    assert np.argmax(factors) in (9, 10)  # a tenth of all steps
+    assert max(factors) == 1
+    assert np.all(np.diff(factors[:10]) > 0)
+    assert np.all(np.diff(factors[10:]) < 0)
+    assert factors[-1] < 1e-3
+
+
+def test_an_interrupted_training_ends_in_the_same_weights(tmp_path: Path) -> None:
+    losses = [[0.4, 0.4, 0.4, 0.4]] * 4
+    whole = fit(line_task(losses), SCHEDULE, tmp_path / "whole", "line")
+    with pytest.raises(StopIteration):  # the third epoch gets no validation losses and fails
+        fit(line_task(losses[:2]), SCHEDULE, tmp_path / "stopped", "line")
+
+    task = line_task(losses[2:])
     task.model.load_state_dict({"weight": torch.zeros(1, 1), "bias": torch.zeros(1)})
     resumed = fit(task, SCHEDULE, tmp_path / "stopped", "line")
-    for one, two in zip(whole.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(one, two)
+    pairs = list(zip(whole.parameters(), resumed.parameters(), strict=True))
+    assert len(pairs) == 2
+    for uninterrupted, continued in pairs:
+        assert torch.equal(uninterrupted, continued)
+    assert history(tmp_path / "whole") == history(tmp_path / "stopped")
 
 
-def test_a_loss_that_is_no_number_stops_with_a_sentence(tmp_path: Path) -> None:
-    task = line_task([[0.0]])
-    broken = Task(
-        task.model, task.batches, lambda m, x: m(x).sum() * torch.nan, task.validation_losses, 0
-    )
+def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
+    task = replace(line_task([GOOD]), loss=lambda model, x: model(x).sum() * torch.nan)
     with pytest.raises(ConfigError, match="lower the learning rate"):
-        fit(broken, SCHEDULE, tmp_path, "line")
+        fit(task, SCHEDULE, tmp_path, "line")

@@ -25,7 +25,9 @@ from ich3d.dicom.assembly.stacks import Compare, compare_pixels, compare_positio
 from ich3d.dicom.headers.read import InvalidSlice, Slices
 
 SeriesKey = str | PurePosixPath
-"""What slices of one series share: the SeriesInstanceUID, or the folder where files have none."""
+"""What the slices of a series share: the SeriesInstanceUID, or the folder where files have none."""
+
+AnySlice = SliceHeader | InvalidSlice
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def group_files(files: Sequence[Slices | InvalidSlice], policy: Policy) -> Group
         Ordered series of one volume each; files left out, such as copies; and rejected series. A
         file that is too damaged to name its series is rejected alone.
     """
-    groups: dict[SeriesKey, list[SliceHeader | InvalidSlice]] = defaultdict(list)
+    groups: dict[SeriesKey, list[AnySlice]] = defaultdict(list)
     rejected: list[Rejected] = []
 
     # Sorted, so that messages name the same files whatever the order of the folder listing.
@@ -78,33 +80,36 @@ def group_files(files: Sequence[Slices | InvalidSlice], policy: Policy) -> Group
         slices = (file,) if isinstance(file, InvalidSlice) else file
         groups[slices[0].series_uid or _folder(slices[0].file)].extend(slices)
 
-    results = [_assemble(slices, policy) for slices in _merge_copied_folders(groups)]
-    return GroupingResult(
-        series=cross_reference_orphans([s for result in results for s in result.series]),
-        left_out=tuple(item for result in results for item in result.left_out),
-        rejected=(*rejected, *(item for result in results for item in result.rejected)),
-    )
+    series: list[Series] = []
+    left_out: list[LeftOut] = []
+    for slices_of_series in _merge_copied_folders(groups):
+        result = _assemble(slices_of_series, policy)
+        series += result.series
+        left_out += result.left_out
+        rejected += result.rejected
+    return GroupingResult(cross_reference_orphans(series), tuple(left_out), tuple(rejected))
 
 
 def _merge_copied_folders(
-    groups: Mapping[SeriesKey, list[SliceHeader | InvalidSlice]],
-) -> list[list[SliceHeader | InvalidSlice]]:
+    groups: Mapping[SeriesKey, list[AnySlice]],
+) -> list[list[AnySlice]]:
     """The slices of each series; folders without a SeriesInstanceUID that hold the same are merged.
 
     A copied folder is then recognized as a set of duplicates, as a copied series with a UID is.
     """
-    merged: dict[SeriesKey, list[SliceHeader | InvalidSlice]] = defaultdict(list)
+    merged: dict[SeriesKey, list[AnySlice]] = defaultdict(list)
     for key, slices in groups.items():
         headers = [header for header in slices if isinstance(header, SliceHeader)]
-        is_folder = isinstance(key, PurePosixPath)
-        merged[derive_series_uid(headers) if is_folder and headers else key].extend(slices)
+        if isinstance(key, PurePosixPath) and headers:
+            key = derive_series_uid(headers)
+        merged[key].extend(slices)
     return list(merged.values())
 
 
-def _assemble(slices: Sequence[SliceHeader | InvalidSlice], policy: Policy) -> GroupingResult:
+def _assemble(slices: Sequence[AnySlice], policy: Policy) -> GroupingResult:
     """The volumes of one series, as far as `policy` accepts its invalid slices."""
     headers = [header for header in slices if isinstance(header, SliceHeader)]
-    invalid = [item for item in slices if isinstance(item, InvalidSlice)]
+    invalid = [bad for bad in slices if isinstance(bad, InvalidSlice)]
     if not invalid:
         return _assemble_valid(headers, policy)
     if policy.lenient and headers:
@@ -126,43 +131,41 @@ def _drop_invalid(
     invalid: Sequence[InvalidSlice], result: GroupingResult, headers: Sequence[SliceHeader]
 ) -> GroupingResult:
     """`result`, which was made of the valid `headers`, with a record of the `invalid` slices."""
-    warning = incomplete([_describe(item) for item in invalid])
+    warning = incomplete([_describe(bad) for bad in invalid])
     series = [replace(volume, issues=(*volume.issues, warning)) for volume in result.series]
+
+    # To which of several volumes the slices belonged is unknown: the first one records them.
     if series:
-        # Where there are several volumes, it is unknown of which the slices were: the first has
-        # them.
-        series[0] = replace(series[0], lost=tuple(_dropped_slice(item) for item in invalid))
+        series[0] = replace(series[0], lost=tuple(_dropped_slice(bad) for bad in invalid))
 
     left_out = (*result.left_out, *_unused_files(invalid, headers))
     return replace(result, series=tuple(series), left_out=left_out)
 
 
-def _dropped_slice(item: InvalidSlice) -> DroppedSlice:
-    return DroppedSlice(item.file, item.frame, item.sop_uid, item.position_mm, item.code)
+def _dropped_slice(bad: InvalidSlice) -> DroppedSlice:
+    return DroppedSlice(bad.file, bad.frame, bad.sop_uid, bad.position_mm, bad.code)
 
 
 def _unused_files(invalid: Iterable[InvalidSlice], headers: Iterable[SliceHeader]) -> list[LeftOut]:
-    """The files of invalid slices that hold no valid one: other frames of a file may be in use."""
+    """The files of invalid slices, without those of which another frame is in use."""
     used = {header.file for header in headers}
-    first_invalid: dict[FileRef, InvalidSlice] = {}
-    for item in invalid:
-        if item.file not in used:
-            first_invalid.setdefault(item.file, item)
-    return [
-        LeftOut((file.name,), item.code, _describe(item)) for file, item in first_invalid.items()
-    ]
+    first_of_file: dict[FileRef, InvalidSlice] = {}
+    for bad in invalid:
+        if bad.file not in used:
+            first_of_file.setdefault(bad.file, bad)
+    return [LeftOut((bad.file.name,), bad.code, _describe(bad)) for bad in first_of_file.values()]
 
 
-def _reject(slices: Sequence[SliceHeader | InvalidSlice], issue: Issue) -> GroupingResult:
+def _reject(slices: Sequence[AnySlice], issue: Issue) -> GroupingResult:
     """A whole series as rejected, with all its files."""
     subject = slices[0].series_uid or str(_folder(slices[0].file))
-    paths = tuple(dict.fromkeys(item.file.name for item in slices))
+    paths = tuple(dict.fromkeys(any_slice.file.name for any_slice in slices))
     return GroupingResult(rejected=(Rejected(subject, issue.code, issue.detail, paths),))
 
 
-def _reject_file(item: InvalidSlice) -> Rejected:
+def _reject_file(bad: InvalidSlice) -> Rejected:
     """A file whose series is unknown, as rejected."""
-    return Rejected(item.file.name, item.code, _describe(item), (item.file.name,))
+    return Rejected(bad.file.name, bad.code, _describe(bad), (bad.file.name,))
 
 
 def _file_ref(file: Slices | InvalidSlice) -> FileRef:
@@ -173,13 +176,13 @@ def _folder(file: FileRef) -> PurePosixPath:
     return PurePosixPath(file.name).parent
 
 
-def _describe(item: InvalidSlice) -> str:
-    return f"{item.file.name}: {item.problem}"
+def _describe(bad: InvalidSlice) -> str:
+    return f"{bad.file.name}: {bad.problem}"
 
 
 def _count_more(invalid: Sequence[InvalidSlice]) -> str:
     """How many files beside the first are invalid, or frames where all are in one file."""
-    n_files = len({item.file for item in invalid})
+    n_files = len({bad.file for bad in invalid})
     if n_files > 1:
         return f"; {pluralize(n_files - 1, 'more file')} with flaws"
     if len(invalid) > 1:

@@ -52,8 +52,7 @@ def run_config(workspace: Workspace) -> str:
 class Decision:
     """Whether the stacker of one label and fold is used, and the log losses behind the decision.
 
-    Losses are on the inner folds of the training patients; `se` is the standard error of their
-    difference.
+    Losses are on validation patients; `se` is the standard error of their difference.
     """
 
     is_kept: bool

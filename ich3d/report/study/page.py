@@ -251,7 +251,8 @@ def _explain_flagged(model: Model, prediction: SeriesPrediction) -> list[SliceEx
         return []
 
     requests = [(index, _explained_label(stack[index])) for index in chosen]
-    return [SliceExplanation.of(found) for found in explain_slices(model, prediction, requests)]
+    explanations = explain_slices(model, prediction, requests)
+    return [SliceExplanation.of(explanation) for explanation in explanations]
 
 
 def _explained_label(prob: np.ndarray) -> str:

@@ -1,6 +1,7 @@
-"""The short way to native pixels finds what pydicom finds, or steps aside."""
+"""Native frames are read as pydicom reads them, or left to pydicom."""
 
 import warnings
+from collections.abc import Callable
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -24,37 +26,41 @@ from ich3d.core.types import Volume
 from ich3d.dicom.index import index
 from ich3d.dicom.pixels.native import native_frame
 from ich3d.dicom.volume import load_volume
-from ich3d.dicom.write import write_series
+from ich3d.dicom.write import SeriesToWrite, write_series
 from tests.helpers.mutations import encoded
+from tests.helpers.pixels import WriteStack
 
 BUNDLED = Path(str(get_testdata_file("CT_small.dcm", download=False))).parent
+StoredImage = tuple[dict[str, int], list[int], str, str]
+"""Attributes, pixel cells, RescaleSlope and RescaleIntercept of an image."""
+
 NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
 
 
 def agrees(content: bytes) -> bool:
     """Whether `native_frame` takes the file; if so, pydicom must see the same."""
-    image = native_frame(content)
-    if image is None:
+    frame = native_frame(content)
+    if frame is None:
         return False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ds = pydicom.dcmread(BytesIO(content))
         expected = ds.pixel_array
-    assert np.array_equal(image.cells, expected.view("u2"))
-    assert image.high_bit == ds.get("HighBit")
+    assert np.array_equal(frame.cells, expected.view("u2"))
+    assert frame.high_bit == ds.get("HighBit")
     given = (ds.get("PixelPaddingValue"), ds.get("PixelPaddingRangeLimit"))
-    assert image.padding == tuple(
+    assert frame.padding == tuple(
         value for value in given if value is not None and given[0] is not None
     )
     return True
 
 
-def test_the_files_in_pydicom_are_read_as_pydicom_reads_them():
+def test_the_files_in_pydicom_are_read_as_pydicom_reads_them() -> None:
     taken = [path.name for path in sorted(BUNDLED.rglob("*.dcm")) if agrees(path.read_bytes())]
     assert {"CT_small.dcm", "MR_small.dcm", "MR_small_implicit.dcm"} <= set(taken)
 
 
-def variant(path: Path, syntax: str = ExplicitVRLittleEndian, **values: object) -> bytes:
+def variant(path: Path, syntax: UID = ExplicitVRLittleEndian, **values: object) -> bytes:
     ds = pydicom.dcmread(path)
     for keyword, value in values.items():
         setattr(ds, keyword, value)
@@ -73,7 +79,7 @@ def nested() -> Sequence:
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 @pytest.mark.parametrize("undefined", [True, False])
-def test_sequences_are_passed_over(write_stack, syntax, undefined):
+def test_sequences_are_passed_over(write_stack: WriteStack, syntax: UID, undefined: bool) -> None:
     (path,) = write_stack(n=1)
     ds = pydicom.dcmread(path)
     ds.ReferencedImageSequence = nested()
@@ -88,7 +94,7 @@ def elements_of(content: bytes) -> tuple[bytes, bytes]:
     return content[:at], content[at:]
 
 
-def test_whatever_is_unusual_is_left_to_pydicom(write_stack):
+def test_whatever_is_unusual_is_left_to_pydicom(write_stack: WriteStack) -> None:
     (path,) = write_stack(n=1)
     plain = path.read_bytes()
     head, rest = elements_of(plain)
@@ -117,7 +123,7 @@ def test_whatever_is_unusual_is_left_to_pydicom(write_stack):
     assert [name for name, content in unusual.items() if native_frame(content) is not None] == []
 
 
-def test_a_file_nested_without_end_is_left_to_pydicom(write_stack):
+def test_a_file_nested_without_end_is_left_to_pydicom(write_stack: WriteStack) -> None:
     (path,) = write_stack(n=1)
     head, rest = elements_of(path.read_bytes())
     deep = b"\x08\x00\x05\x00SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 5000
@@ -125,17 +131,17 @@ def test_a_file_nested_without_end_is_left_to_pydicom(write_stack):
 
 
 @st.composite
-def stored_images(draw):
-    """Attributes and containers (3, 4) of a 16-bit image, and a rescale: whole, or of a few decimals."""
+def stored_images(draw: st.DrawFn) -> StoredImage:
+    """A 16-bit image of 3 x 4 pixel cells, with a rescale that is whole or has a few decimals."""
     bits = draw(st.sampled_from([1, 8, 11, 12, 12, 13, 16, 16, 16]))
     attributes = {
         "BitsStored": bits,
         "HighBit": draw(st.sampled_from([bits - 1, bits - 1, 15])),
         "PixelRepresentation": draw(st.integers(0, 1)),
     }
-    containers = draw(st.lists(st.integers(0, 0xFFFF), min_size=12, max_size=12))
+    cells = draw(st.lists(st.integers(0, 0xFFFF), min_size=12, max_size=12))
     if draw(st.booleans()):
-        attributes["PixelPaddingValue"] = draw(st.sampled_from(containers))
+        attributes["PixelPaddingValue"] = draw(st.sampled_from(cells))
         if draw(st.booleans()):
             attributes["PixelPaddingRangeLimit"] = draw(st.integers(0, 0xFFFF))
     whole = st.integers(-3, 3).filter(bool).map(str)
@@ -147,14 +153,14 @@ def stored_images(draw):
     )
     if (bits, attributes["PixelRepresentation"], slope) == (12, 0, "1"):
         intercept = "-1024"  # else it may be taken for wrapped, which has its own tests
-    return attributes, containers, slope, intercept
+    return attributes, cells, slope, intercept
 
 
-def by_the_rule(attributes, container, slope, intercept) -> int:
+def by_the_rule(attributes: dict[str, int], cell: int, slope: str, intercept: str) -> int:
     """One pixel's HU in whole numbers and fractions."""
     bits = attributes["BitsStored"]
     signed = attributes["PixelRepresentation"]
-    stored = container >> (attributes["HighBit"] + 1 - bits) & ((1 << bits) - 1)
+    stored = cell >> (attributes["HighBit"] + 1 - bits) & ((1 << bits) - 1)
     if signed and stored >> (bits - 1):
         stored -= 1 << bits
     ends = [
@@ -168,20 +174,24 @@ def by_the_rule(attributes, container, slope, intercept) -> int:
     is_padding = round(hu) < -1024
     if ends:
         reach = max(ends) - min(ends)
-        is_padding = any((value - min(ends)) % 0x10000 <= reach for value in (container, stored))
+        is_padding = any((value - min(ends)) % 0x10000 <= reach for value in (cell, stored))
     return -1024 if is_padding else min(max(round(hu), -32768), 32767)
 
 
 @pytest.fixture(scope="module")
-def blank(make_stack, tmp_path_factory) -> Path:
+def blank(
+    make_stack: Callable[..., SeriesToWrite], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     (path,) = write_series(make_stack(n=1), tmp_path_factory.mktemp("rule"))
     return path
 
 
 @settings(max_examples=80, deadline=None)
 @given(stored_images(), st.sampled_from(NATIVE))
-def test_every_rescale_and_bit_layout_follows_the_rule(blank, image, syntax):
-    attributes, containers, slope, intercept = image
+def test_every_rescale_and_bit_layout_follows_the_rule(
+    blank: Path, image: StoredImage, syntax: UID
+) -> None:
+    attributes, cells, slope, intercept = image
     signed = attributes["PixelRepresentation"]
     ds = pydicom.dcmread(blank)
     ds.Rows, ds.Columns, ds.RescaleSlope, ds.RescaleIntercept = 3, 4, slope, intercept
@@ -190,12 +200,12 @@ def test_every_rescale_and_bit_layout_follows_the_rule(blank, image, syntax):
             ds.add_new(keyword, "SS" if signed else "US", value - (value >> 15 << 16) * signed)
         else:
             setattr(ds, keyword, value)
-    ds.PixelData = np.array(containers, "<u2").tobytes()
+    ds.PixelData = np.array(cells, "<u2").tobytes()
     path = blank.with_name("image")
     path.write_bytes(encoded(ds, syntax))
     assert (native_frame(path.read_bytes()) is not None) == (syntax != ExplicitVRBigEndian)
     (series,) = index(path).series
     volume = load_volume(series)
     assert isinstance(volume, Volume)
-    expected = [by_the_rule(attributes, container, slope, intercept) for container in containers]
+    expected = [by_the_rule(attributes, cell, slope, intercept) for cell in cells]
     assert volume.hu.ravel().tolist() == expected

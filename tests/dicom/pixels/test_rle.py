@@ -1,4 +1,4 @@
-"""RLE frames are unpacked as pydicom does, or refused by name where a length is wrong."""
+"""RLE frames are unpacked as pydicom unpacks them, or refused where a length is wrong."""
 
 import struct
 import warnings
@@ -9,23 +9,24 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from pydicom.data import get_testdata_file
-from pydicom.encaps import encapsulate, get_frame
+from pydicom.encaps import get_frame
 from pydicom.uid import RLELossless
 
 from ich3d.core.issues import IssueCode
-from ich3d.core.types import Rejected, Volume
+from ich3d.core.types import Rejected
 from ich3d.dicom.index import index
 from ich3d.dicom.pixels import rle
 from ich3d.dicom.volume import load_volume
+from tests.helpers.pixels import WriteStack, load, store_frame
 
 BUNDLED = Path(str(get_testdata_file("CT_small.dcm", download=False))).parent
 SIZE = 16 * 16
 
 
-def test_the_files_in_pydicom_unpack_as_pydicom_unpacks_them():
+def test_the_files_in_pydicom_unpack_as_pydicom_unpacks_them() -> None:
     names = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom remarks on odd files that are not looked at here
+        warnings.simplefilter("ignore")  # pydicom warns about values that are not read here
         for path in sorted(path for path in BUNDLED.rglob("*") if path.is_file()):
             ds = pydicom.dcmread(path, force=True)
             if (
@@ -37,14 +38,14 @@ def test_the_files_in_pydicom_unpack_as_pydicom_unpacks_them():
             expected = ds.pixel_array.reshape(frames, ds.Rows, ds.Columns)
             for number in range(frames):
                 frame = get_frame(ds.PixelData, number, number_of_frames=frames)
-                found = rle.decode(frame, ds.Rows, ds.Columns, ds.BitsAllocated // 8)
-                assert np.array_equal(found.view(expected.dtype), expected[number]), path
+                cells = rle.decode(frame, ds.Rows, ds.Columns, ds.BitsAllocated // 8)
+                assert np.array_equal(cells.view(expected.dtype), expected[number]), path
             names.append(path.name)
     assert {"MR_small_RLE.dcm", "rtdose_rle.dcm"} <= set(names)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_hu_of_every_width_are_exact(write_stack, bits):
+def test_hu_of_every_width_are_exact(write_stack: WriteStack, bits: int) -> None:
     (path,) = write_stack(n=1)
     hu = np.arange(SIZE).reshape(16, 16) - 128
     hu[4:9] = 7  # runs to repeat
@@ -58,24 +59,10 @@ def test_hu_of_every_width_are_exact(write_stack, bits):
     assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[0], hu)
 
 
-def load(path: Path) -> Volume:
-    volume = load_volume(index(path).series[0])
-    assert isinstance(volume, Volume), volume
-    return volume
-
-
-def put(path: Path, frame: bytes) -> None:
-    ds = pydicom.dcmread(path)
-    ds.file_meta.TransferSyntaxUID = RLELossless
-    ds.PixelData = encapsulate([frame])
-    ds["PixelData"].VR = "OB"
-    ds.save_as(path)
-
-
 def frame_of(
     *segments: bytes, count: int | None = None, offsets: tuple[int, ...] | None = None
 ) -> bytes:
-    """An RLE frame (PS3.5 G.5); `count` and `offsets` may say what is not so."""
+    """An RLE frame (PS3.5 G.5); `count` and `offsets` may be false."""
     starts = offsets or tuple(64 + len(b"".join(segments[:k])) for k in range(len(segments)))
     header = (len(segments) if count is None else count, *starts)
     return struct.pack("<16L", *header, *[0] * (16 - len(header))) + b"".join(segments)
@@ -96,9 +83,9 @@ NO_OPERATION = b"\x80"
     ],
     ids=["repeated", "literal", "padded", "no operation"],
 )
-def test_sound_segments_unpack(write_stack, low, tail):
+def test_sound_segments_unpack(write_stack: WriteStack, low: bytes, tail: bytes) -> None:
     (path,) = write_stack(n=1)
-    put(path, frame_of(b"\x81\0\x81\0", low + tail))
+    store_frame(path, RLELossless, frame_of(b"\x81\0\x81\0", low + tail))
     values = load(path).hu.ravel()
     assert len(set(values[:128])) == (128 if low.startswith(LITERAL) else 1)
     assert values[127] == (127 if low.startswith(LITERAL) else 5)
@@ -142,10 +129,12 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_a_length_that_is_wrong_refuses_the_frame(tmp_path, write_stack, name):
+def test_a_length_that_is_wrong_refuses_the_frame(
+    tmp_path: Path, write_stack: WriteStack, name: str
+) -> None:
     frame, sentence = DAMAGED[name]
     paths = write_stack("deep")
-    put(paths[2], frame)
+    store_frame(paths[2], RLELossless, frame)
     (series,) = index(tmp_path).series
     rejected = load_volume(series)
     assert isinstance(rejected, Rejected)

@@ -1,3 +1,5 @@
+"""What the numbers of a run show, in words."""
+
 import pytest
 
 from ich3d.evaluation.bootstrap import Interval
@@ -8,13 +10,24 @@ from ich3d.report.run.summary import headline, verdict
 def row(
     name: str, loss: float, against: str | None = None, *, low: float = 0, high: float = 0
 ) -> ResultRow:
-    """A row whose loss is `loss`, and whose paired difference has these ends."""
+    """A row with this weighted log loss, and with a paired difference from `low` to `high`."""
     difference = None if against is None else Interval((low + high) / 2, low, high)
     return ResultRow(
-        name=name, seeds=1, weighted_log_loss=Interval(loss, loss - 0.01, loss + 0.01), spread=float("nan"),
-        log_loss={}, auc={}, series_auc={}, average_precision={}, calibration_error={}, incoherent=0.0,
-        against=against, difference=difference, log_loss_difference={}, auc_difference={},
-    )  # fmt: skip
+        name=name,
+        seeds=1,
+        weighted_log_loss=Interval(loss, loss - 0.01, loss + 0.01),
+        spread=float("nan"),
+        log_loss={},
+        auc={},
+        series_auc={},
+        average_precision={},
+        calibration_error={},
+        incoherent=0.0,
+        against=against,
+        difference=difference,
+        log_loss_difference={},
+        auc_difference={},
+    )
 
 
 @pytest.mark.parametrize(
@@ -28,9 +41,7 @@ def row(
         (float("nan"), float("nan"), "no gain"),
     ],
 )
-def test_a_verdict_is_given_only_where_the_interval_excludes_zero(
-    low: float, high: float, word: str
-) -> None:
+def test_a_verdict_needs_an_interval_that_excludes_zero(low: float, high: float, word: str) -> None:
     assert verdict(Interval(low, low, high)) == word
 
 
@@ -50,7 +61,7 @@ def test_the_headline_names_the_best_stage_its_lead_and_the_others() -> None:
     )
 
 
-def test_the_headline_claims_nothing_that_may_be_chance() -> None:
+def test_the_headline_claims_no_gain_that_may_be_chance() -> None:
     rows = [
         row("base rate", 0.3),
         row("encoder", 0.29, "base rate", low=-0.03, high=0.01),
@@ -61,7 +72,7 @@ def test_the_headline_claims_nothing_that_may_be_chance() -> None:
     assert headline(rows).endswith("stack shows no gain over encoder.")
 
 
-def test_the_headline_admits_that_a_null_row_wins() -> None:
+def test_the_headline_says_where_a_baseline_is_best() -> None:
     rows = [row("base rate", 0.1), row("encoder", 0.2, "base rate", low=0.05, high=0.15)]
     assert headline(rows) == (
         "No stage beats base rate, whose weighted log loss is 0.1000 (0.0900 to 0.1100); "

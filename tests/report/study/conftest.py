@@ -20,7 +20,7 @@ Z_MM = (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 45.0)
 
 @pytest.fixture(scope="session")
 def head(make_head: Callable[..., SeriesToWrite], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one series of nine slices, the last step twice as wide; its files name a patient."""
+    """A folder with one series of nine slices, the last gap twice as wide, of a named patient."""
     folder = tmp_path_factory.mktemp("head")
     position_mm = np.array([(-126.0, -126.0, z) for z in Z_MM])
     write_series(
@@ -38,7 +38,7 @@ def scored(model: Model, head: Path) -> SeriesPrediction:
 
 @pytest.fixture(scope="session")
 def study(model: Model, scored: SeriesPrediction, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a study of two series: in the first, slices 3 and 4 bleed; in the second, none."""
+    """The page of two series: in the first, slices 3 and 4 bleed; in the second, none does."""
     first = with_bleeds(
         scored, (3, "subdural", 0.75), (4, "subdural", 0.875), (4, "epidural", 0.625)
     )

@@ -50,7 +50,7 @@ def test_flagged_slices_are_one_band_each(plot: ProbabilityPlot) -> None:
 
 
 def test_ticks_are_round_millimetres_within_the_series(plot: ProbabilityPlot) -> None:
-    assert [z for _, z in plot.ticks] == ["0", "8", "16", "24", "32", "40", "48"]
+    assert [z for _, z in plot.ticks] == ["0", "10", "20", "30", "40", "50"]
     positions = [position for position, _ in plot.ticks]
     assert positions == sorted(positions)
     assert positions[0] == pytest.approx(plot.x[0], abs=0.02)

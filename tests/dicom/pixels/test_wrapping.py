@@ -1,0 +1,95 @@
+"""Wrapped 12-bit values are recognized by their pixels and mended; all others stay as they are."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from ich3d.core.issues import IssueCode
+from ich3d.dicom.pixels.stored import StoredValues
+from ich3d.dicom.pixels.wrapping import looks_wrapped, unwrap
+from tests.helpers.pixels import WriteStack, issue_codes, load, store_values
+
+
+def head(air: int = -1000) -> np.ndarray:
+    """HU (3, 32, 32): a disc of brain in a skull, in air."""
+    y, x = np.mgrid[-16:16, -16:16]
+    radius = np.hypot(y, x)
+    hu = np.where(radius < 9, 35, np.where(radius < 11, 1200, air)) + (x % 3)
+    hu[radius > 15] = air
+    return np.stack([hu] * 3).astype(np.int16)
+
+
+def write_wrapped(write_stack: WriteStack, hu: np.ndarray, intercept: str) -> list[Path]:
+    paths = write_stack(n=len(hu), hu=hu)
+    for path, values in zip(paths, hu, strict=True):
+        store_values(
+            path, (values & 0xFFF).astype("<u2"), BitsStored=12, RescaleIntercept=intercept
+        )
+    return paths
+
+
+@pytest.mark.parametrize("intercept", ["0", "1", "-99"])
+def test_wrapped_twelve_bit_hu_are_mended(
+    tmp_path: Path, write_stack: WriteStack, intercept: str
+) -> None:
+    write_wrapped(write_stack, head(), intercept)
+    volume = load(tmp_path)
+    assert np.array_equal(volume.hu, head())
+    assert issue_codes(volume) == {IssueCode.WRAP_MENDED}
+    assert "3 slices" in volume.issues[0].detail
+
+
+@pytest.mark.parametrize(("n", "counted"), [(1, "in 1 slice,"), (3, "in 3 slices,")])
+def test_the_issue_counts_the_mended_slices(
+    tmp_path: Path, write_stack: WriteStack, n: int, counted: str
+) -> None:
+    write_wrapped(write_stack, head()[:n], "0")
+    (issue,) = (issue for issue in load(tmp_path).issues if issue.code is IssueCode.WRAP_MENDED)
+    assert counted in issue.detail
+
+
+def test_an_honest_twelve_bit_image_is_not_touched(tmp_path: Path, write_stack: WriteStack) -> None:
+    """Air clipped at 0, an intercept of 0: the header of a wrapped image, without its pixels."""
+    honest = np.maximum(head(), 0)
+    honest[1, 5:9, 5:9] = 4000  # a filling of metal
+    write_wrapped(write_stack, honest, "0")
+    volume = load(tmp_path)
+    assert np.array_equal(volume.hu, honest)
+    assert not issue_codes(volume)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"RescaleIntercept": "-1024"},
+        {"RescaleIntercept": "-100"},
+        {"BitsStored": 13},
+        {"RescaleSlope": "0.5"},
+    ],
+)
+def test_other_headers_are_never_taken_for_wrapped(
+    write_stack: WriteStack, attributes: dict[str, Any]
+) -> None:
+    (path,) = write_stack(n=1)
+    values = (head()[0] & 0xFFF).astype("<u2")
+    store_values(path, values, **{"BitsStored": 12, "RescaleIntercept": "0", **attributes})
+    volume = load(path)
+    slope, intercept = (
+        float(attributes.get(k, d)) for k, d in (("RescaleSlope", 1), ("RescaleIntercept", 0))
+    )
+    assert np.array_equal(volume.hu[0], np.rint(values * slope + intercept))
+    assert not issue_codes(volume)
+
+
+@given(arrays.arrays(np.int32, (4, 4), elements=st.integers(-1000, 3095)))
+def test_unwrapping_undoes_wrapping(hu: np.ndarray) -> None:
+    assert np.array_equal(unwrap(StoredValues(hu & 0xFFF, None)).values, hu)
+
+
+def test_evenly_spread_values_are_no_evidence_of_a_wrap() -> None:
+    assert not looks_wrapped([np.arange(4096).reshape(64, 64)])
