@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo           all stages on phantoms, ending in an HTML report"
 	@echo "make test           every test except the slow ones"
-	@echo "make test-fast      the tests that train and run no network: under a minute"
+	@echo "make test-fast      the tests that train and run no network: under a minute on two cores"
 	@echo "make test-slow      notebooks and longer training"
 	@echo "make check          lint, format, types, import contracts"
 	@echo "make format         put the code in its standard format"
@@ -33,7 +33,7 @@ test: $(VENV)/installed-test
 	$(BIN)/pytest -m "not slow"
 
 test-fast: $(VENV)/installed-test
-	$(BIN)/pytest -m "not slow and not trains"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not trains" -n auto --dist loadfile
 
 test-slow: $(VENV)/installed-test
 	$(BIN)/pytest -m slow

@@ -45,7 +45,7 @@ from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.inference.run import predict_to_folder
 from ich3d.model.fold_model import FoldModel
 from ich3d.model.folder import Model
-from ich3d.prepare.build import prepare_series
+from ich3d.prepare.series import prepare_series
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
 from ich3d.stack.booster import Stacker
 
@@ -77,7 +77,7 @@ class ModelWork:
     @property
     def path(self) -> str:
         """Library and precision that the encoder runs in, e.g. `openvino bf16`."""
-        return self.model.encoders.path
+        return self.model.encoders.runtime
 
     def predict(self, folders: Sequence[Path]) -> object:
         """Predict with ich3d: from DICOM files to tables."""

@@ -10,7 +10,8 @@ from torch.func import functional_call
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ich3d.config.schema import ContextConfig
-from ich3d.context.geometry import GEOMETRY_WIDTH, POSITION_TOLERANCE_MM, geometry_features
+from ich3d.context.geometry import GEOMETRY_WIDTH, geometry_features
+from ich3d.context.windows import find_windows
 from ich3d.core.labels import LABELS
 
 
@@ -52,12 +53,13 @@ class ContextModel(nn.Module):
         Args:
             embedding_width: D, the width of the encoder's embeddings.
             embeddings: read embeddings beside logits.
-            hidden_size: GRU units of each direction.
+            hidden_size: GRU units of each direction, and width of the projected embedding.
             num_layers: GRU layers.
-            dropout: share of inputs and outputs of the GRU that training drops.
+            dropout: share that training drops: of embeddings, of the GRU's inputs and outputs, and
+                between its layers.
             direction: `both`, or only `forward` (inferior to superior) or `backward`.
-            geometry: read where each slice lies.
-            window: slices on each side that a slice may read; None reads the whole series.
+            geometry: read where each slice lies in the series.
+            window: slices on each side whose scores a slice may read; None reads the whole series.
             window_mm: the same in millimetres.
             num_features: F, further numbers a slice that `forward` is given as `features`.
         """
@@ -138,11 +140,11 @@ class ContextModel(nn.Module):
             ValueError: `features` are not of the width that the model was built for.
         """
         slices = self.slice_features(embeddings, logits)  # (B, T, C)
-        place = self.place_features(z_mm, lengths, features)  # (B, T, 5 + F)
+        positions = self.position_features(z_mm, lengths, features)  # (B, T, 5 + F)
         if self.config.reads_whole_series:
             neighbourhood = self.with_differences(slices, lengths)  # (B, T, 3 C)
-            return logits + self.correction(neighbourhood, place, lengths)
-        return logits + self._windowed_correction(slices, place, z_mm, lengths)
+            return logits + self.correction(neighbourhood, positions, lengths)
+        return logits + self._windowed_correction(slices, positions, z_mm, lengths)
 
     def slice_features(self, embeddings: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """What is read of each slice alone (B, T, C): its logits and its projected embedding."""
@@ -150,10 +152,10 @@ class ContextModel(nn.Module):
             return logits
         return torch.cat([logits, self.embedding_proj(embeddings)], dim=2)
 
-    def place_features(
+    def position_features(
         self, z_mm: torch.Tensor, lengths: torch.Tensor, features: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """What is read of each slice's place (B, T, 5 + F): geometry, then the given features."""
+        """What is read of each slice's position (B, T, 5 + F): geometry, then `features`."""
         width = 0 if features is None else features.shape[2]
         if width != self.num_features:
             raise ValueError(f"features must have {self.num_features} columns, got {width}")
@@ -176,10 +178,10 @@ class ContextModel(nn.Module):
         return torch.cat([slices, to_below, to_above], dim=2)
 
     def correction(
-        self, neighbourhood: torch.Tensor, place: torch.Tensor, lengths: torch.Tensor
+        self, neighbourhood: torch.Tensor, positions: torch.Tensor, lengths: torch.Tensor
     ) -> torch.Tensor:
         """What the GRU adds to the logits (B, T, K), from (B, T, 3 C) and (B, T, 5 + F)."""
-        rows = self.input_proj(torch.cat([neighbourhood, place], dim=2))  # (B, T, 2 H)
+        rows = self.input_proj(torch.cat([neighbourhood, positions], dim=2))  # (B, T, 2 H)
         rows = self.dropout(nn.functional.gelu(rows))
         context = (
             self._packed_gru(rows, lengths)
@@ -192,43 +194,22 @@ class ContextModel(nn.Module):
     def _windowed_correction(
         self,
         slices: torch.Tensor,
-        place: torch.Tensor,
+        positions: torch.Tensor,
         z_mm: torch.Tensor,
         lengths: torch.Tensor,
     ) -> torch.Tensor:
         """As `correction`, each slice from its window alone (B, T, K).
 
-        Every slice becomes a short series of its own: the N slices of the batch give N windows
-        of at most W slices, and only the correction of each window's own slice is kept.
+        Every window becomes a short series of its own, whose slices keep their positions in the
+        whole series. Only the correction of its centre slice is used.
         """
-        is_slice = _is_slice(slices, lengths)[..., 0]  # (B, T)
-        index = torch.arange(is_slice.shape[1], device=slices.device)
-
-        # Which slices of its series each slice may read: a run without holes.
-        if self.config.window_mm is None:
-            assert self.config.window is not None
-            is_near = (index - index[:, None]).abs() <= self.config.window  # (T, T)
-            is_near = is_near[None] & is_slice[:, None]  # (B, T, T)
-        else:
-            distance_mm = (z_mm[:, None] - z_mm[:, :, None]).abs()  # (B, T, T)
-            is_near = distance_mm <= self.config.window_mm + POSITION_TOLERANCE_MM
-            is_near = is_near & is_slice[:, None]
-        is_near = is_near[is_slice]  # (N, T)
-        start, size = is_near.int().argmax(dim=1), is_near.sum(dim=1)  # (N,), (N,)
-
-        series, own = is_slice.nonzero(as_tuple=True)  # (N,), (N,)
-        offset = torch.arange(int(size.max()), device=slices.device)
-        read_at = (start[:, None] + offset).clamp(max=is_slice.shape[1] - 1)  # (N, W)
-        window_slices = slices[series[:, None], read_at]  # (N, W, C)
-        window_place = place[series[:, None], read_at]  # (N, W, 5 + F)
-
-        size = size.cpu()
-        neighbourhood = self.with_differences(window_slices, size)  # (N, W, 3 C)
-        window_correction = self.correction(neighbourhood, window_place, size)  # (N, W, K)
-        own_correction = window_correction[torch.arange(len(own)), own - start]  # (N, K)
+        windows = find_windows(_is_slice(slices, lengths)[..., 0], z_mm, self.config)
+        neighbourhood = self.with_differences(windows.gather(slices), windows.size)  # (N, W, 3 C)
+        windowed = self.correction(neighbourhood, windows.gather(positions), windows.size)
 
         correction = torch.zeros_like(slices[..., : len(LABELS)])  # (B, T, K)
-        return correction.index_put((series, own), own_correction)
+        centres = windows.series, windows.centre
+        return correction.index_put(centres, windows.centre_rows(windowed))
 
     def _packed_gru(self, rows: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """The GRU's output (B, T, 2 H) over padded rows (B, T, 2 H)."""
@@ -240,12 +221,12 @@ class ContextModel(nn.Module):
     def _unpacked_gru(self, rows: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """The same, each direction run by itself from its own first slice on.
 
-        On a CPU every step of a packed sequence fills a gradient as large as the whole batch.
-        Thousands of windows cannot be trained so.
+        On a CPU, backward through a packed sequence allocates the gradient of the whole batch at
+        every step, which is too much for the thousands of windows that a batch has.
         """
         is_slice = _is_slice(rows, lengths)  # (B, T, 1)
         index = torch.arange(rows.shape[1], device=rows.device)[None, :, None]
-        last = is_slice.sum(dim=1, keepdim=True) - 1
+        last = is_slice.sum(dim=1, keepdim=True) - 1  # (B, 1, 1)
         reversed_index = torch.where(is_slice, last - index, index)  # (B, T, 1)
 
         for layer in range(self.gru.num_layers):
@@ -259,6 +240,8 @@ class ContextModel(nn.Module):
         """One direction of one layer of the GRU alone: (B, T, C) to (B, T, H)."""
         kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         weights = {f"{kind}_l0": getattr(self.gru, f"{kind}_{name}") for kind in kinds}
+
+        # A GRU without weights of its own; `functional_call` lends it ours.
         single = nn.GRU(rows.shape[2], self.gru.hidden_size, batch_first=True, device="meta")
         output: torch.Tensor = functional_call(single, weights, (rows,))[0]
         return output
@@ -298,7 +281,7 @@ class ContextEnsemble(nn.Module):
 
 
 def gather_slices(rows: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Row `index[b, t]` of each series in place t: (B, T, C) by (B, T, 1)."""
+    """`result[b, t] = rows[b, index[b, t]]`, for rows (B, T, C) and an int64 index (B, T, 1)."""
     return rows.gather(1, index.expand(-1, -1, rows.shape[2]))
 
 

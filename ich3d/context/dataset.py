@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from ich3d.config.root import Config
 from ich3d.core.labels import LABELS
-from ich3d.core.types import SliceEmbeddings
+from ich3d.core.types import SliceEmbeddings, TrainingGroups
 from ich3d.prepare.store import Store
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
@@ -102,7 +102,10 @@ class SeriesDataset(Dataset[SeriesSample]):
         embedded = {}
         for name in store.volume_ids if volume_ids is None else volume_ids:
             embeddings, logits = embed(encoder, store.hu(name), config)
-            embedded[name] = SliceEmbeddings(name, embeddings, logits)
+            # The caller chose the patients, so no group is recorded and none is checked here.
+            embedded[name] = SliceEmbeddings(
+                name, embeddings, logits, "encoder", TrainingGroups.of(())
+            )
         return cls(store, embedded)
 
     def __len__(self) -> int:

@@ -1,26 +1,32 @@
 """Probabilities of one series by the context model."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
 from ich3d.context.bigru import ContextEnsemble, ContextModel
-from ich3d.context.dataset import collate, series_sample
-from ich3d.context.shuffle import NEVER, WITH_DIFFERENCES, random_order, shuffled_logits
+from ich3d.context.shuffle import WITH_DIFFERENCES, random_order, shuffled_logits
 from ich3d.core.metrics import sigmoid
 from ich3d.core.types import SliceEmbeddings
 
 
-@torch.no_grad()
 def score_context(
     model: ContextModel | ContextEnsemble, embedded: SliceEmbeddings, z_mm: np.ndarray
 ) -> np.ndarray:
-    """Probabilities float32 (Z, K) of one embedded series whose slices lie at `z_mm` (Z,)."""
-    batch = collate([series_sample(embedded, z_mm)]).to(next(model.parameters()).device)
-    logits = model(batch.embeddings, batch.logits, batch.z_mm, batch.lengths)[0]  # (Z, K)
-    return sigmoid(logits.cpu().numpy()).astype(np.float32)
+    """Score one series, always in float32.
+
+    Args:
+        model: the context model, in evaluation mode.
+        embedded: what the encoder gave for the series.
+        z_mm: positions of its slices in millimetres, float64 (Z,), inferior to superior.
+
+    Returns:
+        Probabilities float32 (Z, K).
+    """
+    return _score(model, model, embedded, z_mm)
 
 
-@torch.no_grad()
 def score_shuffled(
     model: ContextModel | ContextEnsemble,
     embedded: SliceEmbeddings,
@@ -28,10 +34,35 @@ def score_shuffled(
     shuffle: str,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """As `score_context`, its slices read in random order as the key `control.shuffle` says."""
-    if shuffle == NEVER:
-        return score_context(model, embedded, z_mm)
-    batch = collate([series_sample(embedded, z_mm)]).to(next(model.parameters()).device)
-    order = random_order(batch.lengths, rng)
-    logits = shuffled_logits(model, batch, order, differences_too=shuffle == WITH_DIFFERENCES)[0]
+    """As `score_context`, with the slices read in random order: a control experiment.
+
+    `shuffle` is the value of `control.shuffle`; differences are shuffled too if it says so.
+    """
+    order = random_order(torch.tensor([len(z_mm)]), rng)
+
+    def read_in_order(
+        embeddings: torch.Tensor, logits: torch.Tensor, z: torch.Tensor, lengths: torch.Tensor
+    ) -> torch.Tensor:
+        differences_too = shuffle == WITH_DIFFERENCES
+        return shuffled_logits(model, embeddings, logits, z, lengths, order, differences_too)
+
+    return _score(model, read_in_order, embedded, z_mm)
+
+
+@torch.no_grad()
+def _score(
+    model: ContextModel | ContextEnsemble,
+    read: Callable[..., torch.Tensor],
+    embedded: SliceEmbeddings,
+    z_mm: np.ndarray,
+) -> np.ndarray:
+    """The probabilities of `read(embeddings, logits, z_mm, lengths)` on the model's device."""
+    device = next(model.parameters()).device
+    z_dtype = torch.float32 if device.type == "mps" else torch.float64  # Metal has no float64
+    logits = read(
+        torch.from_numpy(embedded.embeddings)[None].to(device),  # (1, Z, D)
+        torch.from_numpy(embedded.logits)[None].to(device),  # (1, Z, K)
+        torch.tensor(z_mm, dtype=z_dtype)[None].to(device),  # (1, Z)
+        torch.tensor([len(z_mm)]),
+    )[0]  # (Z, K)
     return sigmoid(logits.cpu().numpy()).astype(np.float32)

@@ -11,15 +11,15 @@ import torch
 from torch import nn
 
 from ich3d.context.bigru import ContextEnsemble, ContextModel, gather_slices
-from ich3d.context.dataset import SeriesBatch
 
 NEVER: Final = "never"
 IN_TRAINING: Final = "training"
 WITH_DIFFERENCES: Final = "with_differences"
+"""Values of the key `control.shuffle`."""
 
 
 def random_order(lengths: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """A permutation of the slices of each series, int64 (B, T); padding stays in place."""
+    """A permutation of the slices of each series, int64 (B, T); padding stays where it is."""
     order = np.tile(np.arange(int(lengths.max())), (len(lengths), 1))  # (B, T)
     for row, length in zip(order, lengths.tolist(), strict=True):
         row[:length] = rng.permutation(length)
@@ -27,29 +27,44 @@ def random_order(lengths: torch.Tensor, rng: np.random.Generator) -> torch.Tenso
 
 
 def shuffled_logits(
-    model: nn.Module, batch: SeriesBatch, order: torch.Tensor, differences_too: bool = False
+    model: nn.Module,
+    embeddings: torch.Tensor,
+    logits: torch.Tensor,
+    z_mm: torch.Tensor,
+    lengths: torch.Tensor,
+    order: torch.Tensor,
+    differences_too: bool = False,
 ) -> torch.Tensor:
-    """Logits (B, T, K) of slices that the GRU reads in `order` (B, T); rows stay those of the
-    slices.
+    """As `ContextModel.forward`, but the GRU reads the slices in another order.
 
-    Each slice moves together with its differences to its true neighbours, while positions and
-    gaps stay in place. With `differences_too`, differences are to whatever slice comes to lie
-    next to it.
+    Row t of the result still belongs to slice t. A slice moves together with its differences to its
+    true neighbours, while positions and gaps stay where they are.
+
+    Args:
+        model: a `ContextModel` or `ContextEnsemble` without a window.
+        embeddings: (B, T, D).
+        logits: (B, T, K).
+        z_mm: (B, T).
+        lengths: (B,).
+        order: the slice that is read at each step (B, T).
+        differences_too: take differences after the slices have moved, so that they are to whatever
+            slice is read before and after.
+
+    Returns:
+        Logits (B, T, K).
     """
     if isinstance(model, ContextEnsemble):
-        members = [
-            shuffled_logits(member, batch, order, differences_too) for member in model.members
-        ]
-        return torch.stack(members).mean(dim=0)
+        arguments = (embeddings, logits, z_mm, lengths, order, differences_too)
+        return torch.stack([shuffled_logits(m, *arguments) for m in model.members]).mean(dim=0)
 
     assert isinstance(model, ContextModel)
-    read_at = order.to(batch.logits.device)[..., None]  # (B, T, 1)
-    slices = model.slice_features(batch.embeddings, batch.logits)  # (B, T, C)
+    read_at = order.to(logits.device)[..., None]  # (B, T, 1)
+    slices = model.slice_features(embeddings, logits)  # (B, T, C)
     if differences_too:
-        shuffled = model.with_differences(gather_slices(slices, read_at), batch.lengths)
+        shuffled = model.with_differences(gather_slices(slices, read_at), lengths)
     else:
-        shuffled = gather_slices(model.with_differences(slices, batch.lengths), read_at)
+        shuffled = gather_slices(model.with_differences(slices, lengths), read_at)
 
-    place = model.place_features(batch.z_mm, batch.lengths)  # (B, T, 5)
-    correction = model.correction(shuffled, place, batch.lengths)  # (B, T, K), in shuffled order
-    return batch.logits + gather_slices(correction, torch.argsort(read_at, dim=1))
+    positions = model.position_features(z_mm, lengths)  # (B, T, 5)
+    correction = model.correction(shuffled, positions, lengths)  # (B, T, K), in the new order
+    return logits + gather_slices(correction, torch.argsort(read_at, dim=1))

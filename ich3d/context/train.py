@@ -1,11 +1,11 @@
 """Training the context models of one fold, on embeddings of patients new to their encoders."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from ich3d.config.root import Config
 from ich3d.context.bigru import ContextEnsemble, ContextModel
@@ -31,14 +31,6 @@ def require_held_out(group_id: str, model: str, training_groups: TrainingGroups)
         )
 
 
-@dataclass(frozen=True)
-class _TrainingSeries:
-    """One series that a context model learns from, and its patient group."""
-
-    sample: SeriesSample
-    group: str
-
-
 def train_context(
     store: Store,
     embedded: Mapping[str, SliceEmbeddings],
@@ -47,7 +39,7 @@ def train_context(
     folder: Path,
     progress: Progress = quiet,
 ) -> tuple[ContextEnsemble, TrainingGroups]:
-    """Train the context models of `fold` on the series of all other folds.
+    """Train the context models of `fold` on the series of all other folds, always in float32.
 
     Args:
         store: the prepared store, for positions, labels, groups and folds.
@@ -67,97 +59,55 @@ def train_context(
     groups = store.groups
     volume_ids = training_volumes(store, config, fold)
     if not config.control.allow_in_sample:
-        for name in volume_ids:
-            series = embedded[name]
-            require_held_out(groups[name], series.encoder_id, series.training_groups)
+        for volume_id in volume_ids:
+            series = embedded[volume_id]
+            require_held_out(groups[volume_id], series.encoder_id, series.training_groups)
 
-    training_series = [
-        _TrainingSeries(
-            series_sample(embedded[name], store.z_mm(name), store.targets(name)), groups[name]
+    samples = {
+        volume_id: series_sample(
+            embedded[volume_id], store.z_mm(volume_id), store.targets(volume_id)
         )
-        for name in volume_ids
-    ]
-    labels_by_group = store.bleeds(volume_ids)
+        for volume_id in volume_ids
+    }
     members = [
-        _train_member(
-            training_series,
-            labels_by_group,
-            config,
-            (fold, index),
-            folder / f"member{index}",
-            progress,
-        )
+        _train_member(store, samples, config, fold, index, folder / f"member{index}", progress)
         for index in range(config.context.ensemble_size)
     ]
     ensemble = ContextEnsemble(members).to(device()).eval()
-    return ensemble, TrainingGroups.of(groups[name] for name in volume_ids)
+    return ensemble, TrainingGroups.of(groups[volume_id] for volume_id in volume_ids)
 
 
 def _train_member(
-    training_series: list[_TrainingSeries],
-    labels_by_group: Mapping[str, np.ndarray],
+    store: Store,
+    samples: Mapping[str, SeriesSample],
     config: Config,
-    fold_and_index: tuple[int, int],
+    fold: int,
+    index: int,
     folder: Path,
     progress: Progress,
 ) -> ContextModel:
-    """One context model of a fold. The first member draws from the run's own seed."""
-    fold, index = fold_and_index
-    root = config.context_seed if index == 0 else derive(config.context_seed, "member", index)
-    seed, settings, where = derive(root, "context", fold), config.context, device()
+    """Member `index` of the context models of a fold, trained on `samples` by volume_id."""
+    # Every member draws from a root of its own; the first one's is the run's.
+    root = config.context_seed
+    if index > 0:
+        root = derive(root, "member", index)
+    settings = config.context
 
-    # Some patients are held back to choose the epoch.
+    # Some patients are held back for validation, which chooses the epoch.
     training_groups, validation_groups = split_validation(
-        labels_by_group, settings.validation_fraction, stream(root, "context inner", fold)
+        store.bleeds(samples), settings.validation_fraction, stream(root, "context inner", fold)
     )
-    training = [series for series in training_series if series.group in training_groups]
-    validation = [series for series in training_series if series.group in validation_groups]
+    training = [s for name, s in samples.items() if store.groups[name] in training_groups]
+    validation = {name: s for name, s in samples.items() if store.groups[name] in validation_groups}
 
+    seed = derive(root, "context", fold)
     torch.manual_seed(derive(seed, "init"))
-    model = _new_model(config, training[0].sample.embeddings.shape[1]).to(where)
-    noise_sd = _embedding_noise_sd(training, config)
+    model = _new_model(config, training[0].embeddings.shape[1]).to(device())
+    feed = _Feed(config, seed, training)
+    validation_losses = _validation_losses(store, validation, feed)
 
-    is_shuffled = config.control.shuffle == IN_TRAINING
-
-    def batches(epoch: int) -> Iterator[tuple[SeriesBatch, torch.Tensor]]:
-        """The epoch's batches, each with the order in which its slices are read (B, T)."""
-        order = stream(seed, "order", epoch).permutation(len(training))
-        shuffle_rng = stream(seed, "shuffle", epoch)
-        for start in range(0, len(order), settings.series_per_batch):
-            chosen = order[start : start + settings.series_per_batch]
-            batch = collate([training[i].sample for i in chosen])
-            yield batch, random_order(batch.lengths, shuffle_rng)
-
-    def logits_of(model: torch.nn.Module, batch: SeriesBatch, order: torch.Tensor) -> torch.Tensor:
-        """Logits (B, T, K), read in `order` where the control asks for it."""
-        if is_shuffled:
-            return shuffled_logits(model, batch, order)
-        logits: torch.Tensor = model(batch.embeddings, batch.logits, batch.z_mm, batch.lengths)
-        return logits
-
-    def loss(
-        model: torch.nn.Module, batch_and_order: tuple[SeriesBatch, torch.Tensor]
-    ) -> torch.Tensor:
-        batch, order = batch_and_order[0].to(where), batch_and_order[1]
-        if noise_sd is not None:
-            batch.embeddings.add_(torch.randn_like(batch.embeddings) * noise_sd)
-        logits = logits_of(model, batch, order)
-        return masked_log_loss(logits.flatten(0, 1), batch.target.flatten(0, 1))
-
-    held_back = collate([series.sample for series in validation])
-    held_back_order = random_order(held_back.lengths, stream(seed, "inner shuffle"))
-    held_back = held_back.to(where)
-    group_of_slice = np.repeat(
-        [series.group for series in validation], held_back.target.shape[1]
-    )  # (B * T,)
-
-    @torch.no_grad()
-    def validation_losses(model: torch.nn.Module) -> np.ndarray:
-        logits = logits_of(model, held_back, held_back_order)
-        return group_losses(logits.flatten(0, 1), held_back.target.flatten(0, 1), group_of_slice)
-
-    # The model starts as the encoder, so that keeping the best epoch is safe: an early one
-    # costs nothing.
+    # The model starts as the encoder, so that keeping the best epoch is safe: an early one costs
+    # nothing. (An encoder's validation patients may only reject an epoch; see `slices.train`.)
     schedule = Schedule(
         epochs=settings.epochs,
         steps_per_epoch=-(-len(training) // settings.series_per_batch),
@@ -166,9 +116,67 @@ def _train_member(
         patience=settings.patience,
         tolerance=0.0,
     )
-    task = Task(model, batches, loss, validation_losses, seed)
+    task = Task(model, feed.batches, feed.loss, validation_losses, seed)
     fit(task, schedule, folder, f"context {fold}.{index}", progress)
     return model
+
+
+OrderedBatch = tuple[SeriesBatch, torch.Tensor]
+"""A batch and the order in which the slices of each series are read (B, T)."""
+
+
+class _Feed:
+    """The batches of a member's training and their loss, as the controls change them."""
+
+    def __init__(self, config: Config, seed: int, training: list[SeriesSample]) -> None:
+        self.is_shuffled = config.control.shuffle == IN_TRAINING
+        self.seed = seed
+        self._training = training
+        self._batch_size = config.context.series_per_batch
+        self._noise_sd = _embedding_noise_sd(training, config)
+
+    def batches(self, epoch: int) -> Iterator[OrderedBatch]:
+        """The batches of an epoch, in random order."""
+        order = stream(self.seed, "order", epoch).permutation(len(self._training))
+        shuffle_rng = stream(self.seed, "shuffle", epoch)
+        for start in range(0, len(order), self._batch_size):
+            chosen = order[start : start + self._batch_size]
+            batch = collate([self._training[i] for i in chosen])
+            yield batch, random_order(batch.lengths, shuffle_rng)
+
+    def logits(self, model: nn.Module, batch: SeriesBatch, order: torch.Tensor) -> torch.Tensor:
+        """The model's logits (B, T, K), read in `order` where the control asks for it."""
+        arguments = (batch.embeddings, batch.logits, batch.z_mm, batch.lengths)
+        if self.is_shuffled:
+            return shuffled_logits(model, *arguments, order)
+        logits: torch.Tensor = model(*arguments)
+        return logits
+
+    def loss(self, model: nn.Module, batch_and_order: OrderedBatch) -> torch.Tensor:
+        """The weighted log loss of a batch on this machine's device."""
+        batch, order = batch_and_order[0].to(device()), batch_and_order[1]
+        if self._noise_sd is not None:
+            batch.embeddings.add_(torch.randn_like(batch.embeddings) * self._noise_sd)
+        logits = self.logits(model, batch, order)
+        return masked_log_loss(logits.flatten(0, 1), batch.target.flatten(0, 1))
+
+
+def _validation_losses(
+    store: Store, validation: Mapping[str, SeriesSample], feed: _Feed
+) -> Callable[[nn.Module], np.ndarray]:
+    """A function that gives what each validation patient group adds to a model's loss (G,)."""
+    batch = collate(list(validation.values()))
+    order = random_order(batch.lengths, stream(feed.seed, "inner shuffle"))
+    batch = batch.to(device())
+    target = batch.target.flatten(0, 1)  # (B * T, K)
+    groups = [store.groups[volume_id] for volume_id in validation]
+    group_of_slice = np.repeat(groups, batch.target.shape[1])  # (B * T,)
+
+    @torch.no_grad()
+    def losses(model: nn.Module) -> np.ndarray:
+        return group_losses(feed.logits(model, batch, order).flatten(0, 1), target, group_of_slice)
+
+    return losses
 
 
 def _new_model(config: Config, embedding_width: int) -> ContextModel:
@@ -179,10 +187,10 @@ def _new_model(config: Config, embedding_width: int) -> ContextModel:
     return model
 
 
-def _embedding_noise_sd(training: list[_TrainingSeries], config: Config) -> torch.Tensor | None:
+def _embedding_noise_sd(training: list[SeriesSample], config: Config) -> torch.Tensor | None:
     """SD (D,) of the noise that the control adds to embeddings in training; None for no noise."""
     if not config.control.embedding_noise:
         return None
-    embeddings = np.concatenate([series.sample.embeddings.numpy() for series in training])  # (N, D)
+    embeddings = np.concatenate([sample.embeddings.numpy() for sample in training])  # (N, D)
     sd = embeddings.std(axis=0) * config.control.embedding_noise
     return torch.from_numpy(sd).to(device())

@@ -40,6 +40,11 @@ def label_index(label: str) -> int:
     return LABELS.index(label)
 
 
+def series_prob(slice_prob: np.ndarray) -> np.ndarray:
+    """Probabilities (K,) of a series: the maximum over its slices, `slice_prob` (Z, K)."""
+    return np.asarray(slice_prob.max(axis=0))
+
+
 def weight_vector() -> np.ndarray:
     """Metric weights (K,) float64 in the order of `LABELS`, which sum to 1."""
     weights = np.array([WEIGHTS[label] for label in LABELS])

@@ -1,4 +1,7 @@
-"""The data types that packages exchange. They are frozen, checked when created, and hold no logic.
+"""The data types that packages exchange.
+
+They are frozen. Those that hold arrays check sizes and order when they are created; their methods
+only derive values from their own fields.
 
 Conventions, which hold in the whole package:
 
@@ -8,18 +11,37 @@ Axes
 Frame
     Positions and directions are in DICOM's patient coordinate system (PS3.3 C.7.6.2.1.1), in
     millimetres: x grows to the patient's left (L), y to posterior (P), z to superior (S).
-Slice order
-    `Series` and `Volume` are sorted along the slice normal `row_dir x col_dir`, which may point
-    up or down. From `PreparedSeries` on, slices run from inferior to superior.
+Slice order and z_mm
+    `z_mm` is a projection of ImagePositionPatient, not its z coordinate. `Series` and `Volume` are
+    sorted along the slice normal `row_dir x col_dir`, which may point up or down. From
+    `PreparedSeries` on, `z_mm` is measured along the superior normal (the slice normal, reversed
+    where it points down), and slices run from inferior to superior.
+Spacing
+    `spacing_mm` is the step between slices, `pixel_spacing_mm` (rows, columns) is in plane.
 Pixel values
     `hu` is int16 in Hounsfield units: -1000 is air, 0 is water.
 Problems
-    Bad input is a value (`Rejected`, `LeftOut`, `Issue`), not an exception.
+    Bad input is a value, not an exception:
+
+    ============== ===========================================================================
+    word           meaning
+    ============== ===========================================================================
+    Issue          a warning; what it is about is used
+    InvalidSlice   a file, a frame of it or a zip that cannot be read (`dicom.headers.read`)
+    Rejected       a file or a whole series that should have been a CT volume and is not used
+    LeftOut        files that are in no volume, without a failure: another object, a copy, or,
+                   under the lenient policy, the file of a dropped slice
+    DroppedSlice   under the lenient policy, a slice that was removed so that its series is used
+    UnscoredSlice  a dropped slice in the tables of a prediction (`inference.scoring`)
+    refused        the name of a scored series that gets no DICOM results or page
+    ============== ===========================================================================
+
+    `rejected.csv` and `failures.csv` list what is rejected; `failures.csv` also what is refused.
 """
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,7 +100,10 @@ class Rejected:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Files that are no part of a CT volume, such as a localizer; nothing is wrong with them.
+    """Files that are in no CT volume, and that count as no failure.
+
+    They are no part of a CT volume, such as a localizer or a copy, or, under the lenient policy,
+    they hold a slice that cannot be used and was dropped from its series.
 
     Attributes:
         paths: the files, relative to the searched folder.
@@ -123,8 +148,9 @@ class SliceHeader:
         bits_stored: BitsStored.
         signed: whether stored values are signed (PixelRepresentation).
         frame: number of the frame, from 1; None in a single-frame file.
-        image_type, frame_type, kernel, acquisition, transfer_syntax: text of ImageType, FrameType,
-            ConvolutionKernel, AcquisitionNumber and TransferSyntaxUID; empty where absent.
+        image_type, frame_type, kernel, acquisition_number, transfer_syntax: text of ImageType,
+            FrameType, ConvolutionKernel, AcquisitionNumber and TransferSyntaxUID; empty where
+            absent.
     """
 
     file: FileRef
@@ -146,7 +172,7 @@ class SliceHeader:
     image_type: str = ""
     frame_type: str = ""
     kernel: str = ""
-    acquisition: str = ""
+    acquisition_number: str = ""
     transfer_syntax: str = ""
 
     @property
@@ -159,10 +185,15 @@ class SliceHeader:
         """The slice in messages: name of its file, and the frame's number in a multi-frame file."""
         return self.file.name if self.frame is None else f"{self.file.name} frame {self.frame}"
 
+    @property
+    def key(self) -> SliceKey:
+        """The key of the slice in prepared series and tables."""
+        return SliceKey(self.sop_uid, self.frame, self.file.name)
+
 
 @dataclass(frozen=True)
 class DroppedSlice:
-    """A slice that cannot be used and was removed, so that its series can be.
+    """A slice that cannot be used and was removed under the lenient policy, so that its series can.
 
     Attributes:
         file: the file that holds the slice.
@@ -188,14 +219,15 @@ class Series:
         series_uid, study_uid: SeriesInstanceUID, StudyInstanceUID.
         patient_id: PatientID.
         headers: one for each slice, in order along the slice normal.
-        z_mm: ImagePositionPatient projected on the slice normal (Z,) float64, in mm, strictly
-            increasing.
+        z_mm: ImagePositionPatient projected on the slice normal `row_dir x col_dir` (Z,) float64,
+            in mm, strictly increasing; where the normal points down, toward inferior.
         spacing_mm: median step between slices in mm; None for a single slice.
         tilt_deg: angle in degrees between the slice normal and the direction in which slices are
             stacked, which is the gantry tilt; None for a single slice.
-        is_regular: whether all steps are equal within tolerance.
-        issues: warnings about the series.
-        lost: slices that were removed because they cannot be used.
+        is_regular: whether all steps are equal within tolerance and no slice is shifted sideways;
+            True for fewer than three slices.
+        issues: warnings that headers alone give. `Volume.issues` repeats them and is complete.
+        dropped: slices that were removed because they cannot be used.
 
     Raises:
         ValueError: `headers` and `z_mm` differ in length, or `z_mm` does not increase.
@@ -211,7 +243,7 @@ class Series:
     tilt_deg: float | None
     is_regular: bool
     issues: tuple[Issue, ...] = ()
-    lost: tuple[DroppedSlice, ...] = ()
+    dropped: tuple[DroppedSlice, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.headers) != len(self.z_mm):
@@ -241,7 +273,7 @@ class Volume:
         hu: (Z, Y, X) int16, Hounsfield units.
         affine_mm: (4, 4), from index (column, row, slice) to LPS millimetres; sheared where the
             gantry was tilted; None where steps between slices are irregular.
-        issues: warnings about the series and its pixels.
+        issues: all warnings: those of `series.issues`, then those that only pixels show.
 
     Raises:
         ValueError: `hu` is not int16 (Z, Y, X), or has not one slice for each header.
@@ -261,7 +293,7 @@ class Volume:
     @property
     def keys(self) -> tuple[SliceKey, ...]:
         """The key of each of the Z slices, in the order of `hu`."""
-        return tuple(SliceKey(h.sop_uid, h.frame, h.file.name) for h in self.series.headers)
+        return tuple(header.key for header in self.series.headers)
 
 
 @dataclass(frozen=True)
@@ -273,7 +305,7 @@ class Acquisition:
         spacing_mm: median distance between neighbouring slices; None for a single slice.
         largest_gap_mm: largest distance between neighbouring slices; None for a single slice.
         tilt_deg: gantry tilt in degrees; None where the headers do not tell it.
-        is_regular: whether the slices are evenly spaced.
+        is_regular: as in `Series`: equal steps and no sideways shift.
         rows: rows of the source image.
         columns: columns of the source image.
         pixel_mm: distance between the rows of the source image.
@@ -300,10 +332,10 @@ class SeriesMetadata:
         series_uid: SeriesInstanceUID.
         study_uid: StudyInstanceUID.
         patient_id: pseudonym of the patient, never the PatientID.
-        z_mm: position of each slice along the normal, float64 (Z,), increasing.
+        z_mm: position of each slice along the superior normal in mm, float64 (Z,), increasing.
         keys: SOPInstanceUID, frame and path of each slice (Z,).
         slice_hashes: hash of each slice's HU (Z,); empty for a slice with too little brain.
-        issues: what is unusual about the series; none of it prevents its use.
+        issues: as `Volume.issues`: all warnings, from headers and from pixels.
         acquisition: geometry and encoding of the source images.
         preprocessing_sha256: hash of the grid and the store format it was prepared with.
         files_sha256: hash of names, sizes and modification times of its DICOM files.
@@ -351,7 +383,7 @@ class PreparedSeries(SeriesMetadata):
     @property
     def metadata(self) -> SeriesMetadata:
         """The series without its pixels."""
-        values = {item.name: getattr(self, item.name) for item in fields(SeriesMetadata)}
+        values = {field.name: getattr(self, field.name) for field in fields(SeriesMetadata)}
         return SeriesMetadata(**values)
 
 
@@ -388,7 +420,8 @@ class SliceEmbeddings:
         embeddings: (Z, D) float32.
         logits: (Z, K) float32.
         encoder_id: names the encoder, e.g. in error messages.
-        training_groups: patient groups that the encoder was trained on.
+        training_groups: patient groups that the encoder was trained on. There is no default: an
+            empty set would pass every check for held-out patients.
 
     Raises:
         ValueError: `logits` is not (Z, K).
@@ -397,8 +430,8 @@ class SliceEmbeddings:
     volume_id: str
     embeddings: np.ndarray
     logits: np.ndarray
-    encoder_id: str = "encoder"
-    training_groups: TrainingGroups = TrainingGroups(frozenset())
+    encoder_id: str
+    training_groups: TrainingGroups
 
     def __post_init__(self) -> None:
         if self.logits.shape != (len(self.embeddings), len(LABELS)):
@@ -415,8 +448,9 @@ class SliceScores:
     Attributes:
         volume_id: as in `Series`.
         stage: one of `ich3d.core.labels.STAGES`.
-        prob: (Z, K) float32, probabilities 0..1.
-        training_groups: patient groups that the stage's models were trained on.
+        prob: (Z, K) floating point, probabilities 0..1.
+        training_groups: patient groups that the stage's models were trained on; no default, as in
+            `SliceEmbeddings`.
 
     Raises:
         ValueError: the stage is unknown, or `prob` is not (Z, K) in 0..1.
@@ -425,7 +459,7 @@ class SliceScores:
     volume_id: str
     stage: str
     prob: np.ndarray
-    training_groups: TrainingGroups = field(default_factory=lambda: TrainingGroups(frozenset()))
+    training_groups: TrainingGroups
 
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
@@ -434,8 +468,3 @@ class SliceScores:
             raise ValueError(f"prob must be (Z, {len(LABELS)}), got {self.prob.shape}")
         if not np.all((self.prob >= 0) & (self.prob <= 1)):
             raise ValueError(f"{self.stage} scores of {self.volume_id} are outside 0..1")
-
-    @property
-    def series_prob(self) -> np.ndarray:
-        """Probabilities (K,) of the series: the maximum over its slices."""
-        return np.asarray(self.prob.max(axis=0))

@@ -24,7 +24,10 @@ _SECTIONS: Final = {
     "stack": ("slices", "context", "stack"),
     "encoder_stack": ("slices", "context", "stack"),
 }
-"""The sections of the configuration that each stage depends on."""
+"""The sections of the configuration that each stage depends on.
+
+`encoder_stack`, a stacker without a context model, depends on `context` for `context.align` alone.
+"""
 
 _CONTROLS: Final = {
     "encoder": ("patients",),

@@ -16,7 +16,8 @@ import pandas as pd
 from ich3d.config.root import Config
 from ich3d.context.align import fit_alignment
 from ich3d.context.bigru import ContextEnsemble
-from ich3d.context.score import score_shuffled
+from ich3d.context.score import score_context, score_shuffled
+from ich3d.context.shuffle import NEVER
 from ich3d.context.train import require_held_out, train_context
 from ich3d.core.metrics import sigmoid
 from ich3d.core.progress import Progress, quiet
@@ -169,9 +170,12 @@ class Stages:
             require_held_out(self.store.groups[name], series.encoder_id, series.training_groups)
             require_held_out(self.store.groups[name], f"context fold {fold}", groups)
 
-            rng = stream(self.config.context_seed, "shuffle", name)
-            shuffle = self.config.control.shuffle
-            prob = score_shuffled(model, series, self.store.z_mm(name), shuffle, rng)
+            z_mm, shuffle = self.store.z_mm(name), self.config.control.shuffle
+            if shuffle == NEVER:
+                prob = score_context(model, series, z_mm)
+            else:
+                rng = stream(self.config.context_seed, "shuffle", name)
+                prob = score_shuffled(model, series, z_mm, shuffle, rng)
             scores[name] = SliceScores(name, "context", prob, groups)
         return scores
 
@@ -232,7 +236,7 @@ class Stages:
         features = [self._features(embedded[name], before[name]) for name in names]
         return StackRows(
             features=pd.concat(features, ignore_index=True),
-            start=np.concatenate([before[name].prob for name in names]),
+            start_prob=np.concatenate([before[name].prob for name in names]),
             target=np.concatenate([self.store.targets(name) for name in names]),
             group=np.repeat([groups[name] for name in names], counts),
             fold=np.repeat([folds[name] for name in names], counts),

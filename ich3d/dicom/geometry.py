@@ -43,7 +43,10 @@ def positions_mm(headers: Sequence[SliceHeader]) -> np.ndarray:
 
 
 def project_on_normal(headers: Sequence[SliceHeader]) -> np.ndarray:
-    """Height (Z,) of each slice in mm: its position projected on the common normal."""
+    """Height (Z,) of each slice in mm: its position projected on the common normal.
+
+    The normal may point up or down in the patient, and so may the heights.
+    """
     heights_mm: np.ndarray = positions_mm(headers) @ slice_normal(headers)
     return heights_mm
 
@@ -54,16 +57,23 @@ def sort_along_normal(headers: Sequence[SliceHeader]) -> tuple[SliceHeader, ...]
     return tuple(headers[i] for i in order)
 
 
-def irregular_steps(slices: Sequence[SliceHeader]) -> np.ndarray:
-    """Indices of the slices below an irregular step, worst step first; slices must be sorted."""
-    if len(slices) < 3:
+def irregular_steps(z_mm: np.ndarray) -> np.ndarray:
+    """Indices of the slices below an irregular step, worst step first.
+
+    `z_mm` (Z,) holds the ascending heights of the slices, in mm. A step is irregular where it
+    differs from the median step by more than the tolerance; fewer than 3 slices have none.
+    """
+    if len(z_mm) < 3:
         return np.arange(0)
-    steps_mm = np.diff(project_on_normal(slices))  # (Z - 1,)
+    steps_mm = np.diff(z_mm)  # (Z - 1,)
     return out_of_tolerance(steps_mm - np.median(steps_mm), steps_mm)
 
 
 def out_of_tolerance(deviations_mm: np.ndarray, steps_mm: np.ndarray) -> np.ndarray:
-    """Indices of the deviations (Z - 1,) beyond the tolerance of `steps_mm`, largest first."""
+    """Indices of the deviations (Z - 1,) that exceed the tolerance, largest deviation first.
+
+    The tolerance follows from the median of `steps_mm` (Z - 1,), the steps between slices.
+    """
     sizes_mm = np.abs(deviations_mm)
     tolerance_mm = max(STEP_TOLERANCE_MM, STEP_TOLERANCE * float(np.median(steps_mm)))
     largest_first = np.argsort(-sizes_mm, kind="stable")

@@ -42,6 +42,23 @@ class Index:
     left_out: tuple[LeftOut, ...]
     rejected: tuple[Rejected, ...]
 
+    def all_rejected(self, later: Iterable[Rejected]) -> tuple[Rejected, ...]:
+        """Rejections of the index and `later`, without repetition.
+
+        Args:
+            later: what was rejected after the index, such as series that cannot be decoded. A
+                SeriesInstanceUID may be in it once for each of its volumes.
+
+        Returns:
+            Files and whole SeriesInstanceUIDs, sorted by subject and path; then single volumes, in
+            the order of `later`.
+        """
+        volume_ids = {series.volume_id for series in self.series}
+        unique = dict.fromkeys(later)
+        volumes = [rejected for rejected in unique if rejected.subject in volume_ids]
+        others = [rejected for rejected in unique if rejected.subject not in volume_ids]
+        return (*sorted([*self.rejected, *others], key=_subject_and_paths), *volumes)
+
 
 def index(path: Path, progress: Progress = iter, policy: Policy = STRICT) -> Index:
     """Find all CT series in `path`: a folder with its sub-folders, a zip, or a single file.

@@ -5,18 +5,15 @@ where one of them cannot be read, the others are no longer the whole of what was
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TypeVar
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import FileRef, Issue, LeftOut, Rejected, Series, SliceHeader, Volume
-from ich3d.dicom.assembly.ordering import without
+from ich3d.dicom.assembly.ordering import drop_undecodable
 from ich3d.dicom.index import Index
 from ich3d.dicom.pixels.stored import read_slices
 from ich3d.dicom.volume import load_volume
-
-T = TypeVar("T")
 
 SeriesGroup = tuple[Series, ...]
 """All volumes of one SeriesInstanceUID."""
@@ -25,22 +22,22 @@ GroupProgress = Callable[[Iterable[SeriesGroup]], Iterable[SeriesGroup]]
 SeriesProgress = Callable[[Iterable[Series]], Iterable[Series]]
 
 
-def group_by_series_uid(series: Iterable[Series]) -> list[SeriesGroup]:
-    """The volumes of each SeriesInstanceUID together, in the order of their first volume."""
+def group_by_series_uid(all_series: Iterable[Series]) -> list[SeriesGroup]:
+    """Group series by SeriesInstanceUID; groups are in the order of their first series."""
     groups: dict[str, list[Series]] = defaultdict(list)
-    for volume in series:
-        groups[volume.series_uid].append(volume)
+    for series in all_series:
+        groups[series.series_uid].append(series)
     return [tuple(group) for group in groups.values()]
 
 
-def load_volumes(series: Iterable[Series]) -> Iterator[Volume | Rejected]:
-    """Decode all `series` once, one SeriesInstanceUID at a time.
+def load_volumes(all_series: Iterable[Series]) -> Iterator[Volume | Rejected]:
+    """Decode each series once, one SeriesInstanceUID after the other.
 
-    `series` must hold all volumes of a SeriesInstanceUID, or none. Yields the volumes of
-    `group_by_series_uid(series)` in that order; a group with a volume that cannot be read yields
-    one `Rejected` in place of all its volumes. The volumes of one group are in memory together.
+    `all_series` must hold all volumes of a SeriesInstanceUID, or none of them. Volumes are yielded
+    in the order of `group_by_series_uid`. A group with a volume that cannot be decoded yields one
+    `Rejected` in place of all its volumes. The volumes of one group are in memory together.
     """
-    for group in group_by_series_uid(series):
+    for group in group_by_series_uid(all_series):
         loaded = load_group(group)
         if isinstance(loaded, Rejected):
             yield loaded
@@ -51,37 +48,47 @@ def load_volumes(series: Iterable[Series]) -> Iterator[Volume | Rejected]:
 def load_group(group: SeriesGroup) -> list[Volume] | Rejected:
     """Decode all volumes of one SeriesInstanceUID, in their order.
 
-    Where one cannot be read, all are rejected: `subject` is the SeriesInstanceUID, `detail`
+    Where one cannot be decoded, all are rejected: `subject` is the SeriesInstanceUID, `detail`
     names the first file that cannot be decoded, `paths` are the files of the whole group.
     """
-    return _decode_group(group, lambda volume: volume)
+    volumes = []
+    for series in group:
+        volume = load_volume(series)
+        if isinstance(volume, Rejected):
+            return _reject_group(group, volume)
+        volumes.append(volume)
+    return volumes
 
 
 def check_pixels(index: Index, progress: GroupProgress = iter) -> Index:
-    """Decode every volume of `index` and keep what was learned, not the pixels.
+    """Decode every volume of `index`, and keep the issues but not the pixels.
 
-    Series that cannot be read are moved to `rejected` with all volumes of their SeriesInstanceUID;
-    the others gain the issues that only pixels show. One volume is in memory at a time. `progress`
-    wraps the groups of `group_by_series_uid`.
+    Series that cannot be decoded are moved to `rejected` with all volumes of their
+    SeriesInstanceUID. The others gain the issues that only pixels show. Only one volume is needed
+    in memory at a time. `progress` wraps the groups of `group_by_series_uid`.
     """
-    series: list[Series] = []
+    accepted: list[Series] = []
     rejected = list(index.rejected)
     for group in progress(group_by_series_uid(index.series)):
-        checked = _decode_group(group, lambda volume: replace(volume.series, issues=volume.issues))
+        checked = _check_group(group)
         if isinstance(checked, Rejected):
             rejected.append(checked)
         else:
-            series += checked
-    rejected.sort(key=lambda item: (item.subject, item.paths))
-    return replace(index, series=tuple(series), rejected=tuple(rejected))
+            accepted += checked
+
+    rejected.sort(key=lambda rejection: (rejection.subject, rejection.paths))
+    return replace(index, series=tuple(accepted), rejected=tuple(rejected))
 
 
 def leave_out_undecodable(index: Index, progress: SeriesProgress = iter) -> Index:
     """Remove the slices whose pixels cannot be decoded, for the lenient policy.
 
     Each shortened series names them in an INCOMPLETE issue, and files without a usable frame are
-    added to `left_out`. A series without any decodable slice is kept, for `check_pixels` or
-    `load_volumes` to reject. `progress` wraps the series.
+    added to `left_out`. A series without any decodable slice is kept, so that `check_pixels` or
+    `load_volumes` rejects it. `progress` wraps the series.
+
+    All pixels are decoded here and not kept: which slices a series has must be known before the
+    first one is loaded, and all volumes of an index do not fit into memory.
     """
     kept: list[Series] = []
     problems: dict[FileRef, str] = {}
@@ -89,7 +96,7 @@ def leave_out_undecodable(index: Index, progress: SeriesProgress = iter) -> Inde
         undecodable = _undecodable_slices(series)
         if undecodable and len(undecodable) < len(series):
             problems |= {header.file: problem for header, problem in undecodable.items()}
-            series = without(series, undecodable)
+            series = drop_undecodable(series, undecodable)
         kept.append(series)
 
     # A multi-frame file stays in use while any of its frames, in whichever volume, is.
@@ -98,12 +105,12 @@ def leave_out_undecodable(index: Index, progress: SeriesProgress = iter) -> Inde
     for file, problem in problems.items():
         if file not in used:
             left_out.append(LeftOut((file.name,), IssueCode.UNDECODABLE, problem))
-    left_out.sort(key=lambda item: item.paths)
+    left_out.sort(key=lambda files: files.paths)
     return replace(index, series=tuple(kept), left_out=tuple(left_out))
 
 
 def _undecodable_slices(series: Series) -> dict[SliceHeader, str]:
-    """The slices whose pixels cannot be decoded, with the reason in words."""
+    """The slices whose pixels cannot be decoded, with one sentence each that says why."""
     undecodable = {}
     for header, stored in zip(series.headers, read_slices(series.headers), strict=True):
         if isinstance(stored, Issue):
@@ -111,13 +118,18 @@ def _undecodable_slices(series: Series) -> dict[SliceHeader, str]:
     return undecodable
 
 
-def _decode_group(group: Sequence[Series], keep: Callable[[Volume], T]) -> list[T] | Rejected:
-    """What `keep` takes from each decoded volume, or the rejection of the whole group."""
-    kept = []
+def _check_group(group: SeriesGroup) -> list[Series] | Rejected:
+    """Decode a group; return its series with the issues of their pixels, or the rejection."""
+    checked = []
     for series in group:
         volume = load_volume(series)
         if isinstance(volume, Rejected):
-            paths = dict.fromkeys(path for member in group for path in member.paths)
-            return replace(volume, subject=series.series_uid, paths=tuple(paths))
-        kept.append(keep(volume))
-    return kept
+            return _reject_group(group, volume)
+        checked.append(replace(series, issues=volume.issues))
+    return checked
+
+
+def _reject_group(group: SeriesGroup, rejected: Rejected) -> Rejected:
+    """The whole group as rejected, because one of its volumes is `rejected`."""
+    paths = dict.fromkeys(path for series in group for path in series.paths)
+    return replace(rejected, subject=group[0].series_uid, paths=tuple(paths))

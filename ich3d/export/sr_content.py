@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import ich3d
-from ich3d.core.labels import ANY, FLAG_AT, LABELS
-from ich3d.core.types import SliceKey, SliceScores
+from ich3d.core.labels import ANY, FLAG_AT, LABELS, series_prob
+from ich3d.core.types import SliceKey
 from ich3d.dicom.uids import uid
 
 if TYPE_CHECKING:
@@ -59,11 +59,11 @@ def report_content(prediction: "SeriesPrediction", model_sha256: str) -> ReportC
     """
     series = prediction.series
     slice_prob = prediction.prob["stack"]
-    series_prob = SliceScores(series.volume_id, "stack", slice_prob).series_prob  # (K,)
+    prob = series_prob(slice_prob)  # (K,)
 
     return ReportContent(
         volume_id=series.volume_id,
-        series_prob={label: round(float(series_prob[k]), 7) for k, label in enumerate(LABELS)},
+        series_prob={label: round(float(prob[k]), 7) for k, label in enumerate(LABELS)},
         positive_slices=positive_slices(slice_prob, series.keys),
         algorithm_parameters=(
             f"model_sha256={model_sha256}",

@@ -15,7 +15,7 @@ from ich3d.config.schema import PrepareConfig
 from ich3d.core.types import PreparedSeries, Rejected
 from ich3d.dicom.index import index
 from ich3d.dicom.validate import load_volumes
-from ich3d.prepare.build import prepare_series
+from ich3d.prepare.series import prepare_series
 from ich3d.prepare.store import plain_name
 
 log = logging.getLogger(__name__)

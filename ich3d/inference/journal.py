@@ -30,10 +30,10 @@ class ScoredSeries:
         sop_uids: SOPInstanceUID of each slice (Z,).
         frames: frame of each slice (Z,), None in single-frame files.
         z_mm: slice positions in mm, float64 (Z,).
-        issues: codes of the series' issues.
+        codes: codes of the series' issues, as in the column `codes`.
         out_of_range: names of the acquisition's values outside the training set's range.
         prob: probabilities float64 (Z, K) by stage.
-        unscored: slices that were left out of the series.
+        unscored: slices that were dropped from the series.
         refused: by the name of a further output, why the series is not in it.
     """
 
@@ -43,7 +43,7 @@ class ScoredSeries:
     sop_uids: tuple[str, ...]
     frames: tuple[int | None, ...]
     z_mm: np.ndarray
-    issues: tuple[IssueCode, ...]
+    codes: tuple[IssueCode, ...]
     out_of_range: tuple[str, ...]
     prob: dict[str, np.ndarray]
     unscored: tuple[UnscoredSlice, ...] = ()
@@ -62,7 +62,7 @@ class ScoredSeries:
             sop_uids=tuple(key.sop_uid for key in series.keys),
             frames=tuple(key.frame for key in series.keys),
             z_mm=series.z_mm,
-            issues=tuple(issue.code for issue in series.issues),
+            codes=tuple(issue.code for issue in series.issues),
             out_of_range=prediction.out_of_range,
             prob={stage: prob.astype(np.float64) for stage, prob in prediction.prob.items()},
             unscored=prediction.unscored,
@@ -76,57 +76,68 @@ class ScoredSeries:
 class Journal:
     """The finished series of an output folder, by a key that stands for everything they depend on.
 
+    Results of scored series stay in the file until they are asked for: the file is there to resume
+    a run (see the module), and while a run scores, it needs no earlier scores. Rejections are few
+    and short, so they are kept in memory.
+
     Attributes:
-        rejected: the rejected series by key. Results of scored series are read from the file when
-            they are asked for.
+        rejected: the rejected series by key.
     """
 
-    def __init__(self, path: Path, keys: Collection[str]) -> None:
-        """Open the journal at `path`, or begin one.
-
-        Lines of keys that are not in `keys` are removed, and so is a last line that an interrupted
-        process left incomplete.
-        """
+    def __init__(self, path: Path) -> None:
+        """An empty journal that will be written to `path`. `resume` opens one that is there."""
         self._path = path
         self._offsets: dict[str, int] = {}
         self.rejected: dict[str, Rejected] = {}
+
+    @classmethod
+    def resume(cls, path: Path, keys: Collection[str]) -> "Journal":
+        """The journal at `path` as far as it is of use; the file is created if there is none.
+
+        Lines whose key is not in `keys` are deleted from the file, and so are a second line of a
+        key and a last line that an interrupted process left incomplete.
+        """
+        journal = cls(path)
         with replacing(path) as partial, partial.open("wb") as file:
             for tree, line in _read_lines(path):
                 key = tree["key"]
-                if key in keys and not self.is_finished(key):
-                    self._remember(key, tree, file.tell())
-                    file.write(line)
+                if key not in keys or journal.is_finished(key):
+                    continue
+                if "rejected" in tree:
+                    journal.rejected[key] = _rejected_from_json(tree["rejected"])
+                else:
+                    journal._offsets[key] = file.tell()
+                file.write(line)
+        return journal
 
-    def __contains__(self, key: str) -> bool:
-        """Whether the series is scored."""
+    def is_scored(self, key: str | None) -> bool:
+        """Whether the results of the series can be read; False for None, a series without a key."""
         return key in self._offsets
 
-    def is_finished(self, key: str) -> bool:
-        """Whether the series is scored or rejected."""
-        return key in self or key in self.rejected
+    def is_finished(self, key: str | None) -> bool:
+        """Whether the series is scored or rejected; False for None, a series without a key."""
+        return self.is_scored(key) or key in self.rejected
 
     def add(self, key: str, result: ScoredSeries | Rejected) -> None:
         """Append the result of one series to the file."""
-        if isinstance(result, Rejected):
-            tree = {"key": key, "rejected": asdict(result)}
-        else:
-            tree = {"key": key, "scored": _to_json(result)}
         with self._path.open("ab") as file:
             offset = file.tell()
-            file.write(json.dumps(tree).encode() + b"\n")
-        self._remember(key, tree, offset)
+            if isinstance(result, Rejected):
+                file.write(_line({"key": key, "rejected": asdict(result)}))
+                self.rejected[key] = result
+            else:
+                file.write(_line({"key": key, "scored": _to_json(result)}))
+                self._offsets[key] = offset
 
-    def __getitem__(self, key: str) -> ScoredSeries:
-        """The results of a scored series. KeyError where it is not scored."""
+    def read(self, key: str) -> ScoredSeries:
+        """The results of a scored series, from the file. KeyError where it is not scored."""
         with self._path.open("rb") as file:
             file.seek(self._offsets[key])
             return _from_json(json.loads(file.readline())["scored"])
 
-    def _remember(self, key: str, tree: dict[str, Any], offset: int) -> None:
-        if "rejected" in tree:
-            self.rejected[key] = _rejected_from_json(tree["rejected"])
-        else:
-            self._offsets[key] = offset
+
+def _line(tree: dict[str, Any]) -> bytes:
+    return json.dumps(tree).encode() + b"\n"
 
 
 def _read_lines(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
@@ -144,6 +155,7 @@ def _read_lines(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
 
 
 def _to_json(series: ScoredSeries) -> dict[str, Any]:
+    """`series` as plain data; its keys are the names of the attributes."""
     return {
         **vars(series),
         "z_mm": series.z_mm.tolist(),
@@ -154,6 +166,7 @@ def _to_json(series: ScoredSeries) -> dict[str, Any]:
 
 
 def _from_json(tree: dict[str, Any]) -> ScoredSeries:
+    """The series of which `_to_json` made a tree."""
     return ScoredSeries(
         study_uid=tree["study_uid"],
         series_uid=tree["series_uid"],
@@ -161,7 +174,7 @@ def _from_json(tree: dict[str, Any]) -> ScoredSeries:
         sop_uids=tuple(tree["sop_uids"]),
         frames=tuple(tree["frames"]),
         z_mm=np.array(tree["z_mm"], dtype=np.float64),
-        issues=tuple(map(IssueCode, tree["issues"])),
+        codes=tuple(map(IssueCode, tree["codes"])),
         out_of_range=tuple(tree["out_of_range"]),
         prob={stage: np.array(prob, dtype=np.float64) for stage, prob in tree["prob"].items()},
         unscored=tuple(

@@ -30,16 +30,16 @@ from ich3d.core.types import Rejected, Series
 from ich3d.core.workspace import write_csv, write_json
 from ich3d.dicom.assembly.grouping import Policy
 from ich3d.dicom.index import STRICT, Index
-from ich3d.dicom.validate import SeriesGroup, group_by_series_uid
+from ich3d.dicom.validate import group_by_series_uid
 from ich3d.inference.journal import Journal, ScoredSeries
-from ich3d.inference.scoring import SeriesPrediction, find, stream, study_of
+from ich3d.inference.scoring import SeriesPrediction, find, stream, study_uid_of
 from ich3d.inference.tables import series_table, slice_table, submission
 from ich3d.model.folder import Model
-from ich3d.prepare.build import files_digest
-from ich3d.prepare.tables import all_rejected, rejected_table
+from ich3d.prepare.series import files_digest
+from ich3d.prepare.tables import rejected_table
 from ich3d.training.device import device
 
-KEY_FORMAT: Final = 4
+KEY_FORMAT: Final = 5
 """Raised when series are scored or journaled in another way, so that they are scored again."""
 
 PACKAGES: Final = ("torch", "monai", "lightgbm", "numpy", "pydicom", "SimpleITK")
@@ -87,7 +87,8 @@ def predict_to_folder(
         paths: folders, zips or DICOM files.
         out: the output folder, created if needed.
         progress: shows how far reading and scoring are.
-        policy: how strictly headers are read.
+        policy: how strictly files are judged; a lenient one also drops the slices whose pixels
+            cannot be decoded.
         writers: further outputs by name; they are called study by study.
 
     Raises:
@@ -98,32 +99,38 @@ def predict_to_folder(
     index = find(paths, progress, policy)
     clock.lap("find")
 
-    keys = _keys(model, index, writers)
+    journal_keys = _journal_keys(model, index, writers)
     out.mkdir(parents=True, exist_ok=True)
-    journal = _open_journal(out, keys, writers)
-    unfinished = {
-        study_of(series)
+    journal = _open_journal(out, journal_keys.values(), writers)
+    unfinished_studies = {
+        study_uid_of(series)
         for series in index.series
-        if not journal.is_finished(keys[series.volume_id])
+        if not journal.is_finished(journal_keys.get(series.volume_id))
     }
-    todo = [series for series in index.series if study_of(series) in unfinished]
-    unreadable = _score_studies(model, index, todo, keys, writers, journal, progress)
+    todo = [series for series in index.series if study_uid_of(series) in unfinished_studies]
+    unreadable = _score_studies(model, index, todo, journal_keys, writers, journal, progress)
     clock.lap("score")
 
-    in_scored = [series for series in index.series if keys[series.volume_id] in journal]
-    scored = [journal[keys[series.volume_id]] for series in in_scored]
-    known = [journal.rejected[key] for key in keys.values() if key in journal.rejected]
-    rejected = [*all_rejected(index, known), *unreadable]
-    refused = [rejection for series in scored for rejection in series.refused.values()]
-    _write_tables(out, scored, [*rejected, *refused], model)
+    scored_series = [
+        series for series in index.series if journal.is_scored(journal_keys.get(series.volume_id))
+    ]
+    results = [journal.read(journal_keys[series.volume_id]) for series in scored_series]
+    rejected_series = [
+        journal.rejected[key] for key in journal_keys.values() if key in journal.rejected
+    ]
+    rejected = [*index.all_rejected(rejected_series), *unreadable]
+    refused = [rejection for series in results for rejection in series.refused.values()]
+    _write_tables(out, results, [*rejected, *refused], model)
     clock.lap("tables")
 
     counts = {
-        **_file_counts(index, in_scored),
-        "series": len(scored),
-        "series_scored_before": sum(study_of(series) not in unfinished for series in in_scored),
+        **_file_counts(index, scored_series),
+        "series": len(results),
+        "series_scored_before": sum(
+            study_uid_of(series) not in unfinished_studies for series in scored_series
+        ),
         "rejected": len(rejected),
-        **_slice_counts(scored, writers),
+        **_slice_counts(results, writers),
     }
     options = {
         "lenient": policy.lenient,
@@ -132,56 +139,63 @@ def predict_to_folder(
     write_json(
         out / "run.json", {**_provenance(model), **options, **counts, "seconds": clock.seconds}
     )
-    return Outcome(len(scored), (*rejected, *refused))
+    return Outcome(len(results), (*rejected, *refused))
 
 
-def _keys(model: Model, index: Index, writers: Iterable[str]) -> dict[str, str]:
+def _journal_keys(model: Model, index: Index, writers: Iterable[str]) -> dict[str, str]:
     """The journal key of each volume, by volume_id: a hash of everything its results depend on.
 
     The files of all volumes of its SeriesInstanceUID are part of it, since they are accepted or
-    rejected together. The key is empty where one of these files is gone.
+    rejected together; where one of these files is gone, none of the volumes has a key. Paths are
+    relative to the searched folder, so that a run can be resumed after the folder was moved.
     """
-    of_run = [
+    run_facts = [
         KEY_FORMAT,
         ich3d.__version__,
         model.sha256,
         [fold_model.fold for fold_model in model.fold_models],
-        model.encoders.path,
+        model.encoders.runtime,
         sorted(writers),
     ]
     keys: dict[str, str] = {}
     for group in group_by_series_uid(index.series):
-        files = _digests(group)
+        try:
+            file_hashes = [files_digest(series) for series in group]
+        except OSError:  # a file was removed after it was indexed
+            continue
         for series in group:
-            of_series = [series.volume_id, series.study_uid, series.issues, series.lost]
-            text = json.dumps([of_run, files, repr(of_series)])
-            keys[series.volume_id] = hashlib.sha256(text.encode()).hexdigest() if files else ""
-    return {series.volume_id: keys[series.volume_id] for series in index.series}
+            text = json.dumps([run_facts, file_hashes, repr(_series_facts(series))])
+            keys[series.volume_id] = hashlib.sha256(text.encode()).hexdigest()
+
+    in_order = [series.volume_id for series in index.series if series.volume_id in keys]
+    return {volume_id: keys[volume_id] for volume_id in in_order}
 
 
-def _digests(group: SeriesGroup) -> list[str]:
-    """Hashes of the files of each volume of a group; none where a file is gone."""
-    try:
-        return [files_digest(series) for series in group]
-    except OSError:
-        return []
+def _series_facts(series: Series) -> list[Any]:
+    """What the results of a series depend on beside its files and the run."""
+    dropped_slices = [
+        (dropped.file.name, dropped.frame, dropped.sop_uid, dropped.position_mm, dropped.code)
+        for dropped in series.dropped
+    ]
+    return [series.volume_id, series.study_uid, series.issues, dropped_slices]
 
 
-def _open_journal(
-    out: Path, keys: Mapping[str, str], writers: Mapping[str, OutputWriter]
-) -> Journal:
-    """The journal of the output folder; an empty one where a writer's folder was removed."""
+def _open_journal(out: Path, keys: Iterable[str], writers: Mapping[str, OutputWriter]) -> Journal:
+    """The journal of the output folder; an empty one where a writer's folder was removed.
+
+    The writers' folders are created, so that the next run can tell whether one was removed.
+    """
     is_complete = all(writer.folder.is_dir() for writer in writers.values())
     for writer in writers.values():
         writer.folder.mkdir(parents=True, exist_ok=True)
-    return Journal(out / "finished.jsonl", set(keys.values()) if is_complete else ())
+    return Journal.resume(out / "finished.jsonl", set(keys) if is_complete else ())
 
 
 def _score_studies(
     model: Model,
     index: Index,
     todo: Sequence[Series],
-    keys: Mapping[str, str],
+    journal_keys: Mapping[str, str],
     writers: Mapping[str, OutputWriter],
     journal: Journal,
     progress: Progress,
@@ -189,21 +203,27 @@ def _score_studies(
     """Score the series of `todo` study by study, and add their results to the journal.
 
     Returns:
-        Series whose files could not be read. They are not in the journal, as they may be readable
-        in a later run.
+        Rejections that a later run may not repeat, without repetition. They are not in the journal.
     """
     unreadable: list[Rejected] = []
     predictions = progress(stream(model, index, todo), "series", total=len(todo))
     pairs = zip(todo, predictions, strict=True)
-    for _, study in groupby(pairs, key=lambda pair: study_of(pair[0])):
+    for _, study in groupby(pairs, key=lambda pair: study_uid_of(pair[0])):
         for volume_id, result in _results_of_study(list(study), writers).items():
-            key = keys[volume_id]
-            can_change = isinstance(result, Rejected) and result.code is IssueCode.UNREADABLE
-            if isinstance(result, Rejected) and (can_change or not key):
+            key = journal_keys.get(volume_id)
+            if isinstance(result, Rejected) and _may_change(result, key):
                 unreadable.append(result)
-            else:
+            elif key is not None:
                 journal.add(key, result)
-    return list(dict.fromkeys(unreadable))  # each once, also of several volumes
+    return list(dict.fromkeys(unreadable))
+
+
+def _may_change(rejected: Rejected, key: str | None) -> bool:
+    """Whether a later run may be able to use the series, so that it has to try again.
+
+    This is so where a file could not be read, or was gone when the journal keys were made.
+    """
+    return key is None or rejected.code is IssueCode.UNREADABLE
 
 
 def _results_of_study(
@@ -253,9 +273,9 @@ class _Clock:
         self._last = now
 
 
-def _file_counts(index: Index, in_scored: Iterable[Series]) -> dict[str, int]:
+def _file_counts(index: Index, scored_series: Iterable[Series]) -> dict[str, int]:
     """Counts of files, each once: in a scored volume, left out, or rejected."""
-    in_volumes = {path for series in in_scored for path in series.paths}
+    in_volumes = {path for series in scored_series for path in series.paths}
     left_out = sum(len(files.paths) for files in index.left_out)
     return {
         "files": index.n_files,
@@ -279,7 +299,7 @@ def _slice_counts(scored: Sequence[ScoredSeries], writers: Iterable[str]) -> dic
 
 def _provenance(model: Model) -> dict[str, Any]:
     """The model, versions, device and config that the scores were made with."""
-    path = model.encoders.path
+    path = model.encoders.runtime
     packages = (*PACKAGES, "openvino") if path.startswith("openvino") else PACKAGES
     return {
         "ich3d": ich3d.__version__,

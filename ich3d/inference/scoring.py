@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
@@ -27,15 +26,13 @@ from ich3d.core.types import (
     Rejected,
     Series,
     SeriesMetadata,
-    SliceKey,
 )
 from ich3d.dicom.assembly.grouping import Policy
-from ich3d.dicom.geometry import normal
+from ich3d.dicom.geometry import slice_normal
 from ich3d.dicom.index import STRICT, Index, index_all
 from ich3d.dicom.validate import SeriesGroup, group_by_series_uid, leave_out_undecodable
 from ich3d.model.folder import Model, load_model
-from ich3d.prepare.build import prepare_group
-from ich3d.prepare.tables import all_rejected
+from ich3d.prepare.series import prepare_group
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,13 +40,14 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class UnscoredSlice:
-    """A slice that was left out of its series because its file cannot be used.
+    """A slice that was dropped from its series under the lenient policy, and so has no scores.
 
     Attributes:
-        sop_uid: its SOPInstanceUID; empty where the file does not tell it.
-        frame: its frame, None in a single-frame file.
-        z_mm: its position in the frame of the scored slices' `z_mm`; None where not known.
-        code: why it was left out.
+        sop_uid: its SOPInstanceUID; empty where it cannot be read.
+        frame: its frame, from 1; None in a single-frame file.
+        z_mm: its position in mm along the superior normal, as that of the scored slices; None where
+            it cannot be read.
+        code: why the slice cannot be used.
     """
 
     sop_uid: str
@@ -63,11 +61,11 @@ class SeriesPrediction:
     """One scored series. Slices run inferior to superior.
 
     Attributes:
-        series: the series as the model read it: pixels, positions, keys and issues.
+        series: the series as the model read it: pixels, positions, keys, and all issues.
         files: the DICOM file of each slice (Z,).
         prob: probabilities float32 (Z, K) by stage; `prob["stack"]` is the final answer.
         out_of_range: names of the acquisition's values that lie outside the training set's range.
-        unscored: slices that were left out; they are in none of the arrays.
+        unscored: slices that were dropped; they are in none of the arrays.
     """
 
     series: PreparedSeries
@@ -84,7 +82,7 @@ class Prediction:
     Attributes:
         series: one `SeriesPrediction` a scored series, the series of a study together.
         rejected: series and files that should have been scored and could not.
-        left_out: files that are no part of a CT volume.
+        left_out: files that are in no volume and count as no failure.
         n_files: number of files that were found.
     """
 
@@ -109,8 +107,8 @@ def predict(
         model: a loaded model, or the path of a model folder, which is then loaded for this call.
         *paths: folders, zips or DICOM files. A series may be spread over several of them.
         progress: shows how far reading and scoring are.
-        policy: how strictly headers are read; `Policy(lenient=True)` scores a series without its
-            unusable slices instead of rejecting it.
+        policy: how strictly files are judged; `Policy(lenient=True)` scores a series without the
+            slices whose header or pixels cannot be used, instead of rejecting it.
 
     Returns:
         The scored series, and what was rejected or left out, with the reasons.
@@ -168,10 +166,21 @@ def predict_one(
 
 
 def find(paths: Sequence[Path], progress: Progress = quiet, policy: Policy = STRICT) -> Index:
-    """Index all CT series below `paths`, the series of a study next to each other.
+    """Index all CT series below `paths`.
 
-    Only headers are read, except with a lenient policy, which also leaves out slices that cannot
-    be decoded. DataError where a path does not exist.
+    Headers are read, and pixels only where two slices at one position have to be compared. A
+    lenient policy decodes all pixels, and drops the slices for which that fails.
+
+    Args:
+        paths: folders, zips or DICOM files.
+        progress: shows how far reading is.
+        policy: how strictly files are judged.
+
+    Returns:
+        The index, its series sorted by study, then by volume_id: those of a study are together.
+
+    Raises:
+        DataError: a path does not exist or a folder cannot be listed.
     """
     index = index_all(
         [path.absolute() for path in paths], lambda files: progress(files, "headers"), policy
@@ -179,12 +188,12 @@ def find(paths: Sequence[Path], progress: Progress = quiet, policy: Policy = STR
     if policy.lenient:
         total = len(index.series)
         index = leave_out_undecodable(index, lambda series: progress(series, "decode", total))
-    by_study = sorted(index.series, key=lambda series: (study_of(series), series.volume_id))
+    by_study = sorted(index.series, key=lambda series: (study_uid_of(series), series.volume_id))
     return replace(index, series=tuple(by_study))
 
 
-def study_of(series: Series | SeriesMetadata) -> str:
-    """The study a series belongs to: its StudyInstanceUID, or itself where it has none."""
+def study_uid_of(series: Series | SeriesMetadata) -> str:
+    """StudyInstanceUID of a series; its volume_id where it has none, as a study of its own."""
     return series.study_uid or series.volume_id
 
 
@@ -193,36 +202,32 @@ def stream(
 ) -> Iterator[SeriesPrediction | Rejected]:
     """Score `chosen` series of an index one after the other; yielded results are not kept.
 
-    All volumes of a SeriesInstanceUID are decoded together, once, also where only some of them are
-    chosen: if one cannot be decoded, all are rejected.
+    All volumes of a SeriesInstanceUID are decoded together, also where only some of them are
+    chosen: if one cannot be decoded, all are rejected. They are decoded once; those of a
+    SeriesInstanceUID that occurs in several studies once for each study.
 
     Args:
         model: the model to score with.
         index: where the series were found, as from `find`.
-        chosen: the series to score; those of a SeriesInstanceUID next to each other.
+        chosen: the series to score; those of a study and SeriesInstanceUID next to each other.
 
     Yields:
         A prediction or rejection for each of `chosen`, in their order.
     """
     group_of = {group[0].series_uid: group for group in group_by_series_uid(index.series)}
     batches = [
-        _Batch(group_of[series_uid], tuple(wanted))
-        for (_, series_uid), wanted in groupby(
-            chosen, key=lambda series: (study_of(series), series.series_uid)
+        list(batch)
+        for _, batch in groupby(
+            chosen, key=lambda series: (study_uid_of(series), series.series_uid)
         )
     ]
-    prepare = partial(_prepare_batch, config=model.config.prepare)
-    for batch, prepared in zip(batches, _read_ahead(prepare, batches), strict=True):
-        for source, series in zip(batch.wanted, prepared, strict=True):
-            yield series if isinstance(series, Rejected) else _score(model, source, series)
 
+    def prepare_batch(batch: Sequence[Series]) -> Sequence[PreparedSeries | Rejected]:
+        return _prepare_readable(group_of[batch[0].series_uid], batch, model.config.prepare)
 
-@dataclass(frozen=True)
-class _Batch:
-    """Volumes of one SeriesInstanceUID to score, and all volumes that it has."""
-
-    group: SeriesGroup
-    wanted: tuple[Series, ...]
+    for batch, results in zip(batches, _read_ahead(prepare_batch, batches), strict=True):
+        for series, prepared in zip(batch, results, strict=True):
+            yield prepared if isinstance(prepared, Rejected) else _score(model, series, prepared)
 
 
 def _predict(
@@ -233,14 +238,17 @@ def _predict(
     rejected = [result for result in results if isinstance(result, Rejected)]
     return Prediction(
         series=tuple(result for result in results if isinstance(result, SeriesPrediction)),
-        rejected=all_rejected(index, rejected),
+        rejected=index.all_rejected(rejected),
         left_out=index.left_out,
         n_files=index.n_files,
     )
 
 
 def _read_ahead(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
-    """`work` of each task in order; a thread does the next one while the caller uses this one."""
+    """Results of `work` for each task, in order.
+
+    A thread works on the next task while the caller uses the result of this one.
+    """
     pool = ThreadPoolExecutor(1)
     try:
         waiting: deque[Future[R]] = deque()
@@ -254,39 +262,45 @@ def _read_ahead(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
         pool.shutdown(cancel_futures=True)
 
 
-def _prepare_batch(batch: _Batch, config: PrepareConfig) -> Sequence[PreparedSeries | Rejected]:
-    """One result for each wanted volume; all are rejected where a file was removed meanwhile."""
+def _prepare_readable(
+    group: SeriesGroup, wanted: Sequence[Series], config: PrepareConfig
+) -> Sequence[PreparedSeries | Rejected]:
+    """`prepare_group`, with all of `wanted` rejected where a file of the group was removed."""
     try:
-        return prepare_group(batch.group, batch.wanted, config)
+        return prepare_group(group, wanted, config)
     except OSError as error:
-        first = batch.group[0]
-        paths = dict.fromkeys(path for series in batch.group for path in series.paths)
+        first = group[0]
+        paths = dict.fromkeys(path for series in group for path in series.paths)
         detail = f"{first.paths[0]} and others can no longer be read ({error.strerror})"
         rejected = Rejected(first.series_uid, IssueCode.UNREADABLE, detail, tuple(paths))
-        return [rejected] * len(batch.wanted)
+        return [rejected] * len(wanted)
 
 
-def _score(model: Model, source: Series, series: PreparedSeries) -> SeriesPrediction:
-    """Score `series`, which was prepared from `source`."""
-    files = {
-        SliceKey(header.sop_uid, header.frame, header.file.name): header.file
-        for header in source.headers
-    }
+def _score(model: Model, series: Series, prepared: PreparedSeries) -> SeriesPrediction:
+    """Score `prepared`, which was prepared from the volume of `series`."""
+    file_of = {header.key: header.file for header in series.headers}
     return SeriesPrediction(
-        series=series,
-        files=tuple(files[key] for key in series.keys),
-        prob=model.score(series.hu, series.z_mm),
-        out_of_range=_out_of_range(series, model),
-        unscored=tuple(_unscored(source, dropped) for dropped in source.lost),
+        series=prepared,
+        files=tuple(file_of[key] for key in prepared.keys),
+        prob=model.score(prepared.hu, prepared.z_mm),
+        out_of_range=_out_of_range(prepared, model),
+        unscored=_unscored_slices(series),
     )
 
 
-def _unscored(source: Series, dropped: DroppedSlice) -> UnscoredSlice:
-    """`dropped` with its position along the superior normal, as that of the scored slices."""
-    along = normal(source)
-    upward = -along if along[2] < 0 else along
-    z_mm = None if dropped.position_mm is None else float(np.dot(dropped.position_mm, upward))
-    return UnscoredSlice(dropped.sop_uid, dropped.frame, z_mm, dropped.code)
+def _unscored_slices(series: Series) -> tuple[UnscoredSlice, ...]:
+    """The dropped slices of `series`, with their positions along the superior normal."""
+    normal = slice_normal(series.headers)
+    superior = -normal if normal[2] < 0 else normal
+
+    def z_mm(dropped: DroppedSlice) -> float | None:
+        position_mm = dropped.position_mm
+        return None if position_mm is None else float(np.dot(position_mm, superior))
+
+    return tuple(
+        UnscoredSlice(dropped.sop_uid, dropped.frame, z_mm(dropped), dropped.code)
+        for dropped in series.dropped
+    )
 
 
 def _out_of_range(series: SeriesMetadata, model: Model) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ def _slice_rows(series: ScoredSeries) -> pd.DataFrame:
         "slice_index": range(len(series)),
         "z_mm": series.z_mm,
         "gap_mm": slice_geometry(series.z_mm).gap_below_mm.round(4),
-        "codes": join(series.issues),
+        "codes": join(series.codes),
     }
     for stage in STAGES:
         rounded = series.prob[stage].round(7)  # (Z, K)
@@ -134,7 +134,7 @@ def _series_row(series: ScoredSeries) -> dict[str, Any]:
     return {
         **{key: getattr(series, key) for key in _KEYS},
         "n_slices": len(series),
-        "codes": join(series.issues),
+        "codes": join(series.codes),
         "out_of_range": "|".join(series.out_of_range),
         **{f"prob_{label}": round(float(prob[k]), 7) for k, label in enumerate(LABELS)},
         "top_slices": "|".join(series.sop_uids[index] for index in top),

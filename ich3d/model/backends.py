@@ -1,4 +1,4 @@
-"""The encoders of all folds as predictions run them: on the fastest path that the machine has.
+"""The encoders of all folds as predictions run them, in the fastest way that the machine has.
 
 The input of a slice is made once for all folds and members, and goes through each network once
 together with its mirror image. Batches have one fixed shape, the last one filled with copies,
@@ -54,7 +54,7 @@ class FoldEncoders:
         self._neighbours = encoders[0].neighbours
 
     @cached_property
-    def path(self) -> str:
+    def runtime(self) -> str:
         """What the networks run in: `openvino` or `torch`, then `bf16` or `fp32`."""
         if self._config.precision == "fp32":
             return "torch fp32"
@@ -71,13 +71,16 @@ class FoldEncoders:
         `hu` is int16 (Z, H, W) on the model's grid, slices inferior to superior.
         """
         batches = fixed_batches(hu, self._neighbours, self._backend.batch_size)
-        outputs = zip(*self._backend.run(batches), strict=True)
-        columns = [np.concatenate(batch_outputs)[: len(hu)] for batch_outputs in outputs]
-        return list(zip(columns[0::2], columns[1::2], strict=True))
+        by_output = zip(*self._backend.run(batches), strict=True)
+        outputs = [np.concatenate(batch_outputs)[: len(hu)] for batch_outputs in by_output]
+
+        # Each fold has two outputs, one after the other.
+        embeddings, logits = outputs[0::2], outputs[1::2]
+        return list(zip(embeddings, logits, strict=True))
 
     @cached_property
     def _backend(self) -> "_Backend":
-        library, precision = self.path.split()
+        library, precision = self.runtime.split()
         if library == "openvino":
             side = self._config.prepare.matrix
             stack_shape = (2 * self._neighbours + 1, side, side)

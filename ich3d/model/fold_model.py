@@ -1,6 +1,8 @@
 """One fold's encoder, context models and stacker, and what they say of a series.
 
-Training, prediction and explanation all score a series through this module.
+Prediction and explanation score a series through `FoldModel.score`. Training scores stage by
+stage (`crossfit.stages`), since each stage has to be trained first; what the stacker reads is
+made here for both.
 """
 
 from dataclasses import dataclass
@@ -57,7 +59,7 @@ class FoldModel:
         Args:
             embeddings: float32 (Z, D).
             logits: the encoder's logits, float32 (Z, K).
-            z_mm: positions along the slice normal (Z,), inferior to superior.
+            z_mm: positions along the superior normal in millimetres (Z,).
         """
         encoder_id = f"encoder fold {self.fold}"
         embedded = SliceEmbeddings("", embeddings, logits, encoder_id, self.training_groups)
@@ -78,7 +80,7 @@ def stacker_features(
     Args:
         embedded: the encoder's output.
         context_prob: probabilities of the context stage (Z, K).
-        z_mm: positions along the slice normal (Z,).
+        z_mm: positions along the superior normal in millimetres (Z,).
         reach_mm: how far neighbours are read on each side.
     """
     prob = {"encoder": sigmoid(embedded.logits), "context": context_prob}

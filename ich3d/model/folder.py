@@ -99,9 +99,9 @@ def save_model(
         stacker: the stacker; None keeps the context scores.
         grid: the store that the networks were trained on, whose grid and fingerprint are saved,
             or a `PrepareConfig` with the grid's `matrix` and `pixel_mm` alone.
-        training_groups: the patient groups that the networks were trained on, as `Store.groups`
-            names them. Without them nothing proves that a patient is new to the model: `ich3d
-            info` says so, and ablations refuse to start from its weights.
+        training_groups: the patient groups that any of the networks was trained on, as
+            `Store.groups` names them. Without them nothing proves that a patient is new to the
+            model: `ich3d info` says so, and ablations refuse to start from its weights.
 
     Raises:
         ModelError: the context model reads another width than the encoder's embeddings, or extra
@@ -132,7 +132,7 @@ def save_model(
         context=replace(contexts.config, ensemble_size=len(contexts.members)),
         stack=StackConfig(reach_mm=stacker.reach_mm),
     )
-    has_groups = training_groups is not None
+    has_groups = bool(groups.groups)
     write_model(Path(folder), config, fingerprint, [fold_model], has_groups)
 
 

@@ -14,7 +14,7 @@ _SHOWN_KEYS: Final = {
 }
 """The configuration keys that are shown, by section."""
 
-HELD_OUT_PROVEN: Final = "proven: the patients that each fold was trained on are recorded"
+HELD_OUT_PROVEN: Final = "provable: the patients that each fold was trained on are recorded"
 HELD_OUT_NOT_PROVEN: Final = "not proven: the patients that it was trained on are not recorded"
 
 

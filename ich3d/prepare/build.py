@@ -4,7 +4,6 @@ Preparation can be interrupted and resumed: a stored series is kept as long as i
 the preprocessing are the same.
 """
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Sequence
@@ -18,35 +17,25 @@ from ich3d.config.load import as_dict
 from ich3d.config.root import Config
 from ich3d.config.schema import PrepareConfig
 from ich3d.core.errors import DataError
-from ich3d.core.issues import IssueCode
 from ich3d.core.labels import LABELS
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.seeds import derive, stream
-from ich3d.core.slice_geometry import slice_geometry
 from ich3d.core.text import pluralize
-from ich3d.core.types import (
-    Acquisition,
-    Issue,
-    PreparedSeries,
-    Rejected,
-    Series,
-    SeriesMetadata,
-    Volume,
-)
+from ich3d.core.types import Rejected, Series, SeriesMetadata
 from ich3d.core.workspace import Workspace, read_json, write_csv, write_json
 from ich3d.dicom.index import index
-from ich3d.dicom.validate import SeriesGroup, group_by_series_uid, load_group
+from ich3d.dicom.validate import SeriesGroup, group_by_series_uid
 from ich3d.phantom import write_phantoms
-from ich3d.prepare import folds, head
+from ich3d.prepare import folds
+from ich3d.prepare.series import files_digest, prepare_group
 from ich3d.prepare.store import (
     Store,
     preprocessing_sha256,
     read_metadata,
-    slice_table,
+    slice_rows,
     write_series,
 )
 from ich3d.prepare.tables import (
-    all_rejected,
     fingerprint,
     inspect_table,
     rejected_table,
@@ -80,7 +69,7 @@ def prepare(config: Config, progress: Progress = quiet) -> PreparedSource:
 
     chosen = _subset(source_index.series, config)
     stored, not_stored = _store_all(chosen, workspace.store, config.prepare, progress)
-    rejected = all_rejected(source_index, not_stored)
+    rejected = source_index.all_rejected(not_stored)
     write_csv(workspace.rejected, rejected_table(rejected))
     if not stored:
         raise DataError(
@@ -89,12 +78,12 @@ def prepare(config: Config, progress: Progress = quiet) -> PreparedSource:
         )
 
     labels = _labels(source)
-    slices = pd.concat([slice_table(series) for series in stored], ignore_index=True)
+    slices = pd.concat([slice_rows(series) for series in stored], ignore_index=True)
     slices = slices.join(labels.astype(np.float32), on="sop_uid")
     slices = _with_folds(slices, config)
 
     is_subset = config.source.max_slices is not None
-    write_csv(workspace.unmatched, unmatched_table(slices, labels, source, is_subset))
+    write_csv(workspace.unmatched, unmatched_table(slices, labels, source.unmatched, is_subset))
     write_csv(workspace.inspect, inspect_table(stored))
     write_csv(workspace.folds, _fold_table(slices))
 
@@ -133,81 +122,6 @@ def open_source(config: Config, workspace: Workspace, progress: Progress = quiet
     return folder_source(Path(path), Path(config.source.labels) if config.source.labels else None)
 
 
-def prepare_series(volume: Volume, config: PrepareConfig) -> PreparedSeries | Rejected:
-    """One decoded volume as models read it: reoriented, the head cropped, on the config's grid.
-
-    Rejected as NOT_AXIAL where its slices are not axial, as NO_HEAD where no head is found.
-    """
-    series = volume.series
-    reoriented = head.reorient(volume)
-    if isinstance(reoriented, Rejected):
-        return reoriented
-    hu = head.crop_head(reoriented, config)
-    if hu is None:
-        detail = "no body of tissue as large as a head was found"
-        return series.reject(Issue(IssueCode.NO_HEAD, detail))
-
-    return PreparedSeries(
-        volume_id=series.volume_id,
-        series_uid=series.series_uid,
-        study_uid=series.study_uid,
-        patient_id=folds.pseudonym(series.patient_id),
-        z_mm=reoriented.z_mm,
-        keys=reoriented.keys,
-        slice_hashes=folds.slice_hashes(reoriented.hu, head.brain_cm2(reoriented)),
-        issues=volume.issues,
-        acquisition=_acquisition(series),
-        preprocessing_sha256=preprocessing_sha256(config),
-        files_sha256=files_digest(series),
-        hu=hu,
-    )
-
-
-def prepare_group(
-    group: SeriesGroup, wanted: Sequence[Series], config: PrepareConfig
-) -> list[PreparedSeries | Rejected]:
-    """Decode all volumes of one SeriesInstanceUID once, and prepare some of them.
-
-    Args:
-        group: all volumes of the SeriesInstanceUID.
-        wanted: those to prepare.
-        config: the grid.
-
-    Returns:
-        One result for each of `wanted`, in their order. Where any volume of the group cannot be
-        decoded, all are rejected, and the results are one and the same `Rejected`.
-    """
-    volumes = load_group(group)
-    if isinstance(volumes, Rejected):
-        return [volumes] * len(wanted)
-    volume_of = {volume.series.volume_id: volume for volume in volumes}
-    return [prepare_series(volume_of[series.volume_id], config) for series in wanted]
-
-
-def files_digest(series: Series) -> str:
-    """Hash of names, sizes and modification times of a series' files. OSError if one is gone."""
-    facts = []
-    for header in series.headers:
-        status = header.file.path.stat()
-        facts.append((header.file.name, header.frame, status.st_size, status.st_mtime_ns))
-    return hashlib.sha256(repr(sorted(facts, key=repr)).encode()).hexdigest()
-
-
-def _acquisition(series: Series) -> Acquisition:
-    first = series.headers[0]
-    return Acquisition(
-        n_slices=len(series),
-        spacing_mm=series.spacing_mm,
-        largest_gap_mm=slice_geometry(series.z_mm).largest_gap_mm,
-        tilt_deg=series.tilt_deg,
-        is_regular=series.is_regular,
-        rows=first.rows,
-        columns=first.columns,
-        pixel_mm=first.pixel_spacing_mm[0],
-        transfer_syntaxes=tuple(sorted({header.transfer_syntax for header in series.headers})),
-    )
-
-
 def _phantoms(config: Config, folder: Path, progress: Progress) -> Source:
     """The config's phantoms in `folder`; phantoms of another config that lie there are replaced."""
     written_with = folder / "phantom.json"
@@ -229,25 +143,25 @@ def _labels(source: Source) -> pd.DataFrame:
     return pd.DataFrame(columns=list(LABELS), dtype=float)
 
 
-def _subset(series: Sequence[Series], config: Config) -> list[Series]:
+def _subset(all_series: Sequence[Series], config: Config) -> list[Series]:
     """All series, or those of the first patients in a seeded order up to `source.max_slices`.
 
     The last patient is taken whole, so that the number of slices may be exceeded.
     """
     limit = config.source.max_slices
     if limit is None:
-        return list(series)
+        return list(all_series)
 
-    patients = {volume.patient_id for volume in series}
+    patients = {series.patient_id for series in all_series}
     order = sorted(patients, key=lambda patient: derive(config.seed, "subset", patient))
     chosen: list[Series] = []
     n_slices = 0
     for patient in order:
         if n_slices >= limit:
             break
-        of_patient = [volume for volume in series if volume.patient_id == patient]
-        chosen += of_patient
-        n_slices += sum(map(len, of_patient))
+        series_of_patient = [series for series in all_series if series.patient_id == patient]
+        chosen += series_of_patient
+        n_slices += sum(map(len, series_of_patient))
     return chosen
 
 

@@ -25,10 +25,10 @@ OPENING_RADIUS = 3
 """In coarse pixels. What is narrower than about 14 mm, such as the table, is removed."""
 
 MIN_HEAD_CM2 = 30.0
-"""Least area of the largest section of a head; that of a newborn's has about 70 cm2."""
+"""Smallest area of the largest section of a head; that of a newborn's has about 70 cm2."""
 
 AXIAL_COS = np.cos(np.radians(45))
-"""Least cosine between the slice normal and the head-foot axis."""
+"""Smallest cosine between the slice normal and the head-foot axis."""
 
 BRAIN_HU = (0, 80)
 """HU of brain, above the first and up to the second."""
@@ -42,13 +42,13 @@ class ReorientedVolume:
         hu: int16 (Z, Y, X), Hounsfield units.
         z_mm: position of each slice along the superior normal (Z,), increasing.
         keys: keys of the slices (Z,).
-        spacing_mm: distance between rows and between columns.
+        pixel_spacing_mm: distance between rows, then between columns, in mm.
     """
 
     hu: np.ndarray
     z_mm: np.ndarray
     keys: tuple[SliceKey, ...]
-    spacing_mm: tuple[float, float]
+    pixel_spacing_mm: tuple[float, float]
 
 
 def reorient(volume: Volume) -> ReorientedVolume | Rejected:
@@ -79,7 +79,7 @@ def reorient(volume: Volume) -> ReorientedVolume | Rejected:
         hu=np.ascontiguousarray(hu[tuple(steps)]),
         z_mm=-volume.series.z_mm[::-1] if flip_z else volume.series.z_mm,
         keys=volume.keys[::-1] if flip_z else volume.keys,
-        spacing_mm=(row_mm, col_mm),
+        pixel_spacing_mm=(row_mm, col_mm),
     )
 
 
@@ -91,26 +91,26 @@ def crop_head(volume: ReorientedVolume, config: PrepareConfig) -> np.ndarray | N
 
     size, pixel_mm = config.matrix, config.pixel_mm
     rows, columns = (
-        _weights(n, spacing_mm, size, pixel_mm, start_mm=middle_mm - size * pixel_mm / 2)
-        for n, spacing_mm, middle_mm in zip(
-            volume.hu.shape[1:], volume.spacing_mm, center_mm, strict=True
+        _weights(n, source_mm, size, pixel_mm, start_mm=middle_mm - size * pixel_mm / 2)
+        for n, source_mm, middle_mm in zip(
+            volume.hu.shape[1:], volume.pixel_spacing_mm, center_mm, strict=True
         )
     )
     return _resample(volume.hu, rows, columns)
 
 
 def head_center_mm(volume: ReorientedVolume) -> tuple[float, float] | None:
-    """Centre of the head in plane: (along the column, along the row) from the image corner, in mm.
+    """Centre (y, x) of the head in plane, in mm from the corner of the first pixel.
 
     The head is the largest connected body of tissue after a morphological opening in plane, which
     removes the table. Its centre is the median over its larger sections of the centres of their
     bounding boxes. None where no body is as large as a head.
     """
     grids = [
-        _weights(n, spacing_mm, max(1, int(n * spacing_mm / COARSE_MM)), COARSE_MM, start_mm=0.0)
-        for n, spacing_mm in zip(volume.hu.shape[1:], volume.spacing_mm, strict=True)
+        _weights(n, source_mm, max(1, int(n * source_mm / COARSE_MM)), COARSE_MM, start_mm=0.0)
+        for n, source_mm in zip(volume.hu.shape[1:], volume.pixel_spacing_mm, strict=True)
     ]
-    tissue = _resample(volume.hu, *grids) > TISSUE_HU
+    tissue = _resample(volume.hu, *grids) > TISSUE_HU  # (Z, coarse Y, coarse X)
 
     reach = slice(-OPENING_RADIUS, OPENING_RADIUS + 1)
     disk = np.hypot(*np.mgrid[reach, reach]) <= OPENING_RADIUS
@@ -118,7 +118,7 @@ def head_center_mm(volume: ReorientedVolume) -> tuple[float, float] | None:
     if count == 0:
         return None
     sizes = ndimage.sum_labels(bodies > 0, bodies, range(1, count + 1))
-    head = bodies == 1 + np.argmax(sizes)  # (Z, Y, X)
+    head = bodies == 1 + np.argmax(sizes)  # (Z, coarse Y, coarse X)
 
     area_cm2 = head.sum(axis=(1, 2)) * (COARSE_MM / 10) ** 2  # (Z,)
     if area_cm2.max() < MIN_HEAD_CM2:
@@ -129,37 +129,39 @@ def head_center_mm(volume: ReorientedVolume) -> tuple[float, float] | None:
         for section in head[area_cm2 > area_cm2.max() / 2]
     ]
     middles = [[(side.start + side.stop) / 2 for side in box] for box in boxes]
-    row, column = np.median(middles, axis=0) * COARSE_MM
-    return float(row), float(column)
+    y_mm, x_mm = np.median(middles, axis=0) * COARSE_MM
+    return float(y_mm), float(x_mm)
 
 
 def brain_cm2(volume: ReorientedVolume) -> np.ndarray:
     """Area of pixels with the HU of brain in each slice (Z,), in square centimetres."""
     low, high = BRAIN_HU
     is_brain = (volume.hu > low) & (volume.hu <= high)
-    pixel_cm2 = volume.spacing_mm[0] * volume.spacing_mm[1] / 100
+    pixel_cm2 = volume.pixel_spacing_mm[0] * volume.pixel_spacing_mm[1] / 100
     return np.asarray(is_brain.sum(axis=(1, 2)) * pixel_cm2)
 
 
-def _weights(n: int, spacing_mm: float, size: int, pixel_mm: float, start_mm: float) -> np.ndarray:
+def _weights(n: int, source_mm: float, size: int, pixel_mm: float, start_mm: float) -> np.ndarray:
     """Resampling matrix float32 (size, n) of one axis.
 
-    Each output pixel is the mean of the image over a box as wide as the larger of the input and the
-    output pixel, so that nothing aliases; for output pixels finer than the input's this is linear
-    interpolation. Weights inside the image sum to one; what lies outside counts as air.
+    Each output pixel is the mean of the image over a box around its centre. The box is as wide as
+    an output pixel, or as an input pixel where that is wider. From 0.5 to 1 mm, a box of 1 mm
+    averages two input pixels, so nothing aliases. From 1 to 0.5 mm, a box of 1 mm reaches over two
+    input pixels, and its mean is their linear interpolation. Weights of a box inside the image sum
+    to one; what lies outside counts as air.
 
     Args:
         n: number of input pixels.
-        spacing_mm: distance between them.
+        source_mm: distance between them.
         size: number of output pixels.
         pixel_mm: distance between them.
         start_mm: where the first output pixel begins, from the edge of the image.
     """
-    width_mm = max(spacing_mm, pixel_mm)
+    width_mm = max(source_mm, pixel_mm)
     centers = start_mm + (np.arange(size)[:, None] + 0.5) * pixel_mm  # (size, 1)
-    starts = np.arange(n) * spacing_mm  # (n,)
+    starts = np.arange(n) * source_mm  # (n,)
 
-    right = np.minimum(centers + width_mm / 2, starts + spacing_mm)  # (size, n)
+    right = np.minimum(centers + width_mm / 2, starts + source_mm)  # (size, n)
     left = np.maximum(centers - width_mm / 2, starts)
     return np.asarray((right - left).clip(min=0) / width_mm, dtype=np.float32)
 

@@ -99,8 +99,8 @@ def read_metadata(folder: Path, volume_id: str) -> SeriesMetadata | None:
     return metadata_from_json(json.loads(_open(path).schunk.vlmeta["ich3d"]))
 
 
-def slice_table(series: SeriesMetadata) -> pd.DataFrame:
-    """The rows of `slices.csv` of one series, a row a slice, without group, fold and labels."""
+def slice_rows(series: SeriesMetadata) -> pd.DataFrame:
+    """The rows of one series in the store's `slices.csv`, without group, fold and labels."""
     return pd.DataFrame(
         {
             "volume_id": series.volume_id,

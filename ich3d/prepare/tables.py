@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -13,9 +14,7 @@ import pandas as pd
 from ich3d.core.issues import join
 from ich3d.core.labels import LABELS
 from ich3d.core.types import Rejected, SeriesMetadata
-from ich3d.dicom.index import Index
 from ich3d.prepare.metadata_json import acquisition_to_json
-from ich3d.sources import Source
 
 RANGED_FACTS: Final = (
     "n_slices",
@@ -27,25 +26,6 @@ RANGED_FACTS: Final = (
     "pixel_mm",
 )
 """The numbers of an `Acquisition` whose range in the training set a model keeps."""
-
-
-def all_rejected(index: Index, later: Iterable[Rejected]) -> tuple[Rejected, ...]:
-    """Everything that was rejected, each once: by the index and, in `later`, once pixels were read.
-
-    Files and whole SeriesInstanceUIDs come first, sorted by name; then single volumes, in the order
-    of `later`.
-    """
-    volume_ids = {series.volume_id for series in index.series}
-    unique = dict.fromkeys(
-        later
-    )  # a SeriesInstanceUID may be rejected once for each of its volumes
-    volumes = [rejected for rejected in unique if rejected.subject in volume_ids]
-    others = [rejected for rejected in unique if rejected.subject not in volume_ids]
-
-    by_name = sorted(
-        [*index.rejected, *others], key=lambda rejected: (rejected.subject, rejected.paths)
-    )
-    return (*by_name, *volumes)
 
 
 def rejected_table(rejected: Iterable[Rejected]) -> pd.DataFrame:
@@ -78,25 +58,24 @@ def inspect_table(stored: Iterable[SeriesMetadata]) -> pd.DataFrame:
 
 
 def unmatched_table(
-    slices: pd.DataFrame, labels: pd.DataFrame, source: Source, is_subset: bool
+    slices: pd.DataFrame, labels: pd.DataFrame, imported: Path | None, is_subset: bool
 ) -> pd.DataFrame:
     """Slices that have no label, labels that have no slice, and what an importer could not match.
 
     Args:
         slices: the store's table of slices, with labels.
         labels: the source's label table, by sop_uid.
-        source: where both come from; `source.unmatched` is the list that an importer wrote, if any.
+        imported: the table of the same columns that an importer wrote, as `Source.unmatched`; None
+            where there is none.
         is_subset: whether only some patients were prepared; labels of the others are not listed.
 
     Returns:
         Columns `sop_uid`, `lacks` ("label" or "image") and `detail`, a row a SOPInstanceUID.
     """
     columns = ["sop_uid", "lacks", "detail"]
-    imported = (
-        pd.read_csv(source.unmatched, dtype=str)
-        if source.unmatched
-        else pd.DataFrame(columns=columns, dtype=str)
-    )
+    not_imported = pd.DataFrame(columns=columns, dtype=str)
+    if imported is not None:
+        not_imported = pd.read_csv(imported, dtype=str)
 
     has_no_label = slices[list(LABELS)].isna().all(axis=1)
     unlabelled = slices.loc[has_no_label, ["sop_uid", "path"]]
@@ -107,7 +86,7 @@ def unmatched_table(
         {"sop_uid": without_image, "lacks": "image", "detail": ""}, columns=columns, dtype=str
     )
 
-    joined = pd.concat([imported, unlabelled[columns], no_image], ignore_index=True)
+    joined = pd.concat([not_imported, unlabelled[columns], no_image], ignore_index=True)
     return joined.drop_duplicates("sop_uid")
 
 

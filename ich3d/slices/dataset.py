@@ -107,13 +107,15 @@ def fixed_batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Every slice of HU (Z, H, W) between its neighbours, in batches of one fixed shape.
 
-    The last batch is filled with copies of the last slice, so that the scores of a slice do not
-    depend on how many slices are scored beside it.
+    The last batch is filled up with the last slice, so that the scores of a slice do not depend on
+    how many slices are scored beside it. Who joins the batches cuts this filling off.
 
     Yields:
         HU (size, S, H, W), and which slices are edge copies, bool (size, S).
     """
+    offsets = np.arange(-neighbours, neighbours + 1)  # (S,)
     for start in range(0, len(hu), size):
-        indices = np.arange(start, start + size).clip(max=len(hu) - 1)
-        stacks = [neighbour_stack(hu, int(index), neighbours) for index in indices]
-        yield np.stack([stack for stack, _ in stacks]), np.stack([copies for _, copies in stacks])
+        centres = np.arange(start, start + size).clip(max=len(hu) - 1)  # (B,)
+        wanted = centres[:, None] + offsets  # (B, S)
+        inside = wanted.clip(0, len(hu) - 1)
+        yield hu[inside], wanted != inside

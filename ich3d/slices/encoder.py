@@ -114,9 +114,9 @@ class SliceEncoder(nn.Module):
     ) -> torch.Tensor:
         """What the backbone reads (B, C, H, W), from `hu` and `is_copy` as `forward` takes them.
 
-        `augment` moves and changes HU (B, S', H, W), all slices of a stack alike. The mirror
-        image is taken before that, so that it stays the head's own however the head is then
-        turned.
+        `augment` moves and changes HU (B, S', H, W), all slices of a stack alike; S' is S, and
+        one more for the mirror image if the network reads it. The mirror image is taken before
+        that, so that it stays the head's own however the head is then turned.
         """
         if self.symmetry:
             centre = hu[:, [self.num_slices // 2]]
@@ -124,7 +124,8 @@ class SliceEncoder(nn.Module):
         if augment is not None:
             hu = augment(hu)
 
-        planes = hu.float().unsqueeze(2) - self.low[:, None, None]  # (B, S or S + 1, W, H, W)
+        # One more slice, the mirror image, with `symmetry`; one plane for each slice and window.
+        planes = hu.float().unsqueeze(2) - self.low[:, None, None]  # (B, S', windows, H, W)
         planes = planes.div_(self.width[:, None, None]).clamp_(0, 1)
         channels = [planes[:, : self.num_slices].flatten(1, 2) - 0.5]  # (B, S * windows, H, W)
 
@@ -190,6 +191,7 @@ class EncoderEnsemble(nn.Module):
 class FoldBatchEncoder(nn.Module):
     """Several encoders over the same slices: their input is made once for all of them.
 
+    They must read the same windows and neighbours, as the encoders of one model's folds do.
     With `tta_flip` each output is the mean over the slices and their left-right mirror images.
     """
 
@@ -199,7 +201,10 @@ class FoldBatchEncoder(nn.Module):
         self.tta_flip = tta_flip
 
     def forward(self, hu: torch.Tensor, is_copy: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """HU (B, S, H, W), flags (B, S) to each encoder's embeddings (B, D) and logits (B, K)."""
+        """HU (B, S, H, W), flags (B, S) to each encoder's embeddings (B, D) and logits (B, K).
+
+        The result is flat: the embeddings and the logits of the first encoder, then of the second.
+        """
         encoders: Any = self.encoders
         n_slices = hu.shape[0]
         if self.tta_flip:

@@ -32,6 +32,8 @@ patients the epoch of the lowest loss is an early one, picked by chance: they ma
 epoch, not choose it.
 """
 
+NO_LABELS: Final = "no labelled slice is left to train on: check that the label CSV fits the images"
+
 TEMPERATURE_SCALES: Final = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 """Factors that temperature scaling tries."""
 
@@ -58,6 +60,9 @@ def train_encoder(
         DataError: no labelled slice is left to train on.
     """
     volume_ids = training_volumes(store, config, fold)
+    if not store.bleeds(volume_ids):
+        raise DataError(NO_LABELS)
+
     members, mean_logits = [], []
     for index in range(config.slices.ensemble_size):
         member, validation_logits = _train_member(
@@ -164,9 +169,7 @@ def _labelled_slices(
     names = [name for name in volume_ids if store.groups[name] in groups]
     slices = SliceDataset(store, names, config.slices.neighbours)
     if len(slices) == 0:
-        raise DataError(
-            "no labelled slice is left to train on: check that the label CSV fits the images"
-        )
+        raise DataError(NO_LABELS)
     return slices
 
 
@@ -189,7 +192,7 @@ def _logits(
 def _start_at_base_rates(encoder: SliceEncoder, training: SliceDataset) -> None:
     """Start the head's bias at each label's rate, so that the first steps need not find it.
 
-    A label that no slice has ground truth for stays there.
+    A label that no slice has ground truth for keeps its base rate.
     """
     encoder.head.bias.copy_(_base_logits(training))
     encoder.head.weight.mul_(0.1)

@@ -83,16 +83,16 @@ class LabelStacker:
         """The trees, parsed once."""
         return lgb.Booster(model_str=self.trees)
 
-    def score(self, features: pd.DataFrame, start: np.ndarray) -> np.ndarray:
+    def score(self, features: pd.DataFrame, start_prob: np.ndarray) -> np.ndarray:
         """Probability of the label (N,), from `features` and the probability of the stage
         before (N,).
         """
         if not self.is_kept:
-            return start
+            return start_prob
         trees = _tree_logits(self.booster, features[list(self.columns)])
-        return sigmoid(self.scale * (np.round(logit(start), DECIMALS) + trees) + self.shift)
+        return sigmoid(self.scale * (np.round(logit(start_prob), DECIMALS) + trees) + self.shift)
 
-    def contributions(self, features: pd.DataFrame, start: np.ndarray) -> pd.DataFrame:
+    def contributions(self, features: pd.DataFrame, start_prob: np.ndarray) -> pd.DataFrame:
         """What the logit before calibration is the sum of, one row a slice.
 
         `START` is the logit of the stage before, `AVERAGE` the trees' mean, and each column of
@@ -100,10 +100,10 @@ class LabelStacker:
         Intelligence 2020). `START` alone where no stacker is kept.
         """
         if not self.is_kept:
-            return pd.DataFrame({START: logit(start)})
+            return pd.DataFrame({START: logit(start_prob)})
         shap = self.booster.predict(features[list(self.columns)], pred_contrib=True)
         table = pd.DataFrame(shap, columns=[*self.columns, AVERAGE])
-        return table.assign(**{START: np.round(logit(start), DECIMALS)})
+        return table.assign(**{START: np.round(logit(start_prob), DECIMALS)})
 
 
 @dataclass(frozen=True)
@@ -129,15 +129,15 @@ class Stacker:
         """A stacker that keeps no label, and so returns what it is given."""
         return cls({label: LabelStacker.not_kept(label) for label in LABELS})
 
-    def score(self, features: pd.DataFrame, start: np.ndarray) -> np.ndarray:
+    def score(self, features: pd.DataFrame, start_prob: np.ndarray) -> np.ndarray:
         """Probabilities float32 (N, K), each label by itself.
 
         Args:
             features: the table of `features.build_features`, N rows.
-            start: probabilities of the stage before (N, K).
+            start_prob: probabilities of the stage before (N, K).
         """
         columns = [
-            self.by_label[label].score(features, start[:, k]) for k, label in enumerate(LABELS)
+            self.by_label[label].score(features, start_prob[:, k]) for k, label in enumerate(LABELS)
         ]
         return np.stack(columns, axis=1).astype(np.float32)
 
@@ -156,14 +156,14 @@ class StackRows:
 
     Attributes:
         features: the table of `features.build_features`.
-        start: probabilities of the stage before (N, K).
+        start_prob: probabilities of the stage before (N, K).
         target: labels (N, K), NaN where there is none.
         group: patient group (N,).
         fold: outer fold (N,).
     """
 
     features: pd.DataFrame
-    start: np.ndarray
+    start_prob: np.ndarray
     target: np.ndarray
     group: np.ndarray
     fold: np.ndarray
@@ -208,7 +208,7 @@ def _fit_label(
     is_known = ~np.isnan(rows.target[:, k])
     columns = columns_of(label, list(rows.features.columns))
     x, y = rows.features.loc[is_known, columns], rows.target[is_known, k]
-    start = np.round(logit(rows.start[is_known, k]), DECIMALS)
+    start_logit = np.round(logit(rows.start_prob[is_known, k]), DECIMALS)
     group, fold = rows.group[is_known], rows.fold[is_known]
     if len(np.unique(y)) < 2:
         return LabelStacker.not_kept(label, tuple(columns))
@@ -216,7 +216,7 @@ def _fit_label(
     def grow(is_training: np.ndarray, trees: int) -> lgb.Booster:
         """A booster on some rows, starting from the logit of the stage before."""
         data = lgb.Dataset(
-            x[is_training], y[is_training], init_score=start[is_training], free_raw_data=False
+            x[is_training], y[is_training], init_score=start_logit[is_training], free_raw_data=False
         )
         return lgb.train(_parameters(config, seed), data, num_boost_round=trees)
 
@@ -226,19 +226,19 @@ def _fit_label(
     for validation_fold in np.unique(fold):
         is_training, is_validation = fold != validation_fold, fold == validation_fold
         if len(np.unique(y[is_training])) < 2:
-            continue
+            continue  # the fold keeps zeros: the stage before stands there
         booster = grow(is_training, tree_counts[-1])
         for row, count in zip(held_out, tree_counts, strict=True):
             row[is_validation] = _tree_logits(booster, x[is_validation], count)
-    losses = [_loss(start + trees, y).mean() for trees in held_out]
+    losses = [_loss(start_logit + trees, y).mean() for trees in held_out]
     best = int(np.argmin(losses))
-    raw = start + held_out[best]
+    raw = start_logit + held_out[best]
 
     # Is the gain, after calibration across folds, larger than chance?
     n_positive_groups = len(np.unique(group[y > 0.5]))
     can_calibrate = n_positive_groups >= MIN_GROUPS_TO_CALIBRATE
     calibrated = _cross_calibrated(raw, y, fold) if can_calibrate else raw
-    gain = _loss(start, y) - _loss(calibrated, y)
+    gain = _loss(start_logit, y) - _loss(calibrated, y)
     se = _paired_se(gain, group)
     is_kept = n_positive_groups > 1 and keep(float(gain.mean()), se)
 
@@ -252,7 +252,7 @@ def _fit_label(
         scale=scale,
         shift=shift,
         validation_loss=float(_loss(calibrated, y).mean()),
-        validation_start_loss=float(_loss(start, y).mean()),
+        validation_start_loss=float(_loss(start_logit, y).mean()),
         validation_gain_se=se,
     )
 

@@ -38,10 +38,15 @@ def build_features(
     """
     columns = _position_columns(z_mm)
     offsets_mm = np.arange(STEP_MM, reach_mm + 1e-6, STEP_MM)
+
+    # The slices within reach of each slice, itself among them.
+    near_mm = offsets_mm.max(initial=0.0) + POSITION_TOLERANCE_MM
+    is_near = np.abs(z_mm[:, None] - z_mm[None]) <= near_mm  # (Z, Z)
+
     for stage, stage_prob in prob.items():
         logits = np.round(logit(stage_prob), DECIMALS)  # (Z, K)
         for k, label in enumerate(LABELS):
-            columns |= _score_columns(f"{stage}.{label}", logits[:, k], z_mm, offsets_mm)
+            columns |= _logit_columns(f"{stage}.{label}", logits[:, k], z_mm, offsets_mm, is_near)
     return pd.DataFrame(columns).astype(np.float32)
 
 
@@ -91,37 +96,35 @@ def _position_columns(z_mm: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _score_columns(
-    name: str, score: np.ndarray, z_mm: np.ndarray, offsets_mm: np.ndarray
+def _logit_columns(
+    name: str, logits: np.ndarray, z_mm: np.ndarray, offsets_mm: np.ndarray, is_near: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The columns of one label's logit (Z,) of one stage."""
-    columns = {f"{name}.own": score}
+    """The columns of one label's logits (Z,) of one stage."""
+    columns = {f"{name}.own": logits}
 
     # Neighbours on both sides, by their distance.
     for offset_mm in offsets_mm:
         for side, sign in (("below", -1), ("above", 1)):
-            neighbour = _score_at(z_mm + sign * offset_mm, z_mm, score)
+            neighbour = _logits_at(z_mm + sign * offset_mm, z_mm, logits)
             columns[f"{name}.{side}_{offset_mm:g}mm"] = np.round(neighbour, DECIMALS)
 
-    # The slices within reach, the slice itself among them.
-    reach_mm = offsets_mm.max(initial=0.0) + POSITION_TOLERANCE_MM
-    is_near = np.abs(z_mm[:, None] - z_mm[None]) <= reach_mm  # (Z, Z)
-    near_mean = (is_near * score).sum(axis=1) / is_near.sum(axis=1)
+    # The slices within reach.
+    near_mean = (is_near * logits).sum(axis=1) / is_near.sum(axis=1)
     columns[f"{name}.near_mean"] = np.round(near_mean, DECIMALS)
-    columns[f"{name}.near_max"] = np.where(is_near, score, -np.inf).max(axis=1)
+    columns[f"{name}.near_max"] = np.where(is_near, logits, -np.inf).max(axis=1)
 
     # The whole series.
-    count, descending = len(score), np.sort(score)[::-1]
+    count, descending = len(logits), np.sort(logits)[::-1]
     top_mean = np.round(descending[:3].mean(), DECIMALS)
     columns[f"{name}.series_max"] = np.full(count, descending[0])
     columns[f"{name}.series_top3"] = np.full(count, top_mean)
-    columns[f"{name}.series_mean"] = np.full(count, np.round(score.mean(), DECIMALS))
+    columns[f"{name}.series_mean"] = np.full(count, np.round(logits.mean(), DECIMALS))
     return columns
 
 
-def _score_at(positions_mm: np.ndarray, z_mm: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """The score (Z,) of slices at `z_mm`, interpolated elsewhere; NaN beyond either end."""
+def _logits_at(positions_mm: np.ndarray, z_mm: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """The logits (Z,) of slices at `z_mm`, interpolated elsewhere; NaN beyond either end."""
     inside_mm = np.clip(positions_mm, z_mm[0], z_mm[-1])
-    interpolated: np.ndarray = np.interp(inside_mm, z_mm, score)
+    interpolated: np.ndarray = np.interp(inside_mm, z_mm, logits)
     is_inside = np.abs(positions_mm - inside_mm) <= POSITION_TOLERANCE_MM
     return np.where(is_inside, interpolated, np.nan)

@@ -35,11 +35,11 @@ class Schedule:
     """How long and how fast a network is trained.
 
     Attributes:
-        epochs: at most so many.
+        epochs: largest number of epochs.
         steps_per_epoch: batches an epoch.
         lr: learning rate at its highest, after the warm-up.
         weight_decay: AdamW's, on matrices and kernels only.
-        patience: training stops once the last so many epochs were all rejected.
+        patience: rejected epochs in a row after which training stops.
         tolerance: an epoch is rejected if the validation patients find it worse than their best
             epoch by over so many standard errors of the paired difference. Zero keeps the best
             epoch.
@@ -85,7 +85,7 @@ class Task(Generic[Batch]):
 def fit(
     task: Task[Batch], schedule: Schedule, folder: Path, label: str, progress: Progress = quiet
 ) -> nn.Module:
-    """Train `task.model`; the result is the average of its weights at the last epoch not rejected.
+    """Train `task.model`; keep the moving average of its weights after the last accepted epoch.
 
     Every epoch ends in `folder/state.pt`, from which an interrupted training continues;
     `folder/history.json` holds the losses. The random streams of an epoch depend on the task's

@@ -30,7 +30,7 @@ def masked_log_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def group_losses(logits: torch.Tensor, target: torch.Tensor, group: np.ndarray) -> np.ndarray:
-    """What each of G patient groups adds to the loss (G,); the mean over groups is
+    """Each patient group's part of the loss times G (G,), so that their mean is
     `masked_log_loss`.
 
     Args:

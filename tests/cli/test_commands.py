@@ -15,9 +15,13 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import RLELossless
 
 from ich3d.config.root import Config
+from ich3d.config.schema import PhantomConfig, PrepareConfig
 from ich3d.core.workspace import Workspace
 from ich3d.dicom.write import SeriesToWrite, write_series
+from ich3d.model.folder import save_model
+from ich3d.phantom import write_phantoms
 from tests.helpers.command import Run, sentence, write_config
+from tests.helpers.networks import random_context, random_encoder
 
 
 def test_inspect_shows_a_good_series(run: Run, good: Path) -> None:
@@ -333,3 +337,133 @@ def test_phantom_writes_studies_and_labels(run: Run, tmp_path: Path) -> None:
     assert code == 0
     assert Path(out.strip()).is_file()
     assert list((tmp_path / "phantoms").rglob("*.dcm"))
+
+
+def test_info_prints_the_model_as_lines_or_json(run: Run, model_folder: Path) -> None:
+    code, out, _ = run("info", model_folder)
+    assert code == 0
+    assert {"  encoder: resnet10", "  windows: brain, subdural, bone", "  prevalence:"} <= set(
+        out.splitlines()
+    )
+    code, out, _ = run("info", model_folder, "--json")
+    assert code == 0
+    described = json.loads(out)
+    assert described["folds"] == [0, 1, 2]
+    assert described["held_out"].startswith("proven")
+
+
+def test_info_refuses_a_folder_that_is_no_model(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("info", tmp_path)
+    assert (code, out) == (2, "")
+    assert f"{tmp_path} is no model folder" in sentence(err)
+
+
+def test_predict_takes_a_model_of_ones_own_networks(run: Run, good: Path, tmp_path: Path) -> None:
+    """Such a model knows nothing of its training data: no ranges, no prevalence."""
+    encoder = random_encoder(neighbours=0)
+    context = random_context(encoder.embedding_width)
+    grid = PrepareConfig(matrix=48, pixel_mm=4.8)
+    save_model(tmp_path / "model", encoder, context, grid=grid)
+    out = tmp_path / "out"
+    code, _, _ = run("predict", good, "--model", tmp_path / "model", "-o", out, "--report")
+    assert code == 0
+    assert len(pd.read_csv(out / "slices.csv")) == 6
+    assert (out / "submission.csv").is_file()
+    code, text, _ = run("info", tmp_path / "model")
+    assert code == 0
+    assert "held_out: not proven" in text
+
+
+def test_explain_writes_a_table_and_a_figure_and_prints_a_sentence(
+    run: Run, make_head: Callable[..., SeriesToWrite], model_folder: Path, tmp_path: Path
+) -> None:
+    head = make_head("a", n=9)
+    write_series(head, tmp_path / "in")
+    out, uid = tmp_path / "out", head.sop_uids[5]
+    options = ("--model", model_folder, "--slice", uid, "--label", "subdural", "-o", out)
+    code, printed, err = run("explain", tmp_path / "in", "-v", *options)
+    assert code == 0
+    csv, png, sentence_on_slice = printed.splitlines()
+    assert (csv, png) == (str(out / "explanation.csv"), str(out / "explanation.png"))
+    assert sentence_on_slice.startswith(f"Slice 5 ({uid}) scores 0.")
+
+    table = pd.read_csv(csv)
+    assert list(table) == ["stage", "offset_mm", "slice_index", "what", "contribution"]
+    assert table["stage"].value_counts().to_dict() == {"context": 10, "stack": 1}
+    assert table.loc[table["offset_mm"] == 5, "slice_index"].tolist() == [6]
+
+    written = b"".join(path.read_bytes() for path in out.iterdir()).decode("latin-1")
+    assert head.patient_id not in written + (printed + err).replace(str(tmp_path), "")
+
+
+def test_explain_asks_for_one_of_several_series(
+    run: Run, make_head: Callable[..., SeriesToWrite], model_folder: Path, tmp_path: Path
+) -> None:
+    for name in "ab":
+        write_series(make_head(name, n=3), tmp_path / "in" / name)
+    uid = make_head("a").series_uid
+    options = ("--model", model_folder, "-o", tmp_path / "out")
+
+    code, _, err = run("explain", tmp_path / "in", *options)
+    assert code == 2
+    assert "holds 2 series; name one of them" in sentence(err)
+    code, _, err = run("explain", tmp_path / "in", "--series", uid[:-1], *options)
+    assert code == 2
+    assert f"did you mean {uid!r}" in sentence(err)
+    assert not (tmp_path / "out").exists()
+    assert run("explain", tmp_path / "in", "--series", uid, *options)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--label", "any!"), "no label is called 'any!'"),
+        (("--slice", "9"), "no slice 9 in"),
+        (("-o", "a_file"), "a_file is not a folder"),
+    ],
+    ids=["label", "slice", "output"],
+)
+def test_explain_refuses_a_wrong_option(
+    run: Run,
+    model_folder: Path,
+    good: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a_file").write_text("")
+    code, out, err = run("explain", good, "--model", model_folder, "-o", "out", *options)
+    assert (code, out) == (2, "")
+    assert message in sentence(err)
+    assert not Path("out").exists()
+
+
+def test_explain_says_why_nothing_was_scored(
+    run: Run, finished_run: Config, model_folder: Path, tmp_path: Path
+) -> None:
+    headless = Workspace(Path(finished_run.workspace)).source("phantom") / "headless"
+    (tmp_path / "empty").mkdir()
+    options = ("--model", model_folder, "-o", tmp_path / "out")
+    for path, message in (
+        (headless, "no body of tissue as large as a head was found"),
+        (tmp_path / "empty", "no head CT volume was found"),
+    ):
+        code, out, err = run("explain", path, *options)
+        assert (code, out) == (3, "")
+        assert message in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_train_without_labels_is_refused(run: Run, tmp_path: Path) -> None:
+    phantom = PhantomConfig(studies=3, matrix=64, thickness_mm=(20.0,))
+    list(write_phantoms(phantom, 0, tmp_path / "images"))
+    config = {
+        "workspace": str(tmp_path / "run"),
+        "source": {"kind": "folder", "path": str(tmp_path / "images")},
+        "prepare": {"matrix": 48, "pixel_mm": 4.8, "folds": 3},
+    }
+    code, _, err = run("train", "--config", write_config(tmp_path / "run.yaml", config))
+    assert code == 2
+    assert "no labelled slice is left to train on" in sentence(err)

@@ -69,9 +69,8 @@ def test_it_reports_versions_and_where_a_prediction_runs(
     assert tree["packages"]["pydicom"] == pydicom.__version__
     assert tree["missing"]["packages"] is None
     assert tree["precision"] in {"bf16", "fp32"}
-    assert (
-        tree["path"] == FoldEncoders([EncoderEnsemble.from_config(SlicesConfig())], Config()).path
-    )
+    encoders = FoldEncoders([EncoderEnsemble.from_config(SlicesConfig())], Config())
+    assert tree["path"] == encoders.runtime
 
     missing = [
         package

@@ -21,9 +21,3 @@ def test_shuffled_scores_differ(shuffle: str) -> None:
     plain = score_context(model, series, z_mm)
     shuffled = score_shuffled(model, series, z_mm, shuffle, np.random.default_rng(0))
     assert np.abs(shuffled - plain).max() > 1e-4
-
-
-def test_never_is_no_shuffling() -> None:
-    model, series, z_mm = context_model(), random_embedded(12), 5.0 * np.arange(12)
-    never = score_shuffled(model, series, z_mm, "never", np.random.default_rng(0))
-    np.testing.assert_array_equal(never, score_context(model, series, z_mm))

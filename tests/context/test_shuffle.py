@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ich3d.config.schema import ContextConfig
-from ich3d.context.bigru import ContextEnsemble
+from ich3d.context.bigru import ContextEnsemble, ContextModel
 from ich3d.context.dataset import SeriesBatch
 from ich3d.context.shuffle import random_order, shuffled_logits
 from tests.helpers.embedded import (
@@ -24,6 +24,24 @@ N_SLICES, CENTRE = 12, 6
 
 def batch() -> SeriesBatch:
     return batch_of(random_embedded(N_SLICES))
+
+
+def shuffled(
+    model: ContextModel | ContextEnsemble,
+    series: SeriesBatch,
+    order: torch.Tensor,
+    differences_too: bool = False,
+) -> torch.Tensor:
+    """The logits (B, T, K) of a batch whose slices are read in `order`."""
+    return shuffled_logits(
+        model,
+        series.embeddings,
+        series.logits,
+        series.z_mm,
+        series.lengths,
+        order,
+        differences_too,
+    )
 
 
 def order_of(n_slices: int = N_SLICES, seed: int = 1) -> torch.Tensor:
@@ -43,19 +61,19 @@ def test_the_natural_order_changes_nothing() -> None:
     natural = torch.arange(N_SLICES)[None]
     model = context_model(embeddings=True)
     for differences_too in (False, True):
-        logits = shuffled_logits(model, batch(), natural, differences_too)[0]
+        logits = shuffled(model, batch(), natural, differences_too)[0]
         np.testing.assert_allclose(logits, logits_of(model, batch())[0], atol=1e-6)
 
 
 @torch.no_grad()
 def test_another_order_changes_scores_and_each_slice_keeps_its_row() -> None:
     model, order = context_model(), order_of()
-    shuffled = shuffled_logits(model, batch(), order)[0].numpy()
-    assert np.abs(shuffled - logits_of(model, batch())[0]).max() > 1e-4
+    scores = shuffled(model, batch(), order)[0].numpy()
+    assert np.abs(scores - logits_of(model, batch())[0]).max() > 1e-4
 
     fresh = context_model()
     torch.nn.init.zeros_(fresh.correction_head.weight)  # an untrained model corrects nothing
-    unchanged = shuffled_logits(fresh, batch(), order)
+    unchanged = shuffled(fresh, batch(), order)
     torch.testing.assert_close(unchanged, batch().logits)
 
 
@@ -66,7 +84,7 @@ def test_a_slice_moves_with_its_differences_to_its_true_neighbours() -> None:
     @torch.no_grad()
     def centre(logits: torch.Tensor) -> np.ndarray:
         changed = replace(batch(), logits=logits)
-        return shuffled_logits(model, changed, order)[0, CENTRE].numpy()
+        return shuffled(model, changed, order)[0, CENTRE].numpy()
 
     before = centre(batch().logits)
     moving = set()
@@ -85,13 +103,13 @@ def test_a_slice_moves_with_its_differences_to_its_true_neighbours() -> None:
 @torch.no_grad()
 def test_with_differences_too_slices_are_read_as_if_scanned_in_that_order() -> None:
     model, order = context_model(embeddings=True), order_of()
-    shuffled = shuffled_logits(model, batch(), order, differences_too=True)[0]
+    scores = shuffled(model, batch(), order, differences_too=True)[0]
 
     permuted = replace(
         batch(), embeddings=batch().embeddings[:, order[0]], logits=batch().logits[:, order[0]]
     )
     as_scanned = logits_of(model, permuted)[0]
-    np.testing.assert_allclose(shuffled[order[0]], as_scanned, atol=1e-6)
+    np.testing.assert_allclose(scores[order[0]], as_scanned, atol=1e-6)
 
 
 @torch.no_grad()
@@ -99,8 +117,8 @@ def test_padding_leaves_a_shuffled_series_alone() -> None:
     short, long = random_embedded(5, 0), random_embedded(12, 1)
     model, both = context_model(), batch_of(short, long)
     order = random_order(both.lengths, np.random.default_rng(3))
-    together = shuffled_logits(model, both, order)[0, :5]
-    alone = shuffled_logits(model, batch_of(short), order[:1, :5])[0]
+    together = shuffled(model, both, order)[0, :5]
+    alone = shuffled(model, batch_of(short), order[:1, :5])[0]
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
@@ -110,5 +128,5 @@ def test_an_ensemble_is_shuffled_alike() -> None:
     assert ContextEnsemble.from_config(ContextConfig(), EMBEDDING_WIDTH).config == ContextConfig()
     order = order_of()
     torch.testing.assert_close(
-        shuffled_logits(ensemble, batch(), order), shuffled_logits(context_model(), batch(), order)
+        shuffled(ensemble, batch(), order), shuffled(context_model(), batch(), order)
     )

@@ -158,15 +158,16 @@ def test_logits_have_six_labels_for_each_slice() -> None:
 def test_scores_are_probabilities_of_a_known_stage() -> None:
     prob = np.full((2, 6), 0.5)
     with pytest.raises(ValueError, match="stage must be one of"):
-        SliceScores("1.2", "booster", prob)
+        SliceScores("1.2", "booster", prob, NO_GROUPS)
     with pytest.raises(ValueError, match=r"prob must be \(Z, 6\)"):
-        SliceScores("1.2", "stack", prob[:, :5])
+        SliceScores("1.2", "stack", prob[:, :5], NO_GROUPS)
     for outside in (prob * 3, -prob, prob * np.nan):
         with pytest.raises(ValueError, match=r"outside 0\.\.1"):
-            SliceScores("1.2", "stack", outside)
+            SliceScores("1.2", "stack", outside, NO_GROUPS)
 
 
-def test_the_score_of_a_series_is_the_largest_of_its_slices() -> None:
-    prob = np.array([[0.1] * 6, [0.2] * 5 + [0.05]])
-    scores = SliceScores("1.2", "stack", prob)
-    assert scores.series_prob.tolist() == [0.2, 0.2, 0.2, 0.2, 0.2, 0.1]
+def test_outputs_without_training_groups_cannot_be_made() -> None:
+    """An empty default would pass every check for held-out patients."""
+    arguments: dict[str, Any] = {"volume_id": "1.2", "stage": "stack", "prob": np.full((2, 6), 0.5)}
+    with pytest.raises(TypeError, match="training_groups"):
+        SliceScores(**arguments)

@@ -189,7 +189,7 @@ def test_undecodable_slices_are_left_out(tmp_path: Path, write_stack: WriteStack
     assert len(series) == 5
     codes = {issue.code for issue in series.issues}
     assert codes == {IssueCode.INCOMPLETE, IssueCode.IRREGULAR_SPACING}
-    assert [dropped.code for dropped in series.lost] == [IssueCode.UNDECODABLE]
+    assert [dropped.code for dropped in series.dropped] == [IssueCode.UNDECODABLE]
     (left_out,) = checked.left_out
     name = f"deep/{paths[2].name}"
     assert (left_out.code, left_out.paths) == (IssueCode.UNDECODABLE, (name,))

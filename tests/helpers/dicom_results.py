@@ -17,7 +17,7 @@ from ich3d.dicom.volume import load_volume
 from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.export import write_dicom_results
 from ich3d.inference.scoring import SeriesPrediction
-from ich3d.prepare.build import prepare_series
+from ich3d.prepare.series import prepare_series
 
 MODEL_SHA256 = "5e" * 32
 PATIENT_AND_STUDY = {  # Patient, General Study and Patient Study modules

@@ -18,5 +18,5 @@ def random_hu(n_slices: int, seed: int = 0) -> np.ndarray:
 
 
 def config_with(batch_size: int, **changes: Any) -> Config:
-    """A configuration in fp32 of `PLAIN` in batches of a size; `changes` replace keys of `slices`."""
+    """A configuration in fp32 of `PLAIN`; `changes` replace further keys of `slices`."""
     return Config(precision="fp32", slices=replace(PLAIN, batch_size=batch_size, **changes))

@@ -13,6 +13,8 @@ TESTS = Path(__file__).parents[1]
 LONG = (
     "ablation",
     "benchmarks",
+    "cli/test_commands.py",
+    "cli/test_doctor.py",
     "crossfit",
     "docs/test_results_tables.py",
     "explain",
@@ -20,10 +22,13 @@ LONG = (
     "export/test_dicom_sr.py",
     "export/test_network.py",
     "inference",
+    "laws/test_damaged_files.py",
     "model",
     "notebooks",
+    "phantom/test_lookalikes.py",
     "phantom/test_study.py",
     "slices/test_backbones.py",
+    "slices/test_embed.py",
     "slices/test_encoder.py",
     "stack/test_booster.py",
 )

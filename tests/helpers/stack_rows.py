@@ -35,7 +35,7 @@ def stack_rows(context_prob: np.ndarray, target: np.ndarray) -> StackRows:
     group_index = np.repeat(np.arange(N_GROUPS), N_SLICES)
     return StackRows(
         features=pd.concat(features, ignore_index=True),
-        start=context_prob.reshape(-1, len(LABELS)),
+        start_prob=context_prob.reshape(-1, len(LABELS)),
         target=target.reshape(-1, len(LABELS)),
         group=np.array([f"p{index}" for index in group_index]),
         fold=group_index % 3,

@@ -72,3 +72,38 @@ def test_a_test_file_is_named_after_its_module(test_file: Path) -> None:
     folder = test_file.relative_to(TESTS).parent
     module = PACKAGE / folder / f"{test_file.stem.removeprefix('test_')}.py"
     assert module.is_file(), f"{test_file.relative_to(ROOT)} tests no module of that name"
+
+
+@pytest.mark.parametrize(
+    "test_file", sorted(TESTS.rglob("test_*.py")), ids=lambda path: str(path.relative_to(TESTS))
+)
+def test_no_test_can_pass_without_an_assertion(test_file: Path) -> None:
+    """Each test asserts, expects an error, or calls a function of its file that does."""
+    tree = ast.parse(test_file.read_text(encoding="utf-8"))
+    functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    without = [
+        name
+        for name, function in functions.items()
+        if name.startswith("test_") and not asserts(function, functions)
+    ]
+    assert without == []
+
+
+def asserts(
+    function: ast.FunctionDef,
+    functions: dict[str, ast.FunctionDef],
+    callers: frozenset[str] = frozenset(),
+) -> bool:
+    """Whether a function asserts something, itself or through others of its file."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assert):
+            return True
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).rpartition(".")[2]
+            if name.startswith("assert") or name in ("raises", "warns"):
+                return True
+            if name in functions.keys() - callers and asserts(
+                functions[name], functions, callers | {function.name}
+            ):
+                return True
+    return False

@@ -55,7 +55,7 @@ def test_the_archive_stays_small_and_is_of_the_old_format(folder: Path) -> None:
 def test_networks_score_as_before(
     model: Model, kept: dict[str, Any], series: int, stage: str
 ) -> None:
-    assert model.encoders.path == "torch fp32"
+    assert model.encoders.runtime == "torch fp32"
     prob = model.score(kept[f"{series}/hu"], kept[f"{series}/z_mm"])[stage]
     assert np.ptp(kept[f"{series}/{stage}"]) > 0.5  # the model tells slices and labels apart
     np.testing.assert_allclose(prob, kept[f"{series}/{stage}"], rtol=0, atol=1e-5)
@@ -87,4 +87,4 @@ def test_info_shows_it_under_the_names_of_today(folder: Path) -> None:
     assert shown["format_version"] == 1
     assert shown["slices"]["ensemble_size"] == 1
     assert shown["context"]["ensemble_size"] == 2
-    assert shown["held_out"].startswith("proven")
+    assert shown["held_out"].startswith("provable")

@@ -71,7 +71,7 @@ def test_folds_that_run_together_give_what_each_gives_alone(
 ) -> None:
     config = replace(CONFIG, slices=replace(CONFIG.slices, tta_flip=tta_flip))
     together = FoldEncoders(encoders, config)
-    assert together.path == "torch fp32"
+    assert together.runtime == "torch fp32"
     for encoder, (embeddings, logits) in zip(encoders, together.embed(hu), strict=True):
         alone_embeddings, alone_logits = embed(encoder, hu, config)
         np.testing.assert_allclose(embeddings, alone_embeddings, rtol=0, atol=1e-5)
@@ -101,7 +101,7 @@ def test_openvino_is_used_where_it_is_installed_and_reports_nothing(
     encoders: list[EncoderEnsemble],
 ) -> None:
     require_openvino()
-    path = FoldEncoders(encoders, AUTO).path  # this imports it
+    path = FoldEncoders(encoders, AUTO).runtime  # this imports it
     assert path.split()[0] == "openvino"
     openvino: Any = sys.modules["openvino"]
     telemetry = openvino.tools.ovc.telemetry_utils.tm
@@ -119,7 +119,7 @@ def test_without_openvino_torch_agrees_with_fp32(name: str, hu: np.ndarray) -> N
 
     exact = probabilities([encoder], replace(CONFIG, slices=slices), hu)
     auto = replace(AUTO, slices=slices)
-    assert FoldEncoders([encoder], auto).path.split()[0] == "torch"
+    assert FoldEncoders([encoder], auto).runtime.split()[0] == "torch"
     np.testing.assert_allclose(probabilities([encoder], auto, hu), exact, rtol=0, atol=0.02)
 
 
@@ -145,7 +145,7 @@ def test_a_trained_model_scores_on_fast_paths_as_in_fp32(
     else:
         require_openvino()
     fast_model = replace(model, config=replace(model.config, precision="auto"))
-    assert fast_model.encoders.path.split()[0] == library
+    assert fast_model.encoders.runtime.split()[0] == library
 
     store = Store(Workspace(Path(finished_run.workspace)).store)
     names = store.volume_ids

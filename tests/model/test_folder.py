@@ -116,9 +116,8 @@ def test_trees_are_the_same_after_saving(model: Model, stacker: Stacker, tmp_pat
     assert loaded.stacker == stacker
 
     rows = predictable_rows()
-    np.testing.assert_array_equal(
-        loaded.stacker.score(rows.features, rows.start), stacker.score(rows.features, rows.start)
-    )
+    before = stacker.score(rows.features, rows.start_prob)
+    np.testing.assert_array_equal(loaded.stacker.score(rows.features, rows.start_prob), before)
 
 
 # Networks of one's own training
@@ -131,7 +130,7 @@ def test_own_networks_score_the_same_after_saving(
     scores = loaded_in_fp32(tmp_path / "model").score(hu, Z_MM)
 
     embeddings, logits = embed(encoder, hu, Config(precision="fp32", slices=encoder.config))
-    embedded = SliceEmbeddings("", embeddings, logits)
+    embedded = SliceEmbeddings("", embeddings, logits, "encoder", TrainingGroups.of(()))
     context_prob = score_context(context, embedded, Z_MM)
     features = stacker_features(embedded, context_prob, Z_MM, stacker.reach_mm)
     np.testing.assert_allclose(scores["encoder"], sigmoid(logits), atol=1e-5)

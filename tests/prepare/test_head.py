@@ -111,7 +111,7 @@ def test_every_axial_orientation_is_turned_to_the_same_one(
     turned = reorient(read(folder))
     assert isinstance(turned, ReorientedVolume)
     np.testing.assert_array_equal(turned.hu, canonical.hu)
-    assert turned.spacing_mm == (ROW_MM, COLUMN_MM)
+    assert turned.pixel_spacing_mm == (ROW_MM, COLUMN_MM)
     assert [key.sop_uid for key in turned.keys] == list(canonical.sop_uids)
     assert [Path(key.path).name for key in turned.keys] == list(series.file_names)
     np.testing.assert_allclose(np.diff(turned.z_mm), STEP_MM, atol=1e-6)
@@ -213,7 +213,7 @@ def test_the_table_does_not_move_the_centre() -> None:
     plain = disc_volume()
     hu = plain.hu.copy()
     hu[:, 140:143, 10:160] = 200  # a plate of 4.5 mm, wider than the head, below it
-    with_table = ReorientedVolume(hu, plain.z_mm, plain.keys, plain.spacing_mm)
+    with_table = ReorientedVolume(hu, plain.z_mm, plain.keys, plain.pixel_spacing_mm)
     assert head_center_mm(with_table) == head_center_mm(plain)
 
 
@@ -222,7 +222,7 @@ def test_a_small_neck_section_does_not_move_the_centre() -> None:
     plain = disc_volume(n=5)
     hu = plain.hu.copy()
     hu[0] = disc_volume(shift_mm=(30.0, 0.0), radius_mm=40.0, n=1).hu[0]
-    with_neck = ReorientedVolume(hu, plain.z_mm, plain.keys, plain.spacing_mm)
+    with_neck = ReorientedVolume(hu, plain.z_mm, plain.keys, plain.pixel_spacing_mm)
     assert head_center_mm(with_neck) == head_center_mm(plain)
 
 
@@ -259,7 +259,7 @@ def test_slices_are_resampled_independently() -> None:
     plain = disc_volume(n=3)
     hu = plain.hu.copy()
     hu[2] += np.where(hu[2] > 0, 20, 0).astype(np.int16)
-    changed = ReorientedVolume(hu, plain.z_mm, plain.keys, plain.spacing_mm)
+    changed = ReorientedVolume(hu, plain.z_mm, plain.keys, plain.pixel_spacing_mm)
     before, after = crop_head(plain, PrepareConfig()), crop_head(changed, PrepareConfig())
     assert before is not None
     assert after is not None

@@ -17,8 +17,9 @@ from ich3d.core.types import PreparedSeries, Volume
 from ich3d.dicom.index import index
 from ich3d.dicom.validate import load_volumes
 from ich3d.dicom.write import SeriesToWrite, write_series
-from ich3d.prepare.build import prepare, prepare_series
+from ich3d.prepare.build import prepare
 from ich3d.prepare.metadata_json import metadata_to_json
+from ich3d.prepare.series import prepare_series
 from ich3d.prepare.store import Store, preprocessing_sha256, read_metadata, series_file
 from ich3d.prepare.store import write_series as write_to_store
 from tests.helpers.prepared import prepared_series

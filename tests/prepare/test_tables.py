@@ -1,6 +1,5 @@
 """The tables beside the store, and the summary of the training set that a model keeps."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +8,13 @@ import pandas as pd
 from ich3d.core.issues import IssueCode
 from ich3d.core.labels import LABELS
 from ich3d.core.types import Rejected, SeriesMetadata
-from ich3d.dicom.index import Index, index
-from ich3d.dicom.write import write_series
 from ich3d.prepare.tables import (
-    all_rejected,
     fingerprint,
     inspect_table,
     rejected_table,
     unmatched_table,
 )
-from ich3d.sources import Source
 from tests.helpers.prepared import acquisition, prepared_series
-from tests.helpers.series import head_series
 
 
 def rejected(subject: str, code: IssueCode = IssueCode.UNDECODABLE) -> Rejected:
@@ -42,14 +36,6 @@ def labelled(values: list[float]) -> pd.DataFrame:
     return pd.DataFrame(rows | dict.fromkeys(LABELS, values))
 
 
-def test_rejections_are_listed_once_and_single_volumes_last(tmp_path: Path) -> None:
-    write_series(head_series("a", n=2, series_uid="1.5"), tmp_path)
-    headers: Index = replace(index(tmp_path), rejected=(rejected("a/file"), rejected("z/file")))
-    volume, whole = rejected("1.5", IssueCode.NO_HEAD), rejected("1.9")
-    merged = all_rejected(headers, [volume, whole, whole])
-    assert [rejection.subject for rejection in merged] == ["1.9", "a/file", "z/file", "1.5"]
-
-
 def test_a_rejection_is_one_row_with_all_its_paths() -> None:
     table = rejected_table([rejected("a")])
     assert table.to_dict("records") == [
@@ -68,11 +54,17 @@ def test_the_table_of_series_has_acquisition_and_codes() -> None:
 def test_slices_without_labels_and_labels_without_slices_are_listed() -> None:
     slices = labelled([0.0, np.nan])
     labels = pd.DataFrame(index=["1.0", "9.9"])
-    source = Source(images=Path("in"), labels=None)
-    whole = unmatched_table(slices, labels, source, is_subset=False)
+    whole = unmatched_table(slices, labels, None, is_subset=False)
     assert whole.to_numpy().tolist() == [["1.1", "label", "a/0.dcm"], ["9.9", "image", ""]]
-    subset = unmatched_table(slices, labels, source, is_subset=True)
+    subset = unmatched_table(slices, labels, None, is_subset=True)
     assert subset["sop_uid"].tolist() == ["1.1"]
+
+
+def test_what_an_importer_could_not_match_is_listed_first(tmp_path: Path) -> None:
+    imported = tmp_path / "unmatched.csv"
+    imported.write_text("sop_uid,lacks,detail\n1.1,label,no row of the table\n")
+    table = unmatched_table(labelled([0.0, np.nan]), pd.DataFrame(), imported, is_subset=False)
+    assert table.to_numpy().tolist() == [["1.1", "label", "no row of the table"]]
 
 
 def test_the_fingerprint_has_ranges_counts_and_prevalence() -> None:

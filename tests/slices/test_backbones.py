@@ -109,7 +109,9 @@ def test_another_runs_encoder_does_not_bring_its_windows(tmp_path: Path) -> None
     )
     begun = started(settings)
     assert torch.equal(begun.low, SliceEncoder.from_config(settings).low)
-    assert torch.equal(begun.head.weight, run.members[0].head.weight)
+    member = run.members[0]
+    assert isinstance(member, SliceEncoder)
+    assert torch.equal(begun.head.weight, member.head.weight)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

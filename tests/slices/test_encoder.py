@@ -43,7 +43,8 @@ def test_the_windows_are_inside(small: SliceEncoder) -> None:
 
     def score(hu: float) -> torch.Tensor:
         with torch.no_grad():
-            return small(torch.full((1, 3, 48, 48), hu), none)[1]
+            logits: torch.Tensor = small(torch.full((1, 3, 48, 48), hu), none)[1]
+        return logits
 
     assert torch.equal(score(low), score(low - 5000))
     assert torch.equal(score(high), score(high + 5000))

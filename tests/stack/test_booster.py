@@ -56,8 +56,8 @@ def test_a_stacker_that_helps_is_kept(rows: StackRows, stacker: Stacker) -> None
         gain = label_stacker.validation_start_loss - label_stacker.validation_loss
         assert gain > label_stacker.validation_gain_se > 0
 
-    before = label_log_loss(rows.start, rows.target)
-    after = label_log_loss(stacker.score(rows.features, rows.start), rows.target)
+    before = label_log_loss(rows.start_prob, rows.target)
+    after = label_log_loss(stacker.score(rows.features, rows.start_prob), rows.target)
     assert np.all(after < 0.5 * before)
 
 
@@ -67,7 +67,7 @@ def test_a_stacker_that_does_not_help_is_not_kept_and_changes_nothing() -> None:
     for label_stacker in stacker.by_label.values():
         assert not label_stacker.is_kept
         assert label_stacker.trees == ""
-    np.testing.assert_array_equal(stacker.score(rows.features, rows.start), rows.start)
+    np.testing.assert_array_equal(stacker.score(rows.features, rows.start_prob), rows.start_prob)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, np.nan], ids=["absent", "present", "unknown"])
@@ -86,7 +86,7 @@ def test_a_label_of_one_patient_is_not_kept(rows: StackRows) -> None:
 def test_unlabelled_slices_change_nothing(rows: StackRows, stacker: Stacker) -> None:
     more = StackRows(
         features=pd.concat([rows.features, rows.features[:50]], ignore_index=True),
-        start=np.concatenate([rows.start, rows.start[:50]]),
+        start_prob=np.concatenate([rows.start_prob, rows.start_prob[:50]]),
         target=np.concatenate([rows.target, np.full((50, len(LABELS)), np.nan)]),
         group=np.concatenate([rows.group, rows.group[:50]]),
         fold=np.concatenate([rows.fold, rows.fold[:50]]),
@@ -95,7 +95,7 @@ def test_unlabelled_slices_change_nothing(rows: StackRows, stacker: Stacker) -> 
 
 
 def test_coherent_raises_any_to_the_largest_subtype(rows: StackRows, stacker: Stacker) -> None:
-    prob = stacker.score(rows.features, rows.start)
+    prob = stacker.score(rows.features, rows.start_prob)
     any_index, subtypes = label_index(ANY), [label_index(label) for label in SUBTYPES]
     largest_subtype = prob[:, subtypes].max(axis=1)
     assert (prob[:, any_index] < largest_subtype).any()
@@ -112,22 +112,22 @@ def test_columns_are_found_by_name(rows: StackRows, stacker: Stacker) -> None:
     shuffled = rows.features[rng.permutation(rows.features.columns)]
     extra = shuffled.assign(unknown=np.arange(len(shuffled)))
     np.testing.assert_array_equal(
-        stacker.score(rows.features, rows.start), stacker.score(extra, rows.start)
+        stacker.score(rows.features, rows.start_prob), stacker.score(extra, rows.start_prob)
     )
 
 
 def test_a_missing_column_is_an_error(rows: StackRows, stacker: Stacker) -> None:
     with pytest.raises(KeyError, match=r"context\.any\.own"):
-        stacker.score(rows.features.drop(columns="context.any.own"), rows.start)
+        stacker.score(rows.features.drop(columns="context.any.own"), rows.start_prob)
 
 
 def test_a_slice_is_scored_the_same_whatever_the_other_rows(
     rows: StackRows, stacker: Stacker
 ) -> None:
-    prob = stacker.score(rows.features, rows.start)
+    prob = stacker.score(rows.features, rows.start_prob)
     some = np.random.default_rng(0).permutation(len(prob))[:40]
     np.testing.assert_array_equal(
-        stacker.score(rows.features.iloc[some], rows.start[some]), prob[some]
+        stacker.score(rows.features.iloc[some], rows.start_prob[some]), prob[some]
     )
 
 
@@ -154,7 +154,7 @@ def test_equal_seeds_give_equal_trees(rows: StackRows, stacker: Stacker) -> None
 def test_contributions_add_up_to_the_logit_before_calibration(
     rows: StackRows, stacker: Stacker
 ) -> None:
-    any_stacker, start = stacker.by_label[ANY], rows.start[:, label_index(ANY)]
+    any_stacker, start = stacker.by_label[ANY], rows.start_prob[:, label_index(ANY)]
     parts = any_stacker.contributions(rows.features, start)
     assert list(parts) == [*any_stacker.columns, AVERAGE, START]
 
@@ -171,7 +171,8 @@ def test_json_keeps_every_tree(rows: StackRows, stacker: Stacker) -> None:
     }
     assert read == stacker.by_label
     np.testing.assert_array_equal(
-        Stacker(read).score(rows.features, rows.start), stacker.score(rows.features, rows.start)
+        Stacker(read).score(rows.features, rows.start_prob),
+        stacker.score(rows.features, rows.start_prob),
     )
 
 

@@ -43,7 +43,7 @@ def test_neighbours_are_found_by_millimetres_and_not_by_index() -> None:
 def test_every_column_is_described_with_its_offset() -> None:
     prob = {"encoder": random_prob(9), "context": random_prob(9, 1)}
     table = build_features(prob, 5.0 * np.arange(9), REACH_MM)
-    described = {column: describe_column(column) for column in table}
+    described = {column: describe_column(column) for column in map(str, table)}
     kinds = [kind for kind, _ in described.values()]
     assert set(kinds) == {"own", "neighbour", "near", "series", "place"}
     assert kinds.count("neighbour") == 2 * 6 * 6  # stages, labels, offsets
@@ -81,7 +81,7 @@ def test_positions_rounded_in_headers_read_the_same_neighbours(
     rounded = build_features({"encoder": prob}, z_mm + rounding_mm, REACH_MM)
 
     np.testing.assert_array_equal(exact.isna(), rounded.isna())
-    scores = [name for name in exact if "." in name]
+    scores = [name for name in map(str, exact) if "." in name]
     tolerance = 0.02 * 8 / step_mm + 1e-3  # logits lie within 8 of each other
     np.testing.assert_allclose(rounded[scores], exact[scores], atol=tolerance)
 
@@ -121,7 +121,7 @@ def test_a_column_reads_the_label_and_stage_of_its_name(n_slices: int, seed: int
     changed[:, label_index("subdural")] = 0.5
     before = build_features({"encoder": prob, "context": prob}, z_mm, REACH_MM)
     after = build_features({"encoder": prob, "context": changed}, z_mm, REACH_MM)
-    others = [name for name in before if not name.startswith("context.subdural.")]
+    others = [name for name in map(str, before) if not name.startswith("context.subdural.")]
     np.testing.assert_array_equal(before[others], after[others])
 
 
@@ -146,7 +146,8 @@ def test_one_slice_has_features() -> None:
 def test_a_label_reads_itself_and_any_in_full_and_of_others_the_slices_own_scores(
     label: str,
 ) -> None:
-    names = list(build_features({"encoder": random_prob(4)}, 5.0 * np.arange(4), REACH_MM))
+    table = build_features({"encoder": random_prob(4)}, 5.0 * np.arange(4), REACH_MM)
+    names = [str(name) for name in table]
     columns = columns_of(label, names)
     in_full = {name for name in names if f".{label}." in name or ".any." in name}
     assert in_full <= set(columns)

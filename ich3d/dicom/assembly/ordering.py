@@ -28,7 +28,7 @@ _ORDER_ISSUES: Final = (
     IssueCode.SHIFTED_SLICE,
     IssueCode.SINGLE_SLICE,
 )
-"""The issues that `order` finds."""
+"""The issues that `order` adds; they are found anew when slices are removed."""
 
 
 def order(headers: Sequence[SliceHeader], volume_id: str, issues: tuple[Issue, ...] = ()) -> Series:
@@ -37,15 +37,16 @@ def order(headers: Sequence[SliceHeader], volume_id: str, issues: tuple[Issue, .
     Args:
         headers: slices of one orientation, at different heights, in any order.
         volume_id: name of the volume.
-        issues: warnings that are already known; they come before those of the order.
+        issues: warnings that are already known. They come first in the series' issues.
 
     Returns:
         The series, with warnings about irregular steps, shifted slices, or a single slice.
     """
     slices = sort_along_normal(headers)
-    z_mm = project_on_normal(slices)
-    step_issues = _step_issues(slices)
+    z_mm = project_on_normal(slices)  # (Z,)
+    step_issues = _step_issues(slices, z_mm)
     first = slices[0]
+
     return Series(
         volume_id=volume_id,
         series_uid=first.series_uid,
@@ -60,28 +61,36 @@ def order(headers: Sequence[SliceHeader], volume_id: str, issues: tuple[Issue, .
     )
 
 
-def without(series: Series, problems: Mapping[SliceHeader, str]) -> Series:
-    """`series` without its undecodable slices; `problems` says in one sentence what is wrong
-    with each.
+def drop_undecodable(series: Series, problems: Mapping[SliceHeader, str]) -> Series:
+    """Remove the slices that cannot be decoded from a series.
 
-    Spacing, tilt and the issues of the order are derived anew, an INCOMPLETE issue is added, and
-    the slices are recorded in `lost`.
+    Args:
+        series: an ordered series.
+        problems: the slices to remove, with one sentence each that names the file and the problem.
+
+    Returns:
+        The series of the remaining slices, with the removed ones in `dropped` and an INCOMPLETE
+        issue. Spacing, tilt and the warnings about steps are those of the remaining slices.
     """
     remaining = [header for header in series.headers if header not in problems]
-    other_issues = tuple(issue for issue in series.issues if issue.code not in _ORDER_ISSUES)
-    issues = (*other_issues, incomplete(list(problems.values())))
-    lost = [
+    other_issues = [issue for issue in series.issues if issue.code not in _ORDER_ISSUES]
+    issues = (*other_issues, incomplete_issue(list(problems.values())))
+    shorter = order(remaining, series.volume_id, issues)
+
+    dropped = [
         DroppedSlice(
             header.file, header.frame, header.sop_uid, header.position_mm, IssueCode.UNDECODABLE
         )
         for header in problems
     ]
-    shorter = order(remaining, series.volume_id, issues)
-    return replace(shorter, lost=(*series.lost, *lost))
+    return replace(shorter, dropped=(*series.dropped, *dropped))
 
 
-def incomplete(problems: Sequence[str]) -> Issue:
-    """The warning of a series that goes on without some slices; each of `problems` names one."""
+def incomplete_issue(problems: Sequence[str]) -> Issue:
+    """The warning about a series that is used without some of its slices.
+
+    `problems` holds one sentence for each missing slice; the first one is quoted.
+    """
     more = f"; and {pluralize(len(problems) - 1, 'more slice')}" if len(problems) > 1 else ""
     return Issue(IssueCode.INCOMPLETE, f"left out: {problems[0]}{more}")
 
@@ -97,58 +106,68 @@ def _tilt_deg(slices: Sequence[SliceHeader]) -> float | None:
     return float(np.degrees(np.arctan2(across, along)))
 
 
-def _step_issues(slices: Sequence[SliceHeader]) -> list[Issue]:
-    """Warnings about the worst step along the normal and the worst shift within the slice plane."""
+def _step_issues(slices: Sequence[SliceHeader], z_mm: np.ndarray) -> list[Issue]:
+    """Warnings about the steps between slices, whose heights are `z_mm` (Z,).
+
+    One step says nothing about regularity, so at least 3 slices are needed.
+    """
     if len(slices) < 3:
         return []
-    return [*_spacing_issues(slices), *_shift_issues(slices)]
+    return [*_spacing_issues(slices, z_mm), *_shift_issues(slices, z_mm)]
 
 
-def _spacing_issues(slices: Sequence[SliceHeader]) -> list[Issue]:
-    irregular = irregular_steps(slices)
+def _spacing_issues(slices: Sequence[SliceHeader], z_mm: np.ndarray) -> list[Issue]:
+    """A warning that names the worst irregular step along the normal."""
+    irregular = irregular_steps(z_mm)
     if not len(irregular):
         return []
+
     lower = irregular[0]
-    steps_mm = np.diff(project_on_normal(slices))
+    steps_mm = np.diff(z_mm)  # (Z - 1,)
     apart = f"{steps_mm[lower]:.2f} mm apart where {np.median(steps_mm):.2f} mm are expected"
     more = _count_more(irregular, "irregular step")
     detail = f"{_pair_names(slices, lower)} lie {apart}{more}"
     return [Issue(IssueCode.IRREGULAR_SPACING, detail)]
 
 
-def _shift_issues(slices: Sequence[SliceHeader]) -> list[Issue]:
-    shifts_mm = _in_plane_shifts(slices)
-    shifted = out_of_tolerance(shifts_mm, np.diff(project_on_normal(slices)))
+def _shift_issues(slices: Sequence[SliceHeader], z_mm: np.ndarray) -> list[Issue]:
+    """A warning that names the worst shift within the slice plane."""
+    shifts_mm = _in_plane_shifts(slices, z_mm)  # (Z - 1,)
+    shifted = out_of_tolerance(shifts_mm, np.diff(z_mm))
     if not len(shifted):
         return []
+
     lower = shifted[0]
     shift = f"{_pair_names(slices, lower)} are shifted in their plane by {shifts_mm[lower]:.2f} mm"
     return [Issue(IssueCode.SHIFTED_SLICE, shift + _count_more(shifted, "shifted step"))]
 
 
 def _single_slice_issues(slices: Sequence[SliceHeader]) -> list[Issue]:
+    """A warning about a series of one slice."""
     if len(slices) > 1:
         return []
     detail = f"{slices[0].name} is the only slice of its series"
     return [Issue(IssueCode.SINGLE_SLICE, detail)]
 
 
-def _in_plane_shifts(slices: Sequence[SliceHeader]) -> np.ndarray:
-    """How far each step (Z - 1,) leaves the direction of the stack within the slice plane, in mm.
+def _in_plane_shifts(slices: Sequence[SliceHeader], z_mm: np.ndarray) -> np.ndarray:
+    """Sideways part (Z - 1,) of each step in mm: its distance from the direction of the stack.
 
-    The direction of the stack is the median over its steps, so a tilted stack is not shifted.
+    The direction of the stack is the median over its steps. So a tilted gantry, which moves all
+    slices sideways by the same amount, is no shift.
     """
     steps_mm = np.diff(positions_mm(slices), axis=0)  # (Z - 1, 3)
-    rises_mm = np.diff(project_on_normal(slices))[:, None]  # (Z - 1, 1)
+    rises_mm = np.diff(z_mm)[:, None]  # (Z - 1, 1)
     direction = np.median(steps_mm / rises_mm, axis=0)  # (3,)
     shifts_mm: np.ndarray = np.linalg.norm(steps_mm - rises_mm * direction, axis=1)
     return shifts_mm
 
 
 def _pair_names(slices: Sequence[SliceHeader], lower: int) -> str:
+    """The names of the slice at index `lower` and of the next one."""
     return f"{slices[lower].name} and {slices[lower + 1].name}"
 
 
 def _count_more(indices: np.ndarray, what: str) -> str:
-    """How many there are beside the one that is described."""
+    """How many steps there are beside the one that the message names; empty where none."""
     return f"; {pluralize(len(indices) - 1, f'more {what}')}" if len(indices) > 1 else ""

@@ -1,7 +1,7 @@
 """Orphans: volumes without a SeriesInstanceUID that fit a series which has one.
 
-A slice whose UID was lost becomes a volume by itself, and someone who reads the series that it came
-from would not look for it there. So both volumes get an issue that names the other one.
+A slice whose SeriesInstanceUID was removed becomes a volume by itself. A reader of the series from
+which it came would not look for it there, so both volumes get an issue that names the other one.
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,15 @@ from ich3d.dicom.geometry import (
 from ich3d.dicom.headers.elements import tag_text
 
 
-def cross_reference_orphans(series: Sequence[Series]) -> tuple[Series, ...]:
-    """Add an issue to each orphan and to each series that it fits; the order stays."""
-    linked = list(series)
-    orphans = [index for index, volume in enumerate(series) if _has_no_series_uid(volume)]
-    parents = [index for index, volume in enumerate(series) if not _has_no_series_uid(volume)]
-    for orphan_index in orphans:
-        for parent_index in parents:
+def cross_reference_orphans(all_series: Sequence[Series]) -> tuple[Series, ...]:
+    """Add an issue to each orphan and to each series that it fits. The order of series is kept."""
+    linked = list(all_series)
+    is_orphan = [_has_no_series_uid(series) for series in all_series]
+    orphan_indices = [index for index, orphan in enumerate(is_orphan) if orphan]
+    parent_indices = [index for index, orphan in enumerate(is_orphan) if not orphan]
+
+    for orphan_index in orphan_indices:
+        for parent_index in parent_indices:
             orphan, parent = linked[orphan_index], linked[parent_index]
             if _fits(orphan, parent):
                 linked[orphan_index] = _add_issue(orphan, _orphan_issue(orphan, parent))
@@ -41,19 +43,22 @@ def _has_no_series_uid(series: Series) -> bool:
 
 
 def _fits(orphan: Series, parent: Series) -> bool:
-    """Whether the orphan fills gaps of the parent, or continues it at an end, at the same step."""
+    """Whether the slices of both make one volume of the parent's patient, geometry and spacing.
+
+    The orphan then fills gaps of the parent, or continues it at one end.
+    """
     first, parent_first = orphan.headers[0], parent.headers[0]
     if first.patient_id != parent_first.patient_id or parent.spacing_mm is None:
         return False
     if any(geometry_differences(first, parent_first).values()):
         return False
 
-    together = sort_along_normal((*parent.headers, *orphan.headers))
-    steps_mm = np.diff(project_on_normal(together))
+    z_mm = project_on_normal(sort_along_normal((*parent.headers, *orphan.headers)))
+    steps_mm = np.diff(z_mm)
     shares_no_position = steps_mm.min() >= SAME_POSITION_MM
     step_change_mm = abs(np.median(steps_mm) - parent.spacing_mm)
     keeps_step = step_change_mm <= STEP_TOLERANCE * parent.spacing_mm
-    adds_no_gap = len(irregular_steps(together)) <= len(irregular_steps(parent.headers))
+    adds_no_gap = len(irregular_steps(z_mm)) <= len(irregular_steps(parent.z_mm))
     return bool(shares_no_position and keeps_step and adds_no_gap)
 
 

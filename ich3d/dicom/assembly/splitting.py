@@ -1,9 +1,9 @@
 """Split the slices of one DICOM series into volumes, and warn about what is unusual in them.
 
-A SeriesInstanceUID usually is one volume. It may also hold several: other sizes or orientations,
-reconstruction kernels, or repeated sweeps. It is split only where every part is a regular stack.
-Anything else, such as a single slice of another size, is an error of whoever sent or sorted the
-files, and rejects the series.
+A SeriesInstanceUID usually holds one volume. It may also hold several, which differ in size,
+orientation or reconstruction kernel, or repeat a sweep. It is split only where every part is a
+regular stack. Anything else, such as a single slice of another size, comes from a mistake in
+sending or sorting the files, and the series is rejected.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from typing import Final
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.text import pluralize
-from ich3d.core.types import FileRef, Issue, LeftOut, Series, SliceHeader
+from ich3d.core.types import FileRef, Issue, LeftOut, Rejected, Series, SliceHeader
 from ich3d.dicom.assembly.ordering import order
 from ich3d.dicom.assembly.stacks import (
     MIN_CLEAN_SLICES,
@@ -35,23 +35,31 @@ _MAX_NAMES: Final = 5
 
 
 @dataclass(frozen=True)
-class SplitSeries:
-    """The volumes of one SeriesInstanceUID, and the files that are left out as duplicates."""
+class GroupingResult:
+    """The volumes in a set of files, and the files that are in none.
 
-    series: tuple[Series, ...]
-    left_out: tuple[LeftOut, ...]
+    Attributes:
+        series: one ordered `Series` for each volume.
+        left_out: files that are not needed, such as copies.
+        rejected: files and series that cannot be used.
+    """
+
+    series: tuple[Series, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
 
 
-def split_series(headers: Sequence[SliceHeader], compare: Compare) -> SplitSeries | Issue:
-    """The ordered volumes of one series.
+def split_series(headers: Sequence[SliceHeader], compare: Compare) -> GroupingResult | Issue:
+    """Split the slices of one series into ordered volumes.
 
     Args:
         headers: all slices of one SeriesInstanceUID, or of one folder where files have none.
         compare: how two slices at one position are compared.
 
     Returns:
-        The volumes, or the issue for which the whole series is rejected: several patients, slices
-        that share a position but differ, or slices that make no regular stack of their own.
+        The volumes, and the files left out as duplicates. Or the issue for which the whole series
+        is rejected: several patients, different slices at one position, or slices of another
+        geometry that are no regular stack.
     """
     if len({header.patient_id for header in headers}) > 1:
         return _mixed_patients_issue(headers)
@@ -63,13 +71,18 @@ def split_series(headers: Sequence[SliceHeader], compare: Compare) -> SplitSerie
             return group_stacks
         stacks += group_stacks
 
+    # A single volume may have gaps, which only give a warning; parts of a split series may not.
     if len(stacks) > 1 and not all(stack.is_clean for stack in stacks):
         return _mixed_geometry_issue(stacks)
     return _build_volumes(stacks)
 
 
 def derive_series_uid(headers: Sequence[SliceHeader]) -> str:
-    """A UID for a series whose files have none. It depends on what the files hold, not on where."""
+    """A UID for a series whose files have none.
+
+    It depends on the PatientID, StudyInstanceUID and SOPInstanceUIDs alone, so copies of a folder
+    get the same UID.
+    """
     patients = sorted({header.patient_id for header in headers})
     studies = sorted({header.study_uid for header in headers})
     slices = sorted({header.sop_uid for header in headers})
@@ -77,7 +90,7 @@ def derive_series_uid(headers: Sequence[SliceHeader]) -> str:
 
 
 def _group_by_geometry(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
-    """Slices of equal geometry together, sorted so that the order of files has no influence."""
+    """Group slices of equal geometry; the order of files has no influence on the result."""
     groups: list[list[SliceHeader]] = []
     for header in sorted(headers, key=lambda header: (header.sop_uid, header.position_mm)):
         for group in groups:
@@ -89,8 +102,11 @@ def _group_by_geometry(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]
     return groups
 
 
-def _build_volumes(stacks: Sequence[Stack]) -> SplitSeries:
-    """One ordered series for each stack; several are numbered from the lowest position up."""
+def _build_volumes(stacks: Sequence[Stack]) -> GroupingResult:
+    """One ordered series for each stack.
+
+    Several volumes are numbered from 1, the one with the lowest slice first.
+    """
     stacks = sorted(stacks, key=_lowest_position)
     used = [header for stack in stacks for header in stack.slices]
     used_files = {header.file for header in used}
@@ -100,15 +116,17 @@ def _build_volumes(stacks: Sequence[Stack]) -> SplitSeries:
     series_uid = used[0].series_uid if has_uid else derive_series_uid([*used, *duplicates])
     series_issues = (*_no_uid_issues(used), *_several_issues(stacks), *_repeated_uid_issues(used))
 
-    volumes = []
+    all_series = []
     for number, stack in enumerate(stacks, start=1):
         slices = stack.slices
         if not has_uid:
             slices = tuple(replace(header, series_uid=series_uid) for header in slices)
         volume_id = f"{series_uid}-{number}" if len(stacks) > 1 else series_uid
         issues = (*series_issues, *_stack_issues(stack, used_files))
-        volumes.append(order(slices, volume_id, issues))
-    return SplitSeries(tuple(volumes), tuple(_left_out_duplicates(stacks, used_files)))
+        all_series.append(order(slices, volume_id, issues))
+
+    left_out = _left_out_duplicates(stacks, used_files)
+    return GroupingResult(tuple(all_series), tuple(left_out))
 
 
 def _lowest_position(stack: Stack) -> tuple[float, str]:
@@ -120,10 +138,11 @@ def _left_out_duplicates(
     stacks: Sequence[Stack], used_files: AbstractSet[FileRef]
 ) -> list[LeftOut]:
     """The files of which no slice is used, because other files hold the same slices."""
-    duplicates = {item.header.file: item for stack in stacks for item in stack.duplicates}
+    duplicates = [duplicate for stack in stacks for duplicate in stack.duplicates]
+    last_of_file = {duplicate.header.file: duplicate for duplicate in duplicates}
     return [
         LeftOut((file.name,), duplicate.code, _describe_duplicate(duplicate))
-        for file, duplicate in duplicates.items()
+        for file, duplicate in last_of_file.items()
         if file not in used_files
     ]
 
@@ -132,6 +151,7 @@ def _left_out_duplicates(
 
 
 def _no_uid_issues(headers: Sequence[SliceHeader]) -> list[Issue]:
+    """A warning where the files have no SeriesInstanceUID."""
     if headers[0].series_uid:
         return []
     folder = PurePosixPath(headers[0].file.name).parent
@@ -140,6 +160,7 @@ def _no_uid_issues(headers: Sequence[SliceHeader]) -> list[Issue]:
 
 
 def _several_issues(stacks: Sequence[Stack]) -> list[Issue]:
+    """A warning where the series holds several volumes; it names an attribute that differs."""
     if len(stacks) == 1:
         return []
     keyword = _first_difference(stacks[0].slices[0], stacks[1].slices[0])
@@ -148,7 +169,7 @@ def _several_issues(stacks: Sequence[Stack]) -> list[Issue]:
 
 
 def _repeated_uid_issues(headers: Sequence[SliceHeader]) -> list[Issue]:
-    """A warning where two files share a SOPInstanceUID: at different positions, both are used."""
+    """A warning where two files share a SOPInstanceUID although they hold different slices."""
     first_with_uid: dict[str, SliceHeader] = {}
     for header in headers:
         first = first_with_uid.setdefault(header.sop_uid, header)
@@ -162,15 +183,16 @@ def _repeated_uid_issues(headers: Sequence[SliceHeader]) -> list[Issue]:
 def _stack_issues(stack: Stack, used_files: AbstractSet[FileRef]) -> list[Issue]:
     """Warnings about attributes that alternate along the stack, and about its duplicates.
 
-    A duplicate that is a whole file of its own is listed as left out, which is enough, unless its
+    A file that holds nothing but duplicates is listed as left out and needs no warning, unless
     pixels were not compared.
     """
     issues = []
     for keyword in alternating(stack.slices):
-        # Scanners may number acquisitions of one sweep in any way; the other attributes matter.
+        # Scanners number the acquisitions of one sweep in any way, so that number is no warning.
         if keyword != "AcquisitionNumber":
             detail = f"{tag_text(keyword)} alternates along the slices"
             issues.append(Issue(IssueCode.INTERLEAVED, detail))
+
     for duplicate in stack.duplicates:
         if duplicate.code is IssueCode.SAME_POSITION or duplicate.header.file in used_files:
             issues.append(Issue(duplicate.code, _describe_duplicate(duplicate)))
@@ -188,7 +210,7 @@ def _describe_duplicate(duplicate: DuplicateSlice) -> str:
 
 
 def _mixed_patients_issue(headers: Sequence[SliceHeader]) -> Issue:
-    """Two values of PatientID, or one that is missing in some files; values are not shown."""
+    """The slices have two PatientIDs, or some have none; the message does not show the values."""
     first = headers[0]
     other = next(header for header in headers if header.patient_id != first.patient_id)
     without_id = [header for header in (first, other) if not header.patient_id]
@@ -202,7 +224,7 @@ def _mixed_patients_issue(headers: Sequence[SliceHeader]) -> Issue:
 
 
 def _mixed_geometry_issue(stacks: Sequence[Stack]) -> Issue:
-    """Names the slices outside the largest stack, and the attribute that sets them apart."""
+    """Some slices do not fit the largest stack; the message names them and what differs."""
     largest, *others = sorted(stacks, key=lambda stack: -len(stack.slices))
     odd = [header for stack in others for header in stack.slices]
     names = sorted(header.name for header in odd)
@@ -219,7 +241,7 @@ def _mixed_geometry_issue(stacks: Sequence[Stack]) -> Issue:
 
 
 def _first_difference(a: SliceHeader, b: SliceHeader) -> str:
-    """Keyword of the first attribute in which slices of two stacks differ."""
+    """Keyword of the first attribute in which `a` and `b`, slices of two stacks, differ."""
     differences = geometry_differences(a, b)
     for keyword, attribute in SWEEP_ATTRIBUTES.items():
         differences[keyword] = attribute(a) != attribute(b)

@@ -1,8 +1,8 @@
 """Split slices of equal geometry into stacks with one slice at each position.
 
-Two slices at one position are either copies, of which one is removed, or belong to different sweeps
-over the same part of the body, such as two reconstruction kernels. Those are told apart by an
-attribute in which the sweeps differ.
+Two slices at one position are copies of each other, or they belong to two sweeps over the same part
+of the body, for example with two reconstruction kernels. Of copies, one is removed. Sweeps are
+separated by an attribute in which they differ.
 """
 
 from collections import defaultdict
@@ -36,16 +36,19 @@ ORIENTATION_TOLERANCE: Final = 1e-3
 
 SWEEP_ATTRIBUTES: Final[dict[str, Callable[[SliceHeader], str]]] = {
     "ConvolutionKernel": lambda header: header.kernel,
-    "AcquisitionNumber": lambda header: header.acquisition,
+    "AcquisitionNumber": lambda header: header.acquisition_number,
     "ImageType": lambda header: header.image_type,
 }
 """Attributes in which sweeps over the same positions may differ, in the order in which they are
-tried. Another value alone does not split a stack: one sweep of a head may carry 21
+tried. A second value alone does not split a stack: one sweep of a head may have 21
 AcquisitionNumbers."""
 
 
 class Match(Enum):
-    """Whether two slices at one height are the same slice."""
+    """Whether two slices at one height are copies of each other.
+
+    NOT_COMPARED means that their positions are the same and their pixels were not read.
+    """
 
     SAME = auto()
     DIFFERENT = auto()
@@ -53,7 +56,7 @@ class Match(Enum):
 
 
 Compare = Callable[[SliceHeader, SliceHeader], Match | Issue]
-"""Compares two slices at one height; an issue where the pixels of one cannot be decoded."""
+"""Compares two slices at one height. Returns an issue where pixels cannot be decoded."""
 
 
 @dataclass(frozen=True)
@@ -85,21 +88,30 @@ class Stack:
 
     @property
     def is_clean(self) -> bool:
-        """Whether it may be one of several volumes: long enough, regular, all compared."""
-        is_long = len(self.slices) >= MIN_CLEAN_SLICES
-        return self.is_compared and is_long and not len(irregular_steps(self.slices))
+        """Whether it may be one of several volumes: long enough, regular, duplicates compared."""
+        if not self.is_compared or len(self.slices) < MIN_CLEAN_SLICES:
+            return False
+        return not len(irregular_steps(project_on_normal(self.slices)))
 
 
 def split_into_stacks(headers: Sequence[SliceHeader], compare: Compare) -> list[Stack] | Issue:
-    """The stacks of slices that agree in geometry, or why there are none.
+    """Split slices that agree in geometry into stacks with one slice at each position.
 
     All slices make one stack, unless different slices share a position or a sweep attribute
-    alternates along the stack. Then the first attribute that splits them into clean stacks does so;
-    where none does, they stay one stack, or cannot be used where positions are shared.
+    alternates along the stack. Then they are split by the first sweep attribute whose values give
+    clean stacks. Where no attribute does so, the slices stay one stack.
+
+    Args:
+        headers: slices of equal geometry, in any order.
+        compare: how two slices at one position are compared.
+
+    Returns:
+        The stacks, or an issue where different slices share a position and cannot be separated.
     """
     whole = _single_stack(headers, compare)
     if isinstance(whole, Stack) and whole.is_compared and not alternating(whole.slices):
         return [whole]
+
     for attribute in SWEEP_ATTRIBUTES.values():
         stacks = _split_by(attribute, headers, compare)
         if len(stacks) > 1 and all(stack.is_clean for stack in stacks):
@@ -108,7 +120,10 @@ def split_into_stacks(headers: Sequence[SliceHeader], compare: Compare) -> list[
 
 
 def alternating(slices: Sequence[SliceHeader]) -> list[str]:
-    """Keywords of the sweep attributes that return to an earlier value along the sorted slices."""
+    """Keywords of the sweep attributes that return to an earlier value along the sorted slices.
+
+    For example, the kernels H31, H60, H31 alternate; H31, H31, H60 do not.
+    """
     keywords = []
     for keyword, attribute in SWEEP_ATTRIBUTES.items():
         n_runs = len(list(groupby(slices, key=attribute)))
@@ -119,7 +134,7 @@ def alternating(slices: Sequence[SliceHeader]) -> list[str]:
 
 
 def geometry_differences(a: SliceHeader, b: SliceHeader) -> dict[str, bool]:
-    """For each attribute that all slices of a volume share: whether `a` and `b` differ in it."""
+    """Whether `a` and `b` differ in each attribute that all slices of a volume must share."""
     spacings = zip(a.pixel_spacing_mm, b.pixel_spacing_mm, strict=True)
     cosines = zip((*a.row_dir, *a.col_dir), (*b.row_dir, *b.col_dir), strict=True)
     return {
@@ -133,7 +148,7 @@ def geometry_differences(a: SliceHeader, b: SliceHeader) -> dict[str, bool]:
 
 
 def compare_pixels(a: SliceHeader, b: SliceHeader) -> Match | Issue:
-    """Compare position, rescale and stored values of two slices; decodes both."""
+    """Compare the position, rescale and stored values of two slices; decodes both."""
     if not _same_position(a, b) or (a.slope, a.intercept) != (b.slope, b.intercept):
         return Match.DIFFERENT
     stored_a, stored_b = read_slice(a), read_slice(b)
@@ -145,7 +160,7 @@ def compare_pixels(a: SliceHeader, b: SliceHeader) -> Match | Issue:
 
 
 def compare_positions(a: SliceHeader, b: SliceHeader) -> Match | Issue:
-    """Compare positions alone, where pixels are not to be read."""
+    """Compare only the positions of two slices; reads no pixels."""
     return Match.NOT_COMPARED if _same_position(a, b) else Match.DIFFERENT
 
 
@@ -157,9 +172,10 @@ def _same_position(a: SliceHeader, b: SliceHeader) -> bool:
 def _split_by(
     attribute: Callable[[SliceHeader], str], headers: Sequence[SliceHeader], compare: Compare
 ) -> list[Stack]:
-    """The stacks of each value of `attribute`, which may be split further.
+    """Split by the values of `attribute`, and each part by further attributes where necessary.
 
-    Empty where all slices have one value, or where the slices of a value make no stack.
+    Returns the stacks of all parts. The list is empty where all slices have the same value, or
+    where one of the parts cannot be made into stacks.
     """
     by_value: dict[str, list[SliceHeader]] = defaultdict(list)
     for header in headers:
@@ -177,19 +193,21 @@ def _split_by(
 
 
 def _single_stack(headers: Sequence[SliceHeader], compare: Compare) -> Stack | Issue:
-    """All slices as one stack without duplicates; an issue where two of a position differ."""
+    """All slices as one stack without duplicates; an issue where slices at one position differ."""
     kept: list[SliceHeader] = []
     duplicates: list[DuplicateSlice] = []
-    last_height = -np.inf
+    last_height_mm = -np.inf
 
-    # Of copies, the one with the smallest UID is kept: file names do not matter.
+    # The sort along the normal keeps the order of equal heights, so of copies the one with the
+    # smallest UID is kept, whatever the names of the files.
     by_uid = sorted(headers, key=lambda header: (header.sop_uid, header.frame or 0))
     slices = sort_along_normal(by_uid)
-    for header, height in zip(slices, project_on_normal(slices), strict=True):
-        if height - last_height >= SAME_POSITION_MM:
+    for header, height_mm in zip(slices, project_on_normal(slices), strict=True):
+        if height_mm - last_height_mm >= SAME_POSITION_MM:
             kept.append(header)
-            last_height = height
+            last_height_mm = height_mm
             continue
+
         match compare(kept[-1], header):
             case Issue() as issue:
                 return issue
@@ -203,5 +221,5 @@ def _single_stack(headers: Sequence[SliceHeader], compare: Compare) -> Stack | I
 
 
 def _same_position_issue(a: SliceHeader, b: SliceHeader) -> Issue:
-    height = f"lie at one height by {tag_text('ImagePositionPatient')} but differ"
-    return Issue(IssueCode.SAME_POSITION, f"{a.name} and {b.name} {height}")
+    difference = f"lie at one height by {tag_text('ImagePositionPatient')} but differ"
+    return Issue(IssueCode.SAME_POSITION, f"{a.name} and {b.name} {difference}")

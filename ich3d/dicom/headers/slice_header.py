@@ -62,7 +62,7 @@ def slice_header(elements: Elements, file: FileRef) -> SliceHeader:
         image_type=elements.text("ImageType"),
         frame_type=elements.text("FrameType"),
         kernel=elements.text("ConvolutionKernel"),
-        acquisition=_acquisition(elements),
+        acquisition_number=_acquisition_number(elements),
         transfer_syntax=elements.transfer_syntax,
     )
 
@@ -134,7 +134,7 @@ def _rescale(elements: Elements) -> tuple[float, float]:
     return slope, intercept
 
 
-def _acquisition(elements: Elements) -> str:
+def _acquisition_number(elements: Elements) -> str:
     """AcquisitionNumber, or that of the frame in a multi-frame file (PS3.3 C.7.6.16.2.2, VR US)."""
     if "FrameAcquisitionNumber" in elements.values:
         return str(elements.unsigned_short("FrameAcquisitionNumber"))

@@ -13,15 +13,15 @@ from typing import Any, Final
 import numpy as np
 
 import ich3d
-from ich3d.core.labels import ANY, FLAG_AT, LABELS, STAGES, SUBTYPES, label_index
+from ich3d.core.labels import ANY, FLAG_AT, LABELS, STAGES, SUBTYPES, label_index, series_prob
 from ich3d.core.text import pluralize
-from ich3d.core.types import FileRef, Rejected, SliceHeader, SliceScores
+from ich3d.core.types import FileRef, Rejected, SliceHeader
 from ich3d.core.windows import WINDOWS
 from ich3d.core.workspace import replacing
 from ich3d.dicom.headers.read import read_file
 from ich3d.explain.explanation import Explanation, explain_slices
 from ich3d.inference.run import OutputWriter
-from ich3d.inference.scoring import SeriesPrediction, study_of
+from ich3d.inference.scoring import SeriesPrediction, study_uid_of
 from ich3d.model.folder import Model
 from ich3d.prepare.store import plain_name
 from ich3d.report.explanation import contributions_clause, stacker_clause
@@ -157,7 +157,7 @@ def write_study_page(
             hash.
         identifiers: show the PatientID of each series, read from its files.
     """
-    path = folder / f"{plain_name(study_of(study[0].series))}.html"
+    path = folder / f"{plain_name(study_uid_of(study[0].series))}.html"
     html = template("study.html.j2").render(_content(model, study, identifiers))
     with replacing(path) as partial:
         partial.write_text(html, encoding="utf-8")
@@ -185,13 +185,13 @@ def _content(model: Model, study: Sequence[SeriesPrediction], identifiers: bool)
 
 def _section(model: Model, prediction: SeriesPrediction, patient_id: str) -> SeriesSection:
     stack = prediction.prob["stack"]  # (Z, K)
-    series_prob = SliceScores(prediction.series.volume_id, "stack", stack).series_prob  # (K,)
+    prob = series_prob(stack)  # (K,)
     thumbnails = make_thumbnails(prediction.series.hu)
     return SeriesSection(
         prediction=prediction,
         patient_id=patient_id,
         headline=_headline(stack),
-        prob={label: round(float(series_prob[label_index(label)]), 7) for label in SHOWN_ORDER},
+        prob={label: round(float(prob[label_index(label)]), 7) for label in SHOWN_ORDER},
         thumbnails=thumbnails,
         tiles=[_tile(prediction, thumbnails, index) for index in range(len(stack))],
         plot=make_probability_plot(prediction),

@@ -84,7 +84,7 @@ def test_two_kernels_of_two_acquisitions_are_four_volumes(
     indexed = index(tmp_path)
     assert [len(series) for series in indexed.series] == [4, 4, 4, 4]
     for series in indexed.series:
-        assert len({(header.kernel, header.acquisition) for header in series.headers}) == 1
+        assert len({(header.kernel, header.acquisition_number) for header in series.headers}) == 1
 
 
 def test_one_sweep_of_many_acquisition_numbers_is_one_volume(

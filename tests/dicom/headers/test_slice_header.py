@@ -73,7 +73,7 @@ def test_all_fields_are_those_of_the_elements() -> None:
     assert (header.slope, header.intercept) == (2.0, -1024.0)
     assert (header.bits_stored, header.signed) == (12, True)
     assert header.image_type == "ORIGINAL\\PRIMARY\\AXIAL"
-    assert (header.kernel, header.acquisition) == ("H30s", "2")
+    assert (header.kernel, header.acquisition_number) == ("H30s", "2")
 
 
 def test_directions_are_scaled_to_unit_length() -> None:
@@ -85,7 +85,7 @@ def test_directions_are_scaled_to_unit_length() -> None:
 
 def test_a_frame_has_the_acquisition_number_of_its_own() -> None:
     frame = elements(FrameAcquisitionNumber=b"\5\0")
-    assert slice_header(frame, FILE).acquisition == "5"
+    assert slice_header(frame, FILE).acquisition_number == "5"
 
 
 @pytest.mark.parametrize("keyword", CODES)

@@ -1,0 +1,93 @@
+"""From decoded volumes to prepared series, in training and in inference.
+
+A prepared series is complete in itself: what only a store needs, such as the hashes of slices, is
+also computed in inference, where it costs little beside decoding. This module imports no phantoms,
+sources or labels.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+from ich3d.config.schema import PrepareConfig
+from ich3d.core.issues import IssueCode
+from ich3d.core.slice_geometry import slice_geometry
+from ich3d.core.types import Acquisition, Issue, PreparedSeries, Rejected, Series, Volume
+from ich3d.dicom.validate import SeriesGroup, load_group
+from ich3d.prepare import folds, head
+from ich3d.prepare.store import preprocessing_sha256
+
+
+def prepare_series(volume: Volume, config: PrepareConfig) -> PreparedSeries | Rejected:
+    """One decoded volume as models read it: reoriented, the head cropped, on the config's grid.
+
+    Rejected as NOT_AXIAL where its slices are not axial, as NO_HEAD where no head is found.
+    """
+    series = volume.series
+    reoriented = head.reorient(volume)
+    if isinstance(reoriented, Rejected):
+        return reoriented
+    hu = head.crop_head(reoriented, config)
+    if hu is None:
+        detail = "no body of tissue as large as a head was found"
+        return series.reject(Issue(IssueCode.NO_HEAD, detail))
+
+    return PreparedSeries(
+        volume_id=series.volume_id,
+        series_uid=series.series_uid,
+        study_uid=series.study_uid,
+        patient_id=folds.pseudonym(series.patient_id),
+        z_mm=reoriented.z_mm,
+        keys=reoriented.keys,
+        slice_hashes=folds.slice_hashes(reoriented.hu, head.brain_cm2(reoriented)),
+        issues=volume.issues,
+        acquisition=_acquisition(series),
+        preprocessing_sha256=preprocessing_sha256(config),
+        files_sha256=files_digest(series),
+        hu=hu,
+    )
+
+
+def prepare_group(
+    group: SeriesGroup, wanted: Sequence[Series], config: PrepareConfig
+) -> list[PreparedSeries | Rejected]:
+    """Decode all volumes of one SeriesInstanceUID once, and prepare those that are wanted.
+
+    Args:
+        group: all volumes of the SeriesInstanceUID.
+        wanted: those to prepare.
+        config: the grid.
+
+    Returns:
+        One result for each of `wanted`, in their order. Where any volume of the group cannot be
+        decoded, all are rejected, and the results are one and the same `Rejected`.
+    """
+    decoded = load_group(group)
+    if isinstance(decoded, Rejected):
+        return [decoded] * len(wanted)
+    volume_of = {volume.series.volume_id: volume for volume in decoded}
+    return [prepare_series(volume_of[series.volume_id], config) for series in wanted]
+
+
+def files_digest(series: Series) -> str:
+    """Hash of names, sizes and modification times of a series' files. OSError if one is gone."""
+    facts = []
+    for header in series.headers:
+        status = header.file.path.stat()
+        facts.append((header.file.name, header.frame, status.st_size, status.st_mtime_ns))
+    return hashlib.sha256(repr(sorted(facts, key=repr)).encode()).hexdigest()
+
+
+def _acquisition(series: Series) -> Acquisition:
+    """Geometry and encoding of the source images; size and pixel spacing of the first slice."""
+    first = series.headers[0]
+    return Acquisition(
+        n_slices=len(series),
+        spacing_mm=series.spacing_mm,
+        largest_gap_mm=slice_geometry(series.z_mm).largest_gap_mm,
+        tilt_deg=series.tilt_deg,
+        is_regular=series.is_regular,
+        rows=first.rows,
+        columns=first.columns,
+        pixel_mm=first.pixel_spacing_mm[0],
+        transfer_syntaxes=tuple(sorted({header.transfer_syntax for header in series.headers})),
+    )
