@@ -84,12 +84,12 @@ def _index_and_check(path: Path, policy: "Policy") -> "Index":
     from ich3d.dicom.index import index
     from ich3d.dicom.validate import check_pixels, leave_out_undecodable
 
-    indexed = index(path, lambda files: progress_bar(files, "headers"), policy)
+    indexed = index(path, progress_bar, policy)
     if policy.headers_only:
         return indexed
     if policy.lenient:
-        indexed = leave_out_undecodable(indexed, lambda series: progress_bar(series, "decode"))
-    return check_pixels(indexed, lambda series: progress_bar(series, "pixels"))
+        indexed = leave_out_undecodable(indexed, progress_bar)
+    return check_pixels(indexed, progress_bar)
 
 
 def convert(arguments: Namespace) -> int:
@@ -100,9 +100,15 @@ def convert(arguments: Namespace) -> int:
     from ich3d.export.nifti import Converted, as_acquired, convert, deskewed
 
     _require_folder(arguments.out)
-    indexed = index(arguments.path, lambda files: progress_bar(files, "headers"))
-    chosen = [s for s in indexed.series if arguments.series in (None, s.series_uid, s.volume_id)]
-    rejected = [r for r in indexed.rejected if arguments.series in (None, r.subject)]
+    indexed = index(arguments.path, progress_bar)
+    chosen = [
+        series
+        for series in indexed.series
+        if arguments.series in (None, series.series_uid, series.volume_id)
+    ]
+    rejected = [
+        rejection for rejection in indexed.rejected if arguments.series in (None, rejection.subject)
+    ]
     if indexed.series and not chosen and not rejected:
         known = [series.volume_id for series in indexed.series]
         raise DataError(
@@ -113,7 +119,8 @@ def convert(arguments: Namespace) -> int:
     series_uids = {series.series_uid for series in chosen}
     volume_ids = {series.volume_id for series in chosen}
     place = deskewed if arguments.deskew else as_acquired
-    for volume in load_volumes(s for s in indexed.series if s.series_uid in series_uids):
+    to_decode = [series for series in indexed.series if series.series_uid in series_uids]
+    for volume in load_volumes(to_decode):
         if isinstance(volume, Rejected):
             rejected.append(volume)
         elif volume.series.volume_id in volume_ids:
@@ -257,7 +264,7 @@ def _check_predict_arguments(arguments: Namespace) -> None:
 
     for path in arguments.paths:
         if not path.exists():
-            raise DataError(f"there is no {path}")
+            raise DataError(f"no file or folder {path}")
     _require_folder(arguments.out)
     if arguments.identifiers and not arguments.report:
         raise UserError("--identifiers needs --report: the tables show no PatientID")

@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     escape_unencodable()
 
     try:
-        code = int(arguments.command(arguments))
+        command: Command = arguments.command
+        code = command(arguments)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader, such as `head`, has closed its end
@@ -58,7 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; `arguments.command` is the function that runs the chosen one."""
+    """The parser of all commands.
+
+    Among the parsed arguments, `command` is the function that runs the chosen command.
+    """
     parser = argparse.ArgumentParser(
         prog="ich3d",
         description="Hemorrhage labels for every slice of a head CT, from the whole study.",
@@ -321,7 +325,7 @@ def _add_command(
         epilog=f"example: ich3d {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="log more details")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log more details")
     parser.set_defaults(command=command)
     return parser
 

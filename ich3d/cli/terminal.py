@@ -52,8 +52,8 @@ def escape_unencodable() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def log_to_stderr(verbose: int = 0) -> None:
-    """Send the package's log to stderr: level INFO, or DEBUG if `verbose` is above 0."""
+def log_to_stderr(verbose: bool = False) -> None:
+    """Send the package's log to stderr: level INFO, or DEBUG if `verbose`."""
     logger = logging.getLogger("ich3d")
     if not logger.handlers:
         handler = logging.StreamHandler()

@@ -11,7 +11,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class SliceGeometry:
-    """Geometry of the Z slices of one series, in millimetres along the slice normal.
+    """Geometry of the Z slices of one series, in millimetres along the superior normal.
+
+    In a `core.types.Series` whose normal points down, `z_mm` grows toward inferior, and above and
+    below change places; from `PreparedSeries` on they do not.
 
     Attributes:
         gap_below_mm: distance to the next slice below (Z,); NaN for the lowest slice.

@@ -33,7 +33,7 @@ Problems
                    under the lenient policy, the file of a dropped slice
     DroppedSlice   under the lenient policy, a slice that was removed so that its series is used
     UnscoredSlice  a dropped slice in the tables of a prediction (`inference.scoring`)
-    refused        the name of a scored series that gets no DICOM results or page
+    refused        a scored series that gets no DICOM results or page, and why (a Rejected)
     ============== ===========================================================================
 
     `rejected.csv` and `failures.csv` list what is rejected; `failures.csv` also what is refused.
@@ -60,7 +60,7 @@ class SliceKey(NamedTuple):
     Attributes:
         sop_uid: SOPInstanceUID.
         frame: number of the frame, from 1; None in a single-frame file.
-        path: path of the file relative to the searched folder.
+        path: path of the file relative to the searched folder, which is `FileRef.name`.
     """
 
     sop_uid: str
@@ -121,8 +121,9 @@ class FileRef(NamedTuple):
 
     Attributes:
         path: the file on disk, or the zip that holds it.
-        name: path relative to the searched folder, with forward slashes, as shown in messages and
-            tables. A zip counts as a folder: `study.zip/0001.dcm`.
+        name: path relative to the searched folder, with forward slashes, as shown in messages. A
+            zip counts as a folder: `study.zip/0001.dcm`. Keys, rejections and tables hold this
+            text as `path` or `paths`.
         member: name inside the zip; empty for a file on disk.
     """
 
@@ -176,11 +177,6 @@ class SliceHeader:
     transfer_syntax: str = ""
 
     @property
-    def path(self) -> Path:
-        """Path of the file; inside a zip, the zip's path joined with the member's name."""
-        return self.file.path / self.file.member.lstrip("/")
-
-    @property
     def name(self) -> str:
         """The slice in messages: name of its file, and the frame's number in a multi-frame file."""
         return self.file.name if self.frame is None else f"{self.file.name} frame {self.frame}"
@@ -193,7 +189,7 @@ class SliceHeader:
 
 @dataclass(frozen=True)
 class DroppedSlice:
-    """A slice that cannot be used and was removed under the lenient policy, so that its series can.
+    """A slice that the lenient policy removed from its series because it cannot be used.
 
     Attributes:
         file: the file that holds the slice.
@@ -256,7 +252,7 @@ class Series:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Names of the files in slice order, each once: a multi-frame file holds many slices."""
+        """`FileRef.name` of the files in slice order, each once: a file may hold many slices."""
         return tuple(dict.fromkeys(header.file.name for header in self.headers))
 
     def reject(self, issue: Issue) -> Rejected:

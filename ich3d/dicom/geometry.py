@@ -19,16 +19,11 @@ STEP_TOLERANCE: Final = 0.01
 """A step between slices is regular within the larger of 0.02 mm and 1 % of the median step."""
 
 
-def normal(series: Series) -> np.ndarray:
-    """The slice normal (3,), a unit vector in LPS: row direction x column direction."""
-    return slice_normal(series.headers)
-
-
 def slice_normal(headers: Sequence[SliceHeader]) -> np.ndarray:
     """The common normal (3,) of slices whose orientations agree, a unit vector in LPS.
 
-    Orientations of one volume may differ by rounding; the median does not depend on the order of
-    `headers`.
+    It is row direction x column direction, so it may point up or down in the patient. Orientations
+    of one volume may differ by rounding; the median does not depend on the order of `headers`.
     """
     row_dir = np.median([header.row_dir for header in headers], axis=0)
     col_dir = np.median([header.col_dir for header in headers], axis=0)

@@ -1,24 +1,22 @@
 """Find all CT series below a path.
 
-Every file is accounted for: it belongs to a series, is left out as no part of a CT volume, or is
-rejected with the reason.
+Every file is accounted for: it belongs to a series, is left out because it is no part of a CT
+volume, or is rejected with the reason.
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ich3d.core.errors import DataError
 from ich3d.core.issues import IssueCode
+from ich3d.core.progress import Progress, quiet
 from ich3d.core.types import FileRef, LeftOut, Rejected, Series
 from ich3d.dicom.assembly.grouping import Policy, group_files
 from ich3d.dicom.files import drop_repeated_files, list_files, list_members
 from ich3d.dicom.headers.read import InvalidSlice, NonCTFile, Slices, ZipArchive, read_file
-
-Progress = Callable[[Iterable[FileRef]], Iterable[FileRef]]
-"""Wraps the files as they are read, to show progress."""
 
 STRICT: Final = Policy()
 """The default policy: one invalid slice rejects its series."""
@@ -29,9 +27,10 @@ class Index:
     """All series below `root`, and the files that are in none.
 
     Attributes:
-        root: the folder to which all names and paths are relative.
+        root: the folder to which all names are relative, such as `paths` of the rejections.
         n_files: the number of files; each of them is in one of the three tuples.
-        series: ordered series, sorted by `volume_id`.
+        series: one ordered `Series` for each volume. `index` sorts them by `volume_id`; a caller
+            may replace that order.
         left_out: files that are no part of a CT volume, sorted by path.
         rejected: files and series that cannot be used, sorted by subject and path.
     """
@@ -60,7 +59,7 @@ class Index:
         return (*sorted([*self.rejected, *others], key=_subject_and_paths), *volumes)
 
 
-def index(path: Path, progress: Progress = iter, policy: Policy = STRICT) -> Index:
+def index(path: Path, progress: Progress = quiet, policy: Policy = STRICT) -> Index:
     """Find all CT series in `path`: a folder with its sub-folders, a zip, or a single file.
 
     Files are recognized by their content; names and extensions do not matter. Headers are read,
@@ -68,7 +67,7 @@ def index(path: Path, progress: Progress = iter, policy: Policy = STRICT) -> Ind
 
     Args:
         path: where to search.
-        progress: wraps the files as they are read.
+        progress: shows how many files have been read.
         policy: how strictly files are judged.
 
     Raises:
@@ -82,7 +81,7 @@ def index(path: Path, progress: Progress = iter, policy: Policy = STRICT) -> Ind
     return index_all([path], progress, policy)
 
 
-def index_all(paths: Sequence[Path], progress: Progress = iter, policy: Policy = STRICT) -> Index:
+def index_all(paths: Sequence[Path], progress: Progress = quiet, policy: Policy = STRICT) -> Index:
     """Find all CT series in several files and folders, taken together.
 
     A file that is reached by several of the paths counts once, and a series may be spread over
@@ -132,10 +131,10 @@ def _read_all(
     contents: list[Slices | NonCTFile | InvalidSlice] = []
     zip_members: list[FileRef] = []
 
-    for file in progress(files):
+    for file in progress(files, "headers", total=len(files)):
         match read_file(file):
-            case ZipArchive():
-                members = _list_zip(file)
+            case ZipArchive() as archive:
+                members = _list_zip(archive.file)
                 if isinstance(members, list):
                     zip_members += members
                 else:
@@ -143,13 +142,14 @@ def _read_all(
             case content:
                 contents.append(content)
 
+    # A zip within a zip is no archive to `read_file`, so this ends after one level.
     if zip_members:
         contents += _read_all(zip_members, progress)
     return contents
 
 
 def _list_zip(file: FileRef) -> list[FileRef] | NonCTFile | InvalidSlice:
-    """The members of a zip, or why it has none."""
+    """The members of a zip, or why none of them can be read."""
     try:
         members = list_members(file)
     except OSError as error:

@@ -5,10 +5,11 @@ where one of them cannot be read, the others are no longer the whole of what was
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ich3d.core.issues import IssueCode
+from ich3d.core.progress import Progress, quiet
 from ich3d.core.types import FileRef, Issue, LeftOut, Rejected, Series, SliceHeader, Volume
 from ich3d.dicom.assembly.ordering import drop_undecodable
 from ich3d.dicom.index import Index
@@ -17,9 +18,6 @@ from ich3d.dicom.volume import load_volume
 
 SeriesGroup = tuple[Series, ...]
 """All volumes of one SeriesInstanceUID."""
-
-GroupProgress = Callable[[Iterable[SeriesGroup]], Iterable[SeriesGroup]]
-SeriesProgress = Callable[[Iterable[Series]], Iterable[Series]]
 
 
 def group_by_series_uid(all_series: Iterable[Series]) -> list[SeriesGroup]:
@@ -60,16 +58,17 @@ def load_group(group: SeriesGroup) -> list[Volume] | Rejected:
     return volumes
 
 
-def check_pixels(index: Index, progress: GroupProgress = iter) -> Index:
+def check_pixels(index: Index, progress: Progress = quiet) -> Index:
     """Decode every volume of `index`, and keep the issues but not the pixels.
 
     Series that cannot be decoded are moved to `rejected` with all volumes of their
     SeriesInstanceUID. The others gain the issues that only pixels show. Only one volume is needed
-    in memory at a time. `progress` wraps the groups of `group_by_series_uid`.
+    in memory at a time. `progress` shows the groups of `group_by_series_uid`.
     """
     accepted: list[Series] = []
     rejected = list(index.rejected)
-    for group in progress(group_by_series_uid(index.series)):
+    groups = group_by_series_uid(index.series)
+    for group in progress(groups, "pixels", total=len(groups)):
         checked = _check_group(group)
         if isinstance(checked, Rejected):
             rejected.append(checked)
@@ -80,19 +79,19 @@ def check_pixels(index: Index, progress: GroupProgress = iter) -> Index:
     return replace(index, series=tuple(accepted), rejected=tuple(rejected))
 
 
-def leave_out_undecodable(index: Index, progress: SeriesProgress = iter) -> Index:
+def leave_out_undecodable(index: Index, progress: Progress = quiet) -> Index:
     """Remove the slices whose pixels cannot be decoded, for the lenient policy.
 
     Each shortened series names them in an INCOMPLETE issue, and files without a usable frame are
     added to `left_out`. A series without any decodable slice is kept, so that `check_pixels` or
-    `load_volumes` rejects it. `progress` wraps the series.
+    `load_volumes` rejects it. `progress` shows the series.
 
-    All pixels are decoded here and not kept: which slices a series has must be known before the
-    first one is loaded, and all volumes of an index do not fit into memory.
+    All pixels are decoded here and not kept: which slices a series has must be known before it
+    is loaded, and the volumes of a whole index do not fit into memory.
     """
     kept: list[Series] = []
     problems: dict[FileRef, str] = {}
-    for series in progress(index.series):
+    for series in progress(index.series, "decode", total=len(index.series)):
         undecodable = _undecodable_slices(series)
         if undecodable and len(undecodable) < len(series):
             problems |= {header.file: problem for header, problem in undecodable.items()}

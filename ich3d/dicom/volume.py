@@ -1,6 +1,6 @@
 """From an ordered series to its volume in Hounsfield units; every slice is decoded once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def load_volume(series: Series) -> Volume | Rejected:
     """
     first = series.headers[0]
     hu = np.empty((len(series), first.rows, first.columns), dtype=np.int16)  # (Z, Y, X)
-    n_clipped: dict[int, int] = {}
+    n_clipped = np.zeros(len(series), dtype=np.int64)  # (Z,)
     suspects: dict[int, StoredValues] = {}
 
     for index, stored in enumerate(read_slices(series.headers)):
@@ -42,35 +42,33 @@ def load_volume(series: Series) -> Volume | Rejected:
             hu[index], n_clipped[index] = to_hu(stored, header.slope, header.intercept)
 
     # All suspects are judged together: one scanner wrote them, and some slices show little air.
-    wrapped = bool(suspects) and looks_wrapped([stored.values for stored in suspects.values()])
+    is_wrapped = bool(suspects) and looks_wrapped([stored.values for stored in suspects.values()])
     for index, stored in suspects.items():
         header = series.headers[index]
-        if wrapped:
+        if is_wrapped:
             hu[index], n_clipped[index] = to_hu(unwrap(stored), slope=1.0, intercept=0.0)
         else:
             hu[index], n_clipped[index] = to_hu(stored, header.slope, header.intercept)
 
-    issues = (
-        *series.issues,
-        *_wrap_issues(len(suspects) if wrapped else 0),
-        *_clip_issues(series, n_clipped),
-    )
+    wrap_issues = _wrap_issues(len(suspects)) if is_wrapped else ()
+    issues = (*series.issues, *wrap_issues, *_clip_issues(series, n_clipped))
     return Volume(series=series, hu=hu, affine_mm=affine_mm(series), issues=issues)
 
 
 def _wrap_issues(n_slices: int) -> Sequence[Issue]:
-    if not n_slices:
-        return ()
+    """The warning about wrapped values in a number of slices."""
     slices = pluralize(n_slices, "slice")
     detail = f"signed 12-bit values, held as unsigned in {slices}, were unwrapped"
     return (Issue(IssueCode.WRAP_MENDED, detail),)
 
 
-def _clip_issues(series: Series, n_clipped: Mapping[int, int]) -> Sequence[Issue]:
-    """The warning about HU beyond 16 bits; `n_clipped` counts the clipped pixels of each slice."""
-    clipped = [(count, series.headers[index].name) for index, count in n_clipped.items() if count]
+def _clip_issues(series: Series, n_clipped: np.ndarray) -> Sequence[Issue]:
+    """The warning about HU beyond 16 bits; `n_clipped` (Z,) counts the clipped pixels."""
+    counts = zip(n_clipped.tolist(), series.headers, strict=True)
+    clipped = [(count, header.name) for count, header in counts if count]
     if not clipped:
         return ()
+
     count, name = max(clipped)
     where = f"{pluralize(len(clipped), 'slice')}, most in {name} in {pluralize(count, 'pixel')}"
     return (Issue(IssueCode.HU_CLIPPED, f"HU beyond 16 bits were clipped in {where}"),)

@@ -23,7 +23,7 @@ from ich3d.core.issues import IssueCode
 from ich3d.core.text import pluralize
 from ich3d.core.types import Issue, Rejected, Series, Volume
 from ich3d.core.workspace import replacing
-from ich3d.dicom.geometry import STEP_TOLERANCE, STEP_TOLERANCE_MM, normal
+from ich3d.dicom.geometry import STEP_TOLERANCE, STEP_TOLERANCE_MM, slice_normal
 from ich3d.dicom.headers.elements import tag_text
 
 MAX_GROWTH: Final = 8
@@ -205,7 +205,7 @@ def _resampling_issues(volume: Volume) -> tuple[Issue, ...]:
 def _grid_axes(series: Series) -> np.ndarray:
     """Row direction, column direction and slice normal in LPS, as columns of a (3, 3) matrix."""
     first = series.headers[0]
-    return np.column_stack((first.row_dir, first.col_dir, normal(series)))
+    return np.column_stack((first.row_dir, first.col_dir, slice_normal(series.headers)))
 
 
 def _positions_along(series: Series, axes: np.ndarray) -> np.ndarray:

@@ -110,12 +110,12 @@ class Journal:
                 file.write(line)
         return journal
 
-    def is_scored(self, key: str | None) -> bool:
-        """Whether the results of the series can be read; False for None, a series without a key."""
+    def is_scored(self, key: str) -> bool:
+        """Whether the series is scored, so that `read` has its results."""
         return key in self._offsets
 
-    def is_finished(self, key: str | None) -> bool:
-        """Whether the series is scored or rejected; False for None, a series without a key."""
+    def is_finished(self, key: str) -> bool:
+        """Whether the series is scored or rejected."""
         return self.is_scored(key) or key in self.rejected
 
     def add(self, key: str, result: ScoredSeries | Rejected) -> None:

@@ -20,7 +20,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
+from uuid import uuid4
 
 import ich3d
 from ich3d.config.load import as_dict
@@ -30,7 +31,7 @@ from ich3d.core.types import Rejected, Series
 from ich3d.core.workspace import write_csv, write_json
 from ich3d.dicom.assembly.grouping import Policy
 from ich3d.dicom.index import STRICT, Index
-from ich3d.dicom.validate import group_by_series_uid
+from ich3d.dicom.validate import SeriesGroup, group_by_series_uid
 from ich3d.inference.journal import Journal, ScoredSeries
 from ich3d.inference.scoring import SeriesPrediction, find, stream, study_uid_of
 from ich3d.inference.tables import series_table, slice_table, submission
@@ -105,14 +106,14 @@ def predict_to_folder(
     unfinished_studies = {
         study_uid_of(series)
         for series in index.series
-        if not journal.is_finished(journal_keys.get(series.volume_id))
+        if not journal.is_finished(journal_keys[series.volume_id])
     }
     todo = [series for series in index.series if study_uid_of(series) in unfinished_studies]
     unreadable = _score_studies(model, index, todo, journal_keys, writers, journal, progress)
     clock.lap("score")
 
     scored_series = [
-        series for series in index.series if journal.is_scored(journal_keys.get(series.volume_id))
+        series for series in index.series if journal.is_scored(journal_keys[series.volume_id])
     ]
     results = [journal.read(journal_keys[series.volume_id]) for series in scored_series]
     rejected_series = [
@@ -146,8 +147,8 @@ def _journal_keys(model: Model, index: Index, writers: Iterable[str]) -> dict[st
     """The journal key of each volume, by volume_id: a hash of everything its results depend on.
 
     The files of all volumes of its SeriesInstanceUID are part of it, since they are accepted or
-    rejected together; where one of these files is gone, none of the volumes has a key. Paths are
-    relative to the searched folder, so that a run can be resumed after the folder was moved.
+    rejected together. Paths are relative to the searched folder, so that a run can be resumed after
+    the folder was moved.
     """
     run_facts = [
         KEY_FORMAT,
@@ -159,16 +160,22 @@ def _journal_keys(model: Model, index: Index, writers: Iterable[str]) -> dict[st
     ]
     keys: dict[str, str] = {}
     for group in group_by_series_uid(index.series):
-        try:
-            file_hashes = [files_digest(series) for series in group]
-        except OSError:  # a file was removed after it was indexed
-            continue
+        file_hashes = _file_hashes(group)
         for series in group:
             text = json.dumps([run_facts, file_hashes, repr(_series_facts(series))])
             keys[series.volume_id] = hashlib.sha256(text.encode()).hexdigest()
+    return {series.volume_id: keys[series.volume_id] for series in index.series}
 
-    in_order = [series.volume_id for series in index.series if series.volume_id in keys]
-    return {volume_id: keys[volume_id] for volume_id in in_order}
+
+def _file_hashes(group: SeriesGroup) -> list[str]:
+    """A hash of the files of each volume; a random one where a file was removed after indexing.
+
+    No later run finds the random hash again, so it does not take over results of unknown files.
+    """
+    try:
+        return [files_digest(series) for series in group]
+    except OSError:
+        return [uuid4().hex]
 
 
 def _series_facts(series: Series) -> list[Any]:
@@ -210,20 +217,19 @@ def _score_studies(
     pairs = zip(todo, predictions, strict=True)
     for _, study in groupby(pairs, key=lambda pair: study_uid_of(pair[0])):
         for volume_id, result in _results_of_study(list(study), writers).items():
-            key = journal_keys.get(volume_id)
-            if isinstance(result, Rejected) and _may_change(result, key):
+            if _may_change(result):
                 unreadable.append(result)
-            elif key is not None:
-                journal.add(key, result)
+            else:
+                journal.add(journal_keys[volume_id], result)
     return list(dict.fromkeys(unreadable))
 
 
-def _may_change(rejected: Rejected, key: str | None) -> bool:
-    """Whether a later run may be able to use the series, so that it has to try again.
+def _may_change(result: ScoredSeries | Rejected) -> TypeGuard[Rejected]:
+    """Whether a later run may be able to score the series: a file could not be opened or read.
 
-    This is so where a file could not be read, or was gone when the journal keys were made.
+    While it scores, UNREADABLE means that; files with damaged headers were rejected by the index.
     """
-    return key is None or rejected.code is IssueCode.UNREADABLE
+    return isinstance(result, Rejected) and result.code is IssueCode.UNREADABLE
 
 
 def _results_of_study(

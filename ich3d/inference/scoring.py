@@ -182,12 +182,9 @@ def find(paths: Sequence[Path], progress: Progress = quiet, policy: Policy = STR
     Raises:
         DataError: a path does not exist or a folder cannot be listed.
     """
-    index = index_all(
-        [path.absolute() for path in paths], lambda files: progress(files, "headers"), policy
-    )
+    index = index_all([path.absolute() for path in paths], progress, policy)
     if policy.lenient:
-        total = len(index.series)
-        index = leave_out_undecodable(index, lambda series: progress(series, "decode", total))
+        index = leave_out_undecodable(index, progress)
     by_study = sorted(index.series, key=lambda series: (study_uid_of(series), series.volume_id))
     return replace(index, series=tuple(by_study))
 

@@ -1,8 +1,8 @@
 """The tables of a prediction, from the scored series in memory. Columns are identified by name.
 
-`slices.csv` has a row a slice, inferior to superior; a slice that was left out of its series has a
+`slices.csv` has a row a slice, inferior to superior; a slice that was dropped from its series has a
 code and no scores. `series.csv` has a row a series. `submission.csv` has the form of the RSNA 2019
-challenge.
+challenge. `docs/tables.md` explains all columns.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,19 +12,18 @@ import numpy as np
 import pandas as pd
 
 from ich3d.core.issues import join
-from ich3d.core.labels import ANY, LABELS, STAGES
+from ich3d.core.labels import ANY, LABELS, STAGES, series_prob
 from ich3d.core.slice_geometry import slice_geometry
-from ich3d.core.types import SliceScores
 from ich3d.inference.journal import ScoredSeries
 
 TOP_SLICES: Final = 3
 """Number of SOPInstanceUIDs in the column `top_slices` of `series.csv`."""
 
-_KEYS: Final = ("study_uid", "series_uid", "volume_id")
+_ID_COLUMNS: Final = ("study_uid", "series_uid", "volume_id")
 _STACK: Final = [f"stack_{label}" for label in LABELS]
 
 SLICE_COLUMNS: Final = [
-    *_KEYS,
+    *_ID_COLUMNS,
     "sop_uid",
     "frame",
     "slice_index",
@@ -34,22 +33,22 @@ SLICE_COLUMNS: Final = [
     *(f"{stage}_{label}" for stage in STAGES for label in LABELS),
 ]
 SERIES_COLUMNS: Final = [
-    *_KEYS,
+    *_ID_COLUMNS,
     "n_slices",
     "codes",
     "out_of_range",
     *(f"prob_{label}" for label in LABELS),
     "top_slices",
 ]
-SLICE_TEXT: Final = (*_KEYS, "sop_uid", "codes")
+SLICE_TEXT: Final = (*_ID_COLUMNS, "sop_uid", "codes")
 """The columns of `slices.csv` that are text."""
 
 
 def slice_table(scored: Iterable[ScoredSeries]) -> pd.DataFrame:
     """The table of `slices.csv`: a row a slice, probabilities rounded to 7 decimals.
 
-    Within a series rows are sorted by `z_mm`; slices that were left out stand at their position,
-    or at the end where it is not known.
+    Within a series rows are sorted by `z_mm`; dropped slices stand at their position, or at the
+    end where it is not known.
     """
     blocks = [_slice_rows(series) for series in scored]
     if not blocks:
@@ -65,8 +64,8 @@ def series_table(scored: Iterable[ScoredSeries]) -> pd.DataFrame:
 def submission(slices: pd.DataFrame, base_rate: Mapping[str, float | None]) -> pd.DataFrame:
     """The table of `submission.csv`: `ID,Label`, six rows a SOPInstanceUID.
 
-    A SOPInstanceUID of several frames gets their maximum. A slice that was left out gets the stack
-    scores of its neighbours, interpolated at its position; one without a known position gets the
+    A SOPInstanceUID of several frames gets their maximum. A dropped slice gets the stack scores of
+    its neighbours, interpolated at its position; one without a known position gets the
     training set's `base_rate` of each label.
 
     Args:
@@ -91,48 +90,38 @@ def submission(slices: pd.DataFrame, base_rate: Mapping[str, float | None]) -> p
 
 
 def _slice_rows(series: ScoredSeries) -> pd.DataFrame:
-    """The rows of one series. Text columns are objects and integer columns nullable throughout."""
+    """The rows of one series: its Z scored slices, then its U dropped ones, sorted by position."""
+    unscored = series.unscored
+    n_scored, n_unscored = len(series), len(unscored)
+    unscored_z_mm = [np.nan if dropped.z_mm is None else dropped.z_mm for dropped in unscored]
+    gap_mm = slice_geometry(series.z_mm).gap_below_mm  # (Z,)
+
+    frames = [*series.frames, *(dropped.frame for dropped in unscored)]
+    slice_index = [*range(n_scored), *[None] * n_unscored]
     columns: dict[str, Any] = {
-        "sop_uid": series.sop_uids,
-        "frame": series.frames,
-        "slice_index": range(len(series)),
-        "z_mm": series.z_mm,
-        "gap_mm": slice_geometry(series.z_mm).gap_below_mm.round(4),
-        "codes": join(series.codes),
+        **{name: getattr(series, name) for name in _ID_COLUMNS},
+        "sop_uid": [*series.sop_uids, *(dropped.sop_uid for dropped in unscored)],
+        "frame": pd.array(frames, dtype="Int64"),
+        "slice_index": pd.array(slice_index, dtype="Int64"),
+        "z_mm": np.append(series.z_mm, unscored_z_mm).round(4),
+        "gap_mm": np.append(gap_mm.round(4), np.full(n_unscored, np.nan)),
+        "codes": [join(series.codes)] * n_scored + [dropped.code.value for dropped in unscored],
     }
+
+    no_scores = np.full((n_unscored, len(LABELS)), np.nan)
     for stage in STAGES:
-        rounded = series.prob[stage].round(7)  # (Z, K)
-        columns |= {f"{stage}_{label}": rounded[:, k] for k, label in enumerate(LABELS)}
-
-    unscored = [
-        {
-            "sop_uid": dropped.sop_uid,
-            "frame": dropped.frame,
-            "z_mm": dropped.z_mm,
-            "codes": dropped.code.value,
-        }
-        for dropped in series.unscored
-    ]
-    rows = pd.concat([pd.DataFrame(columns, dtype=object), pd.DataFrame(unscored, dtype=object)])
-    rows = rows.assign(**{key: getattr(series, key) for key in _KEYS})[SLICE_COLUMNS]
-    return _typed(rows).sort_values("z_mm", kind="stable")
-
-
-def _typed(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` with the types of `slices.csv`, so that each series is written in the same form."""
-    integers = ("frame", "slice_index")
-    floats = [name for name in rows if name not in (*integers, *SLICE_TEXT)]
-    typed = rows.astype(dict.fromkeys(integers, "Int64") | dict.fromkeys(floats, float))
-    return typed.assign(z_mm=typed["z_mm"].round(4))
+        prob = np.concatenate([series.prob[stage].round(7), no_scores])  # (Z + U, K)
+        columns |= {f"{stage}_{label}": prob[:, k] for k, label in enumerate(LABELS)}
+    return pd.DataFrame(columns, columns=SLICE_COLUMNS).sort_values("z_mm", kind="stable")
 
 
 def _series_row(series: ScoredSeries) -> dict[str, Any]:
     """The row of one series; `top_slices` are its slices most likely to bleed, in falling order."""
     stack = series.prob["stack"]
-    prob = SliceScores(series.volume_id, "stack", stack).series_prob  # (K,)
+    prob = series_prob(stack)  # (K,)
     top = np.argsort(-stack[:, LABELS.index(ANY)], kind="stable")[:TOP_SLICES]
     return {
-        **{key: getattr(series, key) for key in _KEYS},
+        **{name: getattr(series, name) for name in _ID_COLUMNS},
         "n_slices": len(series),
         "codes": join(series.codes),
         "out_of_range": "|".join(series.out_of_range),

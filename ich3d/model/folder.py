@@ -119,7 +119,7 @@ def save_model(
     _require_fit(ensemble, contexts)
 
     stacker = Stacker.empty() if stacker is None else stacker
-    groups = TrainingGroups.of(training_groups or ())
+    groups = TrainingGroups.of(() if training_groups is None else training_groups)
     fold_model = FoldModel(0, ensemble, contexts, stacker, groups)
     prepare, fingerprint = grid, _NO_FINGERPRINT
     if isinstance(grid, Store):

@@ -65,7 +65,7 @@ def prepare(config: Config, progress: Progress = quiet) -> PreparedSource:
     """
     workspace = Workspace(Path(config.workspace))
     source = open_source(config, workspace, progress)
-    source_index = index(source.images, lambda files: progress(files, "headers"))
+    source_index = index(source.images, progress)
 
     chosen = _subset(source_index.series, config)
     stored, not_stored = _store_all(chosen, workspace.store, config.prepare, progress)

@@ -70,7 +70,8 @@ def unmatched_table(
         is_subset: whether only some patients were prepared; labels of the others are not listed.
 
     Returns:
-        Columns `sop_uid`, `lacks` ("label" or "image") and `detail`, a row a SOPInstanceUID.
+        A row a SOPInstanceUID, with the columns `sop_uid`, `lacks` ("label", "image" or what the
+        importer wrote) and `detail`.
     """
     columns = ["sop_uid", "lacks", "detail"]
     not_imported = pd.DataFrame(columns=columns, dtype=str)

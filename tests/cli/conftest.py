@@ -1,6 +1,7 @@
 """Fixtures for the tests of the `ich3d` command."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.helpers.command import Run
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
+def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
     """Run a command in this process: exit code, stdout, stderr."""
 
     def call(*argv: object) -> tuple[int, str, str]:
@@ -22,7 +23,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
-    return call
+    yield call
+    logging.getLogger("ich3d").handlers.clear()  # they write to the stderr of this test alone
 
 
 @pytest.fixture

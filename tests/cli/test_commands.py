@@ -349,7 +349,7 @@ def test_info_prints_the_model_as_lines_or_json(run: Run, model_folder: Path) ->
     assert code == 0
     described = json.loads(out)
     assert described["folds"] == [0, 1, 2]
-    assert described["held_out"].startswith("proven")
+    assert described["held_out"].startswith("provable")
 
 
 def test_info_refuses_a_folder_that_is_no_model(run: Run, tmp_path: Path) -> None:
@@ -459,7 +459,7 @@ def test_explain_says_why_nothing_was_scored(
 def test_train_without_labels_is_refused(run: Run, tmp_path: Path) -> None:
     phantom = PhantomConfig(studies=3, matrix=64, thickness_mm=(20.0,))
     list(write_phantoms(phantom, 0, tmp_path / "images"))
-    config = {
+    config: dict[str, object] = {
         "workspace": str(tmp_path / "run"),
         "source": {"kind": "folder", "path": str(tmp_path / "images")},
         "prepare": {"matrix": 48, "pixel_mm": 4.8, "folds": 3},

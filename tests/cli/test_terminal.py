@@ -66,8 +66,8 @@ def test_characters_that_the_encoding_lacks_are_escaped(monkeypatch: pytest.Monk
     assert written.getvalue() == b"\\xfc\n"
 
 
-@pytest.mark.parametrize(("verbose", "level"), [(0, logging.INFO), (1, logging.DEBUG)])
-def test_details_are_logged_where_they_are_asked_for(verbose: int, level: int) -> None:
+@pytest.mark.parametrize(("verbose", "level"), [(False, logging.INFO), (True, logging.DEBUG)])
+def test_details_are_logged_where_they_are_asked_for(verbose: bool, level: int) -> None:
     logger = logging.getLogger("ich3d")
     log_to_stderr(verbose)
     assert logger.level == level

@@ -65,12 +65,6 @@ HU = np.zeros((2, 3, 2), dtype=np.int16)
 def test_a_slice_is_named_by_its_file_and_frame() -> None:
     assert header(3).name == "3.dcm"
     assert header(3, frame=2).name == "3.dcm frame 2"
-    assert header(3).path == Path("/data/3.dcm")
-
-
-def test_a_member_of_a_zip_has_a_path_inside_it() -> None:
-    file = FileRef(Path("/data/a.zip"), "a.zip/in/1.dcm", "/in/1.dcm")
-    assert replace(header(1), file=file).path == Path("/data/a.zip/in/1.dcm")
 
 
 def test_a_multi_frame_file_is_listed_once() -> None:

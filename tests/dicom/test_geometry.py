@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ich3d.dicom.geometry import affine_mm, normal
+from ich3d.dicom.geometry import affine_mm, slice_normal
 from ich3d.dicom.index import index
 from tests.helpers.pixels import WriteStack
 
@@ -23,7 +23,7 @@ def test_a_sagittal_stack_is_ordered_along_its_normal(
         position_mm=np.array([(x, -120.0, 40.0) for x in (9.0, 6.0, 3.0, 0.0)]),
     )
     (series,) = index(tmp_path).series
-    assert normal(series).tolist() == [-1, 0, 0]
+    assert slice_normal(series.headers).tolist() == [-1, 0, 0]
     assert [header.position_mm[0] for header in series.headers] == [9, 6, 3, 0]
     assert series.spacing_mm == pytest.approx(3)
 
@@ -33,7 +33,7 @@ def test_the_affine_places_every_voxel_where_itk_does(
 ) -> None:
     write_stack()
     (series,) = index(tmp_path).series
-    image = sitk.ReadImage([str(header.path) for header in series.headers])
+    image = sitk.ReadImage([str(header.file.path) for header in series.headers])
     affine = affine_mm(series)
     assert affine is not None
     for voxel in ((0, 0, 0), (15, 0, 0), (0, 9, 0), (3, 4, 3)):

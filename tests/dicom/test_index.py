@@ -2,7 +2,9 @@
 
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pydicom
@@ -22,15 +24,17 @@ from tests.helpers.enhanced import for_frames, functional_group, write_enhanced
 from tests.helpers.series import edit, stack
 from tests.helpers.zips import mark_last_member_encrypted, pack_zip
 
+T = TypeVar("T")
+
 WriteStack = Callable[..., list[Path]]
 
 LENIENT = Policy(lenient=True)
 NO_POSITION = {"PlanePositionSequence": Sequence([])}
 
 
-def lengths(found: Index) -> list[int]:
+def lengths(indexed: Index) -> list[int]:
     """The number of slices of each series."""
-    return [len(series) for series in found.series]
+    return [len(series) for series in indexed.series]
 
 
 def codes_and_paths(
@@ -39,11 +43,11 @@ def codes_and_paths(
     return [(entry.code, entry.paths) for entry in entries]
 
 
-def accounted_files(found: Index) -> list[str]:
+def accounted_files(indexed: Index) -> list[str]:
     """The names of all files in an index, as often as they occur."""
-    in_series = [header.file.name for series in found.series for header in series.headers]
-    left_out = [path for entry in found.left_out for path in entry.paths]
-    rejected = [path for entry in found.rejected for path in entry.paths]
+    in_series = [header.file.name for series in indexed.series for header in series.headers]
+    left_out = [path for entry in indexed.left_out for path in entry.paths]
+    rejected = [path for entry in indexed.rejected for path in entry.paths]
     return sorted([*in_series, *left_out, *rejected])
 
 
@@ -61,26 +65,26 @@ def test_every_file_is_accounted_for_exactly_once(tmp_path: Path, write_stack: W
     (tmp_path / "short").write_bytes(b"x")
     (tmp_path / "empty.dcm").write_bytes(b"")
 
-    found = index(tmp_path)
+    indexed = index(tmp_path)
 
-    assert accounted_files(found) == files_on_disk(tmp_path)
-    assert found.n_files == len(files_on_disk(tmp_path))
-    codes = [left_out.code for left_out in found.left_out]
+    assert accounted_files(indexed) == files_on_disk(tmp_path)
+    assert indexed.n_files == len(files_on_disk(tmp_path))
+    codes = [left_out.code for left_out in indexed.left_out]
     assert codes.count(IssueCode.DUPLICATE) == len(copies)
 
 
 def test_names_and_extensions_do_not_matter(tmp_path: Path, write_stack: WriteStack) -> None:
     write_stack(file_names=["IM_0001", "notes.txt", "scan.jpg", ".hidden"])
-    found = index(tmp_path)
-    assert lengths(found) == [4]
-    assert not found.left_out
+    indexed = index(tmp_path)
+    assert lengths(indexed) == [4]
+    assert not indexed.left_out
 
 
 def test_a_single_file_can_be_indexed(write_stack: WriteStack) -> None:
     path = write_stack()[1]
-    found = index(path)
-    assert (found.n_files, found.root) == (1, path.parent)
-    assert found.series[0].headers[0].path == path
+    indexed = index(path)
+    assert (indexed.n_files, indexed.root) == (1, path.parent)
+    assert indexed.series[0].headers[0].file.path == path
 
 
 def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
@@ -89,18 +93,20 @@ def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_gives_an_empty_index(tmp_path: Path) -> None:
-    found = index(tmp_path)
-    assert (found.n_files, found.series, found.left_out, found.rejected) == (0, (), (), ())
+    indexed = index(tmp_path)
+    assert (indexed.n_files, indexed.series, indexed.left_out, indexed.rejected) == (0, (), (), ())
 
 
 def test_progress_wraps_all_files(tmp_path: Path, write_stack: WriteStack) -> None:
     paths = write_stack()
     seen: list[Path] = []
 
-    def watch(files: Iterable[FileRef]) -> Iterator[FileRef]:
-        for file in files:
-            seen.append(file.path)
-            yield file
+    def watch(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+        assert (label, total) == ("headers", len(paths))
+        for item in items:
+            assert isinstance(item, FileRef)
+            seen.append(item.path)
+            yield item
 
     index(tmp_path, progress=watch)
     assert sorted(seen) == sorted(paths)
@@ -109,17 +115,17 @@ def test_progress_wraps_all_files(tmp_path: Path, write_stack: WriteStack) -> No
 def test_a_linked_file_is_read_once(tmp_path: Path, write_stack: WriteStack) -> None:
     paths = write_stack("in")
     (tmp_path / "in" / "link").symlink_to(paths[1])
-    found = index(tmp_path / "in")
-    assert found.n_files == 4
-    assert not found.left_out
+    indexed = index(tmp_path / "in")
+    assert indexed.n_files == 4
+    assert not indexed.left_out
 
 
 def test_a_link_without_a_target_is_rejected_alone(tmp_path: Path, write_stack: WriteStack) -> None:
     write_stack()
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    found = index(tmp_path)
-    assert lengths(found) == [4]
-    assert codes_and_paths(found.rejected) == [(IssueCode.UNREADABLE, ("link",))]
+    indexed = index(tmp_path)
+    assert lengths(indexed) == [4]
+    assert codes_and_paths(indexed.rejected) == [(IssueCode.UNREADABLE, ("link",))]
 
 
 def test_overlapping_paths_count_each_file_once_and_share_a_series(
@@ -129,10 +135,10 @@ def test_overlapping_paths_count_each_file_once_and_share_a_series(
     (tmp_path / "in" / "beside").mkdir()
     paths[3].rename(tmp_path / "in" / "beside" / "top.dcm")
 
-    found = index_all([tmp_path / "in" / "deep", paths[0], tmp_path / "in" / "beside"])
+    indexed = index_all([tmp_path / "in" / "deep", paths[0], tmp_path / "in" / "beside"])
 
-    assert (found.n_files, found.root) == (4, tmp_path / "in")
-    (series,) = found.series
+    assert (indexed.n_files, indexed.root) == (4, tmp_path / "in")
+    (series,) = indexed.series
     names = [header.file.name for header in series.headers]
     assert names == ["deep/a000.dcm", "deep/a001.dcm", "deep/a002.dcm", "beside/top.dcm"]
 
@@ -140,10 +146,10 @@ def test_overlapping_paths_count_each_file_once_and_share_a_series(
 def test_files_that_are_no_ct_slices_are_left_out(tmp_path: Path, write_stack: WriteStack) -> None:
     edit(write_stack(n=5)[4], Modality="MR")
     (tmp_path / "report.dcm").write_text("a report " * 100)
-    found = index(tmp_path)
-    assert lengths(found) == [4]
-    assert not found.rejected
-    assert [left_out.detail for left_out in found.left_out] == [
+    indexed = index(tmp_path)
+    assert lengths(indexed) == [4]
+    assert not indexed.rejected
+    assert [left_out.detail for left_out in indexed.left_out] == [
         "a004.dcm: Modality (0008,0060) is MR",
         "report.dcm: not a DICOM file",
     ]
@@ -166,13 +172,13 @@ def test_an_invalid_slice_rejects_its_series_and_no_other(
     edit(paths[1], **{keyword: None})
     write_stack("y", name="valid")
 
-    found = index(tmp_path)
+    indexed = index(tmp_path)
 
-    (rejected,) = found.rejected
+    (rejected,) = indexed.rejected
     assert (rejected.subject, rejected.code) == (uid("series", "invalid"), code)
     assert rejected.detail == f"x/{paths[1].name}: {tag_text(keyword)} is missing"
     assert rejected.paths == tuple(f"x/{path.name}" for path in paths)
-    assert [series.volume_id for series in found.series] == [uid("series", "valid")]
+    assert [series.volume_id for series in indexed.series] == [uid("series", "valid")]
 
 
 @pytest.mark.parametrize(
@@ -191,9 +197,9 @@ def test_what_all_slices_lack_has_no_default(
 ) -> None:
     for path in write_stack():
         edit(path, **{keyword: value})
-    found = index(tmp_path)
-    assert not found.series
-    (rejected,) = found.rejected
+    indexed = index(tmp_path)
+    assert not indexed.series
+    (rejected,) = indexed.rejected
     assert (rejected.code, len(rejected.paths)) == (code, 4)
     assert rejected.detail.startswith(f"a000.dcm: {tag_text(keyword)}")
 
@@ -225,9 +231,9 @@ def test_a_file_cut_anywhere_is_never_a_slice(tmp_path: Path, write_stack: Write
     content = path.read_bytes()
     for length in range(0, len(content), 7):
         path.write_bytes(content[:length])
-        found = index(path)
-        assert not found.series, length
-        assert accounted_files(found) == ["a000.dcm"], length
+        indexed = index(path)
+        assert not indexed.series, length
+        assert accounted_files(indexed) == ["a000.dcm"], length
 
 
 @pytest.mark.parametrize("length", [0, 1, 131, 132, 200])
@@ -236,10 +242,10 @@ def test_a_file_cut_before_its_uids_is_rejected_alone(
 ) -> None:
     path = write_stack(n=5)[4]
     path.write_bytes(path.read_bytes()[:length])
-    found = index(tmp_path)
-    assert lengths(found) == [4]
-    assert not found.left_out
-    (rejected,) = found.rejected
+    indexed = index(tmp_path)
+    assert lengths(indexed) == [4]
+    assert not indexed.left_out
+    (rejected,) = indexed.rejected
     assert (rejected.subject, rejected.paths) == (path.name, (path.name,))
 
 
@@ -251,10 +257,10 @@ def test_a_file_without_preamble_that_is_cut_is_rejected_alone(
     content = path.read_bytes()
     start = content.index(b"\x08\x00\x08\x00CS")
     path.write_bytes(content[start : start + length])
-    found = index(tmp_path)
-    assert lengths(found) == [4]
-    assert not found.left_out
-    assert [rejected.paths for rejected in found.rejected] == [(path.name,)]
+    indexed = index(tmp_path)
+    assert lengths(indexed) == [4]
+    assert not indexed.left_out
+    assert [rejected.paths for rejected in indexed.rejected] == [(path.name,)]
 
 
 def test_the_elements_of_rsna_files_are_enough(
@@ -319,9 +325,9 @@ def test_no_message_names_the_patient(
     caplog.set_level("DEBUG")
     write_stack("a")
     edit(write_stack("b", name="b")[0], PatientID="Other-Patient")
-    found = index(tmp_path)
-    assert found.rejected[0].code is IssueCode.MIXED_PATIENTS
-    messages = caplog.text + repr(found.rejected) + repr(found.left_out)
+    indexed = index(tmp_path)
+    assert indexed.rejected[0].code is IssueCode.MIXED_PATIENTS
+    messages = caplog.text + repr(indexed.rejected) + repr(indexed.left_out)
     assert "Secret" not in messages
     assert "Other" not in messages
 
@@ -335,12 +341,12 @@ def test_a_series_in_a_zip_is_read_in_place(
     pack_zip(tmp_path / "x", tmp_path / "study.dat", method)
     before = (tmp_path / "study.dat").read_bytes()
 
-    found = index(tmp_path)
+    indexed = index(tmp_path)
 
-    assert found.n_files == 5
-    (series,) = found.series
+    assert indexed.n_files == 5
+    (series,) = indexed.series
     assert series.paths == tuple(f"study.dat/inner/a{i:03d}.dcm" for i in range(4))
-    assert codes_and_paths(found.left_out) == [(IssueCode.NOT_DICOM, ("study.dat/inner/readme",))]
+    assert codes_and_paths(indexed.left_out) == [(IssueCode.NOT_DICOM, ("study.dat/inner/readme",))]
     volume = load_volume(series)
     assert isinstance(volume, Volume)
     assert np.array_equal(volume.hu, stack().hu)
@@ -390,12 +396,12 @@ def test_a_truncated_zip_is_rejected_alone(tmp_path: Path, write_stack: WriteSta
     pack_zip(tmp_path / "x", tmp_path / "a.zip")
     (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes()[:-30])
     write_stack("y", name="valid")
-    found = index(tmp_path)
-    (rejected,) = found.rejected
+    indexed = index(tmp_path)
+    (rejected,) = indexed.rejected
     assert (rejected.subject, rejected.paths) == ("a.zip", ("a.zip",))
     assert rejected.code is IssueCode.UNREADABLE
     assert rejected.detail == "a.zip: the zip is damaged (BadZipFile)"
-    assert [series.volume_id for series in found.series] == [uid("series", "valid")]
+    assert [series.volume_id for series in indexed.series] == [uid("series", "valid")]
 
 
 def test_an_encrypted_member_is_rejected(tmp_path: Path, write_stack: WriteStack) -> None:
@@ -414,18 +420,18 @@ def test_an_empty_zip_and_a_zip_within_a_zip_are_left_out(
     write_stack("x/y", n=1)
     pack_zip(tmp_path / "x" / "y", tmp_path / "x" / "within.zip")
     pack_zip(tmp_path / "x", tmp_path / "outer.zip")
-    found = index(tmp_path)
-    assert found.n_files == 2
-    assert [left_out.detail for left_out in found.left_out] == [
+    indexed = index(tmp_path)
+    assert indexed.n_files == 2
+    assert [left_out.detail for left_out in indexed.left_out] == [
         "empty: an empty zip",
         "outer.zip/inner/within.zip: a zip within a zip",
     ]
 
 
 def test_frames_of_one_file_are_a_series_in_ascending_order(tmp_path: Path) -> None:
-    found = index(write_enhanced(tmp_path))
-    assert found.n_files == 1
-    (series,) = found.series
+    indexed = index(write_enhanced(tmp_path))
+    assert indexed.n_files == 1
+    (series,) = indexed.series
     assert [header.frame for header in series.headers] == [2, 4, 1, 3]
     assert series.z_mm.tolist() == [0, 5, 10, 15]
     assert series.paths == ("a.dcm",)
@@ -473,10 +479,10 @@ def test_further_invalid_frames_are_counted(tmp_path: Path) -> None:
 def test_the_lenient_policy_leaves_an_invalid_frame_out_and_nothing_else(tmp_path: Path) -> None:
     """Frame 4 lies at 5 mm, between frame 2 at 0 mm and frame 1 at 10 mm."""
     path = write_enhanced(tmp_path, frame_groups=for_frames((4,), NO_POSITION))
-    found = index(path, policy=LENIENT)
-    assert not found.rejected
-    assert not found.left_out  # other frames of the file are used
-    (series,) = found.series
+    indexed = index(path, policy=LENIENT)
+    assert not indexed.rejected
+    assert not indexed.left_out  # other frames of the file are used
+    (series,) = indexed.series
     assert [header.frame for header in series.headers] == [2, 1, 3]
 
     gap, incomplete = series.issues
@@ -492,8 +498,8 @@ def test_the_lenient_policy_leaves_an_invalid_frame_out_and_nothing_else(tmp_pat
 
 def test_the_lenient_policy_rejects_a_file_without_a_valid_frame(tmp_path: Path) -> None:
     path = write_enhanced(tmp_path, frame_groups=lambda frame: NO_POSITION)
-    found = index(path, policy=LENIENT)
-    assert codes_and_paths(found.rejected) == [(IssueCode.NO_POSITION, ("a.dcm",))]
+    indexed = index(path, policy=LENIENT)
+    assert codes_and_paths(indexed.rejected) == [(IssueCode.NO_POSITION, ("a.dcm",))]
 
 
 def test_the_lenient_policy_leaves_a_file_without_a_valid_frame_out_of_its_series(
@@ -506,34 +512,49 @@ def test_the_lenient_policy_leaves_a_file_without_a_valid_frame_out_of_its_serie
     (rejected,) = index(tmp_path).rejected
     assert rejected.paths == ("a.dcm", "b.dcm")
 
-    found = index(tmp_path, policy=LENIENT)
-    assert lengths(found) == [4]
-    assert codes_and_paths(found.left_out) == [(IssueCode.NO_POSITION, ("b.dcm",))]
-    assert "frame 1" in found.left_out[0].detail
+    indexed = index(tmp_path, policy=LENIENT)
+    assert lengths(indexed) == [4]
+    assert codes_and_paths(indexed.left_out) == [(IssueCode.NO_POSITION, ("b.dcm",))]
+    assert "frame 1" in indexed.left_out[0].detail
 
 
 def test_equal_frames_are_used_once_and_named(tmp_path: Path) -> None:
     hu = stack(n=5).hu
     hu[4] = hu[0]
-    found = index(write_enhanced(tmp_path, n=5, hu=hu))
-    (series,) = found.series
+    indexed = index(write_enhanced(tmp_path, n=5, hu=hu))
+    (series,) = indexed.series
     assert len(series) == 4
     (issue,) = series.issues
     assert issue.code is IssueCode.DUPLICATE
     assert "a.dcm frame 5" in issue.detail
     assert "a.dcm frame 1" in issue.detail
-    assert not found.left_out
+    assert not indexed.left_out
 
 
 def test_a_copy_of_a_multi_frame_file_is_left_out_once(tmp_path: Path) -> None:
     path = write_enhanced(tmp_path)
     (tmp_path / "b.dcm").write_bytes(path.read_bytes())
-    found = index(tmp_path)
-    assert lengths(found) == [4]
-    assert codes_and_paths(found.left_out) == [(IssueCode.DUPLICATE, ("b.dcm",))]
+    indexed = index(tmp_path)
+    assert lengths(indexed) == [4]
+    assert codes_and_paths(indexed.left_out) == [(IssueCode.DUPLICATE, ("b.dcm",))]
 
 
 def test_different_frames_at_one_position_reject_the_file(tmp_path: Path) -> None:
     (rejected,) = index(write_enhanced(tmp_path, n=5)).rejected
     assert codes_and_paths([rejected]) == [(IssueCode.SAME_POSITION, ("a.dcm",))]
     assert "a.dcm frame 1 and a.dcm frame 5" in rejected.detail
+
+
+def test_later_rejections_are_listed_once_and_single_volumes_last(
+    write_stack: WriteStack, tmp_path: Path
+) -> None:
+    write_stack(series_uid="1.5")
+
+    def rejected(subject: str, code: IssueCode = IssueCode.UNDECODABLE) -> Rejected:
+        return Rejected(subject, code, "why", (f"{subject}/0.dcm", f"{subject}/1.dcm"))
+
+    files = (rejected("a/file"), rejected("z/file"))
+    indexed = replace(index(tmp_path), rejected=files)
+    volume, whole = rejected("1.5", IssueCode.NO_HEAD), rejected("1.9")
+    merged = indexed.all_rejected([volume, whole, whole])
+    assert [rejection.subject for rejection in merged] == ["1.9", "a/file", "z/file", "1.5"]

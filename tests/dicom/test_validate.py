@@ -31,8 +31,8 @@ KERNELS = (("a", "H31s"), ("b", "H60s"))
 def accounted(checked: Index) -> list[str]:
     """The names of all files that an index accounts for."""
     in_series = [header.file.name for series in checked.series for header in series.headers]
-    left_out = [path for item in checked.left_out for path in item.paths]
-    rejected = [path for item in checked.rejected for path in item.paths]
+    left_out = [path for entry in checked.left_out for path in entry.paths]
+    rejected = [path for entry in checked.rejected for path in entry.paths]
     return sorted(in_series + left_out + rejected)
 
 
@@ -88,8 +88,8 @@ def test_loading_and_checking_reject_the_same(two_kernels: Path) -> None:
     indexed = index(two_kernels)
     checked = check_pixels(indexed)
     loaded = list(load_volumes(indexed.series))
-    assert [item for item in loaded if isinstance(item, Rejected)] == list(checked.rejected)
-    volumes = [item.series for item in loaded if isinstance(item, Volume)]
+    assert [result for result in loaded if isinstance(result, Rejected)] == list(checked.rejected)
+    volumes = [result.series for result in loaded if isinstance(result, Volume)]
     assert volumes == list(checked.series)
     assert len(accounted(checked)) == checked.n_files == 12
 
@@ -109,7 +109,7 @@ def test_every_volume_is_loaded_once(
         return load_volume(series)
 
     monkeypatch.setattr("ich3d.dicom.validate.load_volume", load_and_count)
-    assert all(isinstance(item, Volume) for item in load_volumes(indexed.series))
+    assert all(isinstance(result, Volume) for result in load_volumes(indexed.series))
     assert loaded == ["2.25.9-1", "2.25.9-2"]
 
 
@@ -167,7 +167,7 @@ def test_rejections_name_the_file_below_the_searched_folder(
     (rejected,) = check_pixels(indexed).rejected
     assert rejected.detail.startswith("two/ct/2: PixelData (7FE0,0010)")
     assert rejected.paths == tuple(f"two/ct/{i}" for i in range(4))
-    assert [item for item in load_volumes(indexed.series) if item == rejected] == [rejected]
+    assert [result for result in load_volumes(indexed.series) if result == rejected] == [rejected]
 
 
 def test_issues_name_the_file_below_the_searched_folder(
@@ -203,7 +203,7 @@ def test_a_series_without_a_decodable_slice_is_rejected(
     for path in write_stack():
         garble(path)
     checked = check_pixels(leave_out_undecodable(index(tmp_path)))
-    assert [item.code for item in checked.rejected] == [IssueCode.UNDECODABLE]
+    assert [entry.code for entry in checked.rejected] == [IssueCode.UNDECODABLE]
     assert not checked.series
 
 

@@ -56,7 +56,7 @@ def _brightness_member() -> SliceEncoder:
     member = SliceEncoder("resnet10", neighbours=0)
     look = nn.Conv2d(6, 1, kernel_size=1)  # three windows, and their differences to the mirror
     nn.init.zeros_(look.weight)[0, 0] = 1.0
-    nn.init.zeros_(look.bias)
+    look.bias = nn.Parameter(torch.zeros(1))
     member.backbone = nn.Sequential(look, nn.ReLU(), nn.AvgPool2d(4), nn.AdaptiveAvgPool2d(1))
 
     member.head = nn.Linear(1, len(LABELS))

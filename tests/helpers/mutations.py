@@ -141,10 +141,10 @@ def _groups(ds: Dataset, macros: dict[str, tuple[str, ...]]) -> Dataset:
     """The attributes of a slice as functional groups."""
     groups = Dataset()
     for macro, keywords in macros.items():
-        item = Dataset()
+        group = Dataset()
         for keyword in keywords:
-            item[keyword] = ds[keyword]
-        setattr(groups, macro, Items([item]))
+            group[keyword] = ds[keyword]
+        setattr(groups, macro, Items([group]))
     return groups
 
 
@@ -198,10 +198,10 @@ def _elements(
     order = "<" if little else ">"
     tag = 0
     while tag != PIXEL_DATA and at < (len(content) if end is None else end):
-        found, element = unpack_from(f"{order}HH", content, at)
-        if group not in (None, found):
+        element_group, number = unpack_from(f"{order}HH", content, at)
+        if group not in (None, element_group):
             return
-        tag = found << 16 | element
+        tag = element_group << 16 | number
         vr = content[at + 4 : at + 6]
         if implicit or vr in (b"OB", b"OW", b"SQ"):
             value = at + (8 if implicit else 12)

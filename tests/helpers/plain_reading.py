@@ -73,12 +73,12 @@ def holder(ds: FileDataset, frame: int | None, keyword: str) -> Dataset:
     This is the file itself or, in a multi-frame file, an item of a functional group: of the frame's
     own groups first, else of the shared ones.
     """
-    own = ds.get("PerFrameFunctionalGroupsSequence")
-    if not own:
+    per_frame = ds.get("PerFrameFunctionalGroupsSequence")
+    if not per_frame:
         assert frame is None
         return ds
-    assert len(own) == int(ds.get("NumberOfFrames") or 1)
-    for groups in (own[(frame or 1) - 1], *(ds.get("SharedFunctionalGroupsSequence") or ())):
+    assert len(per_frame) == int(ds.get("NumberOfFrames") or 1)
+    for groups in (per_frame[(frame or 1) - 1], *(ds.get("SharedFunctionalGroupsSequence") or ())):
         items = groups.get(MACRO[keyword])
         if items and keyword in items[0]:
             return items[0]  # type: ignore[no-any-return]

@@ -22,6 +22,7 @@ from ich3d.inference.journal import Journal, ScoredSeries
 from ich3d.inference.run import OutputWriter, predict_to_folder
 from ich3d.inference.scoring import SeriesPrediction, UnscoredSlice
 from ich3d.model.folder import Model
+from ich3d.prepare.series import files_digest
 from tests.helpers.undecodable import garble, remove_position, truncate, two_kernels
 
 TABLES = ("slices.csv", "series.csv", "submission.csv", "failures.csv")
@@ -85,7 +86,7 @@ def scored_series(n: int = 2) -> ScoredSeries:
         sop_uids=("1.2.0",) * n,
         frames=tuple(range(1, n + 1)),
         z_mm=np.arange(n) / 3,
-        issues=(IssueCode.INCOMPLETE,),
+        codes=(IssueCode.INCOMPLETE,),
         out_of_range=("rows",),
         prob={stage: prob / (1 + index) for index, stage in enumerate(STAGES)},
         unscored=(UnscoredSlice("", None, None, IssueCode.EMPTY_FILE),),
@@ -102,30 +103,31 @@ def assert_equal(result: ScoredSeries, expected: ScoredSeries) -> None:
     assert vars(result) | arrays == vars(expected) | arrays
 
 
-def test_a_reopened_journal_has_the_same_results(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "finished.jsonl", [])
+def test_a_resumed_journal_has_the_same_results(tmp_path: Path) -> None:
+    path = tmp_path / "finished.jsonl"
+    journal = Journal.resume(path, [])
     rejected = Rejected("a", IssueCode.NO_HEAD, "why", ("a/0", "a/1"))
     journal.add("scored", scored_series())
     journal.add("rejected", rejected)
-    for opened in (journal, Journal(tmp_path / "finished.jsonl", ["scored", "rejected"])):
-        assert "scored" in opened
-        assert "rejected" not in opened
+    for opened in (journal, Journal.resume(path, ["scored", "rejected"])):
+        assert opened.is_scored("scored")
+        assert not opened.is_scored("rejected")
         assert opened.is_finished("rejected")
         assert not opened.is_finished("other")
         assert opened.rejected == {"rejected": rejected}
-        assert_equal(opened["scored"], scored_series())
+        assert_equal(opened.read("scored"), scored_series())
 
 
 def test_lines_of_other_keys_and_an_incomplete_line_are_removed(tmp_path: Path) -> None:
     path = tmp_path / "finished.jsonl"
-    journal = Journal(path, [])
+    journal = Journal.resume(path, [])
     for key in "abc":
         journal.add(key, scored_series())
     path.write_bytes(path.read_bytes()[:-5])
-    opened = Journal(path, ["b", "c"])
-    assert [key for key in "abc" if key in opened] == ["b"]
+    opened = Journal.resume(path, ["b", "c"])
+    assert [key for key in "abc" if opened.is_scored(key)] == ["b"]
     assert path.read_bytes().count(b"\n") == 1
-    assert_equal(opened["b"], scored_series())
+    assert_equal(opened.read("b"), scored_series())
 
 
 def test_a_killed_prediction_is_resumed_to_the_same_tables(
@@ -257,3 +259,39 @@ def test_a_series_without_a_head_is_rejected_once_and_its_study_scored_once(
     assert (again, tables(tmp_path / "out")) == (first, before)
     counts = read_json(tmp_path / "out" / "run.json")
     assert (counts["series"], counts["series_scored_before"], counts["rejected"]) == (3, 3, 1)
+
+
+@pytest.mark.parametrize("policy", [STRICT, Policy(lenient=True)], ids=["strict", "lenient"])
+def test_a_run_is_resumed_after_its_studies_were_moved(
+    model: Model, studies: Path, tmp_path: Path, policy: Policy
+) -> None:
+    """Also where slices are dropped: the keys hold paths relative to the searched folder."""
+    truncate(studies / "a" / "0.dcm")
+    predict_to_folder(model, [studies], tmp_path / "out", policy=policy)
+    before = tables(tmp_path / "out")
+
+    moved = studies.rename(tmp_path / "moved")
+    outcome = predict_to_folder(model, [moved], tmp_path / "out", policy=policy)
+    counts = read_json(tmp_path / "out" / "run.json")
+    assert counts["series_scored_before"] == outcome.scored >= 2
+    assert tables(tmp_path / "out") == before
+
+
+def test_a_file_that_is_gone_for_a_moment_loses_no_scores_and_is_scored_again_in_the_next_run(
+    model: Model, studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of one series have no hash, because one of them is away when hashes are made."""
+    predict_to_folder(model, [studies], tmp_path / "whole")
+    gone = {str(path.relative_to(studies)) for path in (studies / "a").iterdir()}
+
+    def digest(series: Series) -> str:
+        if gone & set(series.paths):
+            raise FileNotFoundError
+        return files_digest(series)
+
+    monkeypatch.setattr("ich3d.inference.run.files_digest", digest)
+    for scored_before in (0, 2):
+        predict_to_folder(model, [studies], tmp_path / "out")
+        counts = read_json(tmp_path / "out" / "run.json")
+        assert (counts["series"], counts["series_scored_before"]) == (3, scored_before)
+        assert tables(tmp_path / "out") == tables(tmp_path / "whole")

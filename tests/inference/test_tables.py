@@ -32,7 +32,7 @@ def scored_series(n: int = 3, name: str = "1.2", **changes: Any) -> ScoredSeries
         "sop_uids": tuple(f"{name}.{i}" for i in range(n)),
         "frames": (None,) * n,
         "z_mm": 5.0 * np.arange(n),
-        "issues": (),
+        "codes": (),
         "out_of_range": (),
         "prob": dict.fromkeys(STAGES, prob),
     }
@@ -47,7 +47,7 @@ def submitted(slices: pd.DataFrame) -> dict[str, float]:
 
 
 def test_slices_have_keys_positions_gaps_and_scores() -> None:
-    rows = slice_table([scored_series(issues=(IssueCode.INCOMPLETE, IssueCode.HU_CLIPPED))])
+    rows = slice_table([scored_series(codes=(IssueCode.INCOMPLETE, IssueCode.HU_CLIPPED))])
     assert list(rows) == SLICE_COLUMNS
     assert rows["slice_index"].tolist() == [0, 1, 2]
     assert rows["z_mm"].tolist() == [0.0, 5.0, 10.0]

@@ -26,15 +26,14 @@ def count_files(folder: Path) -> tuple[int, int, int]:
     Asserts that each file is in exactly one of the three.
     """
     indexed = index(folder)
-    in_volumes = [header.path for series in indexed.series for header in series.headers]
-    names = [path.relative_to(folder).as_posix() for path in in_volumes]
+    names = [header.file.name for series in indexed.series for header in series.headers]
     left_out = [path for entry in indexed.left_out for path in entry.paths]
     rejected = [path for entry in indexed.rejected for path in entry.paths]
 
     present = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     assert sorted([*names, *left_out, *rejected]) == sorted(present)
     assert indexed.n_files == len(present)
-    return len(in_volumes), len(left_out), len(rejected)
+    return len(names), len(left_out), len(rejected)
 
 
 DAMAGE: dict[str, Callable[[Path], object]] = {

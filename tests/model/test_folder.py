@@ -198,24 +198,29 @@ def test_without_a_store_nothing_is_known_of_the_training_data(
 
 
 @pytest.mark.parametrize(
-    ("training_groups", "is_known", "held_out"),
-    [(["p1", "p2"], True, "proven: "), ([], True, "proven: "), (None, False, "not proven: ")],
-    ids=["groups", "no group", "unknown"],
+    ("training_groups", "expected", "held_out"),
+    [
+        (["p1", "p2"], ["p1", "p2"], "provable: "),
+        (np.array(["p1", "p2", "p1"]), ["p1", "p2"], "provable: "),
+        ([], [], "not proven: "),
+        (None, [], "not proven: "),
+    ],
+    ids=["list", "array", "no group", "unknown"],
 )
 def test_training_groups_are_recorded_where_they_are_given(
     encoder: SliceEncoder,
     context: ContextModel,
     tmp_path: Path,
-    training_groups: list[str] | None,
-    is_known: bool,
+    training_groups: Any,
+    expected: list[str],
     held_out: str,
 ) -> None:
     folder = tmp_path / "model"
     save_model(folder, encoder, context, grid=GRID, training_groups=training_groups)
-    assert read_json(folder / MANIFEST)["training_groups_known"] is is_known
+    assert read_json(folder / MANIFEST)["training_groups_known"] is bool(expected)
     assert info(folder)["held_out"].startswith(held_out)
     (fold_model,) = load_model(folder).fold_models
-    assert fold_model.training_groups == TrainingGroups.of(training_groups or [])
+    assert fold_model.training_groups == TrainingGroups.of(expected)
 
 
 def test_an_existing_model_is_replaced(

@@ -36,10 +36,10 @@ def test_the_description_is_that_of_the_folder(finished_run: Config, model_folde
 
 @pytest.mark.parametrize(
     ("is_known", "expected"),
-    [(True, "proven: "), (False, "not proven: ")],
+    [(True, "provable: "), (False, "not proven: ")],
     ids=["known", "unknown"],
 )
-def test_it_says_whether_held_out_patients_are_proven(
+def test_it_says_whether_held_out_patients_can_be_proven(
     is_known: bool, expected: str, tmp_path: Path
 ) -> None:
     write_manifest(tmp_path, Config(), {}, [0], training_groups_known=is_known)

@@ -102,3 +102,15 @@ def test_table_and_figure_are_written(explanation: Explanation, tmp_path: Path) 
     with Image.open(png) as image:
         assert image.format == "PNG"
         assert image.width > 1000
+
+
+def test_a_series_of_one_slice_has_no_neighbours(explanation: Explanation) -> None:
+    single = replace(
+        explanation,
+        slice_index=0,
+        n_slices=1,
+        kept=(),
+        context=parts(("baseline", None, None, -1.0), ("slice", 0.0, 0, 1.5)),
+        stacker=parts(("start", None, None, 0.5)),
+    )
+    assert "+1.50 from the slice itself and +0.00 from its neighbours;" in summary_sentence(single)

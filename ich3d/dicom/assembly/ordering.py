@@ -99,11 +99,11 @@ def _tilt_deg(slices: Sequence[SliceHeader]) -> float | None:
     """Angle in degrees between the direction of the stack and the slice normal."""
     if len(slices) == 1:
         return None
-    unit_normal = slice_normal(slices)
-    stack_mm = np.subtract(slices[-1].position_mm, slices[0].position_mm)
-    along = stack_mm @ unit_normal
-    across = np.linalg.norm(stack_mm - along * unit_normal)
-    return float(np.degrees(np.arctan2(across, along)))
+    unit_normal = slice_normal(slices)  # (3,)
+    stack_mm = np.subtract(slices[-1].position_mm, slices[0].position_mm)  # (3,), first to last
+    along_mm = stack_mm @ unit_normal
+    across_mm = np.linalg.norm(stack_mm - along_mm * unit_normal)
+    return float(np.degrees(np.arctan2(across_mm, along_mm)))
 
 
 def _step_issues(slices: Sequence[SliceHeader], z_mm: np.ndarray) -> list[Issue]:

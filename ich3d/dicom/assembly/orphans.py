@@ -11,7 +11,7 @@ import numpy as np
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import Issue, Series
-from ich3d.dicom.assembly.stacks import geometry_differences
+from ich3d.dicom.assembly.stacks import have_same_geometry
 from ich3d.dicom.geometry import (
     SAME_POSITION_MM,
     STEP_TOLERANCE,
@@ -50,11 +50,13 @@ def _fits(orphan: Series, parent: Series) -> bool:
     first, parent_first = orphan.headers[0], parent.headers[0]
     if first.patient_id != parent_first.patient_id or parent.spacing_mm is None:
         return False
-    if any(geometry_differences(first, parent_first).values()):
+    if not have_same_geometry(first, parent_first):
         return False
 
-    z_mm = project_on_normal(sort_along_normal((*parent.headers, *orphan.headers)))
-    steps_mm = np.diff(z_mm)
+    together = sort_along_normal((*parent.headers, *orphan.headers))
+    z_mm = project_on_normal(together)  # (Z,)
+    steps_mm = np.diff(z_mm)  # (Z - 1,)
+
     shares_no_position = steps_mm.min() >= SAME_POSITION_MM
     step_change_mm = abs(np.median(steps_mm) - parent.spacing_mm)
     keeps_step = step_change_mm <= STEP_TOLERANCE * parent.spacing_mm
@@ -63,11 +65,13 @@ def _fits(orphan: Series, parent: Series) -> bool:
 
 
 def _orphan_issue(orphan: Series, parent: Series) -> Issue:
+    """The orphan's issue, which names the parent."""
     place = f"study, geometry and place are those of a slice of {parent.volume_id}"
     return Issue(IssueCode.NO_SERIES_UID, f"{orphan.headers[0].name}: {place}")
 
 
 def _parent_issue(orphan: Series) -> Issue:
+    """The parent's issue, which names the files of the orphan."""
     names = ", ".join(orphan.paths)
     missing = f"{tag_text('SeriesInstanceUID')} is missing, all else fits this series"
     return Issue(IssueCode.INCOMPLETE, f"left out: {names}: {missing}")

@@ -24,6 +24,7 @@ from ich3d.dicom.assembly.stacks import (
     Stack,
     alternating,
     geometry_differences,
+    have_same_geometry,
     split_into_stacks,
 )
 from ich3d.dicom.geometry import project_on_normal
@@ -50,7 +51,7 @@ class GroupingResult:
 
 
 def split_series(headers: Sequence[SliceHeader], compare: Compare) -> GroupingResult | Issue:
-    """Split the slices of one series into ordered volumes.
+    """Split the slices of one DICOM series into ordered volumes.
 
     Args:
         headers: all slices of one SeriesInstanceUID, or of one folder where files have none.
@@ -65,13 +66,14 @@ def split_series(headers: Sequence[SliceHeader], compare: Compare) -> GroupingRe
         return _mixed_patients_issue(headers)
 
     stacks: list[Stack] = []
-    for same_geometry in _group_by_geometry(headers):
-        group_stacks = split_into_stacks(same_geometry, compare)
+    for headers_of_group in _group_by_geometry(headers):
+        group_stacks = split_into_stacks(headers_of_group, compare)
         if isinstance(group_stacks, Issue):
             return group_stacks
         stacks += group_stacks
 
-    # A single volume may have gaps, which only give a warning; parts of a split series may not.
+    # Gaps in a single volume only give a warning. But irregular parts of a series are a sign that
+    # its slices do not belong together.
     if len(stacks) > 1 and not all(stack.is_clean for stack in stacks):
         return _mixed_geometry_issue(stacks)
     return _build_volumes(stacks)
@@ -93,12 +95,11 @@ def _group_by_geometry(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]
     """Group slices of equal geometry; the order of files has no influence on the result."""
     groups: list[list[SliceHeader]] = []
     for header in sorted(headers, key=lambda header: (header.sop_uid, header.position_mm)):
-        for group in groups:
-            if not any(geometry_differences(group[0], header).values()):
-                group.append(header)
-                break
-        else:
+        fitting = next((group for group in groups if have_same_geometry(group[0], header)), None)
+        if fitting is None:
             groups.append([header])
+        else:
+            fitting.append(header)
     return groups
 
 
@@ -110,10 +111,8 @@ def _build_volumes(stacks: Sequence[Stack]) -> GroupingResult:
     stacks = sorted(stacks, key=_lowest_position)
     used = [header for stack in stacks for header in stack.slices]
     used_files = {header.file for header in used}
-
     has_uid = bool(used[0].series_uid)
-    duplicates = [duplicate.header for stack in stacks for duplicate in stack.duplicates]
-    series_uid = used[0].series_uid if has_uid else derive_series_uid([*used, *duplicates])
+    series_uid = used[0].series_uid if has_uid else _derive_from_all_slices(stacks)
     series_issues = (*_no_uid_issues(used), *_several_issues(stacks), *_repeated_uid_issues(used))
 
     all_series = []
@@ -129,6 +128,13 @@ def _build_volumes(stacks: Sequence[Stack]) -> GroupingResult:
     return GroupingResult(tuple(all_series), tuple(left_out))
 
 
+def _derive_from_all_slices(stacks: Sequence[Stack]) -> str:
+    """The UID of a series without one: it depends on its slices and on their duplicates."""
+    used = [header for stack in stacks for header in stack.slices]
+    duplicates = [duplicate.header for stack in stacks for duplicate in stack.duplicates]
+    return derive_series_uid([*used, *duplicates])
+
+
 def _lowest_position(stack: Stack) -> tuple[float, str]:
     """Sort key of stacks: height of the lowest slice in mm, then its UID."""
     return float(project_on_normal(stack.slices)[0]), stack.slices[0].sop_uid
@@ -137,7 +143,7 @@ def _lowest_position(stack: Stack) -> tuple[float, str]:
 def _left_out_duplicates(
     stacks: Sequence[Stack], used_files: AbstractSet[FileRef]
 ) -> list[LeftOut]:
-    """The files of which no slice is used, because other files hold the same slices."""
+    """The files whose slices are all duplicates of slices in other files."""
     duplicates = [duplicate for stack in stacks for duplicate in stack.duplicates]
     last_of_file = {duplicate.header.file: duplicate for duplicate in duplicates}
     return [
@@ -147,11 +153,11 @@ def _left_out_duplicates(
     ]
 
 
-# Warnings about a series that can be used.
+# Warnings about a DICOM series that can be used.
 
 
 def _no_uid_issues(headers: Sequence[SliceHeader]) -> list[Issue]:
-    """A warning where the files have no SeriesInstanceUID."""
+    """A warning where the files have no SeriesInstanceUID; it names their folder."""
     if headers[0].series_uid:
         return []
     folder = PurePosixPath(headers[0].file.name).parent
@@ -169,7 +175,10 @@ def _several_issues(stacks: Sequence[Stack]) -> list[Issue]:
 
 
 def _repeated_uid_issues(headers: Sequence[SliceHeader]) -> list[Issue]:
-    """A warning where two files share a SOPInstanceUID although they hold different slices."""
+    """A warning where two files share a SOPInstanceUID although they hold different slices.
+
+    Both slices are used: positions decide, not UIDs.
+    """
     first_with_uid: dict[str, SliceHeader] = {}
     for header in headers:
         first = first_with_uid.setdefault(header.sop_uid, header)
@@ -200,13 +209,14 @@ def _stack_issues(stack: Stack, used_files: AbstractSet[FileRef]) -> list[Issue]
 
 
 def _describe_duplicate(duplicate: DuplicateSlice) -> str:
+    """One sentence that names the duplicate and the slice that is used instead."""
     name, kept = duplicate.header.name, duplicate.kept.name
     if duplicate.code is IssueCode.DUPLICATE:
         return f"{name}: a copy of {kept}"
     return f"{name}: at the position of {kept}, pixels not compared"
 
 
-# Issues for which the whole series is rejected.
+# Issues for which the whole DICOM series is rejected.
 
 
 def _mixed_patients_issue(headers: Sequence[SliceHeader]) -> Issue:
@@ -226,15 +236,15 @@ def _mixed_patients_issue(headers: Sequence[SliceHeader]) -> Issue:
 def _mixed_geometry_issue(stacks: Sequence[Stack]) -> Issue:
     """Some slices do not fit the largest stack; the message names them and what differs."""
     largest, *others = sorted(stacks, key=lambda stack: -len(stack.slices))
-    odd = [header for stack in others for header in stack.slices]
-    names = sorted(header.name for header in odd)
+    unfitting = [header for stack in others for header in stack.slices]
+    names = sorted(header.name for header in unfitting)
     more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
     listed = ", ".join(names[:_MAX_NAMES]) + more
 
-    keyword = _first_difference(largest.slices[0], odd[0])
-    others_text = f"{pluralize(len(largest.slices), 'other slice')} of the series"
+    keyword = _first_difference(largest.slices[0], unfitting[0])
+    other_slices = f"{pluralize(len(largest.slices), 'other slice')} of the series"
     detail = (
-        f"{listed}: {tag_text(keyword)} differs from that of {others_text}, "
+        f"{listed}: {tag_text(keyword)} differs from that of {other_slices}, "
         f"which leaves no regular stacks of at least {MIN_CLEAN_SLICES} slices each"
     )
     return Issue(IssueCode.MIXED_GEOMETRY, detail)

@@ -133,6 +133,11 @@ def alternating(slices: Sequence[SliceHeader]) -> list[str]:
     return keywords
 
 
+def have_same_geometry(a: SliceHeader, b: SliceHeader) -> bool:
+    """Whether `a` and `b` agree in all attributes of `geometry_differences`."""
+    return not any(geometry_differences(a, b).values())
+
+
 def geometry_differences(a: SliceHeader, b: SliceHeader) -> dict[str, bool]:
     """Whether `a` and `b` differ in each attribute that all slices of a volume must share."""
     spacings = zip(a.pixel_spacing_mm, b.pixel_spacing_mm, strict=True)

@@ -98,7 +98,10 @@ class Elements:
 
     @property
     def has_pixel_data(self) -> bool:
-        """Whether PixelData follows, which also means that the header is complete."""
+        """Whether PixelData follows, which also means that the header is complete.
+
+        Always true for a deflated file, which is not unpacked here: there PixelData may follow.
+        """
         return self.pixel_data_offset is not None or self.is_deflated
 
     @property

@@ -29,6 +29,7 @@ def fast_parse(content: bytes) -> Elements | None:
     if not _FUNCTIONAL_GROUPS.isdisjoint(scanned.values):
         return None
 
+    # The scanner always keeps TransferSyntaxUID, which has no keyword here.
     values = {
         _KEYWORDS[tag]: value.raw for tag, value in scanned.values.items() if tag in _KEYWORDS
     }

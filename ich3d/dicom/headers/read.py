@@ -21,7 +21,7 @@ from ich3d.dicom.headers.fast_parser import fast_parse
 from ich3d.dicom.headers.file_format import damaged_dicom_problem, is_dicom, is_zip
 from ich3d.dicom.headers.pixel_length import require_whole_pixel_data
 from ich3d.dicom.headers.pydicom_parser import parse_with_pydicom
-from ich3d.dicom.headers.slice_header import read_pixel_format, slice_header
+from ich3d.dicom.headers.slice_header import PixelFormat, read_pixel_format, slice_header
 
 CT_CLASSES: Final = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 """The SOP classes of CT images (PS3.4 B.5)."""
@@ -41,7 +41,10 @@ class NonCTFile:
 
 @dataclass(frozen=True)
 class InvalidSlice:
-    """A file, or a frame of a multi-frame file, that should be a CT slice but cannot be used.
+    """A slice that cannot be used: a file, or a frame of a multi-frame file.
+
+    A file that cannot be read at all, such as an empty file or a damaged zip, counts as one as
+    well, because it may have held a slice.
 
     Attributes:
         file: the file.
@@ -128,13 +131,14 @@ def _read_slices(elements: Elements, stream: BinaryIO, size: int, file: FileRef)
             return NonCTFile(file, *non_ct)
 
         _require_basics(elements)
-        slices = _slice_headers(elements, file)
-        expected_bytes = _count_frames(elements) * read_pixel_format(elements).frame_bytes
-        require_whole_pixel_data(elements, stream, size, expected_bytes)
+        n_frames = _count_frames(elements)
+        pixel_format = read_pixel_format(elements)
+        slices = _slice_headers(elements, file, n_frames, pixel_format)
+        require_whole_pixel_data(elements, stream, size, n_frames * pixel_format.frame_bytes)
         return slices
     except InvalidHeader as error:
         series_uid = elements.text("SeriesInstanceUID")
-        # Without PixelData the header is cut off, and a missing UID may have stood in what is lost.
+        # Without PixelData the header is cut off, so a missing UID may have been in the lost part.
         known_uid = series_uid if series_uid or elements.has_pixel_data else None
         return _invalid_slice(elements, file, error.code, str(error), known_uid)
 
@@ -174,14 +178,17 @@ def _require_basics(elements: Elements) -> None:
         raise InvalidHeader(IssueCode.UNREADABLE, f"{tag_text('Modality')} is missing")
 
 
-def _slice_headers(elements: Elements, file: FileRef) -> Slices:
+def _slice_headers(
+    elements: Elements, file: FileRef, n_frames: int, pixel_format: PixelFormat
+) -> Slices:
     """Return one header for each frame. Frames are numbered from 1 where there are several."""
-    n_frames = _count_frames(elements)
     if not elements.frames:
-        return (slice_header(elements, file),)
+        return (slice_header(elements, file, pixel_format),)
     if n_frames == 1:
-        return (slice_header(_frame_elements(elements, 1), file),)
-    return tuple(_frame_header(elements, number, file) for number in range(1, n_frames + 1))
+        return (slice_header(_frame_elements(elements, 1), file, pixel_format),)
+    return tuple(
+        _frame_header(elements, number, file, pixel_format) for number in range(1, n_frames + 1)
+    )
 
 
 def _count_frames(elements: Elements) -> int:
@@ -211,11 +218,13 @@ def _frame_elements(elements: Elements, number: int) -> Elements:
     return replace(elements, values={**elements.values, **elements.frames[number - 1]})
 
 
-def _frame_header(elements: Elements, number: int, file: FileRef) -> SliceHeader | InvalidSlice:
+def _frame_header(
+    elements: Elements, number: int, file: FileRef, pixel_format: PixelFormat
+) -> SliceHeader | InvalidSlice:
     """The header of frame `number`, or what is wrong with this frame alone."""
     of_frame = _frame_elements(elements, number)
     try:
-        return replace(slice_header(of_frame, file), frame=number)
+        return replace(slice_header(of_frame, file, pixel_format), frame=number)
     except InvalidHeader as error:
         problem = f"frame {number}: {error}"
         series_uid = elements.text("SeriesInstanceUID")

@@ -16,7 +16,7 @@ SMALLEST_PIXEL_MM: Final = 1e-3
 
 
 class PixelFormat(NamedTuple):
-    """Size in pixels and bits per pixel of one monochrome frame."""
+    """Size in pixels and bits per pixel of the monochrome frames of a file."""
 
     rows: int
     columns: int
@@ -30,14 +30,19 @@ class PixelFormat(NamedTuple):
         return self.rows * self.columns * self.bits_allocated // 8
 
 
-def slice_header(elements: Elements, file: FileRef) -> SliceHeader:
+def slice_header(elements: Elements, file: FileRef, pixel_format: PixelFormat) -> SliceHeader:
     """Return the header of one slice: positions in mm (LPS), directions as unit vectors.
 
-    `elements` are those of a single-frame file, or of one frame of a multi-frame file. Raises
-    InvalidHeader, which names the tag, where a value is missing or not allowed. Nothing is guessed:
-    an absent rescale or spacing has no default.
+    Nothing is guessed: a missing rescale or spacing has no default.
+
+    Args:
+        elements: the elements of a single-frame file, or of one frame of a multi-frame file.
+        file: the file that holds the slice.
+        pixel_format: from `read_pixel_format`; all frames of a file share it.
+
+    Raises:
+        InvalidHeader: a value is missing or not allowed; the message names the tag.
     """
-    pixel_format = read_pixel_format(elements)
     x, y, z = elements.numbers("ImagePositionPatient", 3, IssueCode.NO_POSITION)
     row_dir, col_dir = _directions(elements)
     pixel_spacing_mm = _pixel_spacing_mm(elements)
@@ -68,7 +73,7 @@ def slice_header(elements: Elements, file: FileRef) -> SliceHeader:
 
 
 def read_pixel_format(elements: Elements) -> PixelFormat:
-    """Return the size and the bits of one frame, by the Image Pixel module (PS3.3 C.7.6.3.1).
+    """Return the size and the bits of each frame, by the Image Pixel module (PS3.3 C.7.6.3.1).
 
     Raises InvalidHeader with UNREADABLE where the frame is not monochrome or its values are not
     allowed.

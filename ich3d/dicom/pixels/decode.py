@@ -69,16 +69,16 @@ def decode(ds: FileDataset, index: int) -> Frame:
 def _cells(ds: FileDataset, index: int) -> np.ndarray:
     """The pixel cells (Y, X) of a frame, by the decoder of its transfer syntax."""
     syntax = ds.file_meta.TransferSyntaxUID
+    if not syntax.is_encapsulated:
+        return pixel_array(ds, index=index, raw=True, correct_unused_bits=False)
+
+    frame = _encapsulated_frame(ds, index)
     # pydicom cuts off RLE segments that are too long, SimpleITK fills up those that are too short.
     if syntax == RLELossless:
-        return rle.decode(
-            _encapsulated_frame(ds, index), ds.Rows, ds.Columns, ds.BitsAllocated // 8
-        )
+        return rle.decode(frame, ds.Rows, ds.Columns, ds.BitsAllocated // 8)
     if syntax in JPEG2000TransferSyntaxes:
-        _require_equal_sign(ds, _encapsulated_frame(ds, index))
-    if syntax.is_encapsulated:
-        return sitk_process.decode(_single_frame_dataset(ds, index))
-    return pixel_array(ds, index=index, raw=True, correct_unused_bits=False)
+        _require_equal_sign(ds, frame)
+    return sitk_process.decode(_single_frame_dataset(ds, frame))
 
 
 def _encapsulated_frame(ds: FileDataset, index: int) -> bytes:
@@ -112,7 +112,7 @@ def _set_transfer_syntax(ds: FileDataset) -> None:
     ds.file_meta.TransferSyntaxUID = syntaxes[ds.original_encoding]
 
 
-def _single_frame_dataset(ds: FileDataset, index: int) -> Dataset:
+def _single_frame_dataset(ds: FileDataset, frame: bytes) -> Dataset:
     """A dataset of one compressed frame, without rescale and without anything about the patient."""
     single = Dataset()
     single.file_meta = FileMetaDataset()
@@ -123,7 +123,7 @@ def _single_frame_dataset(ds: FileDataset, index: int) -> Dataset:
         if keyword in ds:
             single[keyword] = ds[keyword]
 
-    single.PixelData = encapsulate([_encapsulated_frame(ds, index)])
+    single.PixelData = encapsulate([frame])
     single["PixelData"].VR = "OB"
     single["PixelData"].is_undefined_length = True
     return single

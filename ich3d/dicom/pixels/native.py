@@ -57,7 +57,9 @@ class Frame:
 def native_frame(content: bytes) -> Frame | None:
     """The frame of a file with the bytes `content`; None where pydicom is needed to read it.
 
-    It is read here where it is the only one, uncompressed, little endian and of 16 bits.
+    It is read here where it is the only one, uncompressed, little endian and of 16 bits. The header
+    is scanned again: a `SliceHeader` does not hold the offset of PixelData, HighBit and padding,
+    and the file may have changed since it was indexed.
     """
     try:
         return _read_frame(content, scan_elements(content, _WANTED))

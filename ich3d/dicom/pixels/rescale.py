@@ -27,14 +27,14 @@ def to_hu(stored: StoredValues, slope: float, intercept: float) -> tuple[np.ndar
         hu *= np.uint16(int(slope) % modulus)
     hu += np.uint16(int(intercept) % modulus)
     hu = hu.view(np.int16)
-    hu[_padding_mask(stored, hu)] = AIR_HU
+    hu[_outside_field_of_view(stored, hu)] = AIR_HU
     return hu, 0
 
 
 def _rounded_hu(stored: StoredValues, slope: float, intercept: float) -> tuple[np.ndarray, int]:
     """`to_hu` for any slope, intercept and range."""
     hu = np.rint(stored.values * slope + intercept)
-    hu[_padding_mask(stored, hu)] = AIR_HU
+    hu[_outside_field_of_view(stored, hu)] = AIR_HU
     n_clipped = int(np.count_nonzero((hu < _INT16.min) | (hu > _INT16.max)))
     return np.clip(hu, _INT16.min, _INT16.max).astype(np.int16), n_clipped
 
@@ -47,7 +47,7 @@ def _is_whole_and_fits(values: np.ndarray, slope: float, intercept: float) -> bo
     return bool(_INT16.min <= min(ends) and max(ends) <= _INT16.max)
 
 
-def _padding_mask(stored: StoredValues, hu: np.ndarray) -> np.ndarray:
-    """The pixels (Y, X) outside the field of view."""
+def _outside_field_of_view(stored: StoredValues, hu: np.ndarray) -> np.ndarray:
+    """Which pixels (Y, X) are outside: the declared padding, or else everything below air."""
     mask: np.ndarray = hu < AIR_HU if stored.is_padding is None else stored.is_padding
     return mask

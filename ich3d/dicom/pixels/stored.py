@@ -66,7 +66,7 @@ def _decode_slice(source: Frame | FileDataset, header: SliceHeader) -> StoredVal
     subject = f"{header.name}: PixelData (7FE0,0010)"
     try:
         frame = source if isinstance(source, Frame) else decode(source, (header.frame or 1) - 1)
-        above, below = _unused_bits(frame, header.bits_stored)
+        high, low = _unused_bits(frame, header.bits_stored)
     except DecoderError as error:
         return Issue(IssueCode.UNDECODABLE, f"{subject} cannot be decoded: {error}")
     # pydicom and SimpleITK may raise anything on damaged pixels. Whatever it is, there are none.
@@ -75,44 +75,48 @@ def _decode_slice(source: Frame | FileDataset, header: SliceHeader) -> StoredVal
 
     if frame.cells.shape != (header.rows, header.columns):
         return Issue(IssueCode.UNDECODABLE, f"{subject} decodes to the shape {frame.cells.shape}")
-    values = _extract_bits(frame.cells, header.signed, above, below)
-    return StoredValues(values, _padding_mask(frame, values))
+    values = _extract_bits(frame.cells, header.signed, high, low)
+    return StoredValues(values, _declared_padding(frame, values))
 
 
 def _unused_bits(frame: Frame, bits_stored: int) -> tuple[int, int]:
-    """How many bits of a pixel cell are above and below the stored ones.
+    """How many high and how many low bits of a pixel cell are unused.
 
     HighBit is BitsStored - 1 by today's standard (PS3.5 8.1.1); older files may use the top bits
     of the cell instead.
     """
     high_bit = bits_stored - 1 if frame.high_bit is None else frame.high_bit
-    below = high_bit + 1 - bits_stored
-    if not 0 <= below <= frame.bits_allocated - bits_stored:
+    low = high_bit + 1 - bits_stored
+    if not 0 <= low <= frame.bits_allocated - bits_stored:
         raise DecoderError("HighBit (0028,0102) does not fit BitsStored (0028,0101)")
-    return 8 * frame.cells.dtype.itemsize - bits_stored - below, below
+    high = 8 * frame.cells.dtype.itemsize - bits_stored - low
+    return high, low
 
 
-def _extract_bits(cells: np.ndarray, signed: bool, above: int, below: int) -> np.ndarray:
-    """Stored values (Y, X) of pixel cells, sign-extended, without `above` and `below` unused bits.
+def _extract_bits(cells: np.ndarray, signed: bool, high: int, low: int) -> np.ndarray:
+    """Stored values (Y, X) of pixel cells, sign-extended, without the unused bits.
 
-    Where all bits are used, the result is a view of the cells.
+    `high` and `low` count the unused bits at either end of a cell. Where there are none, the result
+    is a view of the cells.
     """
     # A decoder may give narrower cells than the header declares: widen them first.
-    if above < 0:
-        cells, above = cells.astype(np.int64), above + 64 - 8 * cells.dtype.itemsize
+    if high < 0:
+        high += 64 - 8 * cells.dtype.itemsize
+        cells = cells.astype(np.int64)
+
     native = cells.astype(cells.dtype.newbyteorder("="), copy=False)
     values = native.view(f"{'i' if signed else 'u'}{native.dtype.itemsize}")
-    if above == below == 0:
+    if high == low == 0:
         return values
 
     # Shifted to the top and down again, a signed value is filled up with its sign bit.
-    values = values << above
-    values >>= above + below
+    values = values << high
+    values >>= high + low
     return values
 
 
-def _padding_mask(frame: Frame, values: np.ndarray) -> np.ndarray | None:
-    """Which pixels (Y, X) are padding: equal to its value, or in its range (PS3.3 C.7.5.1.1.2).
+def _declared_padding(frame: Frame, values: np.ndarray) -> np.ndarray | None:
+    """Which pixels (Y, X) have the padding value, or lie in its range (PS3.3 C.7.5.1.1.2).
 
     Files write the padding value as signed or unsigned at will, and with more bits than BitsStored.
     So it is compared modulo the size of the pixel cell, and with the stored values as well.

@@ -23,11 +23,9 @@ HEADERS_ONLY = Policy(headers_only=True)
 
 def accounted(indexed: Index) -> list[str]:
     """The names of all files that an index accounts for."""
-    in_series = [
-        h.path.relative_to(indexed.root).as_posix() for s in indexed.series for h in s.headers
-    ]
-    left_out = [path for item in indexed.left_out for path in item.paths]
-    rejected = [path for item in indexed.rejected for path in item.paths]
+    in_series = [header.file.name for series in indexed.series for header in series.headers]
+    left_out = [path for entry in indexed.left_out for path in entry.paths]
+    rejected = [path for entry in indexed.rejected for path in entry.paths]
     return sorted(in_series + left_out + rejected)
 
 
@@ -107,7 +105,7 @@ def test_a_copied_folder_without_a_series_uid_is_no_second_volume(
     write_unnamed("two")
     indexed = index(tmp_path)
     assert [len(series) for series in indexed.series] == [4]
-    assert [item.code for item in indexed.left_out] == [IssueCode.DUPLICATE] * 4
+    assert [entry.code for entry in indexed.left_out] == [IssueCode.DUPLICATE] * 4
 
 
 def test_folders_without_a_series_uid_that_only_seem_to_be_copies(
@@ -150,8 +148,8 @@ def test_lenient_drops_an_invalid_slice_and_reports_the_gap(
     indexed = index(tmp_path, policy=LENIENT)
     assert not indexed.rejected
     (series,) = indexed.series
-    assert [header.path for header in series.headers] == [*paths[:2], *paths[3:]]
-    assert [(item.paths, item.code) for item in indexed.left_out] == [((paths[2].name,), code)]
+    assert [header.file.path for header in series.headers] == [*paths[:2], *paths[3:]]
+    assert [(entry.paths, entry.code) for entry in indexed.left_out] == [((paths[2].name,), code)]
     irregular, incomplete = series.issues
     assert irregular.code is IssueCode.IRREGULAR_SPACING
     assert f"{paths[1].name} and {paths[3].name} lie 10.00 mm apart" in irregular.detail
@@ -179,7 +177,7 @@ def test_lenient_rejects_a_series_without_a_valid_slice(
     for path in write_stack():
         edit_file(path, PixelSpacing=None)
     indexed = index(tmp_path, policy=LENIENT)
-    assert [item.code for item in indexed.rejected] == [IssueCode.NO_PIXEL_SPACING]
+    assert [entry.code for entry in indexed.rejected] == [IssueCode.NO_PIXEL_SPACING]
 
 
 def test_lenient_still_rejects_two_patients_and_different_slices_at_one_place(
@@ -187,9 +185,9 @@ def test_lenient_still_rejects_two_patients_and_different_slices_at_one_place(
 ) -> None:
     paths = write_stack("p", name="p")
     edit_file(paths[0], PatientID="Other")
-    twin = shutil.copy(write_stack("q", name="q")[1], tmp_path / "q" / "twin")
-    edit_file(twin, PixelData=bytes(512))
-    codes = {item.code for item in index(tmp_path, policy=LENIENT).rejected}
+    second = shutil.copy(write_stack("q", name="q")[1], tmp_path / "q" / "second")
+    edit_file(second, PixelData=bytes(512))
+    codes = {entry.code for entry in index(tmp_path, policy=LENIENT).rejected}
     assert codes == {IssueCode.MIXED_PATIENTS, IssueCode.SAME_POSITION}
 
 
@@ -198,10 +196,10 @@ def test_headers_alone_do_not_compare_slices_at_one_position(
     tmp_path: Path, write_stack: WriteStack, edit_file: EditFile, pixels: str
 ) -> None:
     paths = write_stack()
-    twin = tmp_path / "twin.dcm"
-    shutil.copy(paths[1], twin)
+    second = tmp_path / "second.dcm"
+    shutil.copy(paths[1], second)
     if pixels == "different":
-        edit_file(twin, PixelData=bytes(512))
+        edit_file(second, PixelData=bytes(512))
     indexed = index(tmp_path, policy=HEADERS_ONLY)
     assert not indexed.rejected
     (series,) = indexed.series
@@ -209,7 +207,7 @@ def test_headers_alone_do_not_compare_slices_at_one_position(
     (issue,) = series.issues
     assert issue.code is IssueCode.SAME_POSITION
     assert paths[1].name in issue.detail
-    assert "twin.dcm" in issue.detail
+    assert "second.dcm" in issue.detail
     assert "pixels not compared" in issue.detail
     assert len(accounted(indexed)) == indexed.n_files
 
@@ -229,9 +227,9 @@ def test_headers_alone_tell_slices_beside_each_other_apart(
 def test_headers_alone_read_no_pixels(tmp_path: Path, write_stack: WriteStack) -> None:
     """Damaged pixels of a copy have no influence."""
     paths = write_stack()
-    shutil.copy(paths[1], tmp_path / "twin")
-    garble(tmp_path / "twin")
-    assert [item.code for item in index(tmp_path).rejected] == [IssueCode.UNDECODABLE]
+    shutil.copy(paths[1], tmp_path / "second")
+    garble(tmp_path / "second")
+    assert [entry.code for entry in index(tmp_path).rejected] == [IssueCode.UNDECODABLE]
     assert not index(tmp_path, policy=HEADERS_ONLY).rejected
 
 

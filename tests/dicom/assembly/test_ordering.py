@@ -34,7 +34,7 @@ def test_order_ignores_names_instance_numbers_and_slice_location(
         extra={"SliceLocation": "7"},
     )
     (series,) = index(tmp_path).series
-    assert [header.path.name for header in series.headers] == ["d", "b", "a", "c"]
+    assert [header.file.path.name for header in series.headers] == ["d", "b", "a", "c"]
     assert series.z_mm.tolist() == [0, 5, 10, 15]
 
 

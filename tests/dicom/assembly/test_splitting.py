@@ -75,7 +75,7 @@ def test_odd_slices_scattered_over_a_series_reject_it(
     paths = write_stack(n=12)
     for i in (2, 3, 9):
         edit_file(paths[i], PixelSpacing=[0.7, 0.7])
-    assert [item.code for item in index(tmp_path).rejected] == [IssueCode.MIXED_GEOMETRY]
+    assert [entry.code for entry in index(tmp_path).rejected] == [IssueCode.MIXED_GEOMETRY]
 
 
 def test_a_rounding_of_the_geometry_is_no_difference(
@@ -110,7 +110,7 @@ def test_geometry_parts_from_a_thousandth_on(
     edit_file(write_stack()[1], **changes)
     indexed = index(tmp_path)
     assert [len(series) for series in indexed.series] == ([4] if together else [])
-    assert [item.code for item in indexed.rejected] == (
+    assert [entry.code for entry in indexed.rejected] == (
         [] if together else [IssueCode.MIXED_GEOMETRY]
     )
 
@@ -166,7 +166,7 @@ def test_one_sop_uid_at_two_positions_is_a_warning(tmp_path: Path, write_stack: 
     names = [uid("sop", "a", i) for i in (0, 1, 1, 3)]
     paths = write_stack(sop_uids=names)
     (series,) = index(tmp_path).series
-    assert [header.path for header in series.headers] == paths
+    assert [header.file.path for header in series.headers] == paths
     (issue,) = series.issues
     assert issue.code is IssueCode.REPEATED_SOP_UID
     for word in ("SOPInstanceUID (0008,0018)", paths[1].name, paths[2].name):
@@ -211,4 +211,4 @@ def test_an_index_does_not_depend_on_file_names(
         [*low.sop_uids[:2], kept],
         list(high.sop_uids),
     ]
-    assert [item.code for item in indexed.left_out] == [IssueCode.DUPLICATE]
+    assert [entry.code for entry in indexed.left_out] == [IssueCode.DUPLICATE]

@@ -128,12 +128,12 @@ def test_a_sweep_too_short_to_stand_alone_rejects_the_series(
     tmp_path: Path, write_sweep: Callable[..., list[Path]]
 ) -> None:
     first = write_sweep("a", ConvolutionKernel="H31s")
-    twins = write_sweep("b", n=2, ConvolutionKernel="H60s")
+    second_sweep = write_sweep("b", n=2, ConvolutionKernel="H60s")
     (rejected,) = index(tmp_path).rejected
     assert rejected.code is IssueCode.SAME_POSITION
     assert len(rejected.paths) == 6
     assert first[0].name in rejected.detail
-    assert twins[0].name in rejected.detail
+    assert second_sweep[0].name in rejected.detail
 
 
 def test_equal_slices_of_two_kernels_stay_in_both(
@@ -159,8 +159,8 @@ def test_copies_are_left_out_and_named(tmp_path: Path, write_stack: WriteStack) 
     shutil.copy(paths[2], tmp_path / "zz-more")
     indexed = index(tmp_path)
     assert [len(series) for series in indexed.series] == [4]
-    assert {item.paths for item in indexed.left_out} == {("zz-copy",), ("zz-more",)}
-    assert {item.code for item in indexed.left_out} == {IssueCode.DUPLICATE}
+    assert {entry.paths for entry in indexed.left_out} == {("zz-copy",), ("zz-more",)}
+    assert {entry.code for entry in indexed.left_out} == {IssueCode.DUPLICATE}
     assert paths[2].name in indexed.left_out[0].detail
 
 
@@ -171,7 +171,7 @@ def test_a_copy_in_another_transfer_syntax_is_a_copy(
     ds = pydicom.dcmread(path)
     ds.compress(RLELossless, generate_instance_uid=False)
     ds.save_as(tmp_path / "rle")
-    assert [item.code for item in index(tmp_path).left_out] == [IssueCode.DUPLICATE]
+    assert [entry.code for entry in index(tmp_path).left_out] == [IssueCode.DUPLICATE]
 
 
 @pytest.mark.parametrize(
@@ -187,14 +187,14 @@ def test_different_slices_at_one_height_reject_the_series(
     tmp_path: Path, write_stack: WriteStack, edit_file: EditFile, changes: dict[str, Any]
 ) -> None:
     paths = write_stack()
-    twin = tmp_path / "twin.dcm"
-    shutil.copy(paths[1], twin)
-    edit_file(twin, **changes)
+    second = tmp_path / "second.dcm"
+    shutil.copy(paths[1], second)
+    edit_file(second, **changes)
     indexed = index(tmp_path)
     (rejected,) = indexed.rejected
     assert rejected.code is IssueCode.SAME_POSITION
     assert paths[1].name in rejected.detail
-    assert "twin.dcm" in rejected.detail
+    assert "second.dcm" in rejected.detail
     assert len(rejected.paths) == 5
 
 
@@ -204,8 +204,8 @@ def test_a_copy_that_cannot_be_decoded_rejects_the_series(
     ds = pydicom.dcmread(write_stack()[1])
     ds.compress(RLELossless, generate_instance_uid=False)
     ds.PixelData = encapsulate([b"\xff" * 64])
-    ds.save_as(tmp_path / "twin")
+    ds.save_as(tmp_path / "second")
     (rejected,) = index(tmp_path).rejected
     assert rejected.code is IssueCode.UNDECODABLE
-    assert "twin" in rejected.detail
+    assert "second" in rejected.detail
     assert len(rejected.paths) == 5

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ich3d.core.issues import IssueCode
-from ich3d.core.types import FileRef
+from ich3d.core.types import FileRef, SliceHeader
 from ich3d.dicom.headers.elements import Elements, InvalidHeader, tag_text
 from ich3d.dicom.headers.slice_header import read_pixel_format, slice_header
 
@@ -42,6 +42,11 @@ CODES = {
 }
 
 
+def header_of(elements: Elements) -> SliceHeader:
+    """The header of a single-frame file with these elements."""
+    return slice_header(elements, FILE, read_pixel_format(elements))
+
+
 def elements(**changes: bytes | None) -> Elements:
     """A valid header with some values replaced, or removed by None."""
     values = {key: raw for key, raw in {**VALUES, **changes}.items() if raw is not None}
@@ -58,12 +63,12 @@ def elements(**changes: bytes | None) -> Elements:
 def invalid(header: Elements) -> tuple[IssueCode, str]:
     """The code and the text with which a header is refused."""
     with pytest.raises(InvalidHeader) as error:
-        slice_header(header, FILE)
+        header_of(header)
     return error.value.code, str(error.value)
 
 
 def test_all_fields_are_those_of_the_elements() -> None:
-    header = slice_header(elements(), FILE)
+    header = header_of(elements())
     assert (header.file, header.frame) == (FILE, None)
     assert (header.sop_uid, header.series_uid, header.study_uid) == ("1.2.3", "1.2", "1.1")
     assert header.patient_id == "patient"
@@ -77,7 +82,7 @@ def test_all_fields_are_those_of_the_elements() -> None:
 
 
 def test_directions_are_scaled_to_unit_length() -> None:
-    header = slice_header(elements(), FILE)
+    header = header_of(elements())
     assert header.row_dir == (1.0, 0.0, 0.0)
     assert sum(cosine**2 for cosine in header.col_dir) == pytest.approx(1)
     assert header.col_dir == pytest.approx((0, 0.9817, -0.1903), abs=1e-4)
@@ -85,7 +90,7 @@ def test_directions_are_scaled_to_unit_length() -> None:
 
 def test_a_frame_has_the_acquisition_number_of_its_own() -> None:
     frame = elements(FrameAcquisitionNumber=b"\5\0")
-    assert slice_header(frame, FILE).acquisition_number == "5"
+    assert header_of(frame).acquisition_number == "5"
 
 
 @pytest.mark.parametrize("keyword", CODES)
@@ -155,5 +160,5 @@ def test_big_endian_values_are_read_as_such() -> None:
         BitsStored=b"\0\x0c",
         PixelRepresentation=b"\0\0",
     )
-    header = slice_header(replace(swapped, byte_order=">"), FILE)
+    header = header_of(replace(swapped, byte_order=">"))
     assert (header.rows, header.columns, header.bits_stored, header.signed) == (32, 16, 12, False)

@@ -78,7 +78,7 @@ def test_encodings_may_be_mixed_within_a_series(
     assert syntax == JPEG2000Lossless
     store_frame(jpeg2000, syntax, frame)
     volume = load(tmp_path)
-    assert [header.path for header in volume.series.headers][-1] == plain
+    assert [header.file.path for header in volume.series.headers][-1] == plain
     assert np.array_equal(volume.hu, hu)
 
 

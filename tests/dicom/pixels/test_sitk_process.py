@@ -86,7 +86,7 @@ def test_a_stream_that_the_decoder_fills_in_is_refused_and_spoils_no_other(
 ) -> None:
     """Five bytes in the middle are lost: the decoder reads on and invents the last rows."""
     worker_pid(jpeg_series)
-    path = jpeg_series.headers[2].path
+    path = jpeg_series.headers[2].file.path
     undamaged = path.read_bytes()
     ds = pydicom.dcmread(path)
     frame = next(generate_frames(ds.PixelData, number_of_frames=1))
@@ -106,7 +106,7 @@ def test_a_program_that_decoded_ends_silently(jpeg_series: Series) -> None:
         "from ich3d.dicom.volume import load_volume\n"
         "print(load_volume(index(pathlib.Path(sys.argv[1])).series[0]).hu.shape)\n"
     )
-    folder = jpeg_series.headers[0].path.parent
+    folder = jpeg_series.headers[0].file.path.parent
     done = subprocess.run(
         [sys.executable, "-W", "always::ResourceWarning", "-c", script, str(folder)],
         capture_output=True, encoding="utf-8", check=True,
