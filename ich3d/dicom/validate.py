@@ -1,7 +1,7 @@
 """What only the pixels of an index show: slices that cannot be decoded, and HU that were altered.
 
-Volumes of one SeriesInstanceUID are accepted or rejected together. One scan was split into them, so
-where one of them cannot be read, the others are no longer the whole of what was acquired.
+Volumes of one SeriesInstanceUID are accepted or rejected together: where one of them cannot be
+decoded, the others are no longer all that was acquired.
 """
 
 from collections import defaultdict
@@ -17,7 +17,7 @@ from ich3d.dicom.pixels.stored import read_slices
 from ich3d.dicom.volume import load_volume
 
 SeriesGroup = tuple[Series, ...]
-"""All volumes of one SeriesInstanceUID."""
+"""The series of one SeriesInstanceUID, one for each of its volumes."""
 
 
 def group_by_series_uid(all_series: Iterable[Series]) -> list[SeriesGroup]:

@@ -31,6 +31,9 @@ _SHORT_VRS: Final = frozenset(
 
 _PIXEL_VRS: Final = (b"", b"OB", b"OW")
 
+_UID_CHARACTERS: Final = frozenset("0123456789.")
+"""The characters of a UID (PS3.5 9.1)."""
+
 _unpack_implicit = struct.Struct("<HHI").unpack_from
 _unpack_explicit = struct.Struct("<HH2sH").unpack_from
 _unpack_long_length = struct.Struct("<I").unpack_from
@@ -85,6 +88,8 @@ def _scan_file(content: bytes, wanted: Container[int]) -> ScannedElements:
     transfer_syntax = values[_TRANSFER_SYNTAX_UID].raw.rstrip(b"\0 ").decode("latin-1")
     if transfer_syntax in (ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian):
         raise UnusualFile
+    if not set(transfer_syntax) <= _UID_CHARACTERS:
+        raise UnusualFile  # damaged: pydicom strips more than padding
 
     implicit = transfer_syntax == ImplicitVRLittleEndian
     if implicit and _looks_like_vr(content[offset + 4 : offset + 6]):
