@@ -34,7 +34,7 @@ def score_shuffled(
     shuffle: str,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """As `score_context`, with the slices read in random order: a control experiment.
+    """Probabilities float32 (Z, K) with the slices read in random order: a control experiment.
 
     `shuffle` is the value of `control.shuffle`; differences are shuffled too if it says so.
     """

@@ -32,7 +32,7 @@ class SliceGeometry:
 
     @property
     def largest_gap_mm(self) -> float | None:
-        """The largest distance between neighbouring slices; None for a single slice."""
+        """The largest distance between neighbouring slices in mm; None for a single slice."""
         gaps_mm = self.gap_below_mm[1:]
         return float(gaps_mm.max()) if len(gaps_mm) else None
 

@@ -76,7 +76,7 @@ class Model:
         return {stage: np.mean([prob[stage] for prob in outputs], axis=0) for stage in STAGES}
 
     def stage_outputs(self, hu: np.ndarray, z_mm: np.ndarray) -> list[StageOutputs]:
-        """What each fold gives for one series, with what each of its stages read."""
+        """What each fold gives for one series, with what its stages read; arguments of `score`."""
         embedded = zip(self.fold_models, self.encoders.embed(hu), strict=True)
         return [fold.score(embeddings, logits, z_mm) for fold, (embeddings, logits) in embedded]
 

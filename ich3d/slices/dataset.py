@@ -82,7 +82,7 @@ class SliceDataset(Dataset[SliceSample]):
         return np.stack([self._targets[name][index] for name, index in self.slice_indices])
 
     def batches(self, order: np.ndarray, size: int) -> Iterator[SliceSample]:
-        """Batches of the slices in `order`, indices into the dataset; the last may be smaller."""
+        """Batches (B, S, H, W) of the slices in `order` (N,), indices into the dataset."""
         for start in range(0, len(order), size):
             samples = [self[int(index)] for index in order[start : start + size]]
             batch: SliceSample = default_collate(samples)
