@@ -30,7 +30,7 @@ demo: $(VENV)/installed
 	$(BIN)/ich3d demo --config configs/demo.yaml
 
 test: $(VENV)/installed-test
-	$(BIN)/pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n auto --dist loadfile
 
 test-fast: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not trains" -n auto --dist loadfile

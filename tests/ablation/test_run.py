@@ -148,7 +148,7 @@ def test_a_repeated_ablation_trains_nothing_and_gives_the_same_table(copied: Con
 def test_cached_scores_are_not_computed_again(copied: Config) -> None:
     folder = Path(copied.workspace)
     scores = sorted(Workspace(folder).scores.glob("*.safetensors"))
-    assert len(scores) == 12
+    assert len(scores) >= 12  # those of another ablation may lie beside them
     before = [path.stat().st_mtime_ns for path in scores]
     ablate(copied)
     assert [path.stat().st_mtime_ns for path in scores] == before
