@@ -1,6 +1,7 @@
-"""Benchmark of reading DICOM: a series to HU, and a thousand headers.
+"""Benchmark of reading DICOM: a series to HU, two volumes of one series UID, a thousand headers.
 
-Compared with pydicom, SimpleITK and MONAI on the same files in the same run.
+Compared with pydicom, SimpleITK and MONAI, or with version 0.1's way, on the same files in the same
+run.
 """
 
 import tempfile
@@ -13,6 +14,7 @@ from typing import Final
 
 import numpy as np
 import pydicom
+from pydicom.uid import UID, RLELossless
 
 from ich3d.benchmarks.timing import (
     Candidate,
@@ -23,9 +25,10 @@ from ich3d.benchmarks.timing import (
     peak_mib,
     time_candidates,
 )
-from ich3d.core.types import Series
+from ich3d.core.types import Rejected, Series, Volume
 from ich3d.dicom.index import index_all
 from ich3d.dicom.uids import uid
+from ich3d.dicom.validate import check_pixels, load_volumes
 from ich3d.dicom.volume import load_volume
 from ich3d.dicom.write import SeriesToWrite, write_series
 
@@ -48,17 +51,19 @@ PACKAGES: Final = ("ich3d", "numpy", "pydicom", "SimpleITK", "monai")
 
 
 def benchmark_dicom(repeats: int) -> str:
-    """Both tables as markdown, after one line about the machine.
+    """All tables as markdown, after one line about the machine.
 
     Times are in milliseconds a slice or file, medians over `repeats` rounds; memory is in MiB.
     """
     with tempfile.TemporaryDirectory() as folder:
         slice_files = _write_noise_series(Path(folder) / "series", SLICES, SIZE)
+        sibling_files = _write_siblings(Path(folder) / "siblings")
         header_files = _write_noise_series(Path(folder) / "headers", HEADERS, HEADER_SIZE)
         return "\n\n".join(
             (
                 describe_machine(PACKAGES),
                 _loading_table(slice_files, repeats),
+                _siblings_table(sibling_files, repeats),
                 _headers_table(header_files, repeats),
             )
         )
@@ -77,6 +82,17 @@ def ich3d_load(files: Sequence[Path]) -> object:
 def ich3d_index_and_load(files: Sequence[Path]) -> object:
     """HU of a series from unsorted files with ich3d: int16 (Z, Y, X)."""
     return load_volume(index_all(files).series[0])
+
+
+def ich3d_load_together(files: Sequence[Path]) -> list[Volume | Rejected]:
+    """HU of all volumes in some files, each decoded once: int16 (Z, Y, X) each."""
+    return list(load_volumes(index_all(files).series))
+
+
+def ich3d_check_then_load(files: Sequence[Path]) -> list[Volume | Rejected]:
+    """The same as version 0.1 read it: decoded to be checked, and again to be used."""
+    checked = check_pixels(index_all(files))
+    return [load_volume(series) for series in checked.series]
 
 
 def pydicom_pixels(files: Sequence[Path]) -> object:
@@ -132,6 +148,18 @@ def _loading_table(files: tuple[Path, ...], repeats: int) -> str:
     return markdown_table((title, "ms a slice", "time / SimpleITK", "peak MiB"), rows)
 
 
+def _siblings_table(files: tuple[Path, ...], repeats: int) -> str:
+    works: dict[str, Work] = {
+        "checked, then loaded (0.1)": ich3d_check_then_load,
+        "loaded together": ich3d_load_together,
+    }
+    candidates = [Candidate(name, work, files) for name, work in works.items()]
+    timings = time_candidates(candidates, candidates[0].name, repeats)
+    title = f"two volumes of {SLICES} slices under one SeriesInstanceUID, RLE, to memory"
+    rows = [_time_cells(timing, len(files)) for timing in timings]
+    return markdown_table((title, "ms a slice", "time / 0.1"), rows)
+
+
 def _headers_table(files: tuple[Path, ...], repeats: int) -> str:
     works = {"pydicom stop_before_pixels": pydicom_headers, "ich3d index": ich3d_headers}
     rows = []
@@ -153,6 +181,21 @@ def _headers_table(files: tuple[Path, ...], repeats: int) -> str:
 def _time_cells(timing: Timing, n_files: int) -> tuple[str, str, str]:
     """Name, milliseconds a file, and ratio to the baseline."""
     return timing.name, f"{1000 * timing.seconds / n_files:.3f}", f"{timing.ratio:.2f}"
+
+
+def _write_siblings(folder: Path) -> tuple[Path, ...]:
+    """Write two series of noise as two kernels of one series, in RLE Lossless."""
+    files = []
+    for kernel in ("soft", "bone"):
+        for file in _write_noise_series(folder / kernel, SLICES, SIZE):
+            ds = pydicom.dcmread(file)
+            ds.ConvolutionKernel = kernel
+            ds.SOPInstanceUID = uid(file.name, kernel)
+            ds.file_meta.MediaStorageSOPInstanceUID = UID(ds.SOPInstanceUID)
+            ds.compress(RLELossless, generate_instance_uid=False)
+            ds.save_as(file)
+            files.append(file)
+    return tuple(files)
 
 
 def _write_noise_series(folder: Path, n: int, size: int) -> tuple[Path, ...]:

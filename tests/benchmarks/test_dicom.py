@@ -9,9 +9,11 @@ import pytest
 
 from ich3d.benchmarks.dicom import (
     benchmark_dicom,
+    ich3d_check_then_load,
     ich3d_headers,
     ich3d_index_and_load,
     ich3d_load,
+    ich3d_load_together,
     monai_load_image,
     pydicom_headers,
     pydicom_pixels,
@@ -55,3 +57,26 @@ def test_the_benchmark_runs() -> None:
     table = benchmark_dicom(repeats=1)
     for name in ("raw read", "ich3d load", "SimpleITK", "MONAI", "workers: 2"):
         assert name in table
+
+
+def test_volumes_of_one_series_are_the_same_however_they_are_read(
+    write_stack: Callable[..., list[Path]], edit_file: Callable[..., None]
+) -> None:
+    files = [*write_stack("soft", n=4), *write_stack("bone", n=4)]
+    for file in files:
+        kernel = file.parent.name
+        edit_file(
+            file,
+            ConvolutionKernel=kernel,
+            SOPInstanceUID=f"2.25.{kernel == 'bone':d}{file.stem[-1]}",
+        )
+    pixels = np.random.default_rng(1).integers(0, 99, (16, 16), dtype=np.int16)
+    for file in files[4:]:
+        edit_file(file, PixelData=pixels.tobytes())
+
+    volumes = [ich3d_check_then_load(files), ich3d_load_together(files)]
+    for separate, together in zip(*volumes, strict=True):
+        assert isinstance(separate, Volume)
+        assert isinstance(together, Volume)
+        np.testing.assert_array_equal(separate.hu, together.hu)
+    assert [len(found) for found in volumes] == [2, 2]

@@ -1,11 +1,11 @@
 """A model folder that version 0.1 wrote is read, and scores as it did there.
 
-`tests/data/model_0_1.tar.xz` holds a small model of one fold, saved by version 0.1 with weights
+`tests/data/model_0_1.zip` holds a small model of one fold, saved by version 0.1 with weights
 rounded to a few values each so that they pack well, and `scores.npz`: three series, and what
 version 0.1 made of them.
 """
 
-import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ich3d.model.folder import Model, load_model
 from ich3d.model.info import info
 from ich3d.model.manifest import MANIFEST
 
-ARCHIVE = Path(__file__).parents[1] / "data" / "model_0_1.tar.xz"
+ARCHIVE = Path(__file__).parents[1] / "data" / "model_0_1.zip"
 N_SERIES = 3
 
 
@@ -26,8 +26,8 @@ N_SERIES = 3
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The unpacked archive: `small_model/` and `scores.npz`."""
     path = tmp_path_factory.mktemp("version_0_1")
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(path, filter="data")
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        archive.extractall(path)
     return path
 
 
