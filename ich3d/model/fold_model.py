@@ -6,18 +6,22 @@ made here for both.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
 from ich3d.context.bigru import ContextEnsemble
 from ich3d.context.score import score_context
-from ich3d.core.labels import STAGES
+from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.metrics import sigmoid
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
 from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.stack.booster import Stacker, coherent
 from ich3d.stack.features import build_features
+
+_STACKER_STAGES: Final = ("encoder", "context")
+"""The stages that the stacker reads."""
 
 
 @dataclass(frozen=True)
@@ -83,5 +87,13 @@ def stacker_features(
         z_mm: positions along the superior normal in millimetres (Z,).
         reach_mm: how far neighbours are read on each side.
     """
-    prob = {"encoder": sigmoid(embedded.logits), "context": context_prob}
+    stage_prob = (sigmoid(embedded.logits), context_prob)
+    prob = dict(zip(_STACKER_STAGES, stage_prob, strict=True))
     return build_features(prob, z_mm, reach_mm)
+
+
+def stacker_feature_names(reach_mm: float) -> frozenset[str]:
+    """The columns of `stacker_features`, which are the same for every series."""
+    one_slice = np.full((1, len(LABELS)), 0.5)
+    prob = dict.fromkeys(_STACKER_STAGES, one_slice)
+    return frozenset(build_features(prob, np.zeros(1), reach_mm).columns)

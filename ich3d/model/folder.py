@@ -22,7 +22,7 @@ from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.types import TrainingGroups
 from ich3d.core.workspace import read_json, replacing, write_json
 from ich3d.model.backends import FoldEncoders
-from ich3d.model.fold_model import FoldModel, StageOutputs
+from ich3d.model.fold_model import FoldModel, StageOutputs, stacker_feature_names
 from ich3d.model.manifest import Manifest, read_manifest, write_manifest
 from ich3d.prepare.store import Store
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
@@ -105,7 +105,8 @@ def save_model(
 
     Raises:
         ModelError: the context model reads another width than the encoder's embeddings, or extra
-            features, which prediction does not have.
+            features, which prediction does not have; or the stacker reads features that are not
+            those of `build_features` within its reach.
 
     Example:
         >>> encoder = SliceEncoder("resnet10-half", neighbours=0)
@@ -116,9 +117,10 @@ def save_model(
     """
     ensemble = encoder if isinstance(encoder, EncoderEnsemble) else EncoderEnsemble([encoder])
     contexts = context if isinstance(context, ContextEnsemble) else ContextEnsemble([context])
-    _require_fit(ensemble, contexts)
-
     stacker = Stacker.empty() if stacker is None else stacker
+    _require_fit(ensemble, contexts)
+    _require_features(stacker)
+
     groups = TrainingGroups.of(() if training_groups is None else training_groups)
     fold_model = FoldModel(0, ensemble, contexts, stacker, groups)
     prepare, fingerprint = grid, _NO_FINGERPRINT
@@ -184,6 +186,18 @@ def _require_fit(encoder: EncoderEnsemble, context: ContextEnsemble) -> None:
         if member.num_features:
             raise ModelError(
                 "the context model reads extra features, which a prediction does not have"
+            )
+
+
+def _require_features(stacker: Stacker) -> None:
+    """ModelError where predictions could not build what the stacker reads."""
+    known = stacker_feature_names(stacker.reach_mm)
+    for label, of_label in stacker.by_label.items():
+        unknown = [name for name in of_label.columns if name not in known]
+        if of_label.is_kept and unknown:
+            raise ModelError(
+                f"the stacker of {label} reads the feature {unknown[0]}, which a prediction with "
+                f"reach_mm={stacker.reach_mm:g} does not have"
             )
 
 

@@ -234,6 +234,25 @@ def test_an_existing_model_is_replaced(
     assert load_model(folder).fold_models[0].stacker == Stacker.empty()
 
 
+def test_a_stacker_of_foreign_features_is_refused(
+    encoder: SliceEncoder, context: ContextModel, stacker: Stacker, tmp_path: Path
+) -> None:
+    own = replace(stacker.by_label["any"], is_kept=True, columns=("age",))
+    foreign = replace(stacker, by_label={**stacker.by_label, "any": own})
+    with pytest.raises(ModelError, match="stacker of any reads the feature age, which a predic"):
+        save_model(tmp_path / "model", encoder, context, foreign, grid=GRID)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stacker_that_reads_farther_than_its_reach_is_refused(
+    encoder: SliceEncoder, context: ContextModel, stacker: Stacker, tmp_path: Path
+) -> None:
+    near = replace(stacker, reach_mm=0.0)
+    with pytest.raises(ModelError, match="a prediction with reach_mm=0 does not have"):
+        save_model(tmp_path / "model", encoder, context, near, grid=GRID)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("width_change", "settings", "message"),
     [
