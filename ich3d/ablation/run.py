@@ -28,7 +28,6 @@ from ich3d.ablation.score_cache import (
 )
 from ich3d.config.ablation import STACKED, AblationConfig, AblationRow
 from ich3d.config.load import as_dict, with_overrides
-from ich3d.config.renamed import with_old_names
 from ich3d.config.root import Config
 from ich3d.core.errors import ConfigError, DataError
 from ich3d.core.progress import Progress, quiet
@@ -235,7 +234,7 @@ def _config_sha256(config: Config, result: str, row: AblationRow) -> str:
     """A hash of everything but the data that a result of a row depends on."""
     stage = "stack" if result.endswith(STACKED) else row.predictor
     stage_format = FORMATS.get(stage, BASELINE_FORMAT)
-    tree = with_old_names(as_dict(config))
+    tree = as_dict(config)
     unused = ("workspace", "report", "ablation", "source")
     used = {section: tree[section] for section in tree if section not in unused}
     text = json.dumps([stage_format, row.predictor, used], sort_keys=True)

@@ -2,9 +2,6 @@
 
 A config file or override that uses an old name is refused, and the error gives the new name.
 Files that ich3d itself wrote, in model folders and run folders, are read under either name.
-
-Hashes of a config are computed with the old names (`with_old_names`), so that models and scores
-that version 0.1 trained and kept are still recognised.
 """
 
 from collections.abc import Mapping
@@ -56,14 +53,6 @@ def with_new_names(tree: Mapping[str, Any]) -> dict[str, Any]:
         new_rows = {name: _row_with_new_names(row) for name, row in rows.items()}
         upgraded["ablation"] = {**upgraded["ablation"], "rows": new_rows}
     return upgraded
-
-
-def with_old_names(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a config tree with the section keys of version 0.1, to be hashed.
-
-    The rows of an ablation are not renamed: no hash covers them.
-    """
-    return _with_names(tree, {new: old for old, new in RENAMED.items()})
 
 
 def _renamed_in_row(place: str, row: Mapping[str, Any]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from ich3d.config.root import Config
 from ich3d.core.labels import LABELS
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
+from ich3d.prepare.hu_features import silenced_logits
 from ich3d.prepare.store import Store
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
@@ -102,10 +103,11 @@ class SeriesDataset(Dataset[SeriesSample]):
         embedded = {}
         for name in store.volume_ids if volume_ids is None else volume_ids:
             embeddings, logits = embed(encoder, store.hu(name), config)
+            features = store.hu_features(name)
+            logits = silenced_logits(logits, features)
             # The caller chose the patients, so no group is recorded and none is checked here.
-            embedded[name] = SliceEmbeddings(
-                name, embeddings, logits, "encoder", TrainingGroups.of(())
-            )
+            nobody = TrainingGroups.of(())
+            embedded[name] = SliceEmbeddings(name, embeddings, logits, features, "encoder", nobody)
         return cls(store, embedded)
 
     def __len__(self) -> int:

@@ -9,12 +9,13 @@ from ich3d.context.bigru import ContextEnsemble, ContextModel
 from ich3d.context.shuffle import WITH_DIFFERENCES, random_order, shuffled_logits
 from ich3d.core.metrics import sigmoid
 from ich3d.core.types import SliceEmbeddings
+from ich3d.prepare.hu_features import silenced
 
 
 def score_context(
     model: ContextModel | ContextEnsemble, embedded: SliceEmbeddings, z_mm: np.ndarray
 ) -> np.ndarray:
-    """Score one series, always in float32.
+    """Score one series, always in float32. Slices that show no brain get next to nothing.
 
     Args:
         model: the context model, in evaluation mode.
@@ -65,4 +66,5 @@ def _score(
         torch.tensor(z_mm, dtype=z_dtype)[None].to(device),  # (1, Z)
         torch.tensor([len(z_mm)]),
     )[0]  # (Z, K)
-    return sigmoid(logits.cpu().numpy()).astype(np.float32)
+    prob = sigmoid(logits.cpu().numpy()).astype(np.float32)
+    return silenced(prob, embedded.hu_features)

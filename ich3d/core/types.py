@@ -331,6 +331,8 @@ class SeriesMetadata:
         z_mm: position of each slice along the superior normal in mm, float64 (Z,), increasing.
         keys: SOPInstanceUID, frame and path of each slice (Z,).
         slice_hashes: hash of each slice's HU (Z,); empty for a slice with too little brain.
+        hu_features: what HU say of each slice without a network, float32 (Z, F), with the columns
+            of `ich3d.prepare.hu_features`.
         issues: as `Volume.issues`: all warnings, from headers and from pixels.
         acquisition: geometry and encoding of the source images.
         preprocessing_sha256: hash of the grid and the store format it was prepared with.
@@ -344,14 +346,18 @@ class SeriesMetadata:
     z_mm: np.ndarray
     keys: tuple[SliceKey, ...]
     slice_hashes: tuple[str, ...]
+    hu_features: np.ndarray
     issues: tuple[Issue, ...]
     acquisition: Acquisition
     preprocessing_sha256: str
     files_sha256: str
 
     def __post_init__(self) -> None:
-        if not len(self.z_mm) == len(self.keys) == len(self.slice_hashes):
-            raise ValueError("z_mm, keys and slice_hashes must have the same number of slices")
+        columns = (self.z_mm, self.keys, self.slice_hashes, self.hu_features)
+        if len({len(column) for column in columns}) > 1:
+            raise ValueError(
+                "z_mm, keys, slice_hashes and hu_features must have the same number of slices"
+            )
         if np.any(np.diff(self.z_mm) <= 0):
             raise ValueError("z_mm must increase from inferior to superior")
 
@@ -415,23 +421,29 @@ class SliceEmbeddings:
         volume_id: as in `Series`.
         embeddings: (Z, D) float32.
         logits: (Z, K) float32.
+        hu_features: as in `SeriesMetadata`, float32 (Z, F).
         encoder_id: names the encoder, e.g. in error messages.
         training_groups: patient groups that the encoder was trained on. There is no default: an
             empty set would pass every check for held-out patients.
 
     Raises:
-        ValueError: `logits` is not (Z, K).
+        ValueError: `logits` is not (Z, K), or `hu_features` has not one row a slice.
     """
 
     volume_id: str
     embeddings: np.ndarray
     logits: np.ndarray
+    hu_features: np.ndarray
     encoder_id: str
     training_groups: TrainingGroups
 
     def __post_init__(self) -> None:
         if self.logits.shape != (len(self.embeddings), len(LABELS)):
             raise ValueError(f"logits must be (Z, {len(LABELS)}), got {self.logits.shape}")
+        if len(self.hu_features) != len(self.embeddings):
+            raise ValueError(
+                f"{len(self.hu_features)} rows of hu_features for {len(self.embeddings)} embeddings"
+            )
 
     def __len__(self) -> int:
         return len(self.embeddings)

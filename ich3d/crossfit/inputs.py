@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from ich3d.config.load import as_dict
-from ich3d.config.renamed import with_old_names
 from ich3d.config.root import Config
 from ich3d.context.shuffle import IN_TRAINING, NEVER
 
-FORMATS: Final = {"encoder": 5, "context": 5, "stack": 6, "encoder_stack": 6}
+FORMATS: Final = {"encoder": 6, "context": 6, "stack": 7, "encoder_stack": 7}
 """Raised when the training of a stage changes, there and in all stages after it, so that what
 an earlier version trained is trained again.
 """
@@ -53,12 +52,11 @@ def inputs_sha256(config: Config, stage: str, store_identity: Sequence[str]) -> 
     names = ["seed", "precision", *_SECTIONS[stage]]
     if stage != "encoder":
         names.append("replicate")
-    settings = with_old_names({name: tree[name] for name in names})
+    settings = {name: tree[name] for name in names}
 
     controls = {name: tree["control"][name] for name in _CONTROLS[stage]}
     if stage == "context" and controls["shuffle"] != IN_TRAINING:
         controls["shuffle"] = NEVER  # shuffling at test uses the same model
-    controls = with_old_names({"control": controls})["control"]
 
     weights = weights_sha256(config)
     if stage == "encoder":

@@ -27,6 +27,7 @@ from ich3d.core.workspace import Workspace, read_json, write_json
 from ich3d.crossfit import status
 from ich3d.crossfit.inputs import inputs_sha256
 from ich3d.model.fold_model import FoldModel, stacker_features
+from ich3d.prepare.hu_features import silenced
 from ich3d.prepare.store import Store, training_volumes
 from ich3d.slices.embed import load_embeddings, save_embeddings
 from ich3d.slices.encoder import EncoderEnsemble
@@ -193,6 +194,7 @@ class Stages:
             require_held_out(self.store.groups[name], f"{stage} fold {fold}", groups)
             features = self._features(embedded[name], before[name])
             prob = stacker.score(features, before[name].prob)
+            prob = silenced(prob, embedded[name].hu_features)
             scores[name] = SliceScores(name, "stack", prob, groups)
         return scores
 
@@ -247,7 +249,8 @@ class Stages:
         z_mm = self.store.z_mm(embedded.volume_id)
         reach_mm = self.config.stack.reach_mm
         if before.stage == "encoder":
-            return build_features({"encoder": sigmoid(embedded.logits)}, z_mm, reach_mm)
+            prob = {"encoder": sigmoid(embedded.logits)}
+            return build_features(prob, z_mm, reach_mm, embedded.hu_features)
         return stacker_features(embedded, before.prob, z_mm, reach_mm)
 
     def _aligned(self, fold: int, embedded: Embedded, upstream: "Stages") -> Embedded:

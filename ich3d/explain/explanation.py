@@ -106,7 +106,7 @@ def explain_slices(
             )
 
     pairs = [(index, label_index(label)) for index, label in slices_and_labels]
-    outputs = model.stage_outputs(series.hu, series.z_mm)
+    outputs = model.stage_outputs(series.hu, series.z_mm, series.hu_features)
     maps_by_fold = [
         heat_maps(fold.encoder, series.hu, pairs, model.config.slices.tta_flip)
         for fold in model.fold_models

@@ -82,6 +82,17 @@ def _network_data_format(matrix: int) -> dict[str, Any]:
                 "is_patch_data": False,
                 "channel_def": {"0": "position (Z,) of each slice along the normal, rising, in mm"},
             },
+            "brain_cm2": {
+                "type": "series",
+                "format": "sequence",
+                "modality": "n/a",
+                "num_channels": 1,
+                "spatial_shape": ["*"],
+                "dtype": "float32",
+                "value_range": [0, 1000],
+                "is_patch_data": False,
+                "channel_def": {"0": "area inside the skull (Z,) of each slice in cm2"},
+            },
         },
         "outputs": {
             "pred": {
@@ -108,8 +119,8 @@ def inference() -> dict[str, Any]:
     """Content of `configs/inference.json`: score prepared series with MONAI and torch alone.
 
     It reads every .npz file of `dataset_dir`, each with the arrays `hu` (Z, H, W), `z_mm` (Z,),
-    `sop_uid` (Z,) and `frame` (Z,) that `ich3d.export.studies.from_dicom` yields, and writes one
-    CSV table of probabilities per series to `output_dir`.
+    `brain_cm2` (Z,), `sop_uid` (Z,) and `frame` (Z,) that `ich3d.export.studies.from_dicom`
+    yields, and writes one CSV table of probabilities per series to `output_dir`.
     """
     score_columns = [f"{stage}_{label}" for stage in STAGES for label in LABELS]
     return {
@@ -134,7 +145,8 @@ def inference() -> dict[str, Any]:
         "columns": ["sop_uid", "frame", "z_mm", *score_columns],
         "score": (
             "$lambda series: @inferer(torch.as_tensor(series['hu']).float().to(@device), @network, "
-            "torch.as_tensor(series['z_mm']).to(@device)).flatten(1).cpu().numpy()"
+            "torch.as_tensor(series['z_mm']).to(@device), "
+            "torch.as_tensor(series['brain_cm2']).to(@device)).flatten(1).cpu().numpy()"
         ),
         "table": (
             "$lambda series: numpy.column_stack([series['sop_uid'], series['frame'], "

@@ -21,6 +21,7 @@ from ich3d.core.errors import ModelError
 from ich3d.core.labels import LABELS
 from ich3d.model.fold_model import FoldModel
 from ich3d.model.folder import Model
+from ich3d.prepare.hu_features import MIN_BRAIN_CM2, NO_BRAIN_PROB
 from ich3d.slices.encoder import FoldBatchEncoder
 
 _jit: Any = torch.jit  # most of it has no types
@@ -34,8 +35,8 @@ def torchscript(model: Model) -> torch.jit.ScriptModule:
 
     Returns:
         A module that takes HU (Z, H, W) on the model's grid, slices inferior to superior, and
-        their positions `z_mm` (Z,), and returns probabilities (Z, 2, K) of the encoder and the
-        context stage.
+        their positions `z_mm` (Z,) and areas of brain `brain_cm2` (Z,), and returns probabilities
+        (Z, 2, K) of the encoder and the context stage.
 
     Raises:
         ModelError: the context models read windows instead of the whole series.
@@ -78,11 +79,13 @@ class _SeriesNetwork(nn.Module):
         super().__init__()
         self.folds = nn.ModuleList(folds)
 
-    def forward(self, hu: torch.Tensor, z_mm: torch.Tensor) -> torch.Tensor:
-        """HU (Z, H, W) and positions (Z,) to probabilities (Z, 2, K)."""
+    def forward(
+        self, hu: torch.Tensor, z_mm: torch.Tensor, brain_cm2: torch.Tensor
+    ) -> torch.Tensor:
+        """HU (Z, H, W), positions (Z,) and areas (Z,) to probabilities (Z, 2, K)."""
         scores = []
         for fold in self.folds:
-            scores.append(fold(hu.float(), z_mm.double()))
+            scores.append(fold(hu.float(), z_mm.double(), brain_cm2))
         return torch.stack(scores).mean(dim=0)
 
 
@@ -95,13 +98,20 @@ class _FoldNetwork(nn.Module):
         super().__init__()
         self.encoder, self.context = encoder, context
         self.neighbours, self.batch_size = config.slices.neighbours, config.slices.batch_size
+        self.min_brain_cm2, self.no_brain_prob = MIN_BRAIN_CM2, NO_BRAIN_PROB
 
-    def forward(self, hu: torch.Tensor, z_mm: torch.Tensor) -> torch.Tensor:
-        """HU (Z, H, W) and positions (Z,) to probabilities (Z, 2, K)."""
+    def forward(
+        self, hu: torch.Tensor, z_mm: torch.Tensor, brain_cm2: torch.Tensor
+    ) -> torch.Tensor:
+        """HU (Z, H, W), positions (Z,) and areas (Z,) to probabilities (Z, 2, K)."""
+        shows_brain = (brain_cm2 >= self.min_brain_cm2)[:, None]
+        no_brain_prob = torch.full_like(shows_brain, self.no_brain_prob, dtype=torch.float32)
         embeddings, logits = self.embed(hu)
+        logits = torch.where(shows_brain, logits, no_brain_prob.logit())
         length = torch.tensor([hu.shape[0]])
-        context = self.context(embeddings, logits, z_mm, length)
-        return torch.stack([logits.sigmoid(), context.sigmoid()], dim=1)
+        context = self.context(embeddings, logits, z_mm, length).sigmoid()
+        context = torch.where(shows_brain, context, no_brain_prob)
+        return torch.stack([logits.sigmoid(), context], dim=1)
 
     def embed(self, hu: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Embeddings (Z, D) and logits (Z, K); the last batch is filled with the last slice."""

@@ -15,6 +15,7 @@ from ich3d.config.schema import PrepareConfig
 from ich3d.core.types import PreparedSeries, Rejected
 from ich3d.dicom.index import index
 from ich3d.dicom.validate import load_volumes
+from ich3d.prepare.hu_features import BRAIN_CM2
 from ich3d.prepare.series import prepare_series
 from ich3d.prepare.store import plain_name
 
@@ -33,8 +34,9 @@ def from_dicom(path: str, matrix: int, pixel_mm: float) -> Iterator[dict[str, An
 
     Yields:
         For each series its `name` and arrays over its slices, inferior to superior: `hu`
-        (Z, H, W) int16 in Hounsfield units, `z_mm` (Z,) float64, and the texts `sop_uid` (Z,) and
-        `frame` (Z,), the latter empty in single-frame files.
+        (Z, H, W) int16 in Hounsfield units, `z_mm` (Z,) float64, `brain_cm2` (Z,) float32, the
+        area inside the skull, and the texts `sop_uid` (Z,) and `frame` (Z,), the latter empty in
+        single-frame files.
     """
     series_index = index(Path(path).absolute())
     rejected = list(series_index.rejected)
@@ -58,6 +60,7 @@ def _as_arrays(series: PreparedSeries) -> dict[str, Any]:
         "name": plain_name(series.volume_id),
         "hu": series.hu,
         "z_mm": series.z_mm,
+        "brain_cm2": series.hu_features[:, BRAIN_CM2],
         "sop_uid": np.array([key.sop_uid for key in series.keys]),
         "frame": np.array(frames),
     }

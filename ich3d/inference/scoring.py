@@ -279,7 +279,7 @@ def _score(model: Model, series: Series, prepared: PreparedSeries) -> SeriesPred
     return SeriesPrediction(
         series=prepared,
         files=tuple(file_of[key] for key in prepared.keys),
-        prob=model.score(prepared.hu, prepared.z_mm),
+        prob=model.score(prepared.hu, prepared.z_mm, prepared.hu_features),
         out_of_range=_out_of_range(prepared, model),
         unscored=_unscored_slices(series),
     )

@@ -16,6 +16,7 @@ from ich3d.context.score import score_context
 from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.metrics import sigmoid
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
+from ich3d.prepare.hu_features import HU_FEATURES, silenced, silenced_logits
 from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.stack.booster import Stacker, coherent
 from ich3d.stack.features import build_features
@@ -57,20 +58,36 @@ class FoldModel:
     stacker: Stacker
     training_groups: TrainingGroups
 
-    def score(self, embeddings: np.ndarray, logits: np.ndarray, z_mm: np.ndarray) -> StageOutputs:
+    def score(
+        self,
+        embeddings: np.ndarray,
+        logits: np.ndarray,
+        z_mm: np.ndarray,
+        hu_features: np.ndarray,
+    ) -> StageOutputs:
         """Score one series that this fold's encoder embedded.
+
+        Every stage gives a slice that shows no brain the probability `NO_BRAIN_PROB`.
 
         Args:
             embeddings: float32 (Z, D).
             logits: the encoder's logits, float32 (Z, K).
             z_mm: positions along the superior normal in millimetres (Z,).
+            hu_features: what HU say of each slice, float32 (Z, F); see `prepare.hu_features`.
         """
-        encoder_id = f"encoder fold {self.fold}"
-        embedded = SliceEmbeddings("", embeddings, logits, encoder_id, self.training_groups)
-        encoder_prob = sigmoid(logits).astype(np.float32)
+        embedded = SliceEmbeddings(
+            volume_id="",
+            embeddings=embeddings,
+            logits=silenced_logits(logits, hu_features),
+            hu_features=hu_features,
+            encoder_id=f"encoder fold {self.fold}",
+            training_groups=self.training_groups,
+        )
+        encoder_prob = sigmoid(embedded.logits).astype(np.float32)
         context_prob = score_context(self.context, embedded, z_mm)
         features = stacker_features(embedded, context_prob, z_mm, self.stacker.reach_mm)
         stack_prob = coherent(self.stacker.score(features, context_prob))
+        stack_prob = silenced(stack_prob, hu_features)
 
         prob = dict(zip(STAGES, (encoder_prob, context_prob, stack_prob), strict=True))
         return StageOutputs(embedded, features, prob)
@@ -89,11 +106,12 @@ def stacker_features(
     """
     stage_prob = (sigmoid(embedded.logits), context_prob)
     prob = dict(zip(_STACKER_STAGES, stage_prob, strict=True))
-    return build_features(prob, z_mm, reach_mm)
+    return build_features(prob, z_mm, reach_mm, embedded.hu_features)
 
 
 def stacker_feature_names(reach_mm: float) -> frozenset[str]:
     """The columns of `stacker_features`, which are the same for every series."""
     one_slice = np.full((1, len(LABELS)), 0.5)
     prob = dict.fromkeys(_STACKER_STAGES, one_slice)
-    return frozenset(build_features(prob, np.zeros(1), reach_mm).columns)
+    hu_features = np.zeros((1, len(HU_FEATURES)))
+    return frozenset(build_features(prob, np.zeros(1), reach_mm, hu_features).columns)

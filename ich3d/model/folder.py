@@ -24,6 +24,7 @@ from ich3d.core.workspace import read_json, replacing, write_json
 from ich3d.model.backends import FoldEncoders
 from ich3d.model.fold_model import FoldModel, StageOutputs, stacker_feature_names
 from ich3d.model.manifest import Manifest, read_manifest, write_manifest
+from ich3d.prepare.hu_features import hu_features
 from ich3d.prepare.store import Store
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
 from ich3d.stack.booster import LabelStacker, Stacker
@@ -65,20 +66,31 @@ class Model:
         """The model of one fold alone: faster by the number of folds, and less certain."""
         return replace(self, fold_models=[fold for fold in self.fold_models if fold.fold == number])
 
-    def score(self, hu: np.ndarray, z_mm: np.ndarray) -> dict[str, np.ndarray]:
+    def score(
+        self, hu: np.ndarray, z_mm: np.ndarray, features: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
         """Probabilities (Z, K) of one series by stage: encoder, context, stack.
 
         Args:
             hu: int16 (Z, H, W) on the model's grid, slices inferior to superior.
             z_mm: positions along the slice normal (Z,).
+            features: `PreparedSeries.hu_features` of the series (Z, F); None computes them.
         """
-        outputs = [fold.prob for fold in self.stage_outputs(hu, z_mm)]
+        outputs = [fold.prob for fold in self.stage_outputs(hu, z_mm, features)]
         return {stage: np.mean([prob[stage] for prob in outputs], axis=0) for stage in STAGES}
 
-    def stage_outputs(self, hu: np.ndarray, z_mm: np.ndarray) -> list[StageOutputs]:
+    def stage_outputs(
+        self, hu: np.ndarray, z_mm: np.ndarray, features: np.ndarray | None = None
+    ) -> list[StageOutputs]:
         """What each fold gives for one series, with what its stages read; arguments of `score`."""
-        embedded = zip(self.fold_models, self.encoders.embed(hu), strict=True)
-        return [fold.score(embeddings, logits, z_mm) for fold, (embeddings, logits) in embedded]
+        if features is None:
+            features = hu_features(hu, self.config.prepare.pixel_mm)
+        return [
+            fold.score(embeddings, logits, z_mm, features)
+            for fold, (embeddings, logits) in zip(
+                self.fold_models, self.encoders.embed(hu), strict=True
+            )
+        ]
 
 
 def save_model(

@@ -21,6 +21,7 @@ def metadata_to_json(series: SeriesMetadata) -> dict[str, Any]:
         "z_mm": series.z_mm.tolist(),
         "keys": [list(key) for key in series.keys],
         "hashes": list(series.slice_hashes),
+        "hu_features": series.hu_features.tolist(),
         "issues": [[issue.code.value, issue.detail] for issue in series.issues],
         "facts": acquisition_to_json(series.acquisition),
     }
@@ -40,6 +41,7 @@ def metadata_from_json(tree: dict[str, Any]) -> SeriesMetadata:
         z_mm=np.array(tree["z_mm"], dtype=np.float64),
         keys=tuple(SliceKey(*key) for key in tree["keys"]),
         slice_hashes=tuple(tree["hashes"]),
+        hu_features=np.array(tree["hu_features"], dtype=np.float32),
         issues=_issues_from_json(tree),
         acquisition=_acquisition_from_json(tree["facts"]),
         preprocessing_sha256=tree["preprocessing"],

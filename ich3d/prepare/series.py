@@ -14,6 +14,7 @@ from ich3d.core.slice_geometry import slice_geometry
 from ich3d.core.types import Acquisition, Issue, PreparedSeries, Rejected, Series, Volume
 from ich3d.dicom.validate import SeriesGroup, load_group
 from ich3d.prepare import folds, head
+from ich3d.prepare.hu_features import hu_features
 from ich3d.prepare.store import preprocessing_sha256
 
 
@@ -39,6 +40,7 @@ def prepare_series(volume: Volume, config: PrepareConfig) -> PreparedSeries | Re
         z_mm=reoriented.z_mm,
         keys=reoriented.keys,
         slice_hashes=folds.slice_hashes(reoriented.hu, head.brain_cm2(reoriented)),
+        hu_features=hu_features(hu, config.pixel_mm),
         issues=volume.issues,
         acquisition=_acquisition(series),
         preprocessing_sha256=preprocessing_sha256(config),

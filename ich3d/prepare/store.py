@@ -92,11 +92,12 @@ def write_series(folder: Path, series: PreparedSeries) -> None:
 
 
 def read_metadata(folder: Path, volume_id: str) -> SeriesMetadata | None:
-    """The metadata of a stored series, or None where the store has no file of it."""
+    """The metadata of a stored series; None where it has no file, or one of an earlier version."""
     path = series_file(folder, volume_id)
-    if not path.exists():
+    tree = json.loads(_open(path).schunk.vlmeta["ich3d"]) if path.exists() else None
+    if tree is None or "hu_features" not in tree:  # new in version 0.3
         return None
-    return metadata_from_json(json.loads(_open(path).schunk.vlmeta["ich3d"]))
+    return metadata_from_json(tree)
 
 
 def slice_rows(series: SeriesMetadata) -> pd.DataFrame:
@@ -189,12 +190,21 @@ class Store:
         """Slice positions float64 (Z,) of one volume in mm, inferior to superior."""
         return self._rows[volume_id]["z_mm"].to_numpy(np.float64)
 
-    def series(self, volume_id: str) -> PreparedSeries:
-        """One volume with its metadata and all its pixels. DataError where its file is missing."""
+    def hu_features(self, volume_id: str) -> np.ndarray:
+        """What HU say of each slice of one volume, float32 (Z, F); see `prepare.hu_features`."""
+        return self.metadata(volume_id).hu_features
+
+    def metadata(self, volume_id: str) -> SeriesMetadata:
+        """One volume without its pixels. DataError where its file is missing or too old."""
         metadata = read_metadata(self.folder, volume_id)
         if metadata is None:
-            raise DataError(f"{series_file(self.folder, volume_id)} is missing")
-        return PreparedSeries(**vars(metadata), hu=self.hu(volume_id))
+            path = series_file(self.folder, volume_id)
+            raise DataError(f"{path} is missing, or of an earlier version: run `ich3d prepare`")
+        return metadata
+
+    def series(self, volume_id: str) -> PreparedSeries:
+        """One volume with its metadata and all its pixels; DataError as in `metadata`."""
+        return PreparedSeries(**vars(self.metadata(volume_id)), hu=self.hu(volume_id))
 
     def bleeds(self, volume_ids: Iterable[str]) -> dict[str, np.ndarray]:
         """Labels (K,) that occur in each patient group of these volumes, 0 or 1.

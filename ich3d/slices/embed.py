@@ -54,6 +54,7 @@ def save_embeddings(path: Path, embedded: Iterable[SliceEmbeddings]) -> None:
     for one_series in series:
         tensors[f"{one_series.volume_id}/embeddings"] = np.ascontiguousarray(one_series.embeddings)
         tensors[f"{one_series.volume_id}/logits"] = np.ascontiguousarray(one_series.logits)
+        tensors[f"{one_series.volume_id}/hu_features"] = one_series.hu_features
 
     groups = sorted(series[0].training_groups.groups) if series else []
     metadata = {
@@ -69,18 +70,14 @@ def load_embeddings(path: Path) -> Iterator[SliceEmbeddings]:
     """The series that `save_embeddings` wrote, in its order."""
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
-        # Version 0.1 had other names for both.
-        is_0_1 = "fit_patients" in metadata
-        groups_key, tensor = (
-            ("fit_patients", "vectors") if is_0_1 else ("training_groups", "embeddings")
-        )
-        training_groups = TrainingGroups.of(json.loads(metadata[groups_key]))
+        training_groups = TrainingGroups.of(json.loads(metadata["training_groups"]))
 
         for volume_id in json.loads(metadata["volume_ids"]):
             yield SliceEmbeddings(
                 volume_id=volume_id,
-                embeddings=file.get_tensor(f"{volume_id}/{tensor}"),
+                embeddings=file.get_tensor(f"{volume_id}/embeddings"),
                 logits=file.get_tensor(f"{volume_id}/logits"),
+                hu_features=file.get_tensor(f"{volume_id}/hu_features"),
                 encoder_id=metadata["encoder_id"],
                 training_groups=training_groups,
             )

@@ -15,6 +15,7 @@ from ich3d.core.progress import Progress, quiet
 from ich3d.core.seeds import derive, stream
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
 from ich3d.prepare.folds import split_validation
+from ich3d.prepare.hu_features import silenced_logits
 from ich3d.prepare.store import Store, training_volumes
 from ich3d.slices.augment import augment, mix
 from ich3d.slices.dataset import SliceDataset, SliceSample
@@ -89,7 +90,11 @@ def embed_volumes(
     embedded = []
     for name in volume_ids:
         embeddings, logits = embed(encoder, store.hu(name), config)
-        embedded.append(SliceEmbeddings(name, embeddings, logits, encoder_id, training_groups))
+        features = store.hu_features(name)
+        logits = silenced_logits(logits, features)
+        embedded.append(
+            SliceEmbeddings(name, embeddings, logits, features, encoder_id, training_groups)
+        )
     return embedded
 
 

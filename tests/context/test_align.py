@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ich3d.context.align import fit_alignment
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
+from tests.helpers.hu_features import brain_features
 
 WIDTH = 8
 
@@ -16,7 +17,12 @@ def series_by(encoder: np.ndarray, name: str, seed: int) -> SliceEmbeddings:
     what = np.random.default_rng(seed).normal(size=(30, WIDTH + 6))
     told = (np.hstack([what, np.ones((30, 1))]) @ encoder).astype(np.float32)
     return SliceEmbeddings(
-        str(seed), told[:, :WIDTH], told[:, WIDTH:], name, TrainingGroups.of([name])
+        volume_id=str(seed),
+        embeddings=told[:, :WIDTH],
+        logits=told[:, WIDTH:],
+        hu_features=brain_features(30),
+        encoder_id=name,
+        training_groups=TrainingGroups.of([name]),
     )
 
 
@@ -62,7 +68,12 @@ def test_series_of_one_slice_are_mapped() -> None:
     theirs, own = some_encoder(0), some_encoder(1)
     as_own = fit_alignment([series_by(theirs, "a", 0)], [series_by(own, "b", 0)])
     one = series_by(theirs, "a", 1)
-    short = replace(one, embeddings=one.embeddings[:1], logits=one.logits[:1])
+    short = replace(
+        one,
+        embeddings=one.embeddings[:1],
+        logits=one.logits[:1],
+        hu_features=one.hu_features[:1],
+    )
     np.testing.assert_allclose(as_own(short).logits, as_own(one).logits[:1], rtol=1e-5)
 
 

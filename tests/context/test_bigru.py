@@ -140,7 +140,12 @@ def test_a_window_is_read_as_a_short_series_but_at_its_place_in_the_whole() -> N
     model = context_model(window=2, geometry=False)
     (whole,) = logits_of(model, batch_of(series))
     near = slice(CENTRE - 2, CENTRE + 3)
-    part = replace(series, embeddings=series.embeddings[near], logits=series.logits[near])
+    part = replace(
+        series,
+        embeddings=series.embeddings[near],
+        logits=series.logits[near],
+        hu_features=series.hu_features[near],
+    )
     (alone,) = logits_of(context_model(geometry=False), batch_of(part))
     np.testing.assert_allclose(whole[CENTRE], alone[2], atol=1e-5)
 

@@ -22,6 +22,7 @@ from ich3d.core.types import (
     TrainingGroups,
     Volume,
 )
+from tests.helpers.hu_features import brain_features
 
 NO_GROUPS = TrainingGroups.of([])
 
@@ -105,6 +106,7 @@ PREPARED = PreparedSeries(
     z_mm=np.array([0.0, 5.0]),
     keys=(SliceKey("1.2.0", None, "0.dcm"), SliceKey("1.2.1", None, "1.dcm")),
     slice_hashes=("a", "b"),
+    hu_features=brain_features(2),
     issues=(),
     acquisition=Acquisition(2, 5.0, 5.0, 0.0, True, 3, 2, 0.5, ()),
     preprocessing_sha256="",
@@ -120,6 +122,7 @@ PREPARED = PreparedSeries(
         ({"hu": HU.astype(np.float32)}, "hu must be int16"),
         ({"z_mm": np.array([0.0])}, "must have the same number of slices"),
         ({"slice_hashes": ("a",)}, "must have the same number of slices"),
+        ({"hu_features": brain_features(1)}, "must have the same number of slices"),
         ({"z_mm": np.array([5.0, 0.0])}, "must increase from inferior to superior"),
     ],
 )
@@ -143,10 +146,13 @@ def test_training_groups_are_a_set_with_a_hash() -> None:
 def test_logits_have_six_labels_for_each_slice() -> None:
     embeddings = np.zeros((2, 4), dtype=np.float32)
     logits = np.zeros((2, 6), dtype=np.float32)
-    assert len(SliceEmbeddings("1.2", embeddings, logits, "encoder 0", NO_GROUPS)) == 2
+    features = brain_features(2)
+    assert len(SliceEmbeddings("1.2", embeddings, logits, features, "encoder 0", NO_GROUPS)) == 2
     for other in (logits[:1], logits[:, :5]):
         with pytest.raises(ValueError, match=r"logits must be \(Z, 6\)"):
-            SliceEmbeddings("1.2", embeddings, other, "encoder 0", NO_GROUPS)
+            SliceEmbeddings("1.2", embeddings, other, features, "encoder 0", NO_GROUPS)
+    with pytest.raises(ValueError, match="1 rows of hu_features for 2 embeddings"):
+        SliceEmbeddings("1.2", embeddings, logits, features[:1], "encoder 0", NO_GROUPS)
 
 
 def test_scores_are_probabilities_of_a_known_stage() -> None:

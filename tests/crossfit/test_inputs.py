@@ -1,4 +1,4 @@
-"""Hashes of what a stage depends on: the same in all versions, new where the content changes."""
+"""Hashes of what a stage depends on: new where the content changes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -34,23 +34,7 @@ CONFIG = Config(
         shuffle="test", embedding_noise=0.5, nested=True, patients=4, force_stacker=True
     ),
 )
-"""A value that is not the default for every key that version 0.1 knew by another name."""
-
-OF_VERSION_0_1 = {
-    "encoder": "1946ad1c965de1bb4d333d82dae29816d715b4388e9db8a3a1a5617778f7aaa3",
-    "context": "f0f97f61a0b539e02a8a96b28a5f96dee7f150652f4331570302bcccbf73f0f0",
-    "stack": "3cc7b397230f79680c57877283452274362799f07ef9999777ce9378e9c6006f",
-    "encoder_stack": "9793b9f23efaf4bfd4ffe8bba13cff9c1002c4a4ef7c3d490d82b08f7035a6c0",
-}
-"""The hashes that version 0.1 gave to `CONFIG`."""
-
-DEFAULTS_OF_VERSION_0_1 = {
-    "encoder": "ffe376fc9f665cf98f29fb1d646f64dd2eec1d4f27b8363267df0c70f3d5c5e0",
-    "context": "7d0fd0239360d3665a10cda7944357fbc60f05b5862871fce6605c96fe0c4d57",
-    "stack": "603c81e6823d5d1666725eaf9984f36f8e5b5d4735df7b8cd65f9ee7cc0b7644",
-    "encoder_stack": "392d207443e57505dac53f128a26319d591f2516658978d41e1e3494e2a9844c",
-}
-"""The same for a configuration of default values."""
+"""Values that are not the defaults."""
 
 
 def hashes(config: Config) -> dict[str, str]:
@@ -62,16 +46,6 @@ def stages_that_change(config: Config, changed: Config) -> set[str]:
     """The stages whose inputs differ between two configurations."""
     before, after = hashes(config), hashes(changed)
     return {stage for stage in STAGES if before[stage] != after[stage]}
-
-
-@pytest.mark.parametrize(
-    ("config", "expected"),
-    [(CONFIG, OF_VERSION_0_1), (Config(), DEFAULTS_OF_VERSION_0_1)],
-    ids=["other values", "default values"],
-)
-def test_hashes_are_those_of_version_0_1(config: Config, expected: dict[str, str]) -> None:
-    """So a stage that version 0.1 trained is not trained again."""
-    assert hashes(config) == expected
 
 
 @pytest.mark.parametrize(

@@ -18,22 +18,34 @@ from ich3d.export.configs import STAGES
 from ich3d.export.network import torchscript
 from ich3d.model.fold_model import FoldModel
 from ich3d.model.folder import Model
+from ich3d.prepare.hu_features import BRAIN_CM2, NO_BRAIN_PROB
 from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.stack.booster import Stacker
+from tests.helpers.hu_features import brain_features
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:DeprecationWarning")
 JIT: Any = torch.jit
 
 
+def first_without_brain(n: int) -> np.ndarray:
+    """HU features (n, F) of slices of which all but the first show brain."""
+    features = brain_features(n)
+    features[0] = np.nan
+    features[0, BRAIN_CM2] = 0.0
+    return features
+
+
 def model_prob(model: Model, hu: np.ndarray, z_mm: np.ndarray) -> np.ndarray:
     """Probabilities (Z, 2, K) of the encoder and context stage, as prediction computes them."""
-    prob = model.score(hu, z_mm)
+    prob = model.score(hu, z_mm, first_without_brain(len(hu)))
     return np.stack([prob[stage] for stage in STAGES], axis=1)
 
 
 def network_prob(network: torch.jit.ScriptModule, hu: np.ndarray, z_mm: np.ndarray) -> np.ndarray:
     """Probabilities (Z, 2, K) of an exported network."""
-    prob: torch.Tensor = network(torch.from_numpy(hu).float(), torch.from_numpy(z_mm))
+    brain_cm2 = torch.from_numpy(first_without_brain(len(hu))[:, BRAIN_CM2])
+    prob: torch.Tensor = network(torch.from_numpy(hu).float(), torch.from_numpy(z_mm), brain_cm2)
+    assert np.allclose(prob[0], NO_BRAIN_PROB)
     assert not prob.requires_grad
     return np.asarray(prob.numpy())
 

@@ -8,6 +8,7 @@ import torch
 from ich3d.context.bigru import ContextEnsemble, ContextModel
 from ich3d.context.dataset import SeriesBatch, collate, series_sample
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
+from tests.helpers.hu_features import brain_features
 
 EMBEDDING_WIDTH = 12
 
@@ -19,6 +20,7 @@ def random_embedded(n_slices: int, seed: int = 0) -> SliceEmbeddings:
         volume_id=str(seed),
         embeddings=rng.normal(size=(n_slices, EMBEDDING_WIDTH)).astype(np.float32),
         logits=rng.normal(size=(n_slices, 6)).astype(np.float32),
+        hu_features=brain_features(n_slices, seed),
         encoder_id="encoder fold 0",
         training_groups=TrainingGroups.of(["p1"]),
     )

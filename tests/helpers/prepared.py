@@ -6,6 +6,7 @@ import numpy as np
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import Acquisition, Issue, PreparedSeries, SliceKey
+from tests.helpers.hu_features import brain_features
 
 
 def acquisition(n: int = 3, **changes: Any) -> Acquisition:
@@ -39,6 +40,7 @@ def prepared_series(hu: np.ndarray | None = None, **changes: Any) -> PreparedSer
         "z_mm": 5.0 * np.arange(n) + 0.1,
         "keys": tuple(SliceKey(f"1.2.3.{i}", None, f"a/{i}.dcm") for i in range(n)),
         "slice_hashes": ("",) * n,
+        "hu_features": brain_features(n),
         "issues": (Issue(IssueCode.INCOMPLETE, "a/9.dcm is empty"),),
         "acquisition": acquisition(n),
         "preprocessing_sha256": "0a",

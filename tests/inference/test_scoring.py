@@ -70,7 +70,10 @@ def test_a_models_score_is_the_mean_over_its_folds(
     write_series(make_head("a"), tmp_path)
     (scored,) = predict(model, tmp_path).series
     folds = [model.fold(fold_model.fold) for fold_model in model.fold_models]
-    scores = [fold.score(scored.series.hu, scored.series.z_mm) for fold in folds]
+    scores = [
+        fold.score(scored.series.hu, scored.series.z_mm, scored.series.hu_features)
+        for fold in folds
+    ]
     assert len(scores) == 3
     for stage in STAGES:
         mean = np.mean([score[stage] for score in scores], axis=0)

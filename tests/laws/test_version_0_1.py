@@ -17,6 +17,7 @@ from ich3d.core.workspace import read_json
 from ich3d.model.folder import Model, load_model
 from ich3d.model.info import info
 from ich3d.model.manifest import MANIFEST
+from tests.helpers.hu_features import brain_features
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "model_0_1.zip"
 N_SERIES = 3
@@ -56,7 +57,8 @@ def test_networks_score_as_before(
     model: Model, kept: dict[str, Any], series: int, stage: str
 ) -> None:
     assert model.encoders.runtime == "torch fp32"
-    prob = model.score(kept[f"{series}/hu"], kept[f"{series}/z_mm"])[stage]
+    hu, z_mm = kept[f"{series}/hu"], kept[f"{series}/z_mm"]
+    prob = model.score(hu, z_mm, brain_features(len(hu)))[stage]
     assert np.ptp(kept[f"{series}/{stage}"]) > 0.5  # the model tells slices and labels apart
     np.testing.assert_allclose(prob, kept[f"{series}/{stage}"], rtol=0, atol=1e-5)
 
@@ -75,10 +77,12 @@ def test_the_stacker_scores_exactly_as_before(
 
 @pytest.mark.parametrize("series", range(N_SERIES))
 def test_features_are_as_before(model: Model, kept: dict[str, Any], series: int) -> None:
-    (outputs,) = model.stage_outputs(kept[f"{series}/hu"], kept[f"{series}/z_mm"])
-    assert outputs.features.columns.tolist() == kept["columns"].tolist()
+    hu, z_mm = kept[f"{series}/hu"], kept[f"{series}/z_mm"]
+    (outputs,) = model.stage_outputs(hu, z_mm, brain_features(len(hu)))
+    known = kept["columns"].tolist()
+    assert outputs.features.columns[: len(known)].tolist() == known
     np.testing.assert_allclose(
-        outputs.features.to_numpy(), kept[f"{series}/features"], rtol=0, atol=1.1e-3
+        outputs.features[known].to_numpy(), kept[f"{series}/features"], rtol=0, atol=1.1e-3
     )  # logits are rounded to 1e-3
 
 

@@ -18,6 +18,7 @@ from tests.helpers.stack_rows import predictable_rows
 N_SLICES = 9
 Z_MM = 5.0 * np.arange(N_SLICES)
 EMBEDDED = random_embedded(N_SLICES)
+NETWORK_INPUTS = (EMBEDDED.embeddings, EMBEDDED.logits, Z_MM, EMBEDDED.hu_features)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def fold_model_with(stacker: Stacker) -> FoldModel:
 
 def test_each_stage_reads_the_one_before(stacker: Stacker) -> None:
     fold_model = fold_model_with(stacker)
-    outputs = fold_model.score(EMBEDDED.embeddings, EMBEDDED.logits, Z_MM)
+    outputs = fold_model.score(*NETWORK_INPUTS)
     assert tuple(outputs.prob) == STAGES
     np.testing.assert_allclose(outputs.prob["encoder"], sigmoid(EMBEDDED.logits), atol=1e-6)
 
@@ -50,13 +51,17 @@ def test_each_stage_reads_the_one_before(stacker: Stacker) -> None:
 
 
 def test_outputs_carry_the_training_groups_of_their_encoder() -> None:
-    outputs = fold_model_with(Stacker.empty()).score(EMBEDDED.embeddings, EMBEDDED.logits, Z_MM)
+    outputs = fold_model_with(Stacker.empty()).score(
+        EMBEDDED.embeddings, EMBEDDED.logits, Z_MM, EMBEDDED.hu_features
+    )
     assert outputs.embedded.training_groups == TrainingGroups.of(["p1"])
     assert outputs.embedded.encoder_id == "encoder fold 1"
 
 
 def test_all_stages_give_single_precision(stacker: Stacker) -> None:
-    outputs = fold_model_with(stacker).score(EMBEDDED.embeddings, EMBEDDED.logits, Z_MM)
+    outputs = fold_model_with(stacker).score(
+        EMBEDDED.embeddings, EMBEDDED.logits, Z_MM, EMBEDDED.hu_features
+    )
     for stage in STAGES:
         assert outputs.prob[stage].shape == EMBEDDED.logits.shape
         assert outputs.prob[stage].dtype == np.float32
@@ -66,4 +71,4 @@ def test_the_stacker_reads_both_stages_before_it() -> None:
     context_prob = sigmoid(random_embedded(N_SLICES, seed=1).logits)
     features = stacker_features(EMBEDDED, context_prob, Z_MM, reach_mm=10.0)
     prob = {"encoder": sigmoid(EMBEDDED.logits), "context": context_prob}
-    assert features.equals(build_features(prob, Z_MM, reach_mm=10.0))
+    assert features.equals(build_features(prob, Z_MM, 10.0, EMBEDDED.hu_features))

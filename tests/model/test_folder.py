@@ -27,6 +27,7 @@ from ich3d.slices.embed import embed
 from ich3d.slices.encoder import SliceEncoder
 from ich3d.stack.booster import Stacker, coherent, fit_stacker
 from tests.helpers.encoders import random_hu
+from tests.helpers.hu_features import brain_features
 from tests.helpers.networks import (
     random_context,
     random_contexts,
@@ -38,6 +39,7 @@ from tests.helpers.stack_rows import predictable_rows
 GRID = PrepareConfig(matrix=48, pixel_mm=4.8)
 N_SLICES = 7
 Z_MM = 5.0 * np.arange(N_SLICES)
+BRAIN = brain_features(N_SLICES)
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +103,8 @@ def test_a_changed_file_is_refused(model_folder: Path, tmp_path: Path, name: str
 
 
 def test_one_fold_can_be_used_alone(model: Model, hu: np.ndarray) -> None:
-    scores_by_fold = [model.fold(fold).score(hu, Z_MM) for fold in range(3)]
-    scores = model.score(hu, Z_MM)
+    scores_by_fold = [model.fold(fold).score(hu, Z_MM, BRAIN) for fold in range(3)]
+    scores = model.score(hu, Z_MM, BRAIN)
     for stage in STAGES:
         mean = np.mean([fold_scores[stage] for fold_scores in scores_by_fold], axis=0)
         np.testing.assert_allclose(scores[stage], mean, atol=1e-6)
@@ -127,10 +129,10 @@ def test_own_networks_score_the_same_after_saving(
     encoder: SliceEncoder, context: ContextModel, stacker: Stacker, hu: np.ndarray, tmp_path: Path
 ) -> None:
     save_model(tmp_path / "model", encoder, context, stacker, grid=GRID)
-    scores = loaded_in_fp32(tmp_path / "model").score(hu, Z_MM)
+    scores = loaded_in_fp32(tmp_path / "model").score(hu, Z_MM, BRAIN)
 
     embeddings, logits = embed(encoder, hu, Config(precision="fp32", slices=encoder.config))
-    embedded = SliceEmbeddings("", embeddings, logits, "encoder", TrainingGroups.of(()))
+    embedded = SliceEmbeddings("", embeddings, logits, BRAIN, "encoder", TrainingGroups.of(()))
     context_prob = score_context(context, embedded, Z_MM)
     features = stacker_features(embedded, context_prob, Z_MM, stacker.reach_mm)
     np.testing.assert_allclose(scores["encoder"], sigmoid(logits), atol=1e-5)
@@ -146,7 +148,7 @@ def test_without_a_stacker_the_context_scores_stand(
     encoder: SliceEncoder, context: ContextModel, hu: np.ndarray, tmp_path: Path
 ) -> None:
     save_model(tmp_path / "model", encoder, context, grid=GRID)
-    scores = load_model(tmp_path / "model").score(hu, Z_MM)
+    scores = load_model(tmp_path / "model").score(hu, Z_MM, BRAIN)
     np.testing.assert_array_equal(scores["stack"], coherent(scores["context"]))
 
 

@@ -17,9 +17,11 @@ from tests.helpers.prepared import acquisition, prepared_series
 
 
 def assert_equal(result: SeriesMetadata, expected: SeriesMetadata) -> None:
-    """All fields are equal, positions to the last bit."""
-    np.testing.assert_array_equal(result.z_mm, expected.z_mm)
-    assert vars(result) | {"z_mm": None} == vars(expected) | {"z_mm": None}
+    """All fields are equal, arrays to the last bit."""
+    arrays = ("z_mm", "hu_features")
+    for name in arrays:
+        np.testing.assert_array_equal(getattr(result, name), getattr(expected, name))
+    assert vars(result) | dict.fromkeys(arrays) == vars(expected) | dict.fromkeys(arrays)
 
 
 @pytest.mark.parametrize("n", [1, 3])

@@ -12,6 +12,7 @@ from ich3d.core.types import SliceEmbeddings, TrainingGroups
 from ich3d.slices.embed import embed, load_embeddings, save_embeddings
 from ich3d.slices.encoder import SliceEncoder
 from tests.helpers.encoders import PLAIN, config_with, random_hu
+from tests.helpers.hu_features import brain_features
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,7 @@ def test_embeddings_round_trip(tmp_path: Path) -> None:
             name,
             rng.normal(size=(n, 5)).astype(np.float32),
             rng.normal(size=(n, 6)).astype(np.float32),
+            brain_features(n),
             "encoder fold 1",
             seen,
         )
@@ -70,6 +72,7 @@ def test_embeddings_round_trip(tmp_path: Path) -> None:
     for one, two in zip(items, loaded, strict=True):
         np.testing.assert_array_equal(one.embeddings, two.embeddings)
         np.testing.assert_array_equal(one.logits, two.logits)
+        np.testing.assert_array_equal(one.hu_features, two.hu_features)
         assert (one.encoder_id, one.training_groups) == (two.encoder_id, two.training_groups)
     save_embeddings(tmp_path / "none.safetensors", [])
     assert list(load_embeddings(tmp_path / "none.safetensors")) == []

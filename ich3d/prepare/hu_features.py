@@ -1,0 +1,203 @@
+"""What Hounsfield units say of each slice without any network.
+
+Blood has the same HU on every scanner. So these numbers carry over to scanners that no network was
+trained on: how much brain a slice shows, and how much of what lies inside the skull is denser than
+the rest, where, in how large a piece, and on which side.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Final
+
+import numpy as np
+from scipy import ndimage
+
+from ich3d.prepare.intracranial import intracranial_mask, smoothed
+
+DENSE_HU: Final = 18.0
+"""What lies so far above the slice's median is dense: grey matter stays below, most blood above."""
+
+VERY_DENSE_HU: Final = 28.0
+LOW_HU: Final = 12.0
+"""What lies so far below the slice's median is fluid, swelling or an old infarct."""
+
+RIM_MM: Final = 6.0
+"""What lies nearer to the edge of the inside of the skull is its rim: extra-axial blood lies there,
+but also the part of bone that a pixel takes in, and what beam hardening adds.
+"""
+
+BLOB_MM: Final = (3.0, 6.0)
+"""SDs of the Gaussians under which the densest spot of a slice is sought."""
+
+MIN_BRAIN_CM2: Final = 2.0
+"""A slice with less inside the skull shows no brain, and so no bleed."""
+
+NO_BRAIN_PROB: Final = 0.001
+"""Probability of every label in a slice that shows no brain: it lies below the rate of the rarest
+one, epidural, in RSNA 2019 (0.4 %).
+"""
+
+
+@dataclass(frozen=True)
+class SliceHuFeatures:
+    """The numbers of one slice; all but the area are NaN in a slice without brain.
+
+    Attributes:
+        brain_cm2: area inside the skull without bone and air, blood included.
+        median_hu: median HU there.
+        p05_hu, p25_hu, p75_hu, p95_hu, p99_hu: percentiles, from the median.
+        spread_hu: median distance from the median.
+        low_cm2: area more than `LOW_HU` below the median.
+        dense_deep_cm2, dense_rim_cm2: area more than `DENSE_HU` above the median, away from the
+            rim and in it.
+        very_dense_deep_cm2, very_dense_rim_cm2: the same for `VERY_DENSE_HU`.
+        largest_deep_cm2, largest_rim_cm2: the largest connected piece of the dense area in each.
+        dense_side_cm2: by how much the dense area differs between the left and right half.
+        mean_side_hu: by how much the mean HU of the halves differ.
+        small_blob_hu, large_blob_hu: the densest spot under a Gaussian of `BLOB_MM`, from the
+            median.
+        dense_posterior_mm: how far behind the centre the dense area lies on average; 0 for none.
+        dense_depth_mm: how far from the edge it lies on average; 0 for none.
+    """
+
+    brain_cm2: float
+    median_hu: float
+    p05_hu: float
+    p25_hu: float
+    p75_hu: float
+    p95_hu: float
+    p99_hu: float
+    spread_hu: float
+    low_cm2: float
+    dense_deep_cm2: float
+    dense_rim_cm2: float
+    very_dense_deep_cm2: float
+    very_dense_rim_cm2: float
+    largest_deep_cm2: float
+    largest_rim_cm2: float
+    dense_side_cm2: float
+    mean_side_hu: float
+    small_blob_hu: float
+    large_blob_hu: float
+    dense_posterior_mm: float
+    dense_depth_mm: float
+
+
+HU_FEATURES: Final = tuple(field.name for field in fields(SliceHuFeatures))
+"""The columns of `hu_features`."""
+
+BRAIN_CM2: Final = HU_FEATURES.index("brain_cm2")
+"""The column of the area that tells whether a slice shows brain at all."""
+
+
+def hu_features(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
+    """The features of every slice of one series, float32 (Z, F), columns `HU_FEATURES`.
+
+    Args:
+        hu: Hounsfield units on the model's grid, int16 (Z, H, W).
+        pixel_mm: distance between its pixels in mm.
+    """
+    masks = intracranial_mask(hu, pixel_mm)
+    rows = [_slice_row(image, mask, pixel_mm) for image, mask in zip(hu, masks, strict=True)]
+    return np.array(rows, dtype=np.float32).reshape(len(hu), len(HU_FEATURES))
+
+
+def shows_brain(features: np.ndarray) -> np.ndarray:
+    """Which slices show brain, bool (Z,), from their features (Z, F)."""
+    return np.asarray(features[:, BRAIN_CM2] >= MIN_BRAIN_CM2)
+
+
+def silenced(prob: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Probabilities (Z, K), with `NO_BRAIN_PROB` in slices that show no brain, whatever a model
+    says of them.
+    """
+    return np.where(shows_brain(features)[:, None], prob, prob.dtype.type(NO_BRAIN_PROB))
+
+
+def silenced_logits(logits: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """As `silenced`, for logits (Z, K)."""
+    no_brain_logit = logits.dtype.type(np.log(NO_BRAIN_PROB / (1 - NO_BRAIN_PROB)))
+    return np.where(shows_brain(features)[:, None], logits, no_brain_logit)
+
+
+def _slice_row(image: np.ndarray, mask: np.ndarray, pixel_mm: float) -> list[float]:
+    """The features of one slice (H, W) whose inside of the skull is `mask` (H, W)."""
+    brain_cm2 = float(mask.sum() * pixel_mm**2 / 100)
+    if brain_cm2 < MIN_BRAIN_CM2:
+        return [brain_cm2] + [np.nan] * (len(HU_FEATURES) - 1)
+    box = ndimage.find_objects(mask.astype(np.int8))[0]
+    features = _brain_features(smoothed(image[box], pixel_mm), mask[box], pixel_mm)
+    return [getattr(features, name) for name in HU_FEATURES]
+
+
+def _brain_features(hu: np.ndarray, mask: np.ndarray, pixel_mm: float) -> SliceHuFeatures:
+    """The features of smoothed HU (H, W), cut to the box of `mask` (H, W)."""
+    inside = hu[mask]  # (N,)
+    median = float(np.median(inside))
+    p05, p25, p75, p95, p99 = np.percentile(inside, [5, 25, 75, 95, 99]) - median
+    dense, very_dense = mask & (hu > median + DENSE_HU), mask & (hu > median + VERY_DENSE_HU)
+
+    depth_mm = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] * pixel_mm
+    rim = depth_mm < RIM_MM
+    rows, columns = np.nonzero(mask)
+    is_left = _is_left(rows, columns)
+    is_dense = dense[mask]
+    small_blob, large_blob = (_densest_spot(hu - median, mask, mm / pixel_mm) for mm in BLOB_MM)
+
+    def cm2(pixels: np.ndarray) -> float:
+        return float(pixels.sum() * pixel_mm**2 / 100)
+
+    return SliceHuFeatures(
+        brain_cm2=cm2(mask),
+        median_hu=median,
+        p05_hu=float(p05),
+        p25_hu=float(p25),
+        p75_hu=float(p75),
+        p95_hu=float(p95),
+        p99_hu=float(p99),
+        spread_hu=float(np.median(np.abs(inside - median))),
+        low_cm2=cm2(inside < median - LOW_HU),
+        dense_deep_cm2=cm2(dense & ~rim),
+        dense_rim_cm2=cm2(dense & rim),
+        very_dense_deep_cm2=cm2(very_dense & ~rim),
+        very_dense_rim_cm2=cm2(very_dense & rim),
+        largest_deep_cm2=_largest_piece(dense & ~rim) * pixel_mm**2 / 100,
+        largest_rim_cm2=_largest_piece(dense & rim) * pixel_mm**2 / 100,
+        dense_side_cm2=abs(cm2(is_dense & is_left) - cm2(is_dense & ~is_left)),
+        mean_side_hu=abs(float(inside[is_left].mean() - inside[~is_left].mean())),
+        small_blob_hu=small_blob,
+        large_blob_hu=large_blob,
+        dense_posterior_mm=_mean(rows[is_dense] - rows.mean()) * pixel_mm,
+        dense_depth_mm=_mean(depth_mm[mask][is_dense]),
+    )
+
+
+def _is_left(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Which of the pixels at `rows` and `columns` (N,) lie left of the midline, bool (N,).
+
+    The midline goes through the centre, along the principal axis that is nearer to front-back: a
+    head may be turned in the scanner.
+    """
+    y, x = rows - rows.mean(), columns - columns.mean()
+    _, axes = np.linalg.eigh(np.cov([y, x]))  # columns are axes (y, x)
+    along_y, along_x = axes[:, np.argmax(np.abs(axes[0]))]
+    sign = 1.0 if along_y > 0 else -1.0
+    return np.asarray(sign * (x * along_y - y * along_x) > 0)
+
+
+def _largest_piece(pixels: np.ndarray) -> float:
+    """Pixels in the largest connected piece; 0 where there is none."""
+    pieces, count = ndimage.label(pixels)
+    return float(np.bincount(pieces.ravel())[1:].max()) if count else 0.0
+
+
+def _densest_spot(above_median: np.ndarray, mask: np.ndarray, sigma_px: float) -> float:
+    """The highest mean under a Gaussian within `mask` of HU above the median (H, W)."""
+    total = ndimage.gaussian_filter(np.where(mask, above_median, 0).astype(np.float32), sigma_px)
+    weight = ndimage.gaussian_filter(mask.astype(np.float32), sigma_px)
+    # Near the edge few pixels have weight: a mean of a third of the disk is the least that counts.
+    return float((total / weight.clip(min=1 / 3))[mask].max())
+
+
+def _mean(values: np.ndarray) -> float:
+    """The mean of `values` (N,); 0 for none."""
+    return float(values.mean()) if len(values) else 0.0

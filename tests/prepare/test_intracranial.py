@@ -1,0 +1,90 @@
+"""What lies inside the skull: of drawn heads, whose areas are known, and of phantoms."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ich3d.prepare.intracranial import intracranial_mask
+from tests.helpers.drawn_head import AIR_HU, BONE_HU, SCALP_HU, drawn_slice, plane, with_noise
+
+PIXEL_MM = 1.2
+WHERE = plane(pixel_mm=PIXEL_MM)
+
+
+def inside_cm2(hu: np.ndarray, pixel_mm: float = PIXEL_MM) -> float:
+    """The area inside the skull of one noisy slice."""
+    mask = intracranial_mask(with_noise(hu)[None], pixel_mm)
+    return float(mask.sum() * pixel_mm**2 / 100)
+
+
+def disc_cm2(radius_mm: float) -> float:
+    return float(np.pi * radius_mm**2 / 100)
+
+
+@pytest.mark.parametrize(("matrix", "pixel_mm"), [(96, 2.3), (192, 1.2), (256, 0.9)])
+@pytest.mark.parametrize("brain_mm", [25.0, 45.0, 70.0])
+def test_the_inside_of_a_drawn_skull_is_found(
+    matrix: int, pixel_mm: float, brain_mm: float
+) -> None:
+    """Near the vertex, of a child, of an adult. Pixels beside bone are left out."""
+    hu = drawn_slice(plane(matrix, pixel_mm), brain_mm)
+    found = inside_cm2(hu, pixel_mm)
+    assert disc_cm2(brain_mm - 2 * pixel_mm) <= found <= disc_cm2(brain_mm + 0.5 * pixel_mm)
+
+
+def test_a_skull_with_a_third_removed_still_counts() -> None:
+    hu = drawn_slice(WHERE)
+    angle = np.arctan2(WHERE.y_mm, WHERE.x_mm)
+    hu[(np.abs(angle) < np.pi / 3) & (hu == BONE_HU)] = SCALP_HU
+    assert inside_cm2(hu) > 0.5 * disc_cm2(65)
+
+
+def test_blood_that_fills_half_the_skull_still_counts() -> None:
+    hu = drawn_slice(WHERE)
+    hu[WHERE.disc(65) & (WHERE.x_mm > 0)] = 85
+    assert inside_cm2(hu) > 0.9 * disc_cm2(65)
+
+
+def test_a_child_with_a_thin_skull_counts() -> None:
+    hu = drawn_slice(WHERE, brain_mm=50, skull_mm=2.4, bone_hu=350)
+    assert inside_cm2(hu) > 0.9 * disc_cm2(50)
+
+
+def test_slices_without_brain_have_no_inside() -> None:
+    """Air; a table; the scalp above the vertex; the bone of the vertex."""
+    air = np.full(WHERE.y_mm.shape, AIR_HU, dtype=np.int16)
+    table = np.where(np.abs(WHERE.y_mm - 80) < 8, 200, air).astype(np.int16)
+    scalp = np.where(WHERE.disc(40), SCALP_HU, air).astype(np.int16)
+    vertex = np.where(WHERE.disc(25), BONE_HU, scalp).astype(np.int16)
+    for hu in (air, table, scalp, vertex):
+        assert inside_cm2(hu) == 0.0
+
+
+def test_hands_and_a_table_beside_the_head_do_not_count() -> None:
+    alone = drawn_slice(WHERE)
+    beside = alone.copy()
+    for y_mm in (-60.0, -20.0, 20.0):
+        finger = WHERE.disc(9, y_mm, 100)
+        beside[finger] = 40
+        beside[WHERE.disc(4, y_mm, 100)] = BONE_HU
+    beside[np.abs(WHERE.y_mm - 105) < 4] = 300
+    assert inside_cm2(beside) == pytest.approx(inside_cm2(alone), rel=0.02)
+
+
+@given(st.integers(1, 6), st.integers(0, 5))
+def test_a_slice_counts_alone_as_in_its_series(n: int, index: int) -> None:
+    where = plane(64, 3.6)
+    hu = np.stack([with_noise(drawn_slice(where, 40 + 5 * i), seed=i) for i in range(n)])
+    index = min(index, n - 1)
+    mask = intracranial_mask(hu, 3.6)
+    np.testing.assert_array_equal(intracranial_mask(hu[index : index + 1], 3.6)[0], mask[index])
+
+
+@given(st.integers(0, 100))
+def test_mirror_images_have_mirrored_insides(seed: int) -> None:
+    """In an even matrix, of which every second pixel is looked at for the body: off by one row."""
+    where = plane(96, 2.4)
+    hu = with_noise(drawn_slice(where), seed=seed)[None]
+    mask, mirrored = intracranial_mask(hu, 2.4), intracranial_mask(hu[..., ::-1], 2.4)
+    assert (mask != mirrored[..., ::-1]).mean() < 1e-3
