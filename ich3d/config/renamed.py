@@ -1,4 +1,4 @@
-"""Configuration keys of version 0.1 that have another name now.
+"""Configuration keys of earlier versions that have another name now.
 
 A config file or override that uses an old name is refused, and the error gives the new name.
 Files that ich3d itself wrote, in model folders and run folders, are read under either name.
@@ -11,6 +11,7 @@ RENAMED: Final = {
     "slices.members": "slices.ensemble_size",
     "slices.mirror_at_test": "slices.tta_flip",
     "slices.inner_share": "slices.validation_fraction",
+    "context.embeddings": "context.reads",
     "context.members": "context.ensemble_size",
     "context.hidden": "context.hidden_size",
     "context.layers": "context.num_layers",
@@ -47,6 +48,9 @@ def renamed_keys(tree: Mapping[str, Any]) -> dict[str, str]:
 def with_new_names(tree: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of a config tree that any version wrote, with the names of this version."""
     upgraded = _with_names(tree, RENAMED)
+    reads = _mapping(upgraded, "context").get("reads")
+    if isinstance(reads, bool):  # until version 0.2 it said whether embeddings were read too
+        upgraded["context"] = {**upgraded["context"], "reads": "both" if reads else "logits"}
 
     rows = _mapping(_mapping(upgraded, "ablation"), "rows")
     if rows:

@@ -11,11 +11,16 @@ SOURCES: Final = ("phantom", "folder", "rsna", "ct_ich")
 
 ENCODERS: Final = (
     "resnet10", "resnet10-half", "resnet18", "resnet18-half", "densenet121", "seresnext50",
-    "efficientnet-b0",
+    "efficientnet-b0", "efficientnet-lite0",
 )  # fmt: skip
 """Networks for the slice encoder, all from MONAI. `-half` has half the channels in each layer."""
 
+IMAGENET: Final = "imagenet"
+"""The value of `slices.weights` for the weights that a package brings for efficientnet-lite0."""
+
 DIRECTIONS: Final = ("both", "forward", "backward")
+
+READS: Final = ("embeddings", "logits", "both")
 
 
 @dataclass(frozen=True)
@@ -103,9 +108,16 @@ class SlicesConfig:
 
     Attributes:
         encoder: one of `ENCODERS`.
-        weights: file of initial weights: pretrained weights of MONAI's network, or the encoder of
-            another run; None for random weights. Nothing is ever downloaded.
+        weights: `imagenet` for those of efficientnet-lite0, which come with `ich3d[imagenet]`; or
+            a file: pretrained weights of MONAI's network, or the encoder of another run; None for
+            random weights. Nothing is ever downloaded.
         weights_sha256: hash that the file must have; None for no check.
+        frozen: leave the network as `weights` give it and train the last layer alone, by logistic
+            regression. What is needed for few patients, and for training on a CPU: every slice
+            goes through the network once, in all folds together. The keys from `mixup` to
+            `validation_fraction`, but for `batch_size` and `tta_flip`, are then not used.
+        regression_c: C of scikit-learn's LogisticRegression for a frozen network, on features of
+            unit variance: larger values fit the training slices more closely.
         neighbours: slices on each side that are further input channels; 0 for 2D.
         windows: names from `ich3d.core.windows`; each adds one channel for each input slice.
         symmetry: add one channel for each window: the slice minus its left-right mirror image.
@@ -128,6 +140,8 @@ class SlicesConfig:
     encoder: str = "resnet18"
     weights: str | None = None
     weights_sha256: str | None = None
+    frozen: bool = False
+    regression_c: float = 0.003
     neighbours: int = 1
     windows: tuple[str, ...] = ("brain", "subdural", "bone")
     symmetry: bool = True
@@ -157,7 +171,15 @@ class SlicesConfig:
             ensemble_size=(1, 20),
             patience=(1, math.inf),
             validation_fraction=(0.01, 0.5),
+            regression_c=(1e-9, math.inf),
         )
+        is_lite0 = self.encoder == "efficientnet-lite0"
+        can_load = self.weights != IMAGENET or is_lite0
+        require(can_load, "slices.weights", "a file for this encoder", self.weights)
+        if self.frozen:
+            require(self.weights is not None, "slices.weights", "set where frozen", self.weights)
+            is_single = self.ensemble_size == 1
+            require(is_single, "slices.ensemble_size", "1 where frozen", self.ensemble_size)
 
         require(len(self.windows) > 0, "slices.windows", "at least one window", self.windows)
         for name in self.windows:
@@ -166,17 +188,23 @@ class SlicesConfig:
 
 @dataclass(frozen=True)
 class ContextConfig:
-    """The context model: a bidirectional GRU that corrects the encoder's logits over a series.
+    """The context model: a bidirectional GRU over the slices of a series.
 
     Attributes:
-        embeddings: read the encoder's embeddings in addition to its logits.
+        reads: what it reads of each slice. `embeddings`: the encoder's embedding and the area of
+            brain; the model is then a classifier of its own. `logits`: the encoder's logits, which
+            it corrects. `both`: it corrects the logits and reads the embedding too.
         align: train on other folds' embeddings and logits after a linear map to those of the
             fold's own encoder (`ich3d.context.align`); False trains on them unchanged.
         window: slices on each side that a slice's prediction may read; None for all.
         window_mm: the same as a distance in mm. At most one of the two may be set.
         direction: `both`; `forward` reads only from inferior to superior, `backward` only from
             superior to inferior.
-        geometry: read the position of each slice and the gaps to its neighbours, in mm.
+        geometry: read the gaps to the neighbours of each slice in mm and, where logits are read,
+            its distances from the ends of the series. A series that ends mid-head has other ends
+            than a whole one; embeddings tell the level themselves.
+        subseries: share of the training series that are cut to a random run of their slices, each
+            time they are read, so that single slices and partial series are trained too.
         weights: file of initial weights, such as the context model of a run on phantoms; None for
             random weights.
         ensemble_size: models that are trained for each fold, each with other validation patients.
@@ -188,33 +216,35 @@ class ContextConfig:
         series_per_batch: series in a batch.
         lr: largest learning rate of AdamW.
         weight_decay: weight decay of AdamW.
-        patience: training stops after this many epochs in a row without improvement on the
-            validation patients.
+        patience: training stops after this many epochs in a row that the validation patients
+            reject, or that do not improve on them where logits are read.
         validation_fraction: share of the training groups that become validation patients.
     """
 
-    embeddings: bool = False
+    reads: str = "embeddings"
     align: bool = True
     window: int | None = None
     window_mm: float | None = None
     direction: str = "both"
     geometry: bool = True
+    subseries: float = 0.5
     weights: str | None = None
     ensemble_size: int = 3
-    hidden_size: int = 32
+    hidden_size: int = 64
     num_layers: int = 1
-    dropout: float = 0.2
-    epochs: int = 100
+    dropout: float = 0.8
+    epochs: int = 60
     series_per_batch: int = 8
-    lr: float = 5e-3
-    weight_decay: float = 5e-2
+    lr: float = 1e-3
+    weight_decay: float = 1e-1
     patience: int = 12
-    validation_fraction: float = 0.2
+    validation_fraction: float = 0.1
 
     def __post_init__(self) -> None:
         require_numbers(
             "context",
             self,
+            subseries=(0, 1),
             ensemble_size=(1, 50),
             hidden_size=(1, math.inf),
             num_layers=(1, 8),
@@ -227,6 +257,7 @@ class ContextConfig:
             validation_fraction=(0.01, 0.5),
         )
         require_one_of(DIRECTIONS, "context.direction", self.direction)
+        require_one_of(READS, "context.reads", self.reads)
 
         # A second layer would read the first layer's states, which know both directions.
         is_allowed = self.direction == "both" or self.num_layers == 1

@@ -1,8 +1,7 @@
-"""The context model: a bidirectional GRU that reads a whole series and corrects the encoder's
-logits.
-"""
+"""The context model: a bidirectional GRU that reads a whole series and scores each slice of it."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import nn
@@ -14,34 +13,54 @@ from ich3d.context.geometry import GEOMETRY_WIDTH, geometry_features
 from ich3d.context.windows import find_windows
 from ich3d.core.labels import LABELS
 
+BRAIN_WIDTH: Final = 1
+GAPS_WIDTH: Final = 2
+"""Columns of the area of brain, and those columns of `geometry_features` that are gaps."""
+
+LOG_AREA_UNIT: Final = 5.0
+"""log(1 + area) is divided by this: a large section of brain has 180 cm2."""
+
+MIN_SD: Final = 0.01
+SD_UNIT: Final = 4.0
+"""Embeddings are scaled to a standard deviation of a quarter: there are a thousand and more, and
+sums over unit variance would be too large to start from.
+"""
+
 
 class ContextModel(nn.Module):
-    """Reads the slices of a series in order and corrects the encoder's logits of each.
+    """Reads the slices of a series in order and scores each of them.
 
-    A slice is described by its logits and, where `embeddings` says so, its projected embedding;
-    by the differences of these to the slice below and to the slice above (zero at the ends);
-    and by where it lies in millimetres. The last layer starts at zero, so an untrained model
-    returns the encoder's logits. Padding is never read, and no result depends on the other
+    With `reads="embeddings"` it is a classifier of its own: a slice is described by its projected
+    embedding, its area of brain and the gaps to its neighbours; its logits are the sum of what the
+    slice alone says and of what the GRU adds.
+
+    Otherwise it corrects the encoder's logits. A slice is described by them and, with
+    `reads="both"`, by its projected embedding; by the differences of these to the slice below and
+    to the slice above (zero at the ends); and by where it lies in millimetres.
+
+    The GRU's last layer starts at zero. Padding is never read, and no result depends on the other
     series of the batch.
 
     Example:
         >>> model = ContextModel(embedding_width=512, hidden_size=32).eval()
         >>> embeddings, logits = torch.zeros(1, 30, 512), torch.zeros(1, 30, 6)
-        >>> z_mm = 5.0 * torch.arange(30.0)[None]
-        >>> model(embeddings, logits, z_mm, torch.tensor([30])).shape
+        >>> z_mm, brain_cm2 = 5.0 * torch.arange(30.0)[None], torch.full((1, 30), 120.0)
+        >>> model(embeddings, logits, z_mm, torch.tensor([30]), brain_cm2).shape
         torch.Size([1, 30, 6])
     """
 
     direction_mask: torch.Tensor
+    embedding_mean: torch.Tensor
+    embedding_sd: torch.Tensor
 
     def __init__(
         self,
         embedding_width: int,
         *,
-        embeddings: bool = False,
-        hidden_size: int = 32,
+        reads: str = "embeddings",
+        hidden_size: int = 64,
         num_layers: int = 1,
-        dropout: float = 0.2,
+        dropout: float = 0.8,
         direction: str = "both",
         geometry: bool = True,
         window: int | None = None,
@@ -52,8 +71,9 @@ class ContextModel(nn.Module):
 
         Args:
             embedding_width: D, the width of the encoder's embeddings.
-            embeddings: read embeddings beside logits.
-            hidden_size: GRU units of each direction, and width of the projected embedding.
+            reads: `embeddings`, `logits` or `both`.
+            hidden_size: GRU units of each direction; a projected embedding has as many numbers, and
+                twice as many where it is all that is read.
             num_layers: GRU layers.
             dropout: share that training drops: of embeddings, of the GRU's inputs and outputs, and
                 between its layers.
@@ -65,27 +85,37 @@ class ContextModel(nn.Module):
         """
         super().__init__()
         self.config = ContextConfig(
-            embeddings=embeddings, hidden_size=hidden_size, num_layers=num_layers, dropout=dropout,
+            reads=reads, hidden_size=hidden_size, num_layers=num_layers, dropout=dropout,
             direction=direction, geometry=geometry, window=window, window_mm=window_mm,
         )  # fmt: skip
         self.embedding_width = embedding_width
         self.num_features = num_features
 
-        self.embedding_proj = (
-            nn.Sequential(
-                nn.LayerNorm(embedding_width),
-                nn.Dropout(dropout),
-                nn.Linear(embedding_width, hidden_size),
+        # What is read of a slice alone, and what the GRU then reads of it.
+        n_labels, wide = len(LABELS), 2 * hidden_size
+        self.embedding_proj: nn.Module | None = None
+        self.input_proj: nn.Module | None = None
+        self.slice_head: nn.Linear | None = None
+        if reads == "embeddings":
+            self.register_buffer("embedding_mean", torch.zeros(embedding_width))
+            self.register_buffer("embedding_sd", torch.ones(embedding_width))
+            self.embedding_proj = nn.Sequential(
+                nn.Dropout(dropout), nn.Linear(embedding_width, wide), nn.GELU()
             )
-            if embeddings
-            else None
-        )
-        slice_width = len(LABELS) + (hidden_size if embeddings else 0)
-        self.input_proj = nn.Linear(
-            3 * slice_width + GEOMETRY_WIDTH + num_features, 2 * hidden_size
-        )
+            gru_width = wide + BRAIN_WIDTH + GAPS_WIDTH + num_features
+            self.slice_head = nn.Linear(gru_width, n_labels)
+        else:
+            if reads == "both":
+                self.embedding_proj = nn.Sequential(
+                    nn.LayerNorm(embedding_width),
+                    nn.Dropout(dropout),
+                    nn.Linear(embedding_width, hidden_size),
+                )
+            slice_width = n_labels + (hidden_size if reads == "both" else 0)
+            gru_width = wide
+            self.input_proj = nn.Linear(3 * slice_width + GEOMETRY_WIDTH + num_features, wide)
         self.gru = nn.GRU(
-            2 * hidden_size, hidden_size, num_layers, batch_first=True, bidirectional=True,
+            gru_width, hidden_size, num_layers, batch_first=True, bidirectional=True,
             dropout=dropout if num_layers > 1 else 0.0,
         )  # fmt: skip
         self.dropout = nn.Dropout(dropout)
@@ -103,7 +133,7 @@ class ContextModel(nn.Module):
         """The model that the `context` section of a configuration describes."""
         return cls(
             embedding_width,
-            embeddings=config.embeddings,
+            reads=config.reads,
             hidden_size=config.hidden_size,
             num_layers=config.num_layers,
             dropout=config.dropout,
@@ -119,9 +149,10 @@ class ContextModel(nn.Module):
         logits: torch.Tensor,
         z_mm: torch.Tensor,
         lengths: torch.Tensor,
+        brain_cm2: torch.Tensor | None = None,
         features: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Corrected logits of every slice of a padded batch.
+        """Logits of every slice of a padded batch.
 
         Args:
             embeddings: the encoder's embeddings, float (B, T, D).
@@ -130,6 +161,8 @@ class ContextModel(nn.Module):
             z_mm: positions along the slice normal in millimetres, float (B, T), inferior to
                 superior.
             lengths: slices of each series, int (B,), on the CPU; T is the largest.
+            brain_cm2: area inside the skull in cm2, float (B, T), as `prepare.hu_features` has it;
+                only a model that reads embeddings alone needs it.
             features: further numbers a slice, float (B, T, F), where the model was built for
                 them.
 
@@ -137,29 +170,62 @@ class ContextModel(nn.Module):
             Logits (B, T, K); what lies beyond a series' length has no meaning.
 
         Raises:
-            ValueError: `features` are not of the width that the model was built for.
+            ValueError: `features` are not of the width that the model was built for, or
+                `brain_cm2` is missing.
         """
-        slices = self.slice_features(embeddings, logits)  # (B, T, C)
-        positions = self.position_features(z_mm, lengths, features)  # (B, T, 5 + F)
+        slices = self.slice_features(embeddings, logits, brain_cm2)  # (B, T, C)
+        positions = self.position_features(z_mm, lengths, features)  # (B, T, P)
         if self.config.reads_whole_series:
-            neighbourhood = self.with_differences(slices, lengths)  # (B, T, 3 C)
-            return logits + self.correction(neighbourhood, positions, lengths)
-        return logits + self._windowed_correction(slices, positions, z_mm, lengths)
+            neighbourhood = self.with_differences(slices, lengths)
+            read = self.read(neighbourhood, positions, lengths)
+        else:
+            read = self._read_windows(slices, positions, z_mm, lengths)
+        return self.on_top_of(logits, read)
 
-    def slice_features(self, embeddings: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """What is read of each slice alone (B, T, C): its logits and its projected embedding."""
+    @property
+    def corrects_logits(self) -> bool:
+        """Whether what is read is added to the encoder's logits."""
+        return self.input_proj is not None
+
+    def on_top_of(self, logits: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
+        """The model's logits (B, T, K) from the encoder's and from what `read` returned."""
+        return logits + read if self.corrects_logits else read
+
+    def set_embedding_scale(self, embeddings: torch.Tensor) -> None:
+        """Scale embeddings as those of the training slices (N, D) vary."""
+        self.embedding_mean.copy_(embeddings.mean(dim=0))
+        self.embedding_sd.copy_((embeddings.std(dim=0, correction=0) + MIN_SD) * SD_UNIT)
+
+    def slice_features(
+        self,
+        embeddings: torch.Tensor,
+        logits: torch.Tensor,
+        brain_cm2: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """What is read of each slice alone (B, T, C): its logits, its projected embedding, or that
+        and its area of brain.
+        """
         if self.embedding_proj is None:
             return logits
-        return torch.cat([logits, self.embedding_proj(embeddings)], dim=2)
+        if self.corrects_logits:
+            return torch.cat([logits, self.embedding_proj(embeddings)], dim=2)
+        if brain_cm2 is None:
+            raise ValueError("a model that reads embeddings alone needs brain_cm2")
+        projected = self.embedding_proj((embeddings - self.embedding_mean) / self.embedding_sd)
+        return torch.cat([projected, torch.log1p(brain_cm2)[..., None] / LOG_AREA_UNIT], dim=2)
 
     def position_features(
         self, z_mm: torch.Tensor, lengths: torch.Tensor, features: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """What is read of each slice's position (B, T, 5 + F): geometry, then `features`."""
+        """What is read of each slice's position: geometry (B, T, 5), or its gaps (B, T, 2) where
+        embeddings alone are read; then `features` (B, T, F).
+        """
         width = 0 if features is None else features.shape[2]
         if width != self.num_features:
             raise ValueError(f"features must have {self.num_features} columns, got {width}")
         geometry = geometry_features(z_mm, lengths)  # (B, T, 5)
+        if not self.corrects_logits:
+            geometry = geometry[..., :GAPS_WIDTH]
         if not self.config.geometry:
             geometry = torch.zeros_like(geometry)
         return geometry if features is None else torch.cat([geometry, features], dim=2)
@@ -167,9 +233,12 @@ class ContextModel(nn.Module):
     def with_differences(self, slices: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Slices (B, T, C) with their differences to the slice below and above (B, T, 3 C).
 
+        Where embeddings alone are read, they come back as they are: the GRU finds differences.
         A difference is zero where that neighbour does not exist, or where the model reads one
         direction only and the neighbour lies in the other.
         """
+        if not self.corrects_logits:
+            return slices
         is_slice = _is_slice(slices, lengths)  # (B, T, 1)
         step = (slices[:, 1:] - slices[:, :-1]) * is_slice[:, 1:]  # (B, T - 1, C)
         end = torch.zeros_like(slices[:, :1])
@@ -177,39 +246,43 @@ class ContextModel(nn.Module):
         to_above = torch.cat([-step, end], dim=1) * self.direction_mask[-1]
         return torch.cat([slices, to_below, to_above], dim=2)
 
-    def correction(
+    def read(
         self, neighbourhood: torch.Tensor, positions: torch.Tensor, lengths: torch.Tensor
     ) -> torch.Tensor:
-        """What the GRU adds to the logits (B, T, K), from (B, T, 3 C) and (B, T, 5 + F)."""
-        rows = self.input_proj(torch.cat([neighbourhood, positions], dim=2))  # (B, T, 2 H)
-        rows = self.dropout(nn.functional.gelu(rows))
+        """What slices and GRU say (B, T, K), from what `with_differences` and `position_features`
+        returned.
+        """
+        rows = torch.cat([neighbourhood, positions], dim=2)
+        if self.input_proj is not None:
+            rows = nn.functional.gelu(self.input_proj(rows))  # (B, T, 2 H)
+        rows = self.dropout(rows)
         context = (
             self._packed_gru(rows, lengths)
             if self.config.reads_whole_series
             else self._unpacked_gru(rows, lengths)
         )  # (B, T, 2 H)
-        correction: torch.Tensor = self.correction_head(self.dropout(context * self.direction_mask))
-        return correction
+        read: torch.Tensor = self.correction_head(self.dropout(context * self.direction_mask))
+        return read if self.slice_head is None else read + self.slice_head(rows)
 
-    def _windowed_correction(
+    def _read_windows(
         self,
         slices: torch.Tensor,
         positions: torch.Tensor,
         z_mm: torch.Tensor,
         lengths: torch.Tensor,
     ) -> torch.Tensor:
-        """As `correction`, each slice from its window alone (B, T, K).
+        """As `read`, each slice from its window alone (B, T, K).
 
         Every window becomes a short series of its own, whose slices keep their positions in the
-        whole series. Only the correction of its centre slice is used.
+        whole series. Only what is read at its centre slice is used.
         """
         windows = find_windows(_is_slice(slices, lengths)[..., 0], z_mm, self.config)
-        neighbourhood = self.with_differences(windows.gather(slices), windows.size)  # (N, W, 3 C)
-        windowed = self.correction(neighbourhood, windows.gather(positions), windows.size)
+        neighbourhood = self.with_differences(windows.gather(slices), windows.size)
+        windowed = self.read(neighbourhood, windows.gather(positions), windows.size)
 
-        correction = torch.zeros_like(slices[..., : len(LABELS)])  # (B, T, K)
+        read = slices.new_zeros(*slices.shape[:2], len(LABELS))  # (B, T, K)
         centres = windows.series, windows.centre
-        return correction.index_put(centres, windows.centre_rows(windowed))
+        return read.index_put(centres, windows.centre_rows(windowed))
 
     def _packed_gru(self, rows: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """The GRU's output (B, T, 2 H) over padded rows (B, T, 2 H)."""
@@ -271,11 +344,13 @@ class ContextEnsemble(nn.Module):
         logits: torch.Tensor,
         z_mm: torch.Tensor,
         lengths: torch.Tensor,
+        brain_cm2: torch.Tensor | None = None,
         features: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The mean of the members' logits (B, T, K), with the arguments of `ContextModel`."""
         member_logits = [
-            member(embeddings, logits, z_mm, lengths, features) for member in self.members
+            member(embeddings, logits, z_mm, lengths, brain_cm2, features)
+            for member in self.members
         ]
         return torch.stack(member_logits).mean(dim=0)
 

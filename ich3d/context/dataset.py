@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from ich3d.config.root import Config
 from ich3d.core.labels import LABELS
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
-from ich3d.prepare.hu_features import silenced_logits
+from ich3d.prepare.hu_features import BRAIN_CM2, silenced_logits
 from ich3d.prepare.store import Store
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
@@ -24,12 +24,14 @@ class SeriesSample(NamedTuple):
         embeddings: float32 (Z, D), one vector a slice.
         logits: the encoder's logits, float32 (Z, K).
         z_mm: positions along the slice normal, float64 (Z,).
+        brain_cm2: area inside the skull, float32 (Z,).
         target: labels 0 or 1, float32 (Z, K); NaN where a slice has no label.
     """
 
     embeddings: torch.Tensor
     logits: torch.Tensor
     z_mm: torch.Tensor
+    brain_cm2: torch.Tensor
     target: torch.Tensor
 
 
@@ -41,6 +43,7 @@ class SeriesBatch:
         embeddings: float32 (B, T, D), zero in the padding.
         logits: float32 (B, T, K), zero in the padding.
         z_mm: float64 (B, T), zero in the padding.
+        brain_cm2: float32 (B, T), zero in the padding.
         lengths: slices of each series, int64 (B,). It stays on the CPU, where packing wants it.
         target: float32 (B, T, K), NaN in the padding and where a slice has no label.
     """
@@ -48,6 +51,7 @@ class SeriesBatch:
     embeddings: torch.Tensor
     logits: torch.Tensor
     z_mm: torch.Tensor
+    brain_cm2: torch.Tensor
     lengths: torch.Tensor
     target: torch.Tensor
 
@@ -58,6 +62,7 @@ class SeriesBatch:
             embeddings=self.embeddings.to(device),
             logits=self.logits.to(device),
             z_mm=z_mm.to(device),
+            brain_cm2=self.brain_cm2.to(device),
             lengths=self.lengths,
             target=self.target.to(device),
         )
@@ -132,6 +137,7 @@ def series_sample(
         embeddings=torch.tensor(embedded.embeddings),
         logits=torch.tensor(embedded.logits),
         z_mm=torch.tensor(z_mm, dtype=torch.float64),
+        brain_cm2=torch.tensor(embedded.hu_features[:, BRAIN_CM2]),
         target=torch.tensor(target),
     )
 
@@ -147,6 +153,7 @@ def collate(samples: Sequence[SeriesSample]) -> SeriesBatch:
         embeddings=padded([sample.embeddings for sample in samples], 0.0),
         logits=padded([sample.logits for sample in samples], 0.0),
         z_mm=padded([sample.z_mm for sample in samples], 0.0),
+        brain_cm2=padded([sample.brain_cm2 for sample in samples], 0.0),
         lengths=torch.tensor([len(sample.z_mm) for sample in samples]),
         target=padded([sample.target for sample in samples], float("nan")),
     )

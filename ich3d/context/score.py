@@ -9,7 +9,7 @@ from ich3d.context.bigru import ContextEnsemble, ContextModel
 from ich3d.context.shuffle import WITH_DIFFERENCES, random_order, shuffled_logits
 from ich3d.core.metrics import sigmoid
 from ich3d.core.types import SliceEmbeddings
-from ich3d.prepare.hu_features import silenced
+from ich3d.prepare.hu_features import BRAIN_CM2, silenced
 
 
 def score_context(
@@ -42,10 +42,14 @@ def score_shuffled(
     order = random_order(torch.tensor([len(z_mm)]), rng)
 
     def read_in_order(
-        embeddings: torch.Tensor, logits: torch.Tensor, z: torch.Tensor, lengths: torch.Tensor
+        embeddings: torch.Tensor,
+        logits: torch.Tensor,
+        z: torch.Tensor,
+        lengths: torch.Tensor,
+        brain_cm2: torch.Tensor,
     ) -> torch.Tensor:
-        differences_too = shuffle == WITH_DIFFERENCES
-        return shuffled_logits(model, embeddings, logits, z, lengths, order, differences_too)
+        arguments = (embeddings, logits, z, lengths, brain_cm2)
+        return shuffled_logits(model, *arguments, order, shuffle == WITH_DIFFERENCES)
 
     return _score(model, read_in_order, embedded, z_mm)
 
@@ -57,7 +61,7 @@ def _score(
     embedded: SliceEmbeddings,
     z_mm: np.ndarray,
 ) -> np.ndarray:
-    """The probabilities of `read(embeddings, logits, z_mm, lengths)` on the model's device."""
+    """The probabilities of `read`, called with the tensors that `ContextModel.forward` takes."""
     device = next(model.parameters()).device
     z_dtype = torch.float32 if device.type == "mps" else torch.float64  # Metal has no float64
     logits = read(
@@ -65,6 +69,7 @@ def _score(
         torch.from_numpy(embedded.logits)[None].to(device),  # (1, Z, K)
         torch.tensor(z_mm, dtype=z_dtype)[None].to(device),  # (1, Z)
         torch.tensor([len(z_mm)]),
+        torch.from_numpy(embedded.hu_features[:, BRAIN_CM2].copy())[None].to(device),  # (1, Z)
     )[0]  # (Z, K)
     prob = sigmoid(logits.cpu().numpy()).astype(np.float32)
     return silenced(prob, embedded.hu_features)

@@ -32,6 +32,7 @@ def shuffled_logits(
     logits: torch.Tensor,
     z_mm: torch.Tensor,
     lengths: torch.Tensor,
+    brain_cm2: torch.Tensor,
     order: torch.Tensor,
     differences_too: bool = False,
 ) -> torch.Tensor:
@@ -46,6 +47,7 @@ def shuffled_logits(
         logits: (B, T, K).
         z_mm: (B, T).
         lengths: (B,).
+        brain_cm2: (B, T).
         order: the slice that is read at each step (B, T).
         differences_too: take differences after the slices have moved, so that they are to whatever
             slice is read before and after.
@@ -54,17 +56,17 @@ def shuffled_logits(
         Logits (B, T, K).
     """
     if isinstance(model, ContextEnsemble):
-        arguments = (embeddings, logits, z_mm, lengths, order, differences_too)
+        arguments = (embeddings, logits, z_mm, lengths, brain_cm2, order, differences_too)
         return torch.stack([shuffled_logits(m, *arguments) for m in model.members]).mean(dim=0)
 
     assert isinstance(model, ContextModel)
     read_at = order.to(logits.device)[..., None]  # (B, T, 1)
-    slices = model.slice_features(embeddings, logits)  # (B, T, C)
+    slices = model.slice_features(embeddings, logits, brain_cm2)  # (B, T, C)
     if differences_too:
         shuffled = model.with_differences(gather_slices(slices, read_at), lengths)
     else:
         shuffled = gather_slices(model.with_differences(slices, lengths), read_at)
 
-    positions = model.position_features(z_mm, lengths)  # (B, T, 5)
-    correction = model.correction(shuffled, positions, lengths)  # (B, T, K), in the new order
-    return logits + gather_slices(correction, torch.argsort(read_at, dim=1))
+    positions = model.position_features(z_mm, lengths)  # (B, T, P)
+    read = model.read(shuffled, positions, lengths)  # (B, T, K), in the new order
+    return model.on_top_of(logits, gather_slices(read, torch.argsort(read_at, dim=1)))

@@ -1,6 +1,6 @@
 """Training the context models of one fold, on embeddings of patients new to their encoders."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,8 @@ from ich3d.core.types import SliceEmbeddings, TrainingGroups
 from ich3d.prepare.folds import split_validation
 from ich3d.prepare.store import Store, training_volumes
 from ich3d.training.device import device
-from ich3d.training.loop import Schedule, Task, fit
-from ich3d.training.losses import group_losses, masked_log_loss
+from ich3d.training.loop import REJECT_ERRORS, Schedule, Task, fit
+from ich3d.training.losses import base_logits, group_losses, masked_log_loss
 from ich3d.training.weights import FIRST_MEMBER, load_weights
 
 
@@ -102,19 +102,20 @@ def _train_member(
 
     seed = derive(root, "context", fold)
     torch.manual_seed(derive(seed, "init"))
-    model = _new_model(config, training[0].embeddings.shape[1]).to(device())
+    model = _new_model(config, training).to(device())
     feed = _Feed(config, seed, training)
     validation_losses = _validation_losses(store, validation, feed)
 
-    # The model starts as the encoder, so that keeping the best epoch is safe: an early one costs
-    # nothing. (An encoder's validation patients may only reject an epoch; see `slices.train`.)
+    # A model that starts as the encoder may keep its best epoch: an early one costs nothing. One
+    # that starts from nothing is trained to the end, unless its few validation patients reject it.
+    tolerance = 0.0 if model.corrects_logits else REJECT_ERRORS
     schedule = Schedule(
         epochs=settings.epochs,
         steps_per_epoch=-(-len(training) // settings.series_per_batch),
         lr=settings.lr,
         weight_decay=settings.weight_decay,
         patience=settings.patience,
-        tolerance=0.0,
+        tolerance=tolerance,
     )
     task = Task(model, feed.batches, feed.loss, validation_losses, seed)
     fit(task, schedule, folder, f"context {fold}.{index}", progress)
@@ -133,20 +134,24 @@ class _Feed:
         self.seed = seed
         self._training = training
         self._batch_size = config.context.series_per_batch
+        self._subseries = config.context.subseries
         self._noise_sd = _embedding_noise_sd(training, config)
 
     def batches(self, epoch: int) -> Iterator[OrderedBatch]:
         """The batches of an epoch, in random order."""
         order = stream(self.seed, "order", epoch).permutation(len(self._training))
         shuffle_rng = stream(self.seed, "shuffle", epoch)
+        cut_rng = stream(self.seed, "cut", epoch)
         for start in range(0, len(order), self._batch_size):
             chosen = order[start : start + self._batch_size]
-            batch = collate([self._training[i] for i in chosen])
+            batch = collate([_cut(self._training[i], self._subseries, cut_rng) for i in chosen])
             yield batch, random_order(batch.lengths, shuffle_rng)
 
     def logits(self, model: nn.Module, batch: SeriesBatch, order: torch.Tensor) -> torch.Tensor:
         """The model's logits (B, T, K), read in `order` where the control asks for it."""
-        arguments = (batch.embeddings, batch.logits, batch.z_mm, batch.lengths)
+        arguments = (
+            batch.embeddings, batch.logits, batch.z_mm, batch.lengths, batch.brain_cm2,
+        )  # fmt: skip
         if self.is_shuffled:
             return shuffled_logits(model, *arguments, order)
         logits: torch.Tensor = model(*arguments)
@@ -179,12 +184,33 @@ def _validation_losses(
     return losses
 
 
-def _new_model(config: Config, embedding_width: int) -> ContextModel:
-    """A context model as training starts from it: new, or the first member of another run's."""
-    model = ContextModel.from_config(config.context, embedding_width)
+def _new_model(config: Config, training: Sequence[SeriesSample]) -> ContextModel:
+    """A context model as training starts from it: new, or the first member of another run's.
+
+    A new one that reads embeddings alone takes their scale, and the labels' rates, from the
+    training series.
+    """
+    embeddings = torch.cat([sample.embeddings for sample in training])  # (N, D)
+    model = ContextModel.from_config(config.context, embeddings.shape[1])
     if config.context.weights is not None:
         load_weights(Path(config.context.weights), model, FIRST_MEMBER)
+    elif model.slice_head is not None:
+        model.set_embedding_scale(embeddings)
+        target = np.concatenate([sample.target.numpy() for sample in training])  # (N, K)
+        with torch.no_grad():
+            model.slice_head.weight.mul_(0.1)
+            model.slice_head.bias.copy_(base_logits(target))
     return model
+
+
+def _cut(sample: SeriesSample, share: float, rng: np.random.Generator) -> SeriesSample:
+    """The sample, or with a chance of `share` a random run of its slices, of any length from 1."""
+    n_slices = len(sample.z_mm)
+    if rng.random() >= share:
+        return sample
+    length = int(rng.integers(1, n_slices + 1))
+    start = int(rng.integers(0, n_slices - length + 1))
+    return SeriesSample(*(tensor[start : start + length] for tensor in sample))
 
 
 def _embedding_noise_sd(training: list[SeriesSample], config: Config) -> torch.Tensor | None:

@@ -6,6 +6,7 @@
   rejected.csv         series and files that cannot be used
   unmatched.csv        labels without a slice, slices without a label
   store/               the prepared store
+  features/            embeddings by a frozen network, shared by all folds
   encoder/fold<k>/     trained encoder of fold k; likewise context/ and stack/
   oof/<stage>.csv      out-of-fold scores of a stage
   model/               the model folder, which `ich3d predict` reads
@@ -63,6 +64,11 @@ class Workspace:
     def store(self) -> Path:
         """Folder of the prepared store."""
         return self.root / "store"
+
+    @property
+    def features(self) -> Path:
+        """Folder of the embeddings by frozen networks, which all folds share."""
+        return self.root / "features"
 
     def stage(self, name: str, fold: int) -> Path:
         """Folder of the model that stage `name` trained for `fold`."""

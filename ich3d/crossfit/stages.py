@@ -31,6 +31,7 @@ from ich3d.prepare.hu_features import silenced
 from ich3d.prepare.store import Store, training_volumes
 from ich3d.slices.embed import load_embeddings, save_embeddings
 from ich3d.slices.encoder import EncoderEnsemble
+from ich3d.slices.frozen import FrozenEmbeddings, embed_frozen, load_head, save_head, train_frozen
 from ich3d.slices.train import embed_volumes, train_encoder
 from ich3d.stack.booster import (
     LabelStacker,
@@ -52,7 +53,12 @@ class Stages:
     """The stages of one configuration. Methods return held-out scores, training what is missing."""
 
     def __init__(
-        self, config: Config, workspace: Workspace, store: Store, run: Config | None = None
+        self,
+        config: Config,
+        workspace: Workspace,
+        store: Store,
+        run: Config | None = None,
+        frozen: FrozenEmbeddings | None = None,
     ) -> None:
         """The stages of `config` on `store`, kept in `workspace`.
 
@@ -64,8 +70,12 @@ class Stages:
                 gives the run's configuration: it uses the run's folders where their inputs are
                 equal, fills them where they are missing, and never empties one. What it trains
                 from other inputs lies beside them.
+            frozen: embeddings by the frozen network of `config`; None keeps them in `workspace`.
         """
         self.config, self.workspace, self.store = config, workspace, store
+        self._frozen = frozen
+        if frozen is None and config.slices.frozen:
+            self._frozen = FrozenEmbeddings(store, config, workspace.features)
         self._run = run
         self._data = store.identity
         self._folds = sorted(set(store.folds.values()))
@@ -135,7 +145,9 @@ class Stages:
         if self.config.control.nested:
             # Encoders that never saw the fold either: one more set of them, over the other folds.
             folder = self.workspace.variant("nested", self.inputs_sha256("encoder"), fold)
-            nested = Stages(self.config, Workspace(folder), self.store.without(fold))
+            nested = Stages(
+                self.config, Workspace(folder), self.store.without(fold), frozen=self._frozen
+            )
             return self._aligned(fold, nested.embedded(progress), nested)
         return self._aligned(fold, embedded, self)
 
@@ -144,11 +156,26 @@ class Stages:
         folder = self._start("encoder", fold)
         path = folder / "embeddings.safetensors"
         if not status.is_finished(folder):
-            encoder, groups = train_encoder(self.store, self.config, fold, folder, progress)
-            save_weights(folder / "weights.safetensors", encoder)
+            encoder, groups = self._train_encoder(fold, folder, progress)
             self._save_embeddings(path, fold, encoder, groups, self._volumes(fold))
             status.finish(folder, groups, upstream_models=[])
         return list(load_embeddings(path))
+
+    def _train_encoder(
+        self, fold: int, folder: Path, progress: Progress
+    ) -> tuple[EncoderEnsemble, TrainingGroups]:
+        """Train the fold's encoder, and keep its weights in `folder`."""
+        path = folder / "weights.safetensors"
+        if self._frozen is None:
+            encoder, groups = train_encoder(self.store, self.config, fold, folder, progress)
+            save_weights(path, encoder)
+            return encoder, groups
+
+        self._frozen.compute(self.store.volume_ids, progress)
+        names = training_volumes(self.store, self.config, fold)
+        encoder = train_frozen(self.store, self.config, self._frozen, names)
+        save_head(path, encoder)
+        return encoder, TrainingGroups.of(self.store.groups[name] for name in names)
 
     def _context_scores(
         self, fold: int, embedded: Embedded, progress: Progress
@@ -260,7 +287,7 @@ class Stages:
         The encoders are those of `upstream`. Each map is fitted on series that both encoders
         were trained on, so the series that it is applied to take no part in it.
         """
-        if not self.config.context.align:
+        if not self._aligns:
             return embedded
 
         own = self._in_sample(fold)
@@ -278,7 +305,12 @@ class Stages:
 
     def _alignment_groups(self, fold: int) -> list[TrainingGroups]:
         """The training patients of the encoder that others' embeddings are aligned to."""
-        return [self._training_groups("encoder", fold)] if self.config.context.align else []
+        return [self._training_groups("encoder", fold)] if self._aligns else []
+
+    @property
+    def _aligns(self) -> bool:
+        """Whether others' embeddings are aligned; those of one frozen network lie in one space."""
+        return self.config.context.align and self._frozen is None
 
     def _in_sample(self, fold: int) -> dict[str, SliceEmbeddings]:
         """The fold's encoder's embeddings of the patients that it was trained on, by volume_id."""
@@ -301,7 +333,11 @@ class Stages:
     ) -> None:
         """Embed some series with the fold's encoder and keep the result in `path`."""
         encoder_id = f"encoder fold {fold}"
-        series = embed_volumes(encoder, encoder_id, groups, self.store, names, self.config)
+        series = (
+            embed_volumes(encoder, encoder_id, groups, self.store, names, self.config)
+            if self._frozen is None
+            else embed_frozen(encoder, encoder_id, groups, self.store, names, self._frozen)
+        )
         save_embeddings(path, series)
 
     def _volumes(self, fold: int) -> list[str]:
@@ -309,8 +345,13 @@ class Stages:
         return [name for name, own_fold in self.store.folds.items() if own_fold == fold]
 
     def _load_encoder(self, fold: int) -> EncoderEnsemble:
-        encoder = EncoderEnsemble.from_config(self.config.slices)
-        load_weights(self._folder("encoder", fold) / "weights.safetensors", encoder)
+        path = self._folder("encoder", fold) / "weights.safetensors"
+        if self._frozen is not None:
+            encoder = EncoderEnsemble.from_config(self.config.slices, self._frozen.encoder)
+            load_head(path, encoder)
+        else:
+            encoder = EncoderEnsemble.from_config(self.config.slices)
+            load_weights(path, encoder)
         return encoder.eval()
 
     def _load_context(self, fold: int) -> ContextEnsemble:

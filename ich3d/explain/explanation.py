@@ -20,6 +20,7 @@ from ich3d.explain.integrated_gradients import context_contributions
 from ich3d.inference.scoring import SeriesPrediction
 from ich3d.model.fold_model import FoldModel, StageOutputs
 from ich3d.model.folder import Model
+from ich3d.prepare.hu_features import shows_brain
 from ich3d.stack.booster import AVERAGE, START
 from ich3d.stack.features import describe_column
 
@@ -49,8 +50,10 @@ class Explanation:
         stacker: parts of the stacker's logit before calibration and before `any` is raised to
             the largest subtype: the context logit (`start`), the trees' mean (`average`), the
             slice's `own` scores, a `neighbour` at each offset (also beyond the series' end:
-            that it is missing is read too), the slices `near`, the whole `series` and the
-            `place`.
+            that it is missing is read too), the slices `near`, the whole `series`, the `place`,
+            and what HU say (`hu`).
+        shows_brain: False where the slice shows no brain; then every stage gives it next to
+            nothing, and the parts tell what the models said before that.
         folds: the model's folds.
         kept: those whose stacker was kept for the label; the others' added nothing.
         hu: the slice, int16 (H, W).
@@ -66,6 +69,7 @@ class Explanation:
     prob: float
     context: pd.DataFrame
     stacker: pd.DataFrame
+    shows_brain: bool
     folds: tuple[int, ...]
     kept: tuple[int, ...]
     hu: np.ndarray
@@ -170,6 +174,7 @@ def _explain_slice(
         prob=float(prediction.prob["stack"][index, k]),
         context=_context_table(context, series.z_mm, index),
         stacker=_stacker_table(stacker, len(folds), index),
+        shows_brain=bool(shows_brain(series.hu_features)[index]),
         folds=tuple(fold.fold for fold in model.fold_models),
         kept=tuple(kept),
         hu=series.hu[index],

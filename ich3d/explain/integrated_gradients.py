@@ -55,7 +55,8 @@ def context_contributions(
     lengths = torch.full((len(shares),), len(z_mm))
 
     with torch.backends.cudnn.flags(enabled=False):  # cuDNN has no GRU gradient in evaluation mode
-        outputs = model(embeddings, logits, path_z_mm.to(device), lengths)  # (1 + STEPS, Z, K)
+        brain_cm2 = sample.brain_cm2.expand(len(shares), -1).to(device)
+        outputs = model(embeddings, logits, path_z_mm.to(device), lengths, brain_cm2)
         explained = outputs[:, index, k]
         by_embeddings, by_logits = (
             gradient[1:].cpu()

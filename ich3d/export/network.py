@@ -109,7 +109,7 @@ class _FoldNetwork(nn.Module):
         embeddings, logits = self.embed(hu)
         logits = torch.where(shows_brain, logits, no_brain_prob.logit())
         length = torch.tensor([hu.shape[0]])
-        context = self.context(embeddings, logits, z_mm, length).sigmoid()
+        context = self.context(embeddings, logits, z_mm, length, brain_cm2.float()).sigmoid()
         context = torch.where(shows_brain, context, no_brain_prob)
         return torch.stack([logits.sigmoid(), context], dim=1)
 
@@ -140,10 +140,13 @@ class _OneSeries(nn.Module):
         logits: torch.Tensor,
         z_mm: torch.Tensor,
         length: torch.Tensor,
+        brain_cm2: torch.Tensor,
     ) -> torch.Tensor:
-        """Embeddings (Z, D), logits (Z, K), positions (Z,) and the length (1,) to logits (Z, K)."""
+        """Embeddings (Z, D), logits (Z, K), positions (Z,), the length (1,) and areas of brain (Z,)
+        to logits (Z, K).
+        """
         context_logits: torch.Tensor = self.models(
-            embeddings[None], logits[None], z_mm[None], length
+            embeddings[None], logits[None], z_mm[None], length, brain_cm2[None]
         )
         return context_logits[0]
 
@@ -161,7 +164,8 @@ def _fold_network(fold: FoldModel, config: Config) -> _FoldNetwork:
     logits = torch.zeros(_TRACED_SLICES, len(LABELS))
     z_mm = torch.arange(_TRACED_SLICES, dtype=torch.float64)
     length = torch.tensor([_TRACED_SLICES])
-    traced_context = _trace(_OneSeries(context).eval(), embeddings, logits, z_mm, length)
+    brain_cm2 = torch.full((_TRACED_SLICES,), 100.0)
+    traced_context = _trace(_OneSeries(context).eval(), embeddings, logits, z_mm, length, brain_cm2)
     return _FoldNetwork(traced_encoder, traced_context, config)
 
 

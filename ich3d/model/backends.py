@@ -161,8 +161,12 @@ class _OpenVinoBackend:
 def _folded_copy(network: FoldBatchEncoder) -> FoldBatchEncoder:
     """A copy whose normalisations are folded into convolutions: equal results with less work."""
     copy = deepcopy(network)
+    folded: dict[int, nn.Module] = {}  # by the identity of a network: folds may share one
     for member in _members(copy):
-        member.backbone = _fold_normalisations(member.backbone)
+        backbone = member.backbone
+        if id(backbone) not in folded:
+            folded[id(backbone)] = _fold_normalisations(backbone)
+        member.backbone = folded[id(backbone)]
     return copy
 
 

@@ -3,10 +3,11 @@
     manifest.json  encoder/fold<k>.safetensors  context/fold<k>.safetensors
     stack/fold<k>.json  stack/fold<k>_<label>.txt
 
-Nothing in it is executable.
+A frozen network is stored once, as encoder/network.safetensors, and encoder/fold<k>.safetensors
+holds the last layer alone. Nothing in it is executable.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,9 +28,12 @@ from ich3d.model.manifest import Manifest, read_manifest, write_manifest
 from ich3d.prepare.hu_features import hu_features
 from ich3d.prepare.store import Store
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
+from ich3d.slices.frozen import load_head, load_network, save_head, save_network
 from ich3d.stack.booster import LabelStacker, Stacker
 from ich3d.training.device import device
 from ich3d.training.weights import load_weights, save_weights
+
+_NETWORK_FILE: Final = "network.safetensors"
 
 _NO_FINGERPRINT: Final[dict[str, Any]] = {
     "counts": {},
@@ -160,8 +164,12 @@ def write_model(
     """Write the folder of a model of one or more folds, whole or not at all."""
     with replacing(folder) as partial:
         partial.mkdir()
+        save_encoder: Callable[[Path, EncoderEnsemble], None] = save_weights
+        if config.slices.frozen:
+            save_network(partial / "encoder" / _NETWORK_FILE, fold_models[0].encoder)
+            save_encoder = save_head
         for fold in fold_models:
-            save_weights(partial / "encoder" / f"fold{fold.fold}.safetensors", fold.encoder)
+            save_encoder(partial / "encoder" / f"fold{fold.fold}.safetensors", fold.encoder)
             save_weights(partial / "context" / f"fold{fold.fold}.safetensors", fold.context)
             _write_stacker(partial / "stack", fold)
         folds = [fold.fold for fold in fold_models]
@@ -182,7 +190,10 @@ def load_model(folder: Path | str) -> Model:
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    fold_models = [_load_fold(folder, manifest, fold) for fold in manifest.folds]
+    network = None
+    if manifest.config.slices.frozen:
+        network = load_network(folder / "encoder" / _NETWORK_FILE, manifest.config.slices)
+    fold_models = [_load_fold(folder, manifest, fold, network) for fold in manifest.folds]
     return Model(manifest.config, fold_models, manifest.fingerprint, manifest.sha256)
 
 
@@ -213,11 +224,14 @@ def _require_features(stacker: Stacker) -> None:
             )
 
 
-def _load_fold(folder: Path, manifest: Manifest, fold: int) -> FoldModel:
-    """The stages of one fold on this machine's device."""
+def _load_fold(
+    folder: Path, manifest: Manifest, fold: int, network: SliceEncoder | None
+) -> FoldModel:
+    """The stages of one fold on this machine's device; `network` holds a frozen network."""
     config = manifest.config
-    encoder = EncoderEnsemble.from_config(config.slices)
-    load_weights(folder / "encoder" / f"fold{fold}.safetensors", encoder)
+    encoder = EncoderEnsemble.from_config(config.slices, network)
+    load_encoder = load_weights if network is None else load_head
+    load_encoder(folder / "encoder" / f"fold{fold}.safetensors", encoder)
     context = ContextEnsemble.from_config(config.context, encoder.embedding_width)
     load_weights(folder / "context" / f"fold{fold}.safetensors", context)
 

@@ -8,10 +8,12 @@ from ich3d.model.manifest import MANIFEST, read_manifest
 
 _SHOWN_KEYS: Final = {
     "prepare": ("matrix", "pixel_mm"),
-    "slices": ("encoder", "ensemble_size", "windows", "neighbours", "symmetry", "tta_flip"),
-    "context": ("ensemble_size", "hidden_size", "num_layers", "embeddings", "align"),
+    "slices": (
+        "encoder", "frozen", "ensemble_size", "windows", "neighbours", "symmetry", "tta_flip",
+    ),
+    "context": ("ensemble_size", "hidden_size", "num_layers", "reads", "align"),
     "stack": ("num_trees", "reach_mm"),
-}
+}  # fmt: skip
 """The configuration keys that are shown, by section."""
 
 HELD_OUT_PROVEN: Final = "provable: the patients that each fold was trained on are recorded"

@@ -18,9 +18,11 @@ from ich3d.core.errors import DataError, ModelError
 from ich3d.core.workspace import read_json, write_json
 from ich3d.prepare.store import preprocessing_sha256
 
-FORMAT_VERSION: Final = 2
-READABLE_VERSIONS: Final = (1, 2)
-"""Format 1 is that of version 0.1: configuration keys and tensors have other names there."""
+FORMAT_VERSION: Final = 3
+READABLE_VERSIONS: Final = (1, 2, 3)
+"""Format 1 is that of version 0.1: configuration keys and tensors have other names there. Since
+format 3 a frozen network is stored once for all folds.
+"""
 
 MANIFEST: Final = "manifest.json"
 _REQUIRED_KEYS: Final = (

@@ -27,6 +27,7 @@ _PART_NAMES = {
     "near": "the slices near it together",
     "series": "the whole series",
     "place": "the slice's position in the head",
+    "hu": "what Hounsfield units say of it",
 }
 
 
@@ -60,6 +61,8 @@ def summary_sentence(explanation: Explanation) -> str:
 
 def contributions_clause(explanation: Explanation) -> str:
     """What the slice and its neighbours contribute in both stages, in logits."""
+    if not explanation.shows_brain:
+        return "it shows no brain, so every stage gives it next to nothing"
     context = f"the context model adds {_slice_and_neighbours(explanation.context)}"
     if not explanation.kept:
         return f"{context}; no fold kept a stacker for this label, so the context score is used"

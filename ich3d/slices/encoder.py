@@ -4,7 +4,6 @@ Windows are part of the network, so what was trained is what predicts; the store
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,6 +42,7 @@ class SliceEncoder(nn.Module):
         neighbours: int = 1,
         symmetry: bool = True,
         dropout: float = 0.2,
+        sharing: "SliceEncoder | None" = None,
     ) -> None:
         """Build the network with new weights; ConfigError where a value is not allowed.
 
@@ -52,6 +52,8 @@ class SliceEncoder(nn.Module):
             neighbours: slices on each side that are read beside the centre slice.
             symmetry: read what the centre slice differs by from its left-right mirror image.
             dropout: share of the embedding that training drops before the classifier.
+            sharing: an encoder built with equal arguments whose network is used by both; None
+                builds a new one.
         """
         super().__init__()
         self.config = SlicesConfig(
@@ -72,12 +74,21 @@ class SliceEncoder(nn.Module):
         channels = self.num_slices * len(windows)
         channels += self.num_slices if neighbours else 0
         channels += len(windows) if symmetry else 0
-        self.backbone, self.embedding_width = build_backbone(backbone, channels)
+        first = (self.num_slices // 2) * len(windows)
+        self.centre_channels = range(first, first + len(windows))
+        self.backbone: nn.Module
+        self.embedding_width: int
+        if sharing is None:
+            self.backbone, self.embedding_width = build_backbone(backbone, channels)
+        else:
+            self.backbone, self.embedding_width = sharing.backbone, sharing.embedding_width
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.embedding_width, len(LABELS))
 
     @classmethod
-    def from_config(cls, config: SlicesConfig) -> "SliceEncoder":
+    def from_config(
+        cls, config: SlicesConfig, sharing: "SliceEncoder | None" = None
+    ) -> "SliceEncoder":
         """The encoder that the `slices` section of a configuration describes, with new weights."""
         return cls(
             config.encoder,
@@ -85,6 +96,7 @@ class SliceEncoder(nn.Module):
             neighbours=config.neighbours,
             symmetry=config.symmetry,
             dropout=config.dropout,
+            sharing=sharing,
         )
 
     def forward(
@@ -140,8 +152,18 @@ class SliceEncoder(nn.Module):
 
     def encode(self, network_input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Embeddings (B, D) and logits (B, K) of what `network_input` returned (B, C, H, W)."""
-        embeddings = self.backbone(network_input).flatten(1).float()  # (B, D)
-        return embeddings, self.head(self.dropout(embeddings)).float()
+        embeddings = self.embed(network_input)
+        return embeddings, self.classify(embeddings)
+
+    def embed(self, network_input: torch.Tensor) -> torch.Tensor:
+        """Embeddings (B, D) of what `network_input` returned (B, C, H, W)."""
+        embeddings: torch.Tensor = self.backbone(network_input).flatten(1).float()
+        return embeddings
+
+    def classify(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Logits (B, K) of embeddings (B, D)."""
+        logits: torch.Tensor = self.head(self.dropout(embeddings)).float()
+        return logits
 
 
 class EncoderEnsemble(nn.Module):
@@ -165,9 +187,15 @@ class EncoderEnsemble(nn.Module):
         self.embedding_width = sum(member.embedding_width for member in members)
 
     @classmethod
-    def from_config(cls, config: SlicesConfig) -> "EncoderEnsemble":
-        """`slices.ensemble_size` encoders as that section describes them, with new weights."""
-        return cls([SliceEncoder.from_config(config) for _ in range(config.ensemble_size)])
+    def from_config(
+        cls, config: SlicesConfig, sharing: SliceEncoder | None = None
+    ) -> "EncoderEnsemble":
+        """`slices.ensemble_size` encoders as that section describes them, with new weights.
+
+        With `sharing`, they use the network of that encoder instead of new ones.
+        """
+        members = range(config.ensemble_size)
+        return cls([SliceEncoder.from_config(config, sharing) for _ in members])
 
     def forward(
         self, hu: torch.Tensor, is_copy: torch.Tensor | None = None
@@ -191,8 +219,9 @@ class EncoderEnsemble(nn.Module):
 class FoldBatchEncoder(nn.Module):
     """Several encoders over the same slices: their input is made once for all of them.
 
-    They must read the same windows and neighbours, as the encoders of one model's folds do.
-    With `tta_flip` each output is the mean over the slices and their left-right mirror images.
+    They must read the same windows and neighbours, as the encoders of one model's folds do. A
+    network that they share is run once. With `tta_flip` each output is the mean over the slices and
+    their left-right mirror images.
     """
 
     def __init__(self, encoders: Sequence[SliceEncoder | EncoderEnsemble], tta_flip: bool) -> None:
@@ -211,13 +240,35 @@ class FoldBatchEncoder(nn.Module):
             hu, is_copy = torch.cat([hu, hu.flip(-1)]), torch.cat([is_copy, is_copy])  # (2 B, ...)
 
         network_input = encoders[0].network_input(hu, is_copy)
-        outputs = [output for encoder in encoders for output in encoder.encode(network_input)]
+        embeddings_of: dict[int, torch.Tensor] = {}  # by the identity of the network
+        outputs = []
+        for encoder in encoders:
+            members = getattr(encoder, "members", [encoder])
+            for member in members:
+                if id(member.backbone) not in embeddings_of:
+                    embeddings_of[id(member.backbone)] = member.embed(network_input)
+            embeddings = [embeddings_of[id(member.backbone)] for member in members]
+            logits = [member.classify(one) for member, one in zip(members, embeddings, strict=True)]
+            outputs += [torch.cat(embeddings, dim=1), torch.stack(logits).mean(dim=0)]
+
         if self.tta_flip:
             outputs = [(output[:n_slices] + output[n_slices:]) / 2 for output in outputs]
         return tuple(outputs)
 
 
+def frozen_encoder(config: SlicesConfig) -> SliceEncoder:
+    """The encoder of a frozen network, in evaluation mode; its head has no meaning yet.
+
+    Its weights are rounded to half precision, in which a model folder keeps them, so that what is
+    trained on its embeddings is what predicts.
+    """
+    encoder = SliceEncoder.from_config(config)
+    load_start_weights(encoder, config)
+    encoder.backbone.half().float()
+    return encoder.eval().requires_grad_(False)
+
+
 def load_start_weights(encoder: SliceEncoder, config: SlicesConfig) -> None:
     """Put the weights that `slices.weights` names into `encoder`, if it names any."""
     if config.weights is not None:
-        load_pretrained(encoder, Path(config.weights), config.weights_sha256)
+        load_pretrained(encoder, config.weights, config.weights_sha256, encoder.centre_channels)

@@ -22,16 +22,10 @@ from ich3d.slices.dataset import SliceDataset, SliceSample
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder, load_start_weights
 from ich3d.training.device import autocast, device
-from ich3d.training.loop import Schedule, Task, fit
-from ich3d.training.losses import group_losses, masked_log_loss
+from ich3d.training.loop import REJECT_ERRORS, Schedule, Task, fit
+from ich3d.training.losses import base_logits, group_losses, masked_log_loss
 
 log = logging.getLogger(__name__)
-
-REJECT_ERRORS: Final = 2.0
-"""Standard errors by which validation patients must find an epoch worse to reject it. With few
-patients the epoch of the lowest loss is an early one, picked by chance: they may reject an
-epoch, not choose it.
-"""
 
 NO_LABELS: Final = "no labelled slice is left to train on: check that the label CSV fits the images"
 
@@ -199,7 +193,7 @@ def _start_at_base_rates(encoder: SliceEncoder, training: SliceDataset) -> None:
 
     A label that no slice has ground truth for keeps its base rate.
     """
-    encoder.head.bias.copy_(_base_logits(training))
+    encoder.head.bias.copy_(base_logits(training.targets()))
     encoder.head.weight.mul_(0.1)
     has_no_truth = np.isnan(training.targets()).all(axis=0)  # (K,)
     encoder.head.weight[has_no_truth] = 0.0
@@ -215,7 +209,7 @@ def _scale_temperature(
     `logits` and `target` (N, K) are those of the validation slices. The head takes the factor in.
     Temperature scaling (Guo et al., ICML 2017), around the base rate instead of one half.
     """
-    base = _base_logits(training).to(logits.device)  # (K,)
+    base = base_logits(training.targets()).to(logits.device)  # (K,)
     losses = [
         float(masked_log_loss(base + scale * (logits - base), target))
         for scale in TEMPERATURE_SCALES
@@ -225,16 +219,3 @@ def _scale_temperature(
 
     encoder.head.weight.mul_(scale)
     encoder.head.bias.copy_(base + scale * (encoder.head.bias - base))
-
-
-def _base_logits(training: SliceDataset) -> torch.Tensor:
-    """Logit (K,) of each label's rate in training, kept off 0 and 1 by half a slice.
-
-    A label that no slice has ground truth for counts as absent everywhere.
-    """
-    targets = training.targets()  # (N, K)
-    n_positive = np.nansum(targets, axis=0)
-    n_known = (~np.isnan(targets)).sum(axis=0)
-    n_rows = np.where(n_known > 0, n_known, len(targets))
-    rates = (n_positive + 0.5) / (n_rows + 1.0)
-    return torch.logit(torch.as_tensor(rates, dtype=torch.float32))

@@ -29,6 +29,12 @@ EMA_DECAY: Final = 0.99
 
 MAX_GRADIENT_NORM: Final = 1.0
 
+REJECT_ERRORS: Final = 2.0
+"""Standard errors by which validation patients must find an epoch worse to reject it. With few
+patients the epoch of the lowest loss is an early one, picked by chance: they may reject an
+epoch, not choose it.
+"""
+
 
 @dataclass(frozen=True)
 class Schedule:

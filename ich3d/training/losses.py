@@ -44,3 +44,15 @@ def group_losses(logits: torch.Tensor, target: torch.Tensor, group: np.ndarray) 
 
     names, index = np.unique(group, return_inverse=True)
     return np.asarray(np.bincount(index, row_loss) * len(names))
+
+
+def base_logits(target: np.ndarray) -> torch.Tensor:
+    """Logit (K,) of each label's rate in `target` (N, K), kept off 0 and 1 by half a slice.
+
+    A label that no slice has ground truth for counts as absent everywhere.
+    """
+    n_positive = np.nansum(target, axis=0)
+    n_known = (~np.isnan(target)).sum(axis=0)
+    n_rows = np.where(n_known > 0, n_known, len(target))
+    rates = (n_positive + 0.5) / (n_rows + 1.0)
+    return torch.logit(torch.as_tensor(rates, dtype=torch.float32))

@@ -9,7 +9,7 @@ from tests.helpers.embedded import batch_of, context_model, logits_of, random_em
 
 
 def test_scores_are_probabilities_of_the_logits() -> None:
-    model, series = context_model(embeddings=True), random_embedded(5)
+    model, series = context_model(reads="both"), random_embedded(5)
     scores = score_context(model, series, 5.0 * np.arange(5))
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, sigmoid(logits_of(model, batch_of(series))[0]), atol=1e-6)

@@ -39,6 +39,7 @@ def shuffled(
         series.logits,
         series.z_mm,
         series.lengths,
+        series.brain_cm2,
         order,
         differences_too,
     )
@@ -59,7 +60,7 @@ def test_each_series_is_permuted_and_padding_stays(lengths: list[int], seed: int
 @torch.no_grad()
 def test_the_natural_order_changes_nothing() -> None:
     natural = torch.arange(N_SLICES)[None]
-    model = context_model(embeddings=True)
+    model = context_model(reads="both")
     for differences_too in (False, True):
         logits = shuffled(model, batch(), natural, differences_too)[0]
         np.testing.assert_allclose(logits, logits_of(model, batch())[0], atol=1e-6)
@@ -102,7 +103,7 @@ def test_a_slice_moves_with_its_differences_to_its_true_neighbours() -> None:
 
 @torch.no_grad()
 def test_with_differences_too_slices_are_read_as_if_scanned_in_that_order() -> None:
-    model, order = context_model(embeddings=True), order_of()
+    model, order = context_model(reads="both"), order_of()
     scores = shuffled(model, batch(), order, differences_too=True)[0]
 
     permuted = replace(

@@ -27,7 +27,7 @@ CONFIG = Config(
         windows=("brain", "bone"),
     ),
     context=ContextConfig(
-        ensemble_size=2, hidden_size=16, num_layers=2, validation_fraction=0.3, embeddings=True
+        ensemble_size=2, hidden_size=16, num_layers=2, validation_fraction=0.3, reads="both"
     ),
     stack=StackConfig(num_trees=40, num_leaves=5, min_data_in_leaf=11, reach_mm=10.0),
     control=ControlConfig(

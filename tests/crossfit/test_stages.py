@@ -189,7 +189,7 @@ def test_labels_of_a_fold_do_not_change_its_stacker(copied_run: Config, inverted
 
 
 def test_the_in_sample_control_allows_leakage(copied_run: Config) -> None:
-    changes = ["control.allow_in_sample=true", "context.embeddings=true"]
+    changes = ["control.allow_in_sample=true", "context.reads=both"]
     in_sample = with_overrides(copied_run, changes, "test")
     workspace, store = workspace_of(copied_run), store_of(copied_run)
     stages = Stages(in_sample, workspace, store, run=copied_run)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ich3d.context.bigru import ContextEnsemble, ContextModel
 from ich3d.context.score import score_context
@@ -35,8 +36,8 @@ def logit_of(
 @pytest.mark.parametrize("n_slices", [1, 2, 11, 60])
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"embeddings": True}, {"window": 2}, {"window_mm": 12.0}],
-    ids=["logits", "embeddings", "window", "window in mm"],
+    [{}, {"reads": "embeddings"}, {"reads": "both"}, {"window": 2}, {"window_mm": 12.0}],
+    ids=["logits", "embeddings", "both", "window", "window in mm"],
 )
 def test_contributions_add_up_to_the_logit(settings: dict[str, Any], n_slices: int) -> None:
     """Completeness (Sundararajan et al., 2017, proposition 1)."""
@@ -68,7 +69,8 @@ def test_slices_beyond_the_window_contribute_nothing(index: int) -> None:
 
 def test_in_an_untrained_model_the_slice_alone_contributes() -> None:
     """It corrects nothing: the logit is that of the encoder."""
-    untrained = ContextEnsemble([ContextModel(EMBEDDING_WIDTH, hidden_size=8)]).eval()
+    model = ContextModel(EMBEDDING_WIDTH, reads="logits", hidden_size=8)
+    untrained = ContextEnsemble([model]).eval()
     embedded, z_mm = random_embedded(7), random_z_mm(7)
     baseline_logits = np.full(6, -2.0, dtype=np.float32)
     start, *parts = context_contributions(untrained, embedded, z_mm, baseline_logits, 4, ANY)
@@ -87,6 +89,7 @@ def read_one_difference_only(model: ContextModel, block: int) -> None:
     to the old state, and its new state does not depend on the old one.
     """
     columns = slice(6 * block, 6 * block + 6)
+    assert isinstance(model.input_proj, nn.Linear)
     kept = model.input_proj.weight[:, columns].clone()
     model.input_proj.weight.zero_()[:, columns] = kept
 

@@ -96,7 +96,7 @@ def test_the_saved_network_scores_series_of_any_length(model: Model, bundle: Pat
     [
         (
             SlicesConfig(encoder="resnet10", ensemble_size=2, neighbours=2),
-            ContextConfig(num_layers=2, embeddings=True, ensemble_size=2),
+            ContextConfig(num_layers=2, reads="both", ensemble_size=2),
         ),
         (
             SlicesConfig(encoder="resnet10", neighbours=0, tta_flip=False, symmetry=False),

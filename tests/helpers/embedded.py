@@ -32,9 +32,9 @@ def batch_of(*series: SliceEmbeddings, step_mm: float = 5.0) -> SeriesBatch:
 
 
 def context_model(**settings: Any) -> ContextModel:
-    """A context model whose correction is not zero, as if it were trained."""
+    """A context model whose correction is not zero, as if it were trained; it reads logits."""
     torch.manual_seed(0)
-    model = ContextModel(EMBEDDING_WIDTH, hidden_size=8, **settings).eval()
+    model = ContextModel(EMBEDDING_WIDTH, hidden_size=8, **{"reads": "logits", **settings}).eval()
     torch.nn.init.normal_(model.correction_head.weight)
     return model
 
@@ -42,5 +42,6 @@ def context_model(**settings: Any) -> ContextModel:
 @torch.no_grad()
 def logits_of(model: ContextModel | ContextEnsemble, batch: SeriesBatch) -> list[np.ndarray]:
     """The logits (Z, K) of each series of a batch, without the padding."""
-    logits = model(batch.embeddings, batch.logits, batch.z_mm, batch.lengths).numpy()
+    arguments = (batch.embeddings, batch.logits, batch.z_mm, batch.lengths, batch.brain_cm2)
+    logits = model(*arguments).numpy()
     return [row[:length] for row, length in zip(logits, batch.lengths.tolist(), strict=True)]

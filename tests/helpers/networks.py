@@ -24,7 +24,8 @@ def random_encoders(count: int, seed: int = 0, **settings: Any) -> EncoderEnsemb
 def random_context(embedding_width: int, seed: int = 0, **settings: Any) -> ContextModel:
     """A context model whose correction is not zero, in evaluation mode."""
     torch.manual_seed(seed)
-    model = ContextModel(embedding_width, **{"hidden_size": 8, **settings}).eval()
+    small: dict[str, Any] = {"hidden_size": 8, "reads": "logits", **settings}
+    model = ContextModel(embedding_width, **small).eval()
     nn.init.normal_(model.correction_head.weight, std=0.5)
     return model
 

@@ -54,7 +54,7 @@ def encoder() -> SliceEncoder:
 
 @pytest.fixture(scope="module")
 def context(encoder: SliceEncoder) -> ContextModel:
-    return random_context(encoder.embedding_width, embeddings=True)
+    return random_context(encoder.embedding_width, reads="both")
 
 
 @pytest.fixture(scope="module")

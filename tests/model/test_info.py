@@ -24,7 +24,7 @@ def test_the_description_is_that_of_the_folder(finished_run: Config, model_folde
     size_mb = sum(path.stat().st_size for path in files) / 1e6
     sha256 = hashlib.sha256((model_folder / MANIFEST).read_bytes()).hexdigest()
 
-    assert described["format_version"] == 2
+    assert described["format_version"] == 3
     assert described["files"] == len(files)
     assert described["size_mb"] == pytest.approx(size_mb, abs=0.051)
     assert described["model_sha256"] == sha256

@@ -47,7 +47,7 @@ def refusal(folder: Path) -> str:
 
 def test_the_manifest_describes_the_model(folder: Path) -> None:
     manifest = read_manifest(folder)
-    assert manifest.format_version == FORMAT_VERSION == 2
+    assert manifest.format_version == FORMAT_VERSION == 3
     assert manifest.ich3d_version == ich3d.__version__
     assert manifest.config == CONFIG
     assert manifest.preprocessing_sha256 == preprocessing_sha256(CONFIG.prepare)

@@ -40,6 +40,7 @@ def explanation() -> Explanation:
             ("slice", 0.0, 1, 1.5),
             ("slice", 5.0, 2, -0.125),
         ),
+        shows_brain=True,
         stacker=parts(
             ("start", None, None, 0.625),
             ("average", None, None, 0.001),

@@ -29,7 +29,7 @@ def encoders() -> EncoderEnsemble:
 
 
 def contexts() -> ContextEnsemble:
-    config = ContextConfig(embeddings=True, hidden_size=8, ensemble_size=2)
+    config = ContextConfig(reads="both", hidden_size=8, ensemble_size=2)
     return ContextEnsemble.from_config(config, EMBEDDING_WIDTH)
 
 

@@ -84,10 +84,12 @@ def _decision(fields: dict[str, Any]) -> Decision:
 def histories(
     workspace: Workspace, stage: str, folds: list[int]
 ) -> dict[int, list[dict[str, float]]]:
-    """The losses by epoch of each fold's network; of the first, where a fold has several."""
-    return {
-        fold: read_json(workspace.stage(stage, fold) / "member0" / "history.json") for fold in folds
-    }
+    """The losses by epoch of each fold's network; of the first, where a fold has several.
+
+    A frozen encoder is trained in no epochs, and its folds are left out.
+    """
+    paths = {fold: workspace.stage(stage, fold) / "member0" / "history.json" for fold in folds}
+    return {fold: read_json(path) for fold, path in paths.items() if path.exists()}
 
 
 @dataclass(frozen=True)

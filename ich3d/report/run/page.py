@@ -92,8 +92,9 @@ def _content(
         "forest_plot": forest_plot(rows),
         **_example(workspace, scores),
         "learning_curves": [
-            learning_curves(stage, histories(workspace, stage, folds))
+            learning_curves(stage, found)
             for stage in ("encoder", "context")
+            if (found := histories(workspace, stage, folds))
         ],
         "folds": folds,
         "decisions": stacker_decisions(workspace, folds),
