@@ -53,8 +53,8 @@ class ControlConfig:
             fold, at the price of another set of encoders for each fold.
         patients: largest number of patient groups that any stage is trained on, drawn evenly from
             the folds; None for all.
-        force_stacker: keep the stacker of every label with enough positive patients, even where it
-            does not improve the validation loss.
+        force_stacker: keep the stacker's trees for every label that two patients have, even where
+            they do not improve the validation loss.
     """
 
     shuffle: str = "never"

@@ -33,7 +33,7 @@ _TEMPLATES = {
 }
 """Files of a bundle that are rendered from a template of the package."""
 
-_STACKER_FIELDS = ("is_kept", "columns", "scale", "shift")
+_STACKER_FIELDS = ("is_kept", "blend", "columns", "scale", "shift")
 
 
 def export_bundle(model_folder: Path, bundle: Path) -> None:
@@ -119,7 +119,8 @@ def _write_stacker(folder: Path, fold_model: FoldModel) -> None:
 
 def _calibration(stacker: LabelStacker) -> dict[str, Any]:
     """The fields of `stacker` that are needed to apply its trees."""
-    return {name: getattr(stacker, name) for name in _STACKER_FIELDS}
+    fields = stacker.as_dict()
+    return {name: fields[name] for name in _STACKER_FIELDS}
 
 
 def _render_templates(

@@ -20,7 +20,7 @@ MAX_PARTS = 4  # in the clause on the stacker
 SMALLEST_PART = 0.005  # in logits; a smaller contribution would be printed as 0.00
 # What the parts of the stacker's logit are called in sentences.
 _PART_NAMES = {
-    START: "the context score that it corrects",
+    START: "the blend that it starts from",
     AVERAGE: "the average over all slices",
     "own": "the slice's own scores",
     "neighbour": "its neighbours' scores",
@@ -65,13 +65,13 @@ def contributions_clause(explanation: Explanation) -> str:
         return "it shows no brain, so every stage gives it next to nothing"
     context = f"the context model adds {_slice_and_neighbours(explanation.context)}"
     if not explanation.kept:
-        return f"{context}; no fold kept a stacker for this label, so the context score is used"
+        return f"{context}; no fold kept trees for this label, so the blend stands"
     stacker = _slice_and_neighbours(explanation.stacker)
     return f"{context}; the stacker, {_kept_folds(explanation)}, adds {stacker}"
 
 
 def stacker_clause(explanation: Explanation) -> str:
-    """The largest contributions to the stacker's logit; empty where no fold kept a stacker."""
+    """The largest contributions to the stacker's logit; empty where no fold kept trees."""
     if not explanation.kept:
         return ""
     sums = explanation.stacker.groupby("what")["contribution"].sum()

@@ -1,7 +1,7 @@
-"""LightGBM boosters that correct the context logit, one for each label, kept only where they help.
+"""LightGBM boosters on top of a blend, one for each label, kept only where they help.
 
-The context logit is a booster's starting score, so no tree means no change. The number of
-trees, the calibration, and whether the result is kept are decided by cross-validation over the
+The blend's logit is a booster's starting score, so no tree means no change. The blend, the number
+of trees, the calibration, and whether the trees are kept are decided by cross-validation over the
 training folds.
 """
 
@@ -18,6 +18,7 @@ from scipy.optimize import minimize
 from ich3d.config.schema import StackConfig
 from ich3d.core.labels import ANY, LABELS, SUBTYPES
 from ich3d.core.metrics import log_losses, logit, sigmoid
+from ich3d.stack.blend import Blend, HuRegression, fit_blend
 from ich3d.stack.features import DECIMALS, columns_of
 
 START: Final = "start"
@@ -25,7 +26,8 @@ AVERAGE: Final = "average"
 """The two contributions to a stacker's logit that come from no column."""
 
 MIN_GROUPS_TO_CALIBRATE: Final = 8
-"""Patient groups with the label below which two calibration parameters cannot be told from noise.
+"""Patient groups with the label below which neither two calibration parameters nor a gain can be
+told from noise.
 """
 
 RENAMED_FIELDS: Final = {
@@ -38,19 +40,21 @@ RENAMED_FIELDS: Final = {
 
 @dataclass(frozen=True)
 class LabelStacker:
-    """The stacker of one label: trees over `columns`, then logit -> scale * logit + shift.
+    """The stacker of one label: a blend, trees over `columns`, then logit -> scale * logit + shift.
 
     Attributes:
         label: the label.
-        is_kept: False where the score of the stage before is better and stands.
+        is_kept: False where the trees do not help, and the blend stands.
         columns: the features that the trees read, by name.
         trees: the LightGBM model as text; empty where it is not kept.
         scale: factor of the logit.
         shift: what is added to the logit.
-        validation_loss: the stacker's mean log loss on patients that its trees had not seen.
+        validation_loss: the stacker's mean log loss on patients that it had not seen.
         validation_start_loss: that of the stage before, on the same patients.
-        validation_gain_se: standard error of their difference over patients. The three are zero
+        validation_gain_se: standard error over patients of what the trees gain on the blend. The
+            three are zero
             where the label has only one class and there was nothing to decide.
+        blend: what the trees start from; None for the stage before alone.
     """
 
     label: str
@@ -62,6 +66,7 @@ class LabelStacker:
     validation_loss: float
     validation_start_loss: float
     validation_gain_se: float
+    blend: Blend | None = None
 
     @classmethod
     def not_kept(cls, label: str, columns: tuple[str, ...] = ()) -> "LabelStacker":
@@ -72,7 +77,11 @@ class LabelStacker:
     def from_dict(cls, fields: Mapping[str, Any]) -> "LabelStacker":
         """What `as_dict` wrote, in this version or in version 0.1."""
         renamed = {RENAMED_FIELDS.get(name, name): value for name, value in fields.items()}
-        return cls(**{**renamed, "columns": tuple(renamed["columns"])})
+        blend = renamed.get("blend")  # new in version 0.3
+        if blend is not None:
+            hu = blend["hu"]
+            blend = Blend(blend["weights"], None if hu is None else HuRegression(**hu))
+        return cls(**{**renamed, "columns": tuple(renamed["columns"]), "blend": blend})
 
     def as_dict(self) -> dict[str, Any]:
         """All fields as JSON-ready data."""
@@ -87,23 +96,34 @@ class LabelStacker:
         """Probability of the label (N,), from `features` and the probability of the stage
         before (N,).
         """
-        if not self.is_kept:
+        if not self.is_kept and self.blend is None:
             return start_prob
+        start = self._start(features, start_prob)
+        if not self.is_kept:
+            return sigmoid(start)
         trees = _tree_logits(self.booster, features[list(self.columns)])
-        return sigmoid(self.scale * (np.round(logit(start_prob), DECIMALS) + trees) + self.shift)
+        return sigmoid(self.scale * (start + trees) + self.shift)
+
+    def _start(self, features: pd.DataFrame, start_prob: np.ndarray) -> np.ndarray:
+        """The logits (N,) that the trees start from."""
+        if self.blend is None:
+            return np.round(logit(start_prob), DECIMALS)
+        return self.blend.logits(self.label, features)
 
     def contributions(self, features: pd.DataFrame, start_prob: np.ndarray) -> pd.DataFrame:
         """What the logit before calibration is the sum of, one row a slice.
 
-        `START` is the logit of the stage before, `AVERAGE` the trees' mean, and each column of
-        features has what it adds to these: exact TreeSHAP (Lundberg et al., Nature Machine
-        Intelligence 2020). `START` alone where no stacker is kept.
+        `START` is the blend's logit, or that of the stage before; `AVERAGE` the trees' mean; each
+        column of features has what it adds to these: exact TreeSHAP (Lundberg et al., Nature
+        Machine Intelligence 2020). `START` alone where no trees are kept.
         """
         if not self.is_kept:
-            return pd.DataFrame({START: logit(start_prob)})
+            is_blend = self.blend is not None
+            start = self._start(features, start_prob) if is_blend else logit(start_prob)
+            return pd.DataFrame({START: start})
         shap = self.booster.predict(features[list(self.columns)], pred_contrib=True)
         table = pd.DataFrame(shap, columns=[*self.columns, AVERAGE])
-        return table.assign(**{START: np.round(logit(start_prob), DECIMALS)})
+        return table.assign(**{START: self._start(features, start_prob)})
 
 
 @dataclass(frozen=True)
@@ -169,20 +189,24 @@ class StackRows:
     fold: np.ndarray
 
 
-KeepRule = Callable[[float, float], bool]
-"""Whether to keep a stacker, from its gain in log loss on validation patients and the gain's
-standard error.
+KeepRule = Callable[[float, float, int], bool]
+"""Whether to keep trees, from their gain in log loss on validation patients, the gain's standard
+error, and the number of patient groups that have the label.
 """
 
 
-def where_it_helps(gain: float, se: float) -> bool:
-    """Keep a gain that is larger than its own standard error (Breiman et al., 1984)."""
-    return gain > se
+def where_it_helps(gain: float, se: float, n_positive_groups: int) -> bool:
+    """Keep a gain that is larger than its own standard error (Breiman et al., 1984), if enough
+    patients have the label for that error to mean anything.
+    """
+    return gain > se and n_positive_groups >= MIN_GROUPS_TO_CALIBRATE
 
 
-def always(gain: float, se: float) -> bool:
-    """Keep whatever was trained: a control that shows what the rule is worth."""
-    return True
+def always(gain: float, se: float, n_positive_groups: int) -> bool:
+    """Keep whatever was trained on more than one patient: a control that shows what the rule is
+    worth.
+    """
+    return n_positive_groups > 1
 
 
 def fit_stacker(
@@ -208,13 +232,14 @@ def _fit_label(
     is_known = ~np.isnan(rows.target[:, k])
     columns = columns_of(label, list(rows.features.columns))
     x, y = rows.features.loc[is_known, columns], rows.target[is_known, k]
-    start_logit = np.round(logit(rows.start_prob[is_known, k]), DECIMALS)
+    before = np.round(logit(rows.start_prob[is_known, k]), DECIMALS)
     group, fold = rows.group[is_known], rows.fold[is_known]
     if len(np.unique(y)) < 2:
         return LabelStacker.not_kept(label, tuple(columns))
+    blend, start_logit = fit_blend(label, rows.features[is_known], y, group, fold)
 
     def grow(is_training: np.ndarray, trees: int) -> lgb.Booster:
-        """A booster on some rows, starting from the logit of the stage before."""
+        """A booster on some rows, starting from the blend."""
         data = lgb.Dataset(
             x[is_training], y[is_training], init_score=start_logit[is_training], free_raw_data=False
         )
@@ -226,7 +251,7 @@ def _fit_label(
     for validation_fold in np.unique(fold):
         is_training, is_validation = fold != validation_fold, fold == validation_fold
         if len(np.unique(y[is_training])) < 2:
-            continue  # the fold keeps zeros: the stage before stands there
+            continue  # the fold keeps zeros: the blend stands there
         booster = grow(is_training, tree_counts[-1])
         for row, count in zip(held_out, tree_counts, strict=True):
             row[is_validation] = _tree_logits(booster, x[is_validation], count)
@@ -240,7 +265,7 @@ def _fit_label(
     calibrated = _cross_calibrated(raw, y, fold) if can_calibrate else raw
     gain = _loss(start_logit, y) - _loss(calibrated, y)
     se = _paired_se(gain, group)
-    is_kept = n_positive_groups > 1 and keep(float(gain.mean()), se)
+    is_kept = keep(float(gain.mean()), se, n_positive_groups)
 
     scale, shift = _platt(raw, y) if can_calibrate else (1.0, 0.0)
     all_rows = np.ones(len(y), dtype=bool)
@@ -251,9 +276,10 @@ def _fit_label(
         trees=grow(all_rows, tree_counts[best]).model_to_string() if is_kept else "",
         scale=scale,
         shift=shift,
-        validation_loss=float(_loss(calibrated, y).mean()),
-        validation_start_loss=float(_loss(start_logit, y).mean()),
+        validation_loss=float(_loss(calibrated if is_kept else start_logit, y).mean()),
+        validation_start_loss=float(_loss(before, y).mean()),
         validation_gain_se=se,
+        blend=blend,
     )
 
 

@@ -67,7 +67,10 @@ def test_a_stacker_that_does_not_help_is_not_kept_and_changes_nothing() -> None:
     for label_stacker in stacker.by_label.values():
         assert not label_stacker.is_kept
         assert label_stacker.trees == ""
-    np.testing.assert_array_equal(stacker.score(rows.features, rows.start_prob), rows.start_prob)
+        assert label_stacker.blend is not None
+        assert label_stacker.blend.weights == {"encoder": 0.0, "context": 1.0}
+    prob = stacker.score(rows.features, rows.start_prob)
+    np.testing.assert_allclose(prob, rows.start_prob, atol=3e-4)  # logits are rounded to 1e-3
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, np.nan], ids=["absent", "present", "unknown"])
@@ -77,9 +80,9 @@ def test_a_label_of_one_class_is_not_kept(rows: StackRows, value: float) -> None
     assert not epidural_is_kept(rows, target)
 
 
-def test_a_label_of_one_patient_is_not_kept(rows: StackRows) -> None:
+def test_a_label_of_few_patients_is_not_kept(rows: StackRows) -> None:
     target = rows.target.copy()
-    target[rows.group != "p3", EPIDURAL] = 0.0
+    target[~np.isin(rows.group, [f"p{index}" for index in range(5)]), EPIDURAL] = 0.0
     assert not epidural_is_kept(rows, target)
 
 
