@@ -10,6 +10,7 @@ from torch import nn
 
 from ich3d.slices.dataset import neighbour_stack
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
+from ich3d.slices.lite0 import POOLED_PIXELS, EfficientNetLite0
 
 
 def heat_maps(
@@ -31,7 +32,10 @@ def heat_maps(
     """
     members = [member for member in encoder.members if isinstance(member, SliceEncoder)]
     watched = [_WatchedEncoder(member) for member in members]
-    cams = [GradCAM(network, network.layer, postprocessing=nn.Identity()) for network in watched]
+    cams = [
+        [GradCAM(network, layer, postprocessing=nn.Identity()) for layer in network.layers]
+        for network in watched
+    ]
     device = next(encoder.parameters()).device
 
     maps_of_pairs = []
@@ -41,10 +45,10 @@ def heat_maps(
         flags = torch.from_numpy(is_copy)[None].to(device)  # (1, S)
 
         maps = []
-        for cam, member in zip(cams, members, strict=True):
-            maps.append(_grad_cam(cam, member, stack_hu, flags, k))
+        for of_member, member in zip(cams, members, strict=True):
+            maps.append(_grad_cam(of_member, member, stack_hu, flags, k))
             if tta_flip:
-                flipped = _grad_cam(cam, member, stack_hu.flip(-1), flags, k)
+                flipped = _grad_cam(of_member, member, stack_hu.flip(-1), flags, k)
                 maps.append(flipped.flip(-1))
         mean_map = torch.stack(maps).mean(dim=0)  # (H, W)
         maps_of_pairs.append(np.asarray(mean_map.cpu().numpy()))
@@ -52,9 +56,11 @@ def heat_maps(
 
 
 class _WatchedEncoder(nn.Module):
-    """A copy of an encoder whose last feature map has a layer of its own, named `layer`.
+    """A copy of an encoder in which every map that is pooled into the embedding is a layer of its
+    own, named in `layers`.
 
-    That map is what the global pooling reads: the one place that every backbone has.
+    What a global pooling reads is the one place that every backbone has. Most have one such map;
+    EfficientNet-Lite0 has three.
     """
 
     def __init__(self, encoder: SliceEncoder) -> None:
@@ -67,11 +73,13 @@ class _WatchedEncoder(nn.Module):
             for name, module in self.encoder.named_modules()
             if isinstance(module, nn.AdaptiveAvgPool2d)
         ]
-        parent, _, attribute = poolings[-1].rpartition(".")
-        pooling = self.encoder.get_submodule(poolings[-1])
-        watched = nn.Sequential(nn.Identity(), pooling)
-        setattr(self.encoder.get_submodule(parent), attribute, watched)
-        self.layer = f"encoder.{poolings[-1]}.0"
+        is_lite0 = isinstance(self.encoder.backbone, EfficientNetLite0)
+        self.layers = []
+        for name in poolings if is_lite0 else poolings[-1:]:
+            parent, _, attribute = name.rpartition(".")
+            watched = nn.Sequential(nn.Identity(), self.encoder.get_submodule(name))
+            setattr(self.encoder.get_submodule(parent), attribute, watched)
+            self.layers.append(f"encoder.{name}.0")
 
     def forward(self, network_input: torch.Tensor) -> torch.Tensor:
         """Logits (B, K) of what `SliceEncoder.network_input` returned (B, C, H, W)."""
@@ -80,9 +88,22 @@ class _WatchedEncoder(nn.Module):
 
 
 def _grad_cam(
-    cam: GradCAM, encoder: SliceEncoder, hu: torch.Tensor, is_copy: torch.Tensor, k: int
+    cams: Sequence[GradCAM],
+    encoder: SliceEncoder,
+    hu: torch.Tensor,
+    is_copy: torch.Tensor,
+    k: int,
 ) -> torch.Tensor:
-    """MONAI's map (H, W) of one stack of slices (1, S, H, W), on their grid and not yet scaled."""
+    """The sum of MONAI's maps (H, W) of one stack of slices (1, S, H, W), a map a layer, on the
+    slices' grid and not yet scaled.
+
+    MONAI's weights are means over a map's pixels: a map of more pixels counts as much as it does
+    in the logit once it is multiplied by their ratio.
+    """
     network_input = encoder.network_input(hu, is_copy).contiguous()  # MONAI flattens by `view`
-    heat: torch.Tensor = cam(network_input, class_idx=k)  # (1, 1, H, W)
-    return heat[0, 0].detach()
+    pixels = POOLED_PIXELS if len(cams) == len(POOLED_PIXELS) else (1,)
+    maps = [
+        ratio * cam(network_input, class_idx=k)[0, 0].detach()
+        for ratio, cam in zip(pixels, cams, strict=True)
+    ]  # (H, W) each
+    return torch.stack(maps).sum(dim=0)

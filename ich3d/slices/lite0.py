@@ -44,7 +44,8 @@ _POOLED_PARTS: Final = (5, 6, 8)
 matrix, tell bleeds nearly as well as the last 1280 do; all three together do better.
 """
 
-NUM_PARTS: Final = len(_BLOCKS) + 2
+POOLED_PIXELS: Final = (4, 1, 1)
+"""How many times as many pixels these outputs have as the last one."""
 
 
 class EfficientNetLite0(nn.Module):

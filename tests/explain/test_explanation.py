@@ -68,9 +68,13 @@ def stacker() -> Stacker:
 def test_stacker_parts_add_up_to_the_logit_before_calibration(
     amplified: Model, prediction: SeriesPrediction, stacker: Stacker
 ) -> None:
-    """The second fold keeps no stacker and gives its context logit alone."""
+    """The second fold has no stacker and gives its context logit alone."""
     first, second, third = amplified.fold_models
-    with_stackers = [replace(first, stacker=stacker), second, replace(third, stacker=stacker)]
+    with_stackers = [
+        replace(first, stacker=stacker),
+        replace(second, stacker=Stacker.empty()),
+        replace(third, stacker=stacker),
+    ]
     mixed, series = replace(amplified, fold_models=with_stackers), prediction.series
     outputs = mixed.stage_outputs(series.hu, series.z_mm, series.hu_features)
 
@@ -80,7 +84,9 @@ def test_stacker_parts_add_up_to_the_logit_before_calibration(
         for fold in (0, 2):
             row = outputs[fold].features.iloc[[index]][list(label_stacker.columns)]
             trees = lgb.Booster(model_str=label_stacker.trees).predict(row, raw_score=True)
-            logits[fold] = np.round(logits[fold], 3) + np.asarray(trees)[0]
+            assert label_stacker.blend is not None
+            start = label_stacker.blend.logits(label, outputs[fold].features.iloc[[index]])
+            logits[fold] = start[0] + np.asarray(trees)[0]
 
         explanation = explain(mixed, prediction, index, label)
         total = explanation.stacker["contribution"].sum()
@@ -105,10 +111,11 @@ def test_the_neighbour_that_decides_the_label_contributes_most(
     assert set(tables[0]["what"]) == kinds
 
 
-def test_without_a_kept_stacker_the_context_logit_is_all(
+def test_without_a_stacker_the_context_logit_is_all(
     amplified: Model, prediction: SeriesPrediction
 ) -> None:
-    explanation = explain(amplified, prediction, 3, "any")
+    without = [replace(fold, stacker=Stacker.empty()) for fold in amplified.fold_models]
+    explanation = explain(replace(amplified, fold_models=without), prediction, 3, "any")
     assert explanation.kept == ()
     assert explanation.stacker["what"].tolist() == ["start"]
     context_logit = explanation.context["contribution"].sum()

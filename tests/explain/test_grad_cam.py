@@ -13,6 +13,7 @@ from ich3d.core.labels import LABELS, label_index
 from ich3d.explain.grad_cam import heat_maps
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
+from ich3d.slices.lite0 import EfficientNetLite0
 
 ANY, FIRST_SUBTYPE = label_index("any"), 0
 SIDE = 64
@@ -40,6 +41,9 @@ def positive_encoder(backbone: str, **settings: Any) -> EncoderEnsemble:
     member(stack)
 
     member.head.weight.abs_()
+    if isinstance(member.backbone, EfficientNetLite0):
+        # Its first 304 features come from maps without a ReLU, and may be negative.
+        member.head.weight[:, :304] = 0.0
     return EncoderEnsemble([member]).eval()
 
 

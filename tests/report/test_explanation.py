@@ -79,7 +79,7 @@ def test_the_largest_contributions_of_the_stacker_come_first(explanation: Explan
     clause = stacker_clause(explanation)
     assert clause.startswith("largest contributions in the stacker: ")
     for part in (
-        "the context score that it corrects (+0.62)",
+        "the blend that it starts from (+0.62)",
         "its neighbours' scores (+0.62)",
         "the slice's own scores (-0.25)",
         "the whole series (+0.06)",
@@ -92,7 +92,7 @@ def test_the_largest_contributions_of_the_stacker_come_first(explanation: Explan
 def test_without_a_stacker_the_context_score_is_used(explanation: Explanation) -> None:
     without = replace(explanation, kept=(), stacker=parts(("start", None, None, 0.625)))
     assert summary_sentence(without).endswith(
-        "; no fold kept a stacker for this label, so the context score is used."
+        "; no fold kept trees for this label, so the blend stands."
     )
     assert stacker_clause(without) == ""
 

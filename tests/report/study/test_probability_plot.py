@@ -71,6 +71,7 @@ def test_a_single_slice_has_a_plot(scored: SeriesPrediction) -> None:
         z_mm=scored.series.z_mm[:1],
         keys=scored.series.keys[:1],
         slice_hashes=scored.series.slice_hashes[:1],
+        hu_features=scored.series.hu_features[:1],
     )
     plot = make_probability_plot(replace(scored, series=series, prob=prob))
     assert plot.x == [50.0]
