@@ -27,6 +27,9 @@ USAGE: Final = 2
 """A wrong option, path, config or model: nothing was done."""
 REJECTED: Final = 3
 """Finished, but some files or series were rejected, or no CT volume was found."""
+EVALUATION_DRAWS: Final = 1000
+"""Resamples behind each interval of `ich3d evaluate`."""
+
 INTERRUPTED: Final = 130
 """Stopped by Ctrl-C: 128 + SIGINT, as shells report it."""
 
@@ -256,6 +259,32 @@ def predict(arguments: Namespace) -> int:
         return REJECTED
     print(arguments.out / "slices.csv")
     return _code(len(outcome.rejected))
+
+
+def evaluate(arguments: Namespace) -> int:
+    """`ich3d evaluate`: judge predictions against labels."""
+    from ich3d.evaluation.predictions import label_scores
+    from ich3d.report.evaluation_page import write_evaluation
+    from ich3d.sources import read_labels
+
+    if not 0 < arguments.threshold <= 1:
+        raise UserError(f"--threshold must be above 0 and at most 1, got {arguments.threshold}")
+    predictions: Path = arguments.predictions
+    if not predictions.exists():
+        raise DataError(f"no file or folder {predictions}")
+    out = arguments.out or (predictions if predictions.is_dir() else predictions.parent)
+    _require_folder(out)
+
+    scores = label_scores(predictions, read_labels(arguments.labels), arguments.series)
+    evaluation = write_evaluation(scores, out, arguments.threshold, EVALUATION_DRAWS, seed=0)
+    if scores.unscored:
+        print_error(
+            f"{pluralize(len(scores.unscored), 'labelled slice')} without a score, counted at the "
+            f"base rate: {out / 'evaluation_unscored.csv'}"
+        )
+    print(evaluation.tables)
+    print(evaluation.page)
+    return OK
 
 
 def _check_predict_arguments(arguments: Namespace) -> None:

@@ -85,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_doctor,
         _add_info,
         _add_predict,
+        _add_evaluate,
         _add_explain,
     ):
         add(subparsers)
@@ -280,6 +281,43 @@ def _add_predict(subparsers: Subparsers) -> None:
         help="also write an HTML page for each study, to OUT/report",
     )
     parser.add_argument("--identifiers", action="store_true", help="with --report: show PatientIDs")
+
+
+def _add_evaluate(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "evaluate",
+        commands.evaluate,
+        "judge predictions against labels: metrics with intervals, as a table and a page",
+        example="evaluate out --labels labels.csv",
+    )
+    parser.add_argument(
+        "predictions",
+        type=Path,
+        metavar="PREDICTIONS",
+        help="an output folder of `ich3d predict`, or a submission file ID,Label",
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        required=True,
+        help="label table ID,Label with ID = <SOPInstanceUID>_<label>",
+    )
+    parser.add_argument(
+        "--series",
+        type=Path,
+        metavar="CSV",
+        help="table SOPInstanceUID,series,patient: which slices belong together",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=0.5,
+        help="probability from which on a slice or series is flagged (default 0.5)",
+    )
+    parser.add_argument(
+        "-o", "--out", type=Path, help="folder to write to (default: beside the predictions)"
+    )
 
 
 def _add_explain(subparsers: Subparsers) -> None:

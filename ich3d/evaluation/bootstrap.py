@@ -27,7 +27,11 @@ class Interval:
         return f"{self}"
 
     def __format__(self, sign: str) -> str:
-        """`value (low to high)` with four decimals; with `sign` "+", each number has its sign."""
+        """`value (low to high)` with four decimals; with `sign` "+", each number has its sign. The
+        value alone where no draw is defined.
+        """
+        if np.isnan(self.low):
+            return f"{self.value:{sign}.4f}"
         return f"{self.value:{sign}.4f} ({self.low:{sign}.4f} to {self.high:{sign}.4f})"
 
     @property

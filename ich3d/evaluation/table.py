@@ -291,12 +291,11 @@ def markdown(rows: list[ResultRow], truth: GroundTruth) -> str:
 
 
 def auc_cell(value: Interval, patients: int) -> str:
-    """`value (low to high)`; without the interval for fewer than `FEW_PATIENTS` positive patients.
-
-    A dash where the AUC is not defined.
+    """`value (low to high)`; without the interval for fewer than `FEW_PATIENTS` positive patients,
+    or where there is none. A dash where the AUC is not defined.
     """
     if np.isnan(value.value):
         return "-"
-    if patients < FEW_PATIENTS:
+    if patients < FEW_PATIENTS or np.isnan(value.low):
         return f"{value.value:.3f}"
     return f"{value.value:.3f} ({value.low:.2f} to {value.high:.2f})"

@@ -314,6 +314,7 @@ def _provenance(model: Model) -> dict[str, Any]:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "model_sha256": model.sha256,
         "folds_of_model": model.config.prepare.folds,
+        "training_prevalence": model.fingerprint["prevalence"],
         "device": str(device()),
         "path": path,
         "config": as_dict(model.config),

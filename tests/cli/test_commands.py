@@ -16,6 +16,7 @@ from pydicom.uid import RLELossless
 
 from ich3d.config.root import Config
 from ich3d.config.schema import PhantomConfig, PrepareConfig
+from ich3d.core.labels import LABELS
 from ich3d.core.workspace import Workspace
 from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.model.folder import save_model
@@ -356,6 +357,33 @@ def test_info_refuses_a_folder_that_is_no_model(run: Run, tmp_path: Path) -> Non
     code, out, err = run("info", tmp_path)
     assert (code, out) == (2, "")
     assert f"{tmp_path} is no model folder" in sentence(err)
+
+
+def test_evaluate_judges_predictions_against_labels(
+    run: Run, good: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    """A labelled slice that was not predicted is told, and counts."""
+    out = tmp_path / "out"
+    assert run("predict", good, "--model", model_folder, "-o", out)[0] == 0
+    sop_uids = pd.read_csv(out / "slices.csv", dtype={"sop_uid": str})["sop_uid"]
+    ids = [f"{uid}_{label}" for uid in [*sop_uids, "1.2.3"] for label in LABELS]
+    labels = pd.DataFrame({"ID": ids, "Label": [int(i % 7 == 0) for i in range(len(ids))]})
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+
+    code, stdout, stderr = run("evaluate", out, "--labels", tmp_path / "labels.csv")
+    assert code == 0
+    assert "| stack |" in stdout
+    assert str(out / "evaluation.html") in stdout
+    assert "1 labelled slice without a score" in stderr
+    assert (out / "evaluation.csv").is_file()
+
+    code, _, stderr = run("evaluate", tmp_path / "none", "--labels", tmp_path / "labels.csv")
+    assert code == 2
+    assert "no file or folder" in stderr
+    labels_and_threshold = ("--labels", tmp_path / "labels.csv", "--threshold", "2")
+    code, _, stderr = run("evaluate", out, *labels_and_threshold)
+    assert code == 2
+    assert "--threshold must be above 0" in stderr
 
 
 def test_predict_takes_a_model_of_ones_own_networks(run: Run, good: Path, tmp_path: Path) -> None:
