@@ -1,16 +1,18 @@
 """Where in a slice the encoders saw signs of a label: Grad-CAM (Selvaraju et al., ICCV 2017)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import partial
 
 import numpy as np
 import torch
 from monai.visualize import GradCAM
 from torch import nn
+from torch.nn.functional import interpolate
 
 from ich3d.slices.dataset import neighbour_stack
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
-from ich3d.slices.lite0 import POOLED_PIXELS, EfficientNetLite0
+from ich3d.slices.lite0 import EfficientNetLite0
 
 
 def heat_maps(
@@ -31,11 +33,7 @@ def heat_maps(
         tta_flip: whether scores are means over mirror images.
     """
     members = [member for member in encoder.members if isinstance(member, SliceEncoder)]
-    watched = [_WatchedEncoder(member) for member in members]
-    cams = [
-        [GradCAM(network, layer, postprocessing=nn.Identity()) for layer in network.layers]
-        for network in watched
-    ]
+    mappers = [_mapper(member) for member in members]
     device = next(encoder.parameters()).device
 
     maps_of_pairs = []
@@ -45,65 +43,75 @@ def heat_maps(
         flags = torch.from_numpy(is_copy)[None].to(device)  # (1, S)
 
         maps = []
-        for of_member, member in zip(cams, members, strict=True):
-            maps.append(_grad_cam(of_member, member, stack_hu, flags, k))
+        for heat_map, member in zip(mappers, members, strict=True):
+            maps.append(heat_map(member.network_input(stack_hu, flags), k))
             if tta_flip:
-                flipped = _grad_cam(of_member, member, stack_hu.flip(-1), flags, k)
+                flipped = heat_map(member.network_input(stack_hu.flip(-1), flags), k)
                 maps.append(flipped.flip(-1))
         mean_map = torch.stack(maps).mean(dim=0)  # (H, W)
         maps_of_pairs.append(np.asarray(mean_map.cpu().numpy()))
     return maps_of_pairs
 
 
-class _WatchedEncoder(nn.Module):
-    """A copy of an encoder in which every map that is pooled into the embedding is a layer of its
-    own, named in `layers`.
+def _mapper(encoder: SliceEncoder) -> Callable[[torch.Tensor, int], torch.Tensor]:
+    """A function from an input (1, C, H, W) and a label to its map (H, W), not yet scaled."""
+    if isinstance(encoder.backbone, EfficientNetLite0):
+        return partial(_lite0_map, encoder, encoder.backbone)
 
-    What a global pooling reads is the one place that every backbone has. Most have one such map;
-    EfficientNet-Lite0 has three.
+    watched = _WatchedEncoder(encoder)
+    cam = GradCAM(watched, watched.layer, postprocessing=nn.Identity())
+
+    def heat_map(network_input: torch.Tensor, k: int) -> torch.Tensor:
+        heat: torch.Tensor = cam(
+            network_input.contiguous(), class_idx=k
+        )  # MONAI flattens by `view`
+        return heat[0, 0].detach()
+
+    return heat_map
+
+
+@torch.no_grad()
+def _lite0_map(
+    encoder: SliceEncoder, network: EfficientNetLite0, network_input: torch.Tensor, k: int
+) -> torch.Tensor:
+    """The map (H, W) of a network that pools three of its maps, each under a linear layer.
+
+    There the gradient of the logit is the layer's weight, so none has to be computed. Each map is
+    brought to the slice's size before they are summed, so that it counts as it does in the logit.
+    """
+    maps = network.pooled_maps(network_input)
+    weights = encoder.head.weight[k].split([one.shape[1] for one in maps])
+    smallest = maps[-1].shape[2] * maps[-1].shape[3]
+    total = torch.zeros(network_input.shape[2:], device=network_input.device)
+    for one, weight in zip(maps, weights, strict=True):
+        signs = torch.einsum("bchw,c->bhw", one, weight)[:, None] / smallest
+        total += interpolate(signs, network_input.shape[2:], mode="bilinear")[0, 0]
+    return total.clamp(min=0)
+
+
+class _WatchedEncoder(nn.Module):
+    """A copy of an encoder whose last feature map has a layer of its own, named `layer`.
+
+    That map is what the global pooling reads.
     """
 
     def __init__(self, encoder: SliceEncoder) -> None:
         super().__init__()
-        self.encoder = deepcopy(
-            encoder
-        )  # MONAI's hooks stay; the predicting encoder shall have none
+        # MONAI's hooks stay in the copy; the predicting encoder shall have none. A frozen network
+        # has gradients here.
+        self.encoder = deepcopy(encoder).requires_grad_(True)
         poolings = [
             name
             for name, module in self.encoder.named_modules()
             if isinstance(module, nn.AdaptiveAvgPool2d)
         ]
-        is_lite0 = isinstance(self.encoder.backbone, EfficientNetLite0)
-        self.layers = []
-        for name in poolings if is_lite0 else poolings[-1:]:
-            parent, _, attribute = name.rpartition(".")
-            watched = nn.Sequential(nn.Identity(), self.encoder.get_submodule(name))
-            setattr(self.encoder.get_submodule(parent), attribute, watched)
-            self.layers.append(f"encoder.{name}.0")
+        parent, _, attribute = poolings[-1].rpartition(".")
+        pooling = self.encoder.get_submodule(poolings[-1])
+        watched = nn.Sequential(nn.Identity(), pooling)
+        setattr(self.encoder.get_submodule(parent), attribute, watched)
+        self.layer = f"encoder.{poolings[-1]}.0"
 
     def forward(self, network_input: torch.Tensor) -> torch.Tensor:
         """Logits (B, K) of what `SliceEncoder.network_input` returned (B, C, H, W)."""
         logits: torch.Tensor = self.encoder.encode(network_input)[1]
         return logits
-
-
-def _grad_cam(
-    cams: Sequence[GradCAM],
-    encoder: SliceEncoder,
-    hu: torch.Tensor,
-    is_copy: torch.Tensor,
-    k: int,
-) -> torch.Tensor:
-    """The sum of MONAI's maps (H, W) of one stack of slices (1, S, H, W), a map a layer, on the
-    slices' grid and not yet scaled.
-
-    MONAI's weights are means over a map's pixels: a map of more pixels counts as much as it does
-    in the logit once it is multiplied by their ratio.
-    """
-    network_input = encoder.network_input(hu, is_copy).contiguous()  # MONAI flattens by `view`
-    pixels = POOLED_PIXELS if len(cams) == len(POOLED_PIXELS) else (1,)
-    maps = [
-        ratio * cam(network_input, class_idx=k)[0, 0].detach()
-        for ratio, cam in zip(pixels, cams, strict=True)
-    ]  # (H, W) each
-    return torch.stack(maps).sum(dim=0)

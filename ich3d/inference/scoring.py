@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -33,6 +33,14 @@ from ich3d.dicom.index import STRICT, Index, index_all
 from ich3d.dicom.validate import SeriesGroup, group_by_series_uid, leave_out_undecodable
 from ich3d.model.folder import Model, load_model
 from ich3d.prepare.series import prepare_group
+
+RANGE_MARGIN: Final = 0.05
+"""Share of the training set's largest value that a value may lie beyond its range: steps of 5 mm
+are written as 4.98 or 5.01, and that is no difference to a model.
+"""
+
+TILT_MARGIN_DEG: Final = 2.0
+"""The same for the gantry tilt, which may be zero in all of a training set."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -301,10 +309,11 @@ def _unscored_slices(series: Series) -> tuple[UnscoredSlice, ...]:
 
 
 def _out_of_range(series: SeriesMetadata, model: Model) -> tuple[str, ...]:
-    """Names of the acquisition's values below or above all of the training set's, sorted."""
+    """Names of the acquisition's values clearly outside the training set's range, sorted."""
     names = []
     for name, (lowest, _, highest) in model.fingerprint["ranges"].items():
         value = getattr(series.acquisition, name, None)
-        if value is not None and not lowest - 1e-6 <= value <= highest + 1e-6:
+        margin = TILT_MARGIN_DEG if name == "tilt_deg" else RANGE_MARGIN * abs(highest)
+        if value is not None and not lowest - margin <= value <= highest + margin:
             names.append(name)
     return tuple(sorted(names))

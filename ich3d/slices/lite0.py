@@ -44,9 +44,6 @@ _POOLED_PARTS: Final = (5, 6, 8)
 matrix, tell bleeds nearly as well as the last 1280 do; all three together do better.
 """
 
-POOLED_PIXELS: Final = (4, 1, 1)
-"""How many times as many pixels these outputs have as the last one."""
-
 
 class EfficientNetLite0(nn.Module):
     """The network without its classifier: images (B, C, H, W) to features (B, 1584).
@@ -68,16 +65,22 @@ class EfficientNetLite0(nn.Module):
         stem = (network._conv_stem_padding, network._conv_stem, network._bn0, nn.ReLU6())
         last = (network._conv_head_padding, network._conv_head, network._bn1, nn.ReLU6())
         self.parts = nn.ModuleList([nn.Sequential(*stem), *network._blocks, nn.Sequential(*last)])
-        self.pools = nn.ModuleList([nn.AdaptiveAvgPool2d(1) for _ in _POOLED_PARTS])
+        self.pool = nn.AdaptiveAvgPool2d(1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Features (B, 1584) of images (B, C, H, W)."""
+        return torch.cat([self.pool(maps).flatten(1) for maps in self.pooled_maps(images)], dim=1)
+
+    def pooled_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """The outputs whose means are the features: (B, 112, 2 h, 2 w), (B, 192, h, w) and
+        (B, 1280, h, w), of images (B, C, 32 h, 32 w).
+        """
         pooled: list[torch.Tensor] = []
         for index, part in enumerate(self.parts):
             images = part(images)
             if index in _POOLED_PARTS:
-                pooled.append(self.pools[len(pooled)](images).flatten(1))
-        return torch.cat(pooled, dim=1)
+                pooled.append(images)
+        return pooled
 
 
 def imagenet_tensors() -> dict[str, torch.Tensor]:

@@ -94,6 +94,14 @@ def test_a_heat_map_is_the_logit_spread_over_the_slice(name: str) -> None:
     assert 4 * heat.mean() == pytest.approx(logit - member.head.bias[ANY].item(), rel=1e-3)
 
 
+def test_a_frozen_network_has_the_heat_map_of_a_trained_one() -> None:
+    encoder, hu = positive_encoder("efficientnet-lite0"), random_head()
+    expected = heat_maps(encoder, hu, [(1, ANY)], tta_flip=False)
+    frozen = heat_maps(encoder.requires_grad_(False), hu, [(1, ANY)], tta_flip=False)
+    np.testing.assert_allclose(frozen, expected, rtol=1e-5)
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+
+
 def test_the_encoder_stays_as_it_was() -> None:
     encoder, hu = positive_encoder("resnet10-half"), random_head()
     before = logits_of(encoder, hu)

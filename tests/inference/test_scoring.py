@@ -256,3 +256,18 @@ def test_an_unusable_slice_rejects_its_series_unless_the_policy_is_lenient(
 def test_a_path_that_does_not_exist_is_named(model: Model, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere"):
         predict(model, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(("step_mm", "is_named"), [(5.1, False), (4.8, False), (5.4, True)])
+def test_a_step_that_is_nearly_that_of_the_training_set_is_no_difference(
+    model: Model,
+    make_head: Callable[..., SeriesToWrite],
+    tmp_path: Path,
+    step_mm: float,
+    is_named: bool,
+) -> None:
+    position_mm = np.array([(-126.0, -126.0, step_mm * i) for i in range(12)])
+    write_series(make_head("a", n=12, position_mm=position_mm), tmp_path)
+    only_5_mm = {**model.fingerprint, "ranges": {"spacing_mm": (5.0, 5.0, 5.0)}}
+    (scored,) = predict(replace(model, fingerprint=only_5_mm), tmp_path).series
+    assert scored.out_of_range == (("spacing_mm",) if is_named else ())
