@@ -17,6 +17,7 @@ from ich3d.core.issues import IssueCode
 from ich3d.core.types import Rejected
 from ich3d.core.workspace import replacing
 from ich3d.inference.scoring import SeriesPrediction, UnscoredSlice
+from ich3d.prepare.hu_features import BRAIN_CM2
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class ScoredSeries:
         z_mm: slice positions in mm, float64 (Z,).
         codes: codes of the series' issues, as in the column `codes`.
         out_of_range: names of the acquisition's values outside the training set's range.
+        brain_cm2: area inside the skull of each slice, float64 (Z,).
         prob: probabilities float64 (Z, K) by stage.
+        agreement: how far the folds agree on `any` (Z,), NaN where that is not told.
         unscored: slices that were dropped from the series.
         refused: by the name of a further output, why the series is not in it.
     """
@@ -45,7 +48,9 @@ class ScoredSeries:
     z_mm: np.ndarray
     codes: tuple[IssueCode, ...]
     out_of_range: tuple[str, ...]
+    brain_cm2: np.ndarray
     prob: dict[str, np.ndarray]
+    agreement: np.ndarray
     unscored: tuple[UnscoredSlice, ...] = ()
     refused: dict[str, Rejected] = field(default_factory=dict)
 
@@ -64,7 +69,9 @@ class ScoredSeries:
             z_mm=series.z_mm,
             codes=tuple(issue.code for issue in series.issues),
             out_of_range=prediction.out_of_range,
+            brain_cm2=series.hu_features[:, BRAIN_CM2].astype(np.float64),
             prob={stage: prob.astype(np.float64) for stage, prob in prediction.prob.items()},
+            agreement=prediction.agreement.astype(np.float64),
             unscored=prediction.unscored,
             refused=refused or {},
         )
@@ -159,6 +166,8 @@ def _to_json(series: ScoredSeries) -> dict[str, Any]:
     return {
         **vars(series),
         "z_mm": series.z_mm.tolist(),
+        "brain_cm2": series.brain_cm2.tolist(),
+        "agreement": series.agreement.tolist(),
         "prob": {stage: prob.tolist() for stage, prob in series.prob.items()},
         "unscored": [asdict(dropped) for dropped in series.unscored],
         "refused": {name: asdict(rejected) for name, rejected in series.refused.items()},
@@ -174,6 +183,8 @@ def _from_json(tree: dict[str, Any]) -> ScoredSeries:
         sop_uids=tuple(tree["sop_uids"]),
         frames=tuple(tree["frames"]),
         z_mm=np.array(tree["z_mm"], dtype=np.float64),
+        brain_cm2=np.array(tree["brain_cm2"], dtype=np.float64),
+        agreement=np.array(tree["agreement"], dtype=np.float64),
         codes=tuple(map(IssueCode, tree["codes"])),
         out_of_range=tuple(tree["out_of_range"]),
         prob={stage: np.array(prob, dtype=np.float64) for stage, prob in tree["prob"].items()},

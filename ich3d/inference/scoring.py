@@ -31,7 +31,7 @@ from ich3d.dicom.assembly.grouping import Policy
 from ich3d.dicom.geometry import slice_normal
 from ich3d.dicom.index import STRICT, Index, index_all
 from ich3d.dicom.validate import SeriesGroup, group_by_series_uid, leave_out_undecodable
-from ich3d.model.folder import Model, load_model
+from ich3d.model.folder import Model, fold_agreement, load_model, mean_prob
 from ich3d.prepare.series import prepare_group
 
 RANGE_MARGIN: Final = 0.05
@@ -72,6 +72,9 @@ class SeriesPrediction:
         series: the series as the model read it: pixels, positions, keys, and all issues.
         files: the DICOM file of each slice (Z,).
         prob: probabilities float32 (Z, K) by stage; `prob["stack"]` is the final answer.
+        agreement: how far the model's folds agree on `any` (Z,), as `model.folder.fold_agreement`
+            has it; NaN for a model of one fold, and for a patient whom it was trained on, since
+            folds that know the answer agree.
         out_of_range: names of the acquisition's values that lie outside the training set's range.
         unscored: slices that were dropped; they are in none of the arrays.
     """
@@ -79,6 +82,7 @@ class SeriesPrediction:
     series: PreparedSeries
     files: tuple[FileRef, ...]
     prob: dict[str, np.ndarray]
+    agreement: np.ndarray
     out_of_range: tuple[str, ...]
     unscored: tuple[UnscoredSlice, ...] = ()
 
@@ -284,10 +288,15 @@ def _prepare_readable(
 def _score(model: Model, series: Series, prepared: PreparedSeries) -> SeriesPrediction:
     """Score `prepared`, which was prepared from the volume of `series`."""
     file_of = {header.key: header.file for header in series.headers}
+    outputs = model.stage_outputs(prepared.hu, prepared.z_mm, prepared.hu_features)
+    agreement = fold_agreement(outputs)
+    if prepared.patient_id in model.training_groups:
+        agreement = np.full_like(agreement, np.nan)
     return SeriesPrediction(
         series=prepared,
         files=tuple(file_of[key] for key in prepared.keys),
-        prob=model.score(prepared.hu, prepared.z_mm, prepared.hu_features),
+        prob=mean_prob(outputs),
+        agreement=agreement,
         out_of_range=_out_of_range(prepared, model),
         unscored=_unscored_slices(series),
     )

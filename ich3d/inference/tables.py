@@ -29,8 +29,10 @@ SLICE_COLUMNS: Final = [
     "slice_index",
     "z_mm",
     "gap_mm",
+    "brain_cm2",
     "codes",
     *(f"{stage}_{label}" for stage in STAGES for label in LABELS),
+    "agreement",
 ]
 SERIES_COLUMNS: Final = [
     *_ID_COLUMNS,
@@ -38,6 +40,7 @@ SERIES_COLUMNS: Final = [
     "codes",
     "out_of_range",
     *(f"prob_{label}" for label in LABELS),
+    "agreement",
     "top_slices",
 ]
 SLICE_TEXT: Final = (*_ID_COLUMNS, "sop_uid", "codes")
@@ -98,13 +101,16 @@ def _slice_rows(series: ScoredSeries) -> pd.DataFrame:
 
     frames = [*series.frames, *(dropped.frame for dropped in unscored)]
     slice_index = [*range(n_scored), *[None] * n_unscored]
+    nothing = np.full(n_unscored, np.nan)
     columns: dict[str, Any] = {
         **{name: getattr(series, name) for name in _ID_COLUMNS},
         "sop_uid": [*series.sop_uids, *(dropped.sop_uid for dropped in unscored)],
         "frame": pd.array(frames, dtype="Int64"),
         "slice_index": pd.array(slice_index, dtype="Int64"),
         "z_mm": np.append(series.z_mm, unscored_z_mm).round(4),
-        "gap_mm": np.append(gap_mm.round(4), np.full(n_unscored, np.nan)),
+        "gap_mm": np.append(gap_mm.round(4), nothing),
+        "brain_cm2": np.append(series.brain_cm2.round(2), nothing),
+        "agreement": np.append(series.agreement.round(4), nothing),
         "codes": [join(series.codes)] * n_scored + [dropped.code.value for dropped in unscored],
     }
 
@@ -126,6 +132,7 @@ def _series_row(series: ScoredSeries) -> dict[str, Any]:
         "codes": join(series.codes),
         "out_of_range": "|".join(series.out_of_range),
         **{f"prob_{label}": round(float(prob[k]), 7) for k, label in enumerate(LABELS)},
+        "agreement": round(float(series.agreement[top[0]]), 4),
         "top_slices": "|".join(series.sop_uids[index] for index in top),
     }
 

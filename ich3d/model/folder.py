@@ -19,7 +19,7 @@ from ich3d.config.root import Config
 from ich3d.config.schema import PrepareConfig, StackConfig
 from ich3d.context.bigru import ContextEnsemble, ContextModel
 from ich3d.core.errors import ModelError
-from ich3d.core.labels import LABELS, STAGES
+from ich3d.core.labels import ANY, LABELS, STAGES
 from ich3d.core.types import TrainingGroups
 from ich3d.core.workspace import read_json, replacing, write_json
 from ich3d.model.backends import FoldEncoders
@@ -80,8 +80,14 @@ class Model:
             z_mm: positions along the slice normal (Z,).
             features: `PreparedSeries.hu_features` of the series (Z, F); None computes them.
         """
-        outputs = [fold.prob for fold in self.stage_outputs(hu, z_mm, features)]
-        return {stage: np.mean([prob[stage] for prob in outputs], axis=0) for stage in STAGES}
+        return mean_prob(self.stage_outputs(hu, z_mm, features))
+
+    @property
+    def training_groups(self) -> TrainingGroups:
+        """The patient groups that any fold was trained on."""
+        return TrainingGroups.of(
+            group for fold in self.fold_models for group in fold.training_groups.groups
+        )
 
     def stage_outputs(
         self, hu: np.ndarray, z_mm: np.ndarray, features: np.ndarray | None = None
@@ -95,6 +101,26 @@ class Model:
                 self.fold_models, self.encoders.embed(hu), strict=True
             )
         ]
+
+
+def mean_prob(outputs: Sequence[StageOutputs]) -> dict[str, np.ndarray]:
+    """The folds' mean probabilities (Z, K) by stage."""
+    return {
+        stage: np.asarray(np.mean([output.prob[stage] for output in outputs], axis=0))
+        for stage in STAGES
+    }
+
+
+def fold_agreement(outputs: Sequence[StageOutputs]) -> np.ndarray:
+    """How far the folds agree on `any` in each slice (Z,): one minus twice the SD over folds of
+    their final probability.
+
+    1 where all folds give the same; 0 where half of them say 0 and half say 1. NaN for one fold.
+    """
+    any_prob = np.stack([output.prob["stack"][:, LABELS.index(ANY)] for output in outputs])
+    if len(any_prob) == 1:
+        return np.full(any_prob.shape[1], np.nan)
+    return np.asarray(1 - 2 * any_prob.std(axis=0))
 
 
 def save_model(

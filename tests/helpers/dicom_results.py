@@ -68,6 +68,7 @@ def predicted_series(path: Path, *bleeds: tuple[int, str, float]) -> SeriesPredi
         series=prepared,
         files=tuple(files[key] for key in prepared.keys),
         prob={"stack": prob},
+        agreement=np.full(len(prepared), np.nan),
         out_of_range=(),
     )
 

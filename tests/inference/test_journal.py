@@ -88,7 +88,9 @@ def scored_series(n: int = 2) -> ScoredSeries:
         z_mm=np.arange(n) / 3,
         codes=(IssueCode.INCOMPLETE,),
         out_of_range=("rows",),
+        brain_cm2=np.arange(n) / 7,
         prob={stage: prob / (1 + index) for index, stage in enumerate(STAGES)},
+        agreement=np.array([np.nan, *np.arange(1, n) / 7]),
         unscored=(UnscoredSlice("", None, None, IssueCode.EMPTY_FILE),),
         refused={"dicom": Rejected("1.2-1", IssueCode.NO_UID, "no \udc80", ("a", "b"))},
     )
@@ -98,8 +100,10 @@ def assert_equal(result: ScoredSeries, expected: ScoredSeries) -> None:
     """All fields are equal, positions and scores to the last bit."""
     for stage in STAGES:
         np.testing.assert_array_equal(result.prob[stage], expected.prob[stage])
-    np.testing.assert_array_equal(result.z_mm, expected.z_mm)
-    arrays = dict.fromkeys(("z_mm", "prob"))
+    names = ("z_mm", "brain_cm2", "agreement")
+    for name in names:
+        np.testing.assert_array_equal(getattr(result, name), getattr(expected, name))
+    arrays = dict.fromkeys((*names, "prob"))
     assert vars(result) | arrays == vars(expected) | arrays
 
 

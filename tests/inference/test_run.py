@@ -24,11 +24,13 @@ LENIENT = Policy(lenient=True)
 SIX = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural", "any")
 KEYS = ["study_uid", "series_uid", "volume_id"]
 SLICE_COLUMNS = [
-    *KEYS, "sop_uid", "frame", "slice_index", "z_mm", "gap_mm", "codes",
+    *KEYS, "sop_uid", "frame", "slice_index", "z_mm", "gap_mm", "brain_cm2", "codes",
     *(f"{stage}_{label}" for stage in ("encoder", "context", "stack") for label in SIX),
+    "agreement",
 ]  # fmt: skip
 SERIES_COLUMNS = [
-    *KEYS, "n_slices", "codes", "out_of_range", *(f"prob_{label}" for label in SIX), "top_slices",
+    *KEYS, "n_slices", "codes", "out_of_range", *(f"prob_{label}" for label in SIX), "agreement",
+    "top_slices",
 ]  # fmt: skip
 TEXT = (*KEYS, "sop_uid", "codes", "out_of_range", "top_slices")
 

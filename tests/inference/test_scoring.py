@@ -13,7 +13,7 @@ from ich3d.config.root import Config
 from ich3d.core.errors import DataError, ModelError
 from ich3d.core.issues import IssueCode
 from ich3d.core.labels import LABELS, STAGES
-from ich3d.core.types import Issue, Rejected
+from ich3d.core.types import Issue, Rejected, TrainingGroups
 from ich3d.core.workspace import Workspace
 from ich3d.crossfit.out_of_fold import probabilities, read_oof
 from ich3d.dicom.assembly.grouping import Policy
@@ -271,3 +271,17 @@ def test_a_step_that_is_nearly_that_of_the_training_set_is_no_difference(
     only_5_mm = {**model.fingerprint, "ranges": {"spacing_mm": (5.0, 5.0, 5.0)}}
     (scored,) = predict(replace(model, fingerprint=only_5_mm), tmp_path).series
     assert scored.out_of_range == (("spacing_mm",) if is_named else ())
+
+
+def test_agreement_is_told_for_patients_outside_training_alone(
+    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    write_series(make_head("a"), tmp_path)
+    (scored,) = predict(model, tmp_path).series
+    assert np.all((scored.agreement > 0) & (scored.agreement <= 1))
+
+    group = TrainingGroups.of([scored.series.patient_id])
+    first, *others = model.fold_models
+    knows_the_patient = replace(model, fold_models=[replace(first, training_groups=group), *others])
+    (scored,) = predict(knows_the_patient, tmp_path).series
+    assert np.isnan(scored.agreement).all()

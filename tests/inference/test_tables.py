@@ -34,7 +34,9 @@ def scored_series(n: int = 3, name: str = "1.2", **changes: Any) -> ScoredSeries
         "z_mm": 5.0 * np.arange(n),
         "codes": (),
         "out_of_range": (),
+        "brain_cm2": 30.0 * np.arange(n),
         "prob": dict.fromkeys(STAGES, prob),
+        "agreement": 1 - 0.1 * np.arange(n),
     }
     return ScoredSeries(**{**fields, **changes})
 
@@ -56,6 +58,13 @@ def test_slices_have_keys_positions_gaps_and_scores() -> None:
     assert rows["codes"].unique().tolist() == ["hu_clipped|incomplete"]
     assert rows["frame"].isna().all()
     assert rows["stack_any"].tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert rows["brain_cm2"].tolist() == [0.0, 30.0, 60.0]
+    assert rows["agreement"].tolist() == pytest.approx([1.0, 0.9, 0.8])
+
+
+def test_a_series_agrees_as_its_strongest_slice_does() -> None:
+    (agreement,) = series_table([scored_series(4)])["agreement"]
+    assert agreement == pytest.approx(0.7)
 
 
 def test_a_left_out_slice_stands_at_its_position_or_at_the_end() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -14,18 +15,19 @@ from ich3d.config.schema import PrepareConfig, StackConfig
 from ich3d.context.bigru import ContextModel
 from ich3d.context.score import score_context
 from ich3d.core.errors import ModelError
-from ich3d.core.labels import LABELS, STAGES
+from ich3d.core.labels import ANY, LABELS, STAGES
 from ich3d.core.metrics import sigmoid
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
 from ich3d.core.workspace import Workspace, read_json
-from ich3d.model.fold_model import stacker_features
-from ich3d.model.folder import Model, load_model, save_model, write_model
+from ich3d.model.fold_model import StageOutputs, stacker_features
+from ich3d.model.folder import Model, fold_agreement, load_model, save_model, write_model
 from ich3d.model.info import info
 from ich3d.model.manifest import MANIFEST
 from ich3d.prepare.store import Store
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import SliceEncoder
 from ich3d.stack.booster import Stacker, coherent, fit_stacker
+from tests.helpers.embedded import random_embedded
 from tests.helpers.encoders import random_hu
 from tests.helpers.hu_features import brain_features
 from tests.helpers.networks import (
@@ -108,6 +110,25 @@ def test_one_fold_can_be_used_alone(model: Model, hu: np.ndarray) -> None:
     for stage in STAGES:
         mean = np.mean([fold_scores[stage] for fold_scores in scores_by_fold], axis=0)
         np.testing.assert_allclose(scores[stage], mean, atol=1e-6)
+
+
+def outputs_of(*any_probs: list[float]) -> list[StageOutputs]:
+    """What folds give whose final probabilities of `any` are these (Z,)."""
+    outputs = []
+    for any_prob in any_probs:
+        prob = np.zeros((len(any_prob), len(LABELS)))
+        prob[:, LABELS.index(ANY)] = any_prob
+        embedded = random_embedded(len(any_prob))
+        outputs.append(StageOutputs(embedded, pd.DataFrame(), dict.fromkeys(STAGES, prob)))
+    return outputs
+
+
+def test_folds_agree_as_far_as_their_probabilities_are_equal() -> None:
+    same, apart = fold_agreement(outputs_of([0.25, 1.0], [0.25, 0.0]))
+    assert (same, apart) == (1.0, 0.0)
+    (near,) = fold_agreement(outputs_of([0.4], [0.5], [0.6]))
+    assert near == pytest.approx(1 - 2 * np.std([0.4, 0.5, 0.6]))
+    assert np.isnan(fold_agreement(outputs_of([0.5, 0.5]))).all()
 
 
 def test_trees_are_the_same_after_saving(model: Model, stacker: Stacker, tmp_path: Path) -> None:

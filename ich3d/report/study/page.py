@@ -87,6 +87,8 @@ class SeriesSection:
         prediction: the scored series.
         patient_id: the PatientID, empty unless it was asked for.
         headline: the main result in one sentence.
+        agreement: how far the model's folds agree on the strongest slice, or why that is not told,
+            in one sentence; empty for a model of one fold.
         prob: probability of the series for each label, in `SHOWN_ORDER`.
         thumbnails: the images of all slices.
         tiles: the slices, from inferior to superior.
@@ -99,6 +101,7 @@ class SeriesSection:
     prediction: SeriesPrediction
     patient_id: str
     headline: str
+    agreement: str
     prob: dict[str, float]
     thumbnails: Thumbnails
     tiles: list[SliceTile]
@@ -191,6 +194,7 @@ def _section(model: Model, prediction: SeriesPrediction, patient_id: str) -> Ser
         prediction=prediction,
         patient_id=patient_id,
         headline=_headline(stack),
+        agreement=_agreement(model, prediction),
         prob={label: round(float(prob[label_index(label)]), 7) for label in SHOWN_ORDER},
         thumbnails=thumbnails,
         tiles=[_tile(prediction, thumbnails, index) for index in range(len(stack))],
@@ -238,6 +242,20 @@ def _headline(stack: np.ndarray) -> str:
     return (
         f"Bleeding is more likely than not in {count}; the likeliest subtype is {likeliest}, "
         f"{subtype_prob[likeliest]:.3f}."
+    )
+
+
+def _agreement(model: Model, prediction: SeriesPrediction) -> str:
+    """How far the folds agree on the strongest slice, in one sentence."""
+    n_folds = len(model.fold_models)
+    if n_folds == 1:
+        return ""
+    if prediction.series.patient_id in model.training_groups:
+        return "The model was trained on this patient: it scores new patients less well."
+    strongest = int(prediction.prob["stack"][:, label_index(ANY)].argmax())
+    return (
+        f"Agreement of the model's {n_folds} folds on slice {strongest}: "
+        f"{prediction.agreement[strongest]:.2f}, where 1 is the same probability from all."
     )
 
 

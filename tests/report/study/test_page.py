@@ -17,6 +17,7 @@ from PIL import Image
 import ich3d
 from ich3d.cli.parser import main
 from ich3d.core.labels import LABELS, STAGES
+from ich3d.core.types import TrainingGroups
 from ich3d.core.workspace import read_csv
 from ich3d.dicom.uids import uid
 from ich3d.dicom.write import SeriesToWrite, write_series
@@ -128,6 +129,20 @@ def test_the_headline_says_how_many_slices_are_flagged(page: Element) -> None:
     assert calm == (
         "None of 9 slices is flagged; the highest probability of any bleeding is 0.125, in slice 0."
     )
+
+
+def test_the_page_says_how_far_folds_agree_or_that_the_patient_is_known(
+    model: Model, scored: SeriesPrediction, tmp_path: Path
+) -> None:
+    strongest = int(scored.prob["stack"][:, LABELS.index("any")].argmax())
+    agreement = np.linspace(0.5, 0.75, len(scored.agreement))
+    text = page_of(model, replace(scored, agreement=agreement), tmp_path).words
+    assert f"3 folds on slice {strongest}: {agreement[strongest]:.2f}" in text
+
+    group = TrainingGroups.of([scored.series.patient_id])
+    first, *others = model.fold_models
+    knows = replace(model, fold_models=[replace(first, training_groups=group), *others])
+    assert "The model was trained on this patient" in page_of(knows, scored, tmp_path).words
 
 
 def test_a_slice_is_flagged_for_labels_only_where_any_is_likely() -> None:
