@@ -6,6 +6,7 @@ Heavy packages are imported inside the functions, so that `ich3d --help` answers
 import json
 from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,10 +37,12 @@ INTERRUPTED: Final = 130
 
 def phantom(arguments: Namespace) -> int:
     """`ich3d phantom`: write synthetic studies as DICOM."""
+    from ich3d.config.load import load_config
     from ich3d.config.schema import PhantomConfig
     from ich3d.phantom import write_phantoms
 
-    config = PhantomConfig(studies=arguments.studies)
+    given = PhantomConfig() if arguments.config is None else load_config(arguments.config).phantom
+    config = replace(given, studies=arguments.studies)
     studies = write_phantoms(config, arguments.seed, arguments.out)
     for _ in progress_bar(studies, "phantoms", total=config.studies):
         pass  # it writes as it is iterated

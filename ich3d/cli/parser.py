@@ -103,6 +103,11 @@ def _add_phantom(subparsers: Subparsers) -> None:
     _add_out(parser)
     parser.add_argument("--studies", type=int, default=20, help="number of studies (default 20)")
     parser.add_argument(
+        "--config",
+        type=Path,
+        help="YAML file whose section `phantom` says what heads and scanners are like",
+    )
+    parser.add_argument(
         "--seed", type=int, default=0, help="the same seed writes the same files (default 0)"
     )
 

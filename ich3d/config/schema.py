@@ -58,6 +58,10 @@ class PhantomConfig:
         max_tilt_deg: gantry tilt is drawn from -max to max, in degrees; 0 for no tilt.
         noise_hu: smallest and largest standard deviation of noise in brain, in HU, for slices of
             5 mm.
+        blur_mm: smallest and largest standard deviation of the point spread function, in mm; a
+            sharp kernel has a small one.
+        table: draw a table under the head, beside the head rest.
+        margin_mm: how far a stack reaches beyond the vertex, in mm: slices of air.
         lookalikes: probability that a study holds each kind of look-alike, such as calcification.
         prevalence: probability that a study holds each subtype; a missing subtype is as frequent
             as in the RSNA 2019 training set.
@@ -69,13 +73,18 @@ class PhantomConfig:
     thickness_mm: tuple[float, ...] = (5.0,)
     max_tilt_deg: float = 15.0
     noise_hu: tuple[float, float] = (2.5, 6.0)
+    blur_mm: tuple[float, float] = (0.55, 0.85)
+    table: bool = False
+    margin_mm: float = 0.0
     lookalikes: float = 0.35
     prevalence: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(self.studies > 0, "phantom.studies", "positive", self.studies)
         require(self.matrix >= 32, "phantom.matrix", "at least 32", self.matrix)
-        require_numbers("phantom", self, lookalikes=(0, 1), max_tilt_deg=(0, 30))
+        require_numbers(
+            "phantom", self, lookalikes=(0, 1), max_tilt_deg=(0, 30), margin_mm=(0, 200)
+        )
 
         is_positive = len(self.thickness_mm) > 0 and min(self.thickness_mm) > 0
         rule = "one or more positive numbers"

@@ -21,6 +21,13 @@ _BOTTOM_MM: Final = -64.0
 _TOP_MM: Final = 76.0
 # Half of water's attenuation at 70 keV, halved again by the modulation of the tube current.
 _NOISE_PER_MM: Final = 0.005
+# A table top of carbon fibre over foam, under the headrest.
+_TABLE_TOP_MM: Final = 118.0
+_TABLE_CURVE_MM: Final = 400.0
+_TABLE_HEIGHT_MM: Final = 30.0
+_TABLE_SHELL_MM: Final = 2.0
+_TABLE_HU: Final = 40.0
+_FOAM_HU: Final = -930.0
 _HEAD_WIDTH_MM: Final = 150.0
 _HEAD_PATH_MM: Final = 170.0
 
@@ -86,6 +93,7 @@ class Scanner:
     offset_hu: calibration error.
     rim_hu: what beam hardening adds just under the skull.
     headrest_mm: radius of the headrest's curve.
+    has_table: whether a table lies under the headrest.
     """
 
     noise_hu: float
@@ -93,6 +101,7 @@ class Scanner:
     offset_hu: float
     rim_hu: float
     headrest_mm: float
+    has_table: bool = False
 
 
 def draw_geometry(config: PhantomConfig, head: Head, rng: np.random.Generator) -> Geometry:
@@ -107,6 +116,7 @@ def draw_geometry(config: PhantomConfig, head: Head, rng: np.random.Generator) -
 
     # A tilted slice is thicker along z, along which the table moves.
     bottom, top = _BOTTOM_MM + float(rng.uniform(-8, 6)), _TOP_MM + float(rng.uniform(0, 6))
+    top += config.margin_mm
     step = thickness_mm / np.cos(np.radians(tilt_deg))
     count = int(head.scale[2] * (top - bottom) / step) + 1
     z = head.centre_mm[2] + head.scale[2] * bottom + step * np.arange(count)  # (Z,)
@@ -124,10 +134,11 @@ def draw_scanner(config: PhantomConfig, rng: np.random.Generator) -> Scanner:
     """A scanner drawn at random, its noise from the range of `config`."""
     return Scanner(
         noise_hu=float(rng.uniform(*config.noise_hu)),
-        blur_mm=float(rng.uniform(0.55, 0.85)),
+        blur_mm=float(rng.uniform(*config.blur_mm)),
         offset_hu=float(rng.uniform(-_WATER_HU, _WATER_HU)),
         rim_hu=float(rng.uniform(2, 9)),
         headrest_mm=float(rng.uniform(102, 112)),
+        has_table=config.table,
     )
 
 
@@ -223,12 +234,22 @@ def _sub_planes(geometry: Geometry, index: int) -> tuple[np.ndarray, np.ndarray,
 
 
 def _surroundings(x: np.ndarray, y: np.ndarray, head: Head, scanner: Scanner) -> np.ndarray:
-    """HU float32 (1, Y, X) of air, and of the headrest as a thin shell behind the head."""
+    """HU float32 (1, Y, X) of air, of the headrest as a thin shell behind the head, and of the
+    table as two curved shells with foam between them.
+    """
     behind = y - np.float32(head.centre_mm[1] + 4)
     radius = np.hypot(x - np.float32(head.centre_mm[0]), behind)
     from_shell = np.abs(radius - np.float32(scanner.headrest_mm))
     headrest = np.clip(2.0 - from_shell, 0, 1) * (behind > 35)
-    return (OPEN_AIR_HU + 950 * headrest).astype(np.float32)
+    image = OPEN_AIR_HU + 950 * headrest
+    if scanner.has_table:
+        # A wide circle, so that the table top is nearly flat.
+        depth_mm = np.hypot(x - np.float32(head.centre_mm[0]), behind + _TABLE_CURVE_MM)
+        from_top_mm = depth_mm - np.float32(_TABLE_CURVE_MM + _TABLE_TOP_MM)
+        shells = np.abs(from_top_mm - _TABLE_HEIGHT_MM / 2) - _TABLE_HEIGHT_MM / 2
+        image = np.where(np.abs(shells) < _TABLE_SHELL_MM, _TABLE_HU, image)
+        image = np.where(shells < -_TABLE_SHELL_MM, _FOAM_HU, image)
+    return image.astype(np.float32)
 
 
 def _head_hu(

@@ -340,6 +340,16 @@ def test_phantom_writes_studies_and_labels(run: Run, tmp_path: Path) -> None:
     assert list((tmp_path / "phantoms").rglob("*.dcm"))
 
 
+def test_phantoms_are_of_the_scanners_that_a_config_names(run: Run, tmp_path: Path) -> None:
+    config = tmp_path / "scanners.yaml"
+    config.write_text("phantom: {matrix: 48, thickness_mm: [20]}")
+    code, _, _ = run("phantom", "-o", tmp_path / "out", "--studies", 1, "--config", config)
+    assert code == 0
+    files = list((tmp_path / "out").rglob("*.dcm"))
+    assert 5 < len(files) < 12
+    assert pydicom.dcmread(files[0]).Rows == 48
+
+
 def test_info_prints_the_model_as_lines_or_json(run: Run, model_folder: Path) -> None:
     code, out, _ = run("info", model_folder)
     assert code == 0

@@ -21,6 +21,7 @@ NOT_ALLOWED: list[tuple[Callable[[], object], str]] = [
     (lambda: PhantomConfig(studies=0), r"^phantom\.studies must be positive"),
     (lambda: PhantomConfig(matrix=31), r"^phantom\.matrix must be at least 32"),
     (lambda: PhantomConfig(lookalikes=1.5), r"^phantom\.lookalikes must be within 0\.\.1"),
+    (lambda: PhantomConfig(margin_mm=-1), r"^phantom\.margin_mm must be within 0\.\.200"),
     (lambda: PhantomConfig(max_tilt_deg=31), r"^phantom\.max_tilt_deg must be within 0\.\.30"),
     (lambda: PhantomConfig(thickness_mm=()), r"^phantom\.thickness_mm must be one or more"),
     (lambda: PhantomConfig(thickness_mm=(5, 0)), r"^phantom\.thickness_mm must be one or more"),

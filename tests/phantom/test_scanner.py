@@ -77,6 +77,37 @@ def test_the_image_is_a_head_in_air() -> None:
     assert (hu[-1] > -300).sum() < (middle > -300).sum() / 3
 
 
+def acquired(config: PhantomConfig) -> np.ndarray:
+    """The stack (Z, Y, X) of one head by a scanner of `config`, without noise."""
+    geometry = draw_geometry(config, HEAD, stream(2, "geometry"))
+    return acquire(HEAD, (), geometry, draw_scanner(config, stream(2, "optics"))).hu
+
+
+def test_a_table_lies_under_the_head_and_changes_nothing_else() -> None:
+    config = PhantomConfig(matrix=128, fov_mm=(310, 310), thickness_mm=(10,), max_tilt_deg=0)
+    without, with_table = acquired(config), acquired(replace(config, table=True))
+    slices, rows, columns = np.nonzero(np.abs(with_table - without) > 100)
+    assert set(slices.tolist()) == set(range(len(without)))
+    assert rows.min() > 0.75 * config.matrix
+    assert np.ptp(columns) > 0.7 * config.matrix
+    assert (with_table[-1] > -300).any(axis=0).mean() > 0.5
+
+
+def test_a_margin_adds_slices_of_air_beyond_the_vertex() -> None:
+    config = PhantomConfig(matrix=64, thickness_mm=(5,), max_tilt_deg=0)
+    without, with_margin = acquired(config), acquired(replace(config, margin_mm=30.0))
+    assert 5 <= len(with_margin) - len(without) <= 8
+    np.testing.assert_allclose(with_margin[: len(without)], without, atol=1e-3)
+    head_of_air = with_margin[len(without) + 2 :, 10:40, 20:44]
+    assert head_of_air.max() < -900
+
+
+def test_a_sharper_kernel_has_steeper_edges() -> None:
+    config = PhantomConfig(matrix=256, thickness_mm=(20,), max_tilt_deg=0)
+    soft, sharp = (acquired(replace(config, blur_mm=(blur_mm, blur_mm))) for blur_mm in (0.85, 0.3))
+    assert np.abs(np.diff(sharp, axis=2)).max() > 1.2 * np.abs(np.diff(soft, axis=2)).max()
+
+
 @pytest.mark.parametrize("thickness", [1.25, 5.0])
 def test_noise_grows_with_one_over_the_root_of_thickness(thickness: float) -> None:
     flat = np.full((6, 64, 64), 30, np.float32)
