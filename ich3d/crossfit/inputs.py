@@ -5,12 +5,12 @@ trained again.
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from ich3d.config.load import as_dict
 from ich3d.config.root import Config
 from ich3d.context.shuffle import IN_TRAINING, NEVER
+from ich3d.training.weights import file_sha256
 
 FORMATS: Final = {"encoder": 6, "context": 6, "stack": 9, "encoder_stack": 9}
 """Raised when the training of a stage changes, there and in all stages after it, so that what
@@ -67,11 +67,4 @@ def inputs_sha256(config: Config, stage: str, store_identity: Sequence[str]) -> 
 
 def weights_sha256(config: Config) -> tuple[str | None, ...]:
     """Hashes of the files that the encoder and the context model start from; None for no file."""
-    return tuple(_file_sha256(path) for path in (config.slices.weights, config.context.weights))
-
-
-def _file_sha256(path: str | None) -> str | None:
-    """The hash of a file that a configuration names; its name where the file does not exist."""
-    if path is None or not Path(path).is_file():
-        return path
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return tuple(file_sha256(path) for path in (config.slices.weights, config.context.weights))

@@ -170,8 +170,9 @@ class EncoderEnsemble(nn.Module):
     """Encoders of one configuration: their embeddings are joined, their logits averaged.
 
     Attributes:
-        mean_validation_logits: mean logits (K,) on patients held back in training, zero where there
-            were none; the baseline of explanations.
+        mean_validation_logits: mean logits (K,) on patients held back in training, or on the
+            training slices of a frozen network, zero where neither is known; the baseline of
+            explanations.
     """
 
     mean_validation_logits: torch.Tensor

@@ -30,7 +30,7 @@ from ich3d.prepare.store import Store, plain_name
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder, frozen_encoder
 from ich3d.training.device import device
-from ich3d.training.weights import FIRST_MEMBER, load_weights, read_tensors
+from ich3d.training.weights import FIRST_MEMBER, file_sha256, load_weights, read_tensors
 
 MIN_SD: Final = 1e-2
 """Features vary by at least this much when they are scaled: some channels never fire on heads."""
@@ -55,11 +55,10 @@ class FrozenEmbeddings:
         Each network, input and grid has a folder of its own there.
         """
         self._store, self._config = store, config
-        used = (
-            "encoder", "weights", "weights_sha256", "neighbours", "windows", "symmetry", "tta_flip",
-        )  # fmt: skip
+        used = ("encoder", "neighbours", "windows", "symmetry", "tta_flip")
         settings = {name: asdict(config.slices)[name] for name in used}
-        depends_on = [store.identity, config.precision, settings]
+        weights = file_sha256(config.slices.weights)
+        depends_on = [store.identity, config.precision, settings, weights]
         self._folder = folder / hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:12]
 
     @cached_property
@@ -69,7 +68,7 @@ class FrozenEmbeddings:
 
     def __getitem__(self, volume_id: str) -> np.ndarray:
         """The embeddings float32 (Z, D) of one series."""
-        path = self._folder / f"{plain_name(volume_id)}.safetensors"
+        path = self._path(volume_id)
         if not path.exists():
             embeddings, _ = embed(self.encoder, self._store.hu(volume_id), self._config)
             with replacing(path) as partial:
@@ -78,8 +77,12 @@ class FrozenEmbeddings:
 
     def compute(self, volume_ids: Sequence[str], progress: Progress = quiet) -> None:
         """Embed those of `volume_ids` that are missing, with progress."""
-        for volume_id in progress(volume_ids, "embed", total=len(volume_ids)):
+        missing = [volume_id for volume_id in volume_ids if not self._path(volume_id).exists()]
+        for volume_id in progress(missing, "embed", total=len(missing)) if missing else ():
             self[volume_id]
+
+    def _path(self, volume_id: str) -> Path:
+        return self._folder / f"{plain_name(volume_id)}.safetensors"
 
 
 def train_frozen(

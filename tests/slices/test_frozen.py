@@ -1,7 +1,9 @@
 """A frozen network: embeddings are computed once, and the last layer is a regression."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,9 +57,30 @@ def test_embeddings_are_those_of_the_network_and_computed_once(
     expected, _ = embed(embeddings.encoder, store.hu(name), config)
     np.testing.assert_array_equal(embeddings[name], expected)
 
+    asked: list[object] = []
+
+    def progress(items: Iterable[Any], label: str, total: int | None = None) -> Iterable[Any]:
+        asked.append(total)
+        return items
+
+    embeddings.compute([name], progress)
+    assert asked == []  # nothing is missing, so nothing is shown
     again = FrozenEmbeddings(store, config, tmp_path / "features")
     np.testing.assert_array_equal(again[name], expected)
     assert path.stat().st_mtime_ns == written
+
+
+def test_weights_of_another_content_are_not_taken_for_those_of_the_same_file(
+    config: Config, tmp_path: Path
+) -> None:
+    store, folder = store_of(config), tmp_path / "features"
+    FrozenEmbeddings(store, config, folder).compute(store.volume_ids[:1])
+    torch.manual_seed(1)
+    other = SliceEncoder.from_config(config.slices).backbone
+    assert config.slices.weights is not None
+    save_file(other.state_dict(), config.slices.weights)
+    FrozenEmbeddings(store, config, folder).compute(store.volume_ids[:1])
+    assert len(list(folder.iterdir())) == 2
 
 
 @pytest.mark.parametrize("changed", [{"windows": ("brain", "bone")}, {"tta_flip": False}])
