@@ -41,7 +41,7 @@ Problems
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -447,6 +447,15 @@ class SliceEmbeddings:
 
     def __len__(self) -> int:
         return len(self.embeddings)
+
+    def part(self, run: slice) -> "SliceEmbeddings":
+        """A run of its slices, as a series of its own."""
+        return replace(
+            self,
+            embeddings=self.embeddings[run],
+            logits=self.logits[run],
+            hu_features=self.hu_features[run],
+        )
 
 
 @dataclass(frozen=True)

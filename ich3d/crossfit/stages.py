@@ -8,10 +8,10 @@ continues where it stopped.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from ich3d.config.root import Config
 from ich3d.context.align import fit_alignment
@@ -26,7 +26,8 @@ from ich3d.core.types import SliceEmbeddings, SliceScores, TrainingGroups
 from ich3d.core.workspace import Workspace, read_json, write_json
 from ich3d.crossfit import status
 from ich3d.crossfit.inputs import inputs_sha256
-from ich3d.model.fold_model import FoldModel, stacker_features
+from ich3d.crossfit.stack_rows import ScoreRun, build_stack_rows, stack_features
+from ich3d.model.fold_model import FoldModel
 from ich3d.prepare.hu_features import silenced
 from ich3d.prepare.store import Store, training_volumes
 from ich3d.slices.embed import load_embeddings, save_embeddings
@@ -36,12 +37,10 @@ from ich3d.slices.train import embed_volumes, train_encoder
 from ich3d.stack.booster import (
     LabelStacker,
     Stacker,
-    StackRows,
     always,
     fit_stacker,
     where_it_helps,
 )
-from ich3d.stack.features import build_features
 from ich3d.training.device import device
 from ich3d.training.weights import load_weights, save_weights
 
@@ -198,14 +197,19 @@ class Stages:
             require_held_out(self.store.groups[name], series.encoder_id, series.training_groups)
             require_held_out(self.store.groups[name], f"context fold {fold}", groups)
 
-            z_mm, shuffle = self.store.z_mm(name), self.config.control.shuffle
-            if shuffle == NEVER:
-                prob = score_context(model, series, z_mm)
-            else:
-                rng = stream(self.config.context_seed, "shuffle", name)
-                prob = score_shuffled(model, series, z_mm, shuffle, rng)
+            prob = self._context_prob(model, series, self.store.z_mm(name))
             scores[name] = SliceScores(name, "context", prob, groups)
         return scores
+
+    def _context_prob(
+        self, model: ContextEnsemble, series: SliceEmbeddings, z_mm: np.ndarray
+    ) -> np.ndarray:
+        """The context model's probabilities (Z, K), in random order if a control says so."""
+        shuffle = self.config.control.shuffle
+        if shuffle == NEVER:
+            return score_context(model, series, z_mm)
+        rng = stream(self.config.context_seed, "shuffle", series.volume_id)
+        return score_shuffled(model, series, z_mm, shuffle, rng)
 
     def _stack_scores(
         self, stage: str, fold: int, embedded: Embedded, before: Mapping[str, SliceScores]
@@ -219,8 +223,11 @@ class Stages:
         scores = {}
         for name in self._volumes(fold):
             require_held_out(self.store.groups[name], f"{stage} fold {fold}", groups)
-            features = self._features(embedded[name], before[name])
-            prob = stacker.score(features, before[name].prob)
+            start, z_mm = before[name], self.store.z_mm(name)
+            features = stack_features(
+                embedded[name], start.stage, start.prob, z_mm, stacker.reach_mm
+            )
+            prob = stacker.score(features, start.prob)
             prob = silenced(prob, embedded[name].hu_features)
             scores[name] = SliceScores(name, "stack", prob, groups)
         return scores
@@ -238,7 +245,17 @@ class Stages:
         aligned = self._aligned(fold, embedded, self)
         if stage == "encoder_stack":
             before = self.encoder(aligned)
-        rows = self._stack_rows(volume_ids, aligned, before)
+        self._require_held_out(volume_ids, aligned, before)
+        score_run = self._run_scorer(stage, embedded, aligned)
+        rows = build_stack_rows(
+            self.store,
+            volume_ids,
+            aligned,
+            before,
+            self.config.stack.reach_mm,
+            score_run if self.config.context.subseries else None,
+            stream(self.config.context_seed, "stack cuts", fold),
+        )
         seed = derive(self.config.context_seed, stage, fold)
         keep = always if self.config.control.force_stacker else where_it_helps
         stacker = fit_stacker(rows, self.config.stack, seed, keep)
@@ -251,34 +268,30 @@ class Stages:
         groups = TrainingGroups.of(self.store.groups[name] for name in volume_ids)
         status.finish(folder, groups, [*upstream, *self._alignment_groups(fold)])
 
-    def _stack_rows(
+    def _require_held_out(
         self, names: list[str], embedded: Embedded, before: Mapping[str, SliceScores]
-    ) -> StackRows:
-        """Some series as a stacker's training rows; LeakageError where a model saw one of them."""
-        groups, folds = self.store.groups, self.store.folds
+    ) -> None:
+        """LeakageError where a model behind a stacker's training rows saw their patient."""
+        groups = self.store.groups
         for name in names:
             scores, series = before[name], embedded[name]
             require_held_out(groups[name], f"the {scores.stage} before", scores.training_groups)
             require_held_out(groups[name], series.encoder_id, series.training_groups)
 
-        counts = [len(before[name].prob) for name in names]
-        features = [self._features(embedded[name], before[name]) for name in names]
-        return StackRows(
-            features=pd.concat(features, ignore_index=True),
-            start_prob=np.concatenate([before[name].prob for name in names]),
-            target=np.concatenate([self.store.targets(name) for name in names]),
-            group=np.repeat([groups[name] for name in names], counts),
-            fold=np.repeat([folds[name] for name in names], counts),
-        )
+    def _run_scorer(self, stage: str, embedded: Embedded, aligned: Embedded) -> ScoreRun:
+        """The stage before, on runs of slices: the encoder's own scores, or those of the context
+        model that never saw the series.
+        """
 
-    def _features(self, embedded: SliceEmbeddings, before: SliceScores) -> pd.DataFrame:
-        """What a stacker on top of `before` reads of one series."""
-        z_mm = self.store.z_mm(embedded.volume_id)
-        reach_mm = self.config.stack.reach_mm
-        if before.stage == "encoder":
-            prob = {"encoder": sigmoid(embedded.logits)}
-            return build_features(prob, z_mm, reach_mm, embedded.hu_features)
-        return stacker_features(embedded, before.prob, z_mm, reach_mm)
+        def encoder_prob(name: str, run: slice) -> np.ndarray:
+            return sigmoid(aligned[name].part(run).logits).astype(np.float32)
+
+        def context_prob(name: str, run: slice) -> np.ndarray:
+            model = contexts(self.store.folds[name])
+            return self._context_prob(model, embedded[name].part(run), self.store.z_mm(name)[run])
+
+        contexts = cache(self._load_context)
+        return encoder_prob if stage == "encoder_stack" else context_prob
 
     def _aligned(self, fold: int, embedded: Embedded, upstream: "Stages") -> Embedded:
         """Held-out embeddings by the other folds' encoders, as the fold's own encoder would

@@ -3,6 +3,7 @@
 The three err differently. HU know nothing of shapes, but blood has the same HU on every scanner.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -32,20 +33,25 @@ MIN_SD: Final = 1e-3
 class HuRegression:
     """One label's logistic regression on the HU columns of the stacker's features.
 
-    Columns enter as sign(x) * log(1 + |x|), for areas have long tails; a missing value is 0.
+    Columns enter as sign(x) * log(1 + |x|), for areas have long tails, less their mean. A missing
+    value counts as the mean, so that a neighbour that is not there says nothing.
 
     Attributes:
         weights: what the logit grows by for each column, by name.
-        bias: the logit where all columns are 0.
+        means: the mean of each column in training, by name.
+        bias: the logit where all columns have their means.
     """
 
     weights: Mapping[str, float]
+    means: Mapping[str, float]
     bias: float
 
     def logits(self, features: pd.DataFrame) -> np.ndarray:
         """Logits (N,) of the slices of the stacker's table of features."""
-        columns = _hu_values(features, list(self.weights))
-        return np.asarray(columns @ np.array(list(self.weights.values())) + self.bias)
+        names = list(self.weights)
+        above_mean = _hu_values(features, names) - np.array([self.means[name] for name in names])
+        weights = np.array([self.weights[name] for name in names])
+        return np.asarray(np.nan_to_num(above_mean) @ weights + self.bias)
 
 
 @dataclass(frozen=True)
@@ -116,12 +122,18 @@ def fit_hu(features: pd.DataFrame, y: np.ndarray) -> HuRegression:
     """The regression of one label (N,), both classes among it, on HU columns."""
     names = [str(name) for name in features.columns]
     columns = _hu_values(features, names)
-    mean, sd = columns.mean(axis=0), columns.std(axis=0) + MIN_SD
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column may have no value at all
+        mean = np.nan_to_num(np.nanmean(columns, axis=0))
+        sd = np.nan_to_num(np.nanstd(columns, axis=0)) + MIN_SD
     regression = LogisticRegression(C=HU_C, max_iter=2000)
-    regression.fit((columns - mean) / sd, y)
+    regression.fit(np.nan_to_num((columns - mean) / sd), y)
     weights = regression.coef_[0] / sd
-    bias = float(regression.intercept_[0] - weights @ mean)
-    return HuRegression(dict(zip(names, weights.tolist(), strict=True)), bias)
+    return HuRegression(
+        weights=dict(zip(names, weights.tolist(), strict=True)),
+        means=dict(zip(names, mean.tolist(), strict=True)),
+        bias=float(regression.intercept_[0]),
+    )
 
 
 def _held_out_hu(features: pd.DataFrame, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
@@ -142,8 +154,8 @@ def _held_out_hu(features: pd.DataFrame, y: np.ndarray, fold: np.ndarray) -> np.
 
 
 def _hu_values(features: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
-    """The HU columns (N, F) as the regression reads them."""
-    values = np.nan_to_num(features[list(names)].to_numpy(float))
+    """The HU columns (N, F) with shorter tails; NaN where a value is missing."""
+    values = features[list(names)].to_numpy(float)
     return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
 
 

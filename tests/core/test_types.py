@@ -171,3 +171,14 @@ def test_outputs_without_training_groups_cannot_be_made() -> None:
     arguments: dict[str, Any] = {"volume_id": "1.2", "stage": "stack", "prob": np.full((2, 6), 0.5)}
     with pytest.raises(TypeError, match="training_groups"):
         SliceScores(**arguments)
+
+
+def test_a_part_of_embedded_slices_is_a_series_of_its_own() -> None:
+    rng = np.random.default_rng(0)
+    embeddings, logits = rng.normal(size=(5, 4)), rng.normal(size=(5, 6))
+    whole = SliceEmbeddings("1.2", embeddings, logits, brain_features(5), "encoder 0", NO_GROUPS)
+    part = whole.part(slice(1, 3))
+    assert len(part) == 2
+    np.testing.assert_array_equal(part.embeddings, embeddings[1:3])
+    np.testing.assert_array_equal(part.hu_features, brain_features(5)[1:3])
+    assert (part.volume_id, part.encoder_id) == ("1.2", "encoder 0")

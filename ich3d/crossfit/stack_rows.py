@@ -1,0 +1,96 @@
+"""The rows that a stacker is trained on: whole series, and the same slices in series that are cut.
+
+Serving meets single slices, and series that end mid-head. A stacker that was trained on whole
+series alone takes a missing neighbour for a sign.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from ich3d.core.metrics import sigmoid
+from ich3d.core.types import SliceEmbeddings, SliceScores
+from ich3d.model.fold_model import stacker_features
+from ich3d.prepare.store import Store
+from ich3d.stack.booster import StackRows
+from ich3d.stack.features import build_features
+
+LONGEST_RUN: Final = 12
+"""Most slices of a cut series; a whole head has about thirty."""
+
+ScoreRun = Callable[[str, slice], np.ndarray]
+"""Held-out probabilities (Z, K) of the stage before for a run of slices of a series, read as a
+series of its own.
+"""
+
+
+def build_stack_rows(
+    store: Store,
+    names: Sequence[str],
+    embedded: Mapping[str, SliceEmbeddings],
+    before: Mapping[str, SliceScores],
+    reach_mm: float,
+    score_run: ScoreRun | None,
+    rng: np.random.Generator,
+) -> StackRows:
+    """The rows of some series: each slice in its whole series and, with `score_run`, in a cut one.
+
+    Args:
+        store: the prepared store, for positions, labels, groups and folds.
+        names: the volume_ids of the series.
+        embedded: held-out embeddings by volume_id.
+        before: held-out scores of the stage before, of whole series.
+        reach_mm: how far features read neighbours on each side.
+        score_run: scores of the stage before for a part of a series; None for whole series alone.
+        rng: where series are cut.
+    """
+    features, probs, targets, groups, folds = [], [], [], [], []
+    for name in names:
+        stage, z_mm, target = before[name].stage, store.z_mm(name), store.targets(name)
+        parts = [(slice(None), before[name].prob)]
+        if score_run is not None:
+            parts += [(run, score_run(name, run)) for run in random_runs(len(z_mm), rng)]
+        for run, prob in parts:
+            of_run = embedded[name].part(run)
+            features.append(stack_features(of_run, stage, prob, z_mm[run], reach_mm))
+            probs.append(prob)
+            targets.append(target[run])
+        n_rows = sum(len(prob) for _, prob in parts)
+        groups += [store.groups[name]] * n_rows
+        folds += [store.folds[name]] * n_rows
+    return StackRows(
+        features=pd.concat(features, ignore_index=True),
+        start_prob=np.concatenate(probs),
+        target=np.concatenate(targets),
+        group=np.array(groups),
+        fold=np.array(folds),
+    )
+
+
+def stack_features(
+    embedded: SliceEmbeddings, stage: str, prob: np.ndarray, z_mm: np.ndarray, reach_mm: float
+) -> pd.DataFrame:
+    """What a stacker on top of `stage` reads of one series, or of a run of its slices.
+
+    Args:
+        embedded: the encoder's output.
+        stage: the stage before, `context` or `encoder`.
+        prob: its probabilities (Z, K).
+        z_mm: positions (Z,).
+        reach_mm: how far features read neighbours on each side.
+    """
+    if stage == "encoder":
+        encoder_prob = {"encoder": sigmoid(embedded.logits)}
+        return build_features(encoder_prob, z_mm, reach_mm, embedded.hu_features)
+    return stacker_features(embedded, prob, z_mm, reach_mm)
+
+
+def random_runs(n_slices: int, rng: np.random.Generator) -> Iterator[slice]:
+    """Runs of 1 to `LONGEST_RUN` slices, one after the other, that together are the series."""
+    start = 0
+    while start < n_slices:
+        stop = min(n_slices, start + int(rng.integers(1, LONGEST_RUN + 1)))
+        yield slice(start, stop)
+        start = stop
