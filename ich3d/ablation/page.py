@@ -8,13 +8,13 @@ import ich3d
 from ich3d.ablation.figures import auc_by_label, forest_plot
 from ich3d.config.load import as_dict
 from ich3d.config.root import Config
-from ich3d.core.labels import ANY, LABELS, SUBTYPES
+from ich3d.core.labels import ANY, SUBTYPES
 from ich3d.core.workspace import replacing
 from ich3d.evaluation.bootstrap import Interval
 from ich3d.evaluation.ground_truth import GroundTruth
-from ich3d.evaluation.table import FEW_PATIENTS, ResultRow, auc_cell
+from ich3d.evaluation.table import FEW_PATIENTS, ResultRow
 from ich3d.report.run.metadata import labels_without_truth
-from ich3d.report.run.page import template
+from ich3d.report.run.page import table_content, template
 from ich3d.report.run.summary import VERDICT_TEXT, verdict
 
 
@@ -57,12 +57,7 @@ def _content(config: Config, rows: list[ResultRow], truth: GroundTruth) -> dict[
         "metadata": _metadata(config, rows, truth),
         "config": as_dict(config),
         "changes": {name: row.set for name, row in config.ablation.rows.items() if row.set},
-        "labels": LABELS,
-        "positive": positive,
-        "few": FEW_PATIENTS,
-        "rows": rows,
-        "verdict": verdict,
-        "auc": auc_cell,
+        **table_content(rows, truth),
         "forest_plot": forest_plot(rows),
         "auc_by_label": auc_by_label(rows, positive),
     }

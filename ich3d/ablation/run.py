@@ -29,6 +29,7 @@ from ich3d.ablation.score_cache import (
 from ich3d.config.ablation import STACKED, AblationConfig, AblationRow
 from ich3d.config.load import as_dict, with_overrides
 from ich3d.config.root import Config
+from ich3d.config.schema import IMAGENET
 from ich3d.core.errors import ConfigError, DataError
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.types import SliceScores
@@ -48,6 +49,7 @@ from ich3d.evaluation.table import Result, compare, markdown, tidy
 from ich3d.model.manifest import has_known_training_groups
 from ich3d.prepare.build import prepare
 from ich3d.prepare.store import Store
+from ich3d.slices.lite0 import imagenet_file
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +89,8 @@ def ablate(config: Config, progress: Progress = quiet, name: str = "ablation") -
     _require_known_start(plans)
     _require_same_data(config, workspace)
 
+    if config.slices.weights == IMAGENET:
+        imagenet_file()  # a missing package is told before the data are prepared
     store = prepare(config, progress).store
     truth = ground_truth_of(store)
     write_ground_truth(workspace.scores, truth)

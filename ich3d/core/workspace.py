@@ -6,7 +6,7 @@
   rejected.csv         series and files that cannot be used
   unmatched.csv        labels without a slice, slices without a label
   store/               the prepared store
-  features/            embeddings by a frozen network, shared by all folds
+  embeddings/          embeddings by a frozen network, shared by all folds
   encoder/fold<k>/     trained encoder of fold k; likewise context/ and stack/
   oof/<stage>.csv      out-of-fold scores of a stage
   model/               the model folder, which `ich3d predict` reads
@@ -66,9 +66,9 @@ class Workspace:
         return self.root / "store"
 
     @property
-    def features(self) -> Path:
+    def embeddings(self) -> Path:
         """Folder of the embeddings by frozen networks, which all folds share."""
-        return self.root / "features"
+        return self.root / "embeddings"
 
     def stage(self, name: str, fold: int) -> Path:
         """Folder of the model that stage `name` trained for `fold`."""
@@ -151,7 +151,7 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 
 
 def read_csv(path: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
-    """The table in a CSV file. DataError where the file is missing.
+    """The table in a CSV file. DataError where the file is missing or is no table.
 
     Columns in `text` are read as strings, and their empty cells as "": a UID such as `1.20` or an
     ID such as `007` would otherwise become a number. In other columns an empty cell is NaN.
@@ -162,6 +162,8 @@ def read_csv(path: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
         )
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no CSV table: {str(error).strip()}") from None
     return table.fillna(dict.fromkeys(text, ""))
 
 

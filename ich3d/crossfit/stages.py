@@ -74,7 +74,7 @@ class Stages:
         self.config, self.workspace, self.store = config, workspace, store
         self._frozen = frozen
         if frozen is None and config.slices.frozen:
-            self._frozen = FrozenEmbeddings(store, config, workspace.features)
+            self._frozen = FrozenEmbeddings(store, config, workspace.embeddings)
         self._run = run
         self._data = store.identity
         self._folds = sorted(set(store.folds.values()))

@@ -16,6 +16,7 @@ import ich3d
 from ich3d.config.ablation import ControlConfig
 from ich3d.config.load import as_dict
 from ich3d.config.root import Config
+from ich3d.config.schema import IMAGENET
 from ich3d.core.errors import ConfigError
 from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.metrics import weighted_log_loss
@@ -25,6 +26,7 @@ from ich3d.crossfit.out_of_fold import oof_table, probabilities, read_oof
 from ich3d.crossfit.stages import Stages
 from ich3d.model.folder import write_model
 from ich3d.prepare.build import prepare
+from ich3d.slices.lite0 import imagenet_file
 from ich3d.stack.booster import coherent
 from ich3d.training.device import device
 
@@ -56,6 +58,8 @@ def train(config: Config, progress: Progress = quiet) -> Workspace:
     started = time.time()
     workspace = Workspace(Path(config.workspace))
     workspace.run.unlink(missing_ok=True)  # written last, it says that the run is finished
+    if config.slices.weights == IMAGENET:
+        imagenet_file()  # a missing package is told before the data are prepared
     store = prepare(config, progress).store
 
     stages = Stages(config, workspace, store)

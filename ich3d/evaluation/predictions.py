@@ -121,11 +121,11 @@ def _submission_scores(path: Path) -> pd.DataFrame:
     """Scores by SOPInstanceUID of a submission file, each slice in a series of its own."""
     if not path.is_file():
         raise DataError(f"no file or folder {path}")
-    raw = pd.read_csv(path, dtype={"ID": str})
+    raw = read_csv(path, text=("ID",))
     for column in ("ID", "Label"):
         if column not in raw:
             raise DataError(f"{path} has no column {column}; a submission has ID and Label")
-    parts = raw["ID"].fillna("").str.rpartition("_")
+    parts = raw["ID"].str.rpartition("_")
     unknown = ~parts[2].isin(LABELS)
     if unknown.any():
         raise DataError(f"{path}: ID {raw['ID'][unknown].iloc[0]!r} ends in no label")
@@ -168,7 +168,7 @@ def _read_series(path: Path) -> pd.DataFrame:
     """The table of series and patients by SOPInstanceUID."""
     if not path.is_file():
         raise DataError(f"no file {path}")
-    table = pd.read_csv(path, dtype=str)
+    table = read_csv(path, text=_SERIES_COLUMNS)
     missing = [name for name in _SERIES_COLUMNS if name not in table]
     if missing:
         raise DataError(f"{path} has no column {missing[0]}; it needs {', '.join(_SERIES_COLUMNS)}")

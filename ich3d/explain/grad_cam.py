@@ -62,9 +62,8 @@ def _mapper(encoder: SliceEncoder) -> Callable[[torch.Tensor, int], torch.Tensor
     cam = GradCAM(watched, watched.layer, postprocessing=nn.Identity())
 
     def heat_map(network_input: torch.Tensor, k: int) -> torch.Tensor:
-        heat: torch.Tensor = cam(
-            network_input.contiguous(), class_idx=k
-        )  # MONAI flattens by `view`
+        network_input = network_input.contiguous()  # MONAI flattens by `view`
+        heat: torch.Tensor = cam(network_input, class_idx=k)  # (1, 1, H, W)
         return heat[0, 0].detach()
 
     return heat_map

@@ -82,7 +82,7 @@ class Model:
         """
         return mean_prob(self.stage_outputs(hu, z_mm, features))
 
-    @property
+    @cached_property
     def training_groups(self) -> TrainingGroups:
         """The patient groups that any fold was trained on."""
         return TrainingGroups.of(

@@ -20,18 +20,18 @@ def pseudonym(patient_id: str) -> str:
     return "p" + hashlib.sha256(f"ich3d patient {patient_id}".encode()).hexdigest()[:12]
 
 
-def slice_hashes(hu: np.ndarray, brain_cm2: np.ndarray) -> tuple[str, ...]:
+def slice_hashes(hu: np.ndarray, brain_hu_cm2: np.ndarray) -> tuple[str, ...]:
     """A hash of each slice's pixels, empty where there is too little brain.
 
     Args:
         hu: int16 (Z, Y, X), Hounsfield units.
-        brain_cm2: area of brain in each slice (Z,), in square centimetres.
+        brain_hu_cm2: area with the HU of brain in each slice (Z,), in square centimetres.
     """
     return tuple(
         hashlib.blake2b(image.astype("<i2").tobytes(), digest_size=16).hexdigest()
         if area > HASHED_BRAIN_CM2
         else ""
-        for image, area in zip(hu, brain_cm2, strict=True)
+        for image, area in zip(hu, brain_hu_cm2, strict=True)
     )
 
 

@@ -133,7 +133,7 @@ def head_center_mm(volume: ReorientedVolume) -> tuple[float, float] | None:
     return float(y_mm), float(x_mm)
 
 
-def brain_cm2(volume: ReorientedVolume) -> np.ndarray:
+def brain_hu_cm2(volume: ReorientedVolume) -> np.ndarray:
     """Area of pixels with the HU of brain in each slice (Z,), in square centimetres."""
     low, high = BRAIN_HU
     is_brain = (volume.hu > low) & (volume.hu <= high)

@@ -39,7 +39,7 @@ def prepare_series(volume: Volume, config: PrepareConfig) -> PreparedSeries | Re
         patient_id=folds.pseudonym(series.patient_id),
         z_mm=reoriented.z_mm,
         keys=reoriented.keys,
-        slice_hashes=folds.slice_hashes(reoriented.hu, head.brain_cm2(reoriented)),
+        slice_hashes=folds.slice_hashes(reoriented.hu, head.brain_hu_cm2(reoriented)),
         hu_features=hu_features(hu, config.pixel_mm),
         issues=volume.issues,
         acquisition=_acquisition(series),

@@ -9,16 +9,15 @@ import numpy as np
 import pandas as pd
 
 import ich3d
-from ich3d.core.labels import ANY, LABELS
+from ich3d.core.labels import ANY
 from ich3d.core.text import pluralize
 from ich3d.core.workspace import replacing, write_csv
 from ich3d.evaluation.bootstrap import Interval
 from ich3d.evaluation.operating_point import SERIES, SLICES, OperatingPoint, operating_points
 from ich3d.evaluation.predictions import BASE_RATE, LabelledScores
-from ich3d.evaluation.table import FEW_PATIENTS, ResultRow, auc_cell, compare, markdown, tidy
+from ich3d.evaluation.table import ResultRow, auc_cell, compare, markdown, tidy
 from ich3d.report.figures import forest_plot
-from ich3d.report.run.page import template
-from ich3d.report.run.summary import verdict
+from ich3d.report.run.page import table_content, template
 
 MAX_LISTED: Final = 50
 """Longest list of unscored slices on the page; `evaluation_unscored.csv` holds all."""
@@ -124,14 +123,9 @@ def _content(
     return {
         "headline": _headline(scores, rows, points, threshold),
         "metadata": _metadata(scores, draws),
-        "labels": LABELS,
-        "positive": scores.truth.positive_patients,
-        "few": FEW_PATIENTS,
-        "rows": rows,
-        "verdict": verdict,
-        "auc": auc_cell,
-        "share": share_cell,
+        **table_content(rows, scores.truth),
         "forest_plot": forest_plot(rows),
+        "share": share_cell,
         "points": points,
         "threshold": threshold,
         "unscored": scores.unscored[:MAX_LISTED],

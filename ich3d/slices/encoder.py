@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ich3d.config.schema import SlicesConfig
+from ich3d.core.errors import ConfigError
 from ich3d.core.labels import LABELS
 from ich3d.core.windows import window
 from ich3d.slices.backbones import build_backbone, load_pretrained
@@ -261,11 +262,17 @@ def frozen_encoder(config: SlicesConfig) -> SliceEncoder:
     """The encoder of a frozen network, in evaluation mode; its head has no meaning yet.
 
     Its weights are rounded to half precision, in which a model folder keeps them, so that what is
-    trained on its embeddings is what predicts.
+    trained on its embeddings is what predicts. ConfigError where half precision cannot hold them.
     """
     encoder = SliceEncoder.from_config(config)
     load_start_weights(encoder, config)
     encoder.backbone.half().float()
+    for name, tensor in encoder.backbone.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise ConfigError(
+                f"{config.weights}: {name} is too large for half precision, in which a frozen "
+                "network is kept; set slices.frozen to false"
+            )
     return encoder.eval().requires_grad_(False)
 
 

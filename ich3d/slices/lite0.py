@@ -83,8 +83,8 @@ class EfficientNetLite0(nn.Module):
         return pooled
 
 
-def imagenet_tensors() -> dict[str, torch.Tensor]:
-    """The ImageNet weights under the names of `EfficientNetLite0`, for windows as input.
+def imagenet_file() -> Path:
+    """The package's file of weights.
 
     Raises:
         ConfigError: the package is not installed, or its file is another one.
@@ -98,7 +98,16 @@ def imagenet_tensors() -> dict[str, torch.Tensor]:
     path = Path(next(iter(package.submodule_search_locations))) / WEIGHTS_FILE
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != WEIGHTS_SHA256:
         raise ConfigError(f"{path} is not the file of ImageNet weights that ich3d knows")
+    return path
 
+
+def imagenet_tensors() -> dict[str, torch.Tensor]:
+    """The ImageNet weights under the names of `EfficientNetLite0`, for windows as input.
+
+    Raises:
+        ConfigError: the package is not installed, or its file is another one.
+    """
+    path = imagenet_file()
     tensors = {}
     for name, tensor in read_tensors(path).items():
         if not name.startswith("_fc."):  # the classifier of photographs

@@ -52,8 +52,7 @@ class LabelStacker:
         validation_loss: the stacker's mean log loss on patients that it had not seen.
         validation_start_loss: that of the stage before, on the same patients.
         validation_gain_se: standard error over patients of what the trees gain on the blend. The
-            three are zero
-            where the label has only one class and there was nothing to decide.
+            three are zero where the label has only one class and there was nothing to decide.
         blend: what the trees start from; None for the stage before alone.
     """
 

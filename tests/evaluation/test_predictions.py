@@ -148,6 +148,7 @@ def test_labels_of_other_slices_are_told(folder: Path) -> None:
         ("ID,Label\n1.2_blood,0.5\n", "ends in no label"),
         ("ID,Label\n1.2_any,1.5\n", "is no probability"),
         ("ID,Label\n1.2_any,x\n", "is no probability"),
+        ("", "is no CSV table"),
     ],
 )
 def test_a_damaged_submission_is_named(tmp_path: Path, text: str, message: str) -> None:

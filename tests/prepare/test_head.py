@@ -20,7 +20,7 @@ from ich3d.prepare.head import (
     ReorientedVolume,
     _resample,
     _weights,
-    brain_cm2,
+    brain_hu_cm2,
     crop_head,
     head_center_mm,
     reorient,
@@ -250,8 +250,8 @@ def test_outside_the_image_is_air() -> None:
 
 def test_brain_area_counts_voxels_of_brain() -> None:
     volume = disc_volume(pixel_mm=1.0)
-    assert brain_cm2(volume) == pytest.approx([np.pi * (RADIUS_MM / 10) ** 2] * 3, rel=0.01)
-    assert brain_cm2(disc_volume(hu=900)) == pytest.approx([0.0] * 3)
+    assert brain_hu_cm2(volume) == pytest.approx([np.pi * (RADIUS_MM / 10) ** 2] * 3, rel=0.01)
+    assert brain_hu_cm2(disc_volume(hu=900)) == pytest.approx([0.0] * 3)
 
 
 def test_slices_are_resampled_independently() -> None:

@@ -20,7 +20,7 @@ from ich3d.config.schema import SlicesConfig
 from ich3d.core.errors import ConfigError, ModelError
 from ich3d.core.types import TrainingGroups
 from ich3d.slices.embed import embed
-from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
+from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder, frozen_encoder
 from ich3d.slices.frozen import (
     FrozenEmbeddings,
     embed_frozen,
@@ -85,11 +85,11 @@ def test_weights_of_another_content_are_not_taken_for_those_of_the_same_file(
 
 @pytest.mark.parametrize("changed", [{"windows": ("brain", "bone")}, {"tta_flip": False}])
 def test_another_input_has_embeddings_of_its_own(
-    config: Config, tmp_path: Path, changed: dict[str, object]
+    config: Config, tmp_path: Path, changed: dict[str, Any]
 ) -> None:
     store, folder = store_of(config), tmp_path / "features"
     FrozenEmbeddings(store, config, folder).compute(store.volume_ids[:1])
-    other = replace(config, slices=replace(config.slices, **changed))  # type: ignore[arg-type]
+    other = replace(config, slices=replace(config.slices, **changed))
     FrozenEmbeddings(store, other, folder).compute(store.volume_ids[:1])
     assert len(list(folder.iterdir())) == 2
 
@@ -141,6 +141,16 @@ def test_a_frozen_network_needs_weights_and_stands_alone() -> None:
         SlicesConfig(frozen=True)
     with pytest.raises(ConfigError, match=r"slices\.ensemble_size"):
         SlicesConfig(frozen=True, weights="w.safetensors", ensemble_size=2)
+
+
+def test_weights_that_half_precision_cannot_hold_are_named(config: Config) -> None:
+    path = config.slices.weights
+    assert path is not None
+    tensors = SliceEncoder.from_config(config.slices).backbone.state_dict()
+    tensors["bn1.running_var"] = torch.full_like(tensors["bn1.running_var"], 1e6)
+    save_file(tensors, path)
+    with pytest.raises(ConfigError, match=r"bn1\.running_var is too large for half precision"):
+        frozen_encoder(config.slices)
 
 
 # The regressions

@@ -11,6 +11,7 @@ from ich3d.config.root import Config
 from ich3d.core.labels import LABELS
 from ich3d.core.windows import window
 from ich3d.core.workspace import Workspace, replacing
+from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.evaluation.run import OutOfFold, out_of_fold
 from ich3d.evaluation.table import FEW_PATIENTS, Result, ResultRow, auc_cell, markdown
 from ich3d.prepare.store import Store
@@ -82,14 +83,9 @@ def _content(
         "headline": headline(rows),
         "metadata": run_metadata(workspace, scores.truth),
         "config": run_config(workspace),
-        "labels": LABELS,
-        "positive": scores.truth.positive_patients,
-        "few": FEW_PATIENTS,
-        "rows": rows,
-        "verdict": verdict,
-        "auc": auc_cell,
-        "draws": draws,
+        **table_content(rows, scores.truth),
         "forest_plot": forest_plot(rows),
+        "draws": draws,
         **_example(workspace, scores),
         "learning_curves": [
             learning_curves(stage, found)
@@ -100,6 +96,18 @@ def _content(
         "decisions": stacker_decisions(workspace, folds),
         "quality": data_quality(workspace),
         "max_listed": MAX_LISTED,
+    }
+
+
+def table_content(rows: list[ResultRow], truth: GroundTruth) -> dict[str, Any]:
+    """The variables behind a page's table of result rows."""
+    return {
+        "labels": LABELS,
+        "positive": truth.positive_patients,
+        "few": FEW_PATIENTS,
+        "rows": rows,
+        "verdict": verdict,
+        "auc": auc_cell,
     }
 
 
