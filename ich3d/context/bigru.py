@@ -20,6 +20,9 @@ GAPS_WIDTH: Final = 2
 LOG_AREA_UNIT: Final = 5.0
 """log(1 + area) is divided by this: a large section of brain has 180 cm2."""
 
+ENCODER_SHARE: Final = 0.5
+"""The encoder's share of an ensemble's logits where its members read embeddings alone."""
+
 MIN_SD: Final = 0.01
 SD_UNIT: Final = 4.0
 """Embeddings are scaled to a standard deviation of a quarter: there are a thousand and more, and
@@ -321,7 +324,11 @@ class ContextModel(nn.Module):
 
 
 class ContextEnsemble(nn.Module):
-    """Context models of one configuration; their logits are averaged."""
+    """Context models of one configuration; their logits are averaged.
+
+    Models that read embeddings alone are classifiers of their own. They and the encoder err
+    differently, so the ensemble's logits are the mean of theirs and the encoder's.
+    """
 
     def __init__(self, members: Sequence[ContextModel]) -> None:
         """An ensemble of `members`, which were built with equal arguments."""
@@ -347,12 +354,19 @@ class ContextEnsemble(nn.Module):
         brain_cm2: torch.Tensor | None = None,
         features: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The mean of the members' logits (B, T, K), with the arguments of `ContextModel`."""
+        """The ensemble's logits (B, T, K), with the arguments of `ContextModel.forward`."""
         member_logits = [
             member(embeddings, logits, z_mm, lengths, brain_cm2, features)
             for member in self.members
         ]
-        return torch.stack(member_logits).mean(dim=0)
+        return self.joined(logits, member_logits)
+
+    def joined(self, logits: torch.Tensor, member_logits: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The ensemble's logits (B, T, K) from the encoder's and those of each member."""
+        mean = torch.stack(list(member_logits)).mean(dim=0)
+        if self.config.reads != "embeddings":
+            return mean
+        return ENCODER_SHARE * logits + (1 - ENCODER_SHARE) * mean
 
 
 def gather_slices(rows: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

@@ -57,7 +57,7 @@ def shuffled_logits(
     """
     if isinstance(model, ContextEnsemble):
         arguments = (embeddings, logits, z_mm, lengths, brain_cm2, order, differences_too)
-        return torch.stack([shuffled_logits(m, *arguments) for m in model.members]).mean(dim=0)
+        return model.joined(logits, [shuffled_logits(m, *arguments) for m in model.members])
 
     assert isinstance(model, ContextModel)
     read_at = order.to(logits.device)[..., None]  # (B, T, 1)

@@ -1,8 +1,8 @@
 """LightGBM boosters on top of a blend, one for each label, kept only where they help.
 
 The blend's logit is a booster's starting score, so no tree means no change. The blend, the number
-of trees, the calibration, and whether the trees are kept are decided by cross-validation over the
-training folds.
+of trees, the calibration, whether the trees are kept, and a temperature toward the base rate are
+decided by cross-validation over the training folds.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,6 +30,9 @@ MIN_GROUPS_TO_CALIBRATE: Final = 8
 told from noise.
 """
 
+TEMPERATURES: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Factors of a logit's distance from the base rate, the most cautious first."""
+
 RENAMED_FIELDS: Final = {
     "inner_loss": "validation_loss",
     "inner_start_loss": "validation_start_loss",
@@ -41,6 +44,9 @@ RENAMED_FIELDS: Final = {
 @dataclass(frozen=True)
 class LabelStacker:
     """The stacker of one label: a blend, trees over `columns`, then logit -> scale * logit + shift.
+
+    Scale and shift are the calibration of the trees, where they are kept, followed by the
+    temperature.
 
     Attributes:
         label: the label.
@@ -97,11 +103,10 @@ class LabelStacker:
         """
         if not self.is_kept and self.blend is None:
             return start_prob
-        start = self._start(features, start_prob)
-        if not self.is_kept:
-            return sigmoid(start)
-        trees = _tree_logits(self.booster, features[list(self.columns)])
-        return sigmoid(self.scale * (start + trees) + self.shift)
+        logits = self._start(features, start_prob)
+        if self.is_kept:
+            logits = logits + _tree_logits(self.booster, features[list(self.columns)])
+        return sigmoid(self.scale * logits + self.shift)
 
     def _start(self, features: pd.DataFrame, start_prob: np.ndarray) -> np.ndarray:
         """The logits (N,) that the trees start from."""
@@ -266,16 +271,18 @@ def _fit_label(
     se = _paired_se(gain, group)
     is_kept = keep(float(gain.mean()), se, n_positive_groups)
 
-    scale, shift = _platt(raw, y) if can_calibrate else (1.0, 0.0)
+    scale, shift = _platt(raw, y) if is_kept and can_calibrate else (1.0, 0.0)
+    held_out_logits = calibrated if is_kept else start_logit
+    base, temperature = _temperature(held_out_logits, y, group)
     all_rows = np.ones(len(y), dtype=bool)
     return LabelStacker(
         label=label,
         is_kept=is_kept,
         columns=tuple(columns),
         trees=grow(all_rows, tree_counts[best]).model_to_string() if is_kept else "",
-        scale=scale,
-        shift=shift,
-        validation_loss=float(_loss(calibrated if is_kept else start_logit, y).mean()),
+        scale=temperature * scale,
+        shift=temperature * shift + (1 - temperature) * base,
+        validation_loss=float(_loss(held_out_logits, y).mean()),
         validation_start_loss=float(_loss(before, y).mean()),
         validation_gain_se=se,
         blend=blend,
@@ -343,6 +350,23 @@ def _cross_calibrated(logits: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np
         scale, shift = _platt(logits[~is_validation], y[~is_validation])
         calibrated[is_validation] = scale * logits[is_validation] + shift
     return calibrated
+
+
+def _temperature(logits: np.ndarray, y: np.ndarray, group: np.ndarray) -> tuple[float, float]:
+    """The base rate's logit, and the factor of held-out logits' (N,) distance from it.
+
+    It is the most cautious factor whose loss is within one standard error of the lowest loss:
+    being too sure is what costs most on a scanner that was not trained on, and patients that
+    resemble the training set cannot tell such factors apart. Temperature scaling (Guo et al., ICML
+    2017) around the base rate, chosen by the rule of one standard error (Breiman et al., 1984).
+    """
+    base = float(logit(np.array(y.mean())))
+    losses = [_loss(base + factor * (logits - base), y) for factor in TEMPERATURES]  # each (N,)
+    best = losses[int(np.argmin([loss.mean() for loss in losses]))]
+    for factor, loss in zip(TEMPERATURES, losses, strict=True):
+        if (loss - best).mean() <= _paired_se(loss - best, group):
+            return base, factor
+    return base, TEMPERATURES[-1]
 
 
 def _paired_se(gain: np.ndarray, group: np.ndarray) -> float:

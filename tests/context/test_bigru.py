@@ -196,13 +196,18 @@ def test_features_join_what_is_read_of_a_slice() -> None:
         context_model()(*arguments, features=torch.zeros(1, 6, 2))
 
 
-def test_an_ensemble_is_the_mean_of_its_members() -> None:
-    ensemble = ContextEnsemble.from_config(ContextConfig(ensemble_size=2), EMBEDDING_WIDTH).eval()
+@pytest.mark.parametrize(("reads", "encoder_share"), [("embeddings", 0.5), ("both", 0.0)])
+def test_an_ensemble_is_the_mean_of_its_members_and_of_the_encoder_where_they_do_not_read_it(
+    reads: str, encoder_share: float
+) -> None:
+    config = ContextConfig(ensemble_size=2, reads=reads)
+    ensemble = ContextEnsemble.from_config(config, EMBEDDING_WIDTH).eval()
     for seed, member in enumerate(ensemble.members):
         torch.manual_seed(seed)
         assert isinstance(member, ContextModel)
         torch.nn.init.normal_(member.correction_head.weight)
-    batch = batch_of(random_embedded(5))
+    embedded = random_embedded(5)
+    batch = batch_of(embedded)
     (together,) = logits_of(ensemble, batch)
     members = [
         logits_of(member, batch)[0]
@@ -210,7 +215,8 @@ def test_an_ensemble_is_the_mean_of_its_members() -> None:
         if isinstance(member, ContextModel)
     ]
     assert np.abs(members[0] - members[1]).max() > 1e-3
-    np.testing.assert_allclose(together, np.mean(members, axis=0), atol=1e-6)
+    expected = (1 - encoder_share) * np.mean(members, axis=0) + encoder_share * embedded.logits
+    np.testing.assert_allclose(together, expected, atol=1e-6)
 
 
 def test_keywords_are_checked_as_configuration_keys_are() -> None:

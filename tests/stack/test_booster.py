@@ -9,7 +9,7 @@ import pytest
 
 from ich3d.config.schema import StackConfig
 from ich3d.core.labels import ANY, LABELS, SUBTYPES, label_index
-from ich3d.core.metrics import label_log_loss, logit
+from ich3d.core.metrics import label_log_loss, logit, sigmoid
 from ich3d.stack.booster import (
     AVERAGE,
     RENAMED_FIELDS,
@@ -21,6 +21,7 @@ from ich3d.stack.booster import (
     fit_stacker,
 )
 from tests.helpers.stack_rows import (
+    N_SLICES,
     features_of,
     predictable_rows,
     random_context_prob,
@@ -61,7 +62,7 @@ def test_a_stacker_that_helps_is_kept(rows: StackRows, stacker: Stacker) -> None
     assert np.all(after < 0.5 * before)
 
 
-def test_a_stacker_that_does_not_help_is_not_kept_and_changes_nothing() -> None:
+def test_a_stacker_that_does_not_help_is_not_kept_and_changes_no_order() -> None:
     rows = unpredictable_rows()
     stacker = fit_stacker(rows, CONFIG, seed=1)
     for label_stacker in stacker.by_label.values():
@@ -70,7 +71,24 @@ def test_a_stacker_that_does_not_help_is_not_kept_and_changes_nothing() -> None:
         assert label_stacker.blend is not None
         assert label_stacker.blend.weights == {"encoder": 0.0, "context": 1.0}
     prob = stacker.score(rows.features, rows.start_prob)
-    np.testing.assert_allclose(prob, rows.start_prob, atol=3e-4)  # logits are rounded to 1e-3
+    np.testing.assert_allclose(prob, rows.start_prob, atol=0.06)  # the temperature alone
+    for k in range(len(LABELS)):
+        in_order = prob[np.argsort(rows.start_prob[:, k]), k]
+        assert np.all(np.diff(in_order) >= -3e-4)  # logits are rounded to 1e-3
+
+
+def test_scores_that_are_too_sure_are_drawn_toward_the_base_rate() -> None:
+    calibrated = unpredictable_rows()
+    sure_prob = sigmoid(3 * logit(calibrated.start_prob)).astype(np.float32)
+    series_prob = sure_prob.reshape(-1, N_SLICES, len(LABELS))
+    features = pd.concat([features_of(prob) for prob in series_prob], ignore_index=True)
+    sure = replace(calibrated, start_prob=sure_prob, features=features)
+
+    prob = fit_stacker(sure, StackConfig(num_trees=1), seed=1).score(features, sure_prob)
+    base = logit(sure.target.mean(axis=0))
+    distance = np.abs(logit(prob) - base) / np.abs(logit(sure_prob) - base)
+    assert np.all(np.median(distance, axis=0) < 0.7)
+    assert np.all(label_log_loss(prob, sure.target) < label_log_loss(sure_prob, sure.target))
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, np.nan], ids=["absent", "present", "unknown"])
