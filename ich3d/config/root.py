@@ -62,6 +62,7 @@ class Config:
         require_one_of(PRECISIONS, "precision", self.precision)
         self._require_whole_series_if_shuffled()
         self._require_patients_in_each_fold()
+        self._require_frozen_parts_end_to_end()
 
     @property
     def context_seed(self) -> int:
@@ -88,3 +89,10 @@ class Config:
             f"at least {other_folds}, one from each of the other folds",
             patients,
         )
+
+    def _require_frozen_parts_end_to_end(self) -> None:
+        """Whole series go through the part of the network that is trained; no control applies."""
+        is_allowed = self.slices.frozen_parts > 0 and self.control == ControlConfig()
+        rule = "false unless slices.frozen_parts is set and no control is"
+        allowed = not self.context.end_to_end or is_allowed
+        require(allowed, "context.end_to_end", rule, self.context.end_to_end)

@@ -18,6 +18,9 @@ ENCODERS: Final = (
 IMAGENET: Final = "imagenet"
 """The value of `slices.weights` for the weights that a package brings for efficientnet-lite0."""
 
+LITE0_PARTS: Final = 9
+"""Parts of efficientnet-lite0: the stem, seven stages and the last convolution."""
+
 DIRECTIONS: Final = ("both", "forward", "backward")
 
 READS: Final = ("embeddings", "logits", "both")
@@ -125,6 +128,12 @@ class SlicesConfig:
             regression. What is needed for few patients, and for training on a CPU: every slice
             goes through the network once, in all folds together. The keys from `mixup` to
             `validation_fraction`, but for `batch_size` and `tta_flip`, are then not used.
+        frozen_parts: parts of efficientnet-lite0, of its nine and from the first, that stay as
+            `weights` give them while the others are trained. What they give is computed once for
+            each slice and its mirror image, so the slices are not augmented further, nor mixed.
+        layer_decay: factor of the learning rate from each part of efficientnet-lite0 to the one
+            before it; the last layer has `lr` (layer-wise learning rate decay, Clark et al., ICLR
+            2020). 1 for one rate.
         regression_c: C of scikit-learn's LogisticRegression for a frozen network, on features of
             unit variance: larger values fit the training slices more closely.
         neighbours: slices on each side that are further input channels; 0 for 2D.
@@ -150,6 +159,8 @@ class SlicesConfig:
     weights: str | None = None
     weights_sha256: str | None = None
     frozen: bool = False
+    frozen_parts: int = 0
+    layer_decay: float = 1.0
     regression_c: float = 0.003
     neighbours: int = 1
     windows: tuple[str, ...] = ("brain", "subdural", "bone")
@@ -181,10 +192,18 @@ class SlicesConfig:
             patience=(1, math.inf),
             validation_fraction=(0.01, 0.5),
             regression_c=(1e-9, math.inf),
+            frozen_parts=(0, LITE0_PARTS),
+            layer_decay=(1e-6, 1),
         )
         is_lite0 = self.encoder == "efficientnet-lite0"
         can_load = self.weights != IMAGENET or is_lite0
         require(can_load, "slices.weights", "a file for this encoder", self.weights)
+        has_parts = is_lite0 or (self.frozen_parts == 0 and self.layer_decay == 1)
+        require(has_parts, "slices.encoder", "efficientnet-lite0 for its parts", self.encoder)
+        if self.frozen_parts:
+            is_start = self.weights is not None and not self.frozen and self.ensemble_size == 1
+            rule = "0 unless weights are set, frozen is false and ensemble_size is 1"
+            require(is_start, "slices.frozen_parts", rule, self.frozen_parts)
         if self.frozen:
             require(self.weights is not None, "slices.weights", "set where frozen", self.weights)
             is_single = self.ensemble_size == 1
@@ -203,6 +222,9 @@ class ContextConfig:
         reads: what it reads of each slice. `embeddings`: the encoder's embedding and the area of
             brain; the model is then a classifier of its own. `logits`: the encoder's logits, which
             it corrects. `both`: it corrects the logits and reads the embedding too.
+        end_to_end: train encoder and context model of a fold together, over whole series; the
+            encoder's first parts are frozen (`slices.frozen_parts`). They are one stage with one
+            set of training patients; the encoder's own last layer still scores single slices.
         align: train on other folds' embeddings and logits after a linear map to those of the
             fold's own encoder (`ich3d.context.align`); False trains on them unchanged.
         window: slices on each side that a slice's prediction may read; None for all.
@@ -231,6 +253,7 @@ class ContextConfig:
     """
 
     reads: str = "embeddings"
+    end_to_end: bool = False
     align: bool = True
     window: int | None = None
     window_mm: float | None = None
@@ -267,6 +290,11 @@ class ContextConfig:
         )
         require_one_of(DIRECTIONS, "context.direction", self.direction)
         require_one_of(READS, "context.reads", self.reads)
+
+        if self.end_to_end:
+            can_train = self.reads == "embeddings" and self.ensemble_size == 1
+            rule = "false unless context.reads is embeddings and context.ensemble_size is 1"
+            require(can_train, "context.end_to_end", rule, self.end_to_end)
 
         # A second layer would read the first layer's states, which know both directions.
         is_allowed = self.direction == "both" or self.num_layers == 1

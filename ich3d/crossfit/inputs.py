@@ -50,7 +50,10 @@ def inputs_sha256(config: Config, stage: str, store_identity: Sequence[str]) -> 
     """
     tree = as_dict(config)
     names = ["seed", "precision", *_SECTIONS[stage]]
-    if stage != "encoder":
+    is_paired = stage == "encoder" and config.context.end_to_end
+    if is_paired:
+        names.append("context")
+    if stage != "encoder" or is_paired:
         names.append("replicate")
     settings = {name: tree[name] for name in names}
 

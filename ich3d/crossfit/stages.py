@@ -7,15 +7,18 @@ folds and scores fold k. A finished stage with equal inputs is kept, so an inter
 continues where it stopped.
 """
 
+import shutil
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from ich3d.config.root import Config
 from ich3d.context.align import fit_alignment
 from ich3d.context.bigru import ContextEnsemble
+from ich3d.context.end_to_end import train_end_to_end
 from ich3d.context.score import score_context, score_shuffled
 from ich3d.context.shuffle import NEVER
 from ich3d.context.train import require_held_out, train_context
@@ -33,6 +36,7 @@ from ich3d.prepare.store import Store, training_volumes
 from ich3d.slices.embed import load_embeddings, save_embeddings
 from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.slices.frozen import FrozenEmbeddings, embed_frozen, load_head, save_head, train_frozen
+from ich3d.slices.partly_frozen import FrozenMaps, train_partly_frozen
 from ich3d.slices.train import embed_volumes, train_encoder
 from ich3d.stack.booster import (
     LabelStacker,
@@ -43,6 +47,12 @@ from ich3d.stack.booster import (
 )
 from ich3d.training.device import device
 from ich3d.training.weights import load_weights, save_weights
+
+_WEIGHTS: Final = "weights.safetensors"
+_PAIRED_CONTEXT: Final = "context.safetensors"
+"""Files of a stage's folder: its weights; beside an encoder those of the context model that was
+trained end to end with it.
+"""
 
 Embedded = Mapping[str, SliceEmbeddings]
 """Embedded series by volume_id."""
@@ -75,6 +85,9 @@ class Stages:
         self._frozen = frozen
         if frozen is None and config.slices.frozen:
             self._frozen = FrozenEmbeddings(store, config, workspace.embeddings)
+        self._maps: FrozenMaps | None = None
+        if config.slices.frozen_parts:
+            self._maps = FrozenMaps(store, config, workspace.embeddings)
         self._run = run
         self._data = store.identity
         self._folds = sorted(set(store.folds.values()))
@@ -164,9 +177,9 @@ class Stages:
         self, fold: int, folder: Path, progress: Progress
     ) -> tuple[EncoderEnsemble, TrainingGroups]:
         """Train the fold's encoder, and keep its weights in `folder`."""
-        path = folder / "weights.safetensors"
+        path = folder / _WEIGHTS
         if self._frozen is None:
-            encoder, groups = train_encoder(self.store, self.config, fold, folder, progress)
+            encoder, groups = self._train_network(fold, folder, progress)
             save_weights(path, encoder)
             return encoder, groups
 
@@ -176,17 +189,38 @@ class Stages:
         save_head(path, encoder)
         return encoder, TrainingGroups.of(self.store.groups[name] for name in names)
 
+    def _train_network(
+        self, fold: int, folder: Path, progress: Progress
+    ) -> tuple[EncoderEnsemble, TrainingGroups]:
+        """Train the fold's encoder by gradients; end to end its context model too, which is kept
+        beside it.
+        """
+        if self._maps is None:
+            return train_encoder(self.store, self.config, fold, folder, progress)
+        arguments = (self.store, self.config, fold, self._maps, folder, progress)
+        self._maps.compute(self.store.volume_ids, progress)
+        if not self.config.context.end_to_end:
+            return train_partly_frozen(*arguments)
+        encoder, context, groups = train_end_to_end(*arguments)
+        save_weights(folder / _PAIRED_CONTEXT, context)
+        return encoder, groups
+
     def _context_scores(
         self, fold: int, embedded: Embedded, progress: Progress
     ) -> dict[str, SliceScores]:
         """The fold's series scored by the fold's context models."""
         folder = self._start("context", fold)
-        if not status.is_finished(folder):
+        if not status.is_finished(folder) and self.config.context.end_to_end:
+            # It was trained with the fold's encoder, on the same patients.
+            shutil.copy(self._folder("encoder", fold) / _PAIRED_CONTEXT, folder / _WEIGHTS)
+            groups = self._training_groups("encoder", fold)
+            status.finish(folder, groups, upstream_models=[])
+        elif not status.is_finished(folder):
             training_data = self.context_training_data(fold, embedded, progress)
             model, groups = train_context(
                 self.store, training_data, self.config, fold, folder, progress
             )
-            save_weights(folder / "weights.safetensors", model)
+            save_weights(folder / _WEIGHTS, model)
             upstream = [series.training_groups for series in training_data.values()]
             status.finish(folder, groups, [*upstream, *self._alignment_groups(fold)])
 
@@ -322,8 +356,11 @@ class Stages:
 
     @property
     def _aligns(self) -> bool:
-        """Whether others' embeddings are aligned; those of one frozen network lie in one space."""
-        return self.config.context.align and self._frozen is None
+        """Whether others' embeddings are aligned. Those of one frozen network lie in one space, and
+        a context model that was trained with its encoder reads no other's.
+        """
+        is_paired = self.config.context.end_to_end
+        return self.config.context.align and self._frozen is None and not is_paired
 
     def _in_sample(self, fold: int) -> dict[str, SliceEmbeddings]:
         """The fold's encoder's embeddings of the patients that it was trained on, by volume_id."""
@@ -358,7 +395,7 @@ class Stages:
         return [name for name, own_fold in self.store.folds.items() if own_fold == fold]
 
     def _load_encoder(self, fold: int) -> EncoderEnsemble:
-        path = self._folder("encoder", fold) / "weights.safetensors"
+        path = self._folder("encoder", fold) / _WEIGHTS
         if self._frozen is not None:
             encoder = EncoderEnsemble.from_config(self.config.slices, self._frozen.encoder)
             load_head(path, encoder)
@@ -370,7 +407,7 @@ class Stages:
     def _load_context(self, fold: int) -> ContextEnsemble:
         embedding_width = EncoderEnsemble.from_config(self.config.slices).embedding_width
         model = ContextEnsemble.from_config(self.config.context, embedding_width)
-        load_weights(self._folder("context", fold) / "weights.safetensors", model)
+        load_weights(self._folder("context", fold) / _WEIGHTS, model)
         return model.eval()
 
     def _load_stacker(self, stage: str, fold: int) -> Stacker:

@@ -39,6 +39,9 @@ _BLOCKS: Final = (
 )
 """The stages in MONAI's notation: blocks, kernel, stride, expansion, input and output channels."""
 
+N_PARTS: Final = 2 + len(_BLOCKS)
+"""The stem, the stages, and the last convolution."""
+
 _POOLED_PARTS: Final = (5, 6, 8)
 """The parts whose output is pooled. The fifth stage's 112 channels alone, at a sixteenth of the
 matrix, tell bleeds nearly as well as the last 1280 do; all three together do better.
@@ -75,12 +78,34 @@ class EfficientNetLite0(nn.Module):
         """The outputs whose means are the features: (B, 112, 2 h, 2 w), (B, 192, h, w) and
         (B, 1280, h, w), of images (B, C, 32 h, 32 w).
         """
+        return self._run(images, 0, len(self.parts))[0]
+
+    def lower(self, images: torch.Tensor, n_parts: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the first `n_parts` parts give for images (B, C, H, W).
+
+        Returns:
+            The features that they have (B, P), P from 0 to 1584, and the output of the last of them
+            (B, C', h, w).
+        """
+        pooled, maps = self._run(images, 0, n_parts)
+        features = [self.pool(one).flatten(1) for one in pooled]
+        return torch.cat([images.new_zeros(len(images), 0), *features], dim=1), maps
+
+    def upper(self, features: torch.Tensor, maps: torch.Tensor, n_parts: int) -> torch.Tensor:
+        """Features (B, 1584) from what `lower` gave for the first `n_parts` parts."""
+        pooled, _ = self._run(maps, n_parts, len(self.parts))
+        return torch.cat([features, *(self.pool(one).flatten(1) for one in pooled)], dim=1)
+
+    def _run(
+        self, maps: torch.Tensor, first: int, stop: int
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Parts `first` to before `stop`: those outputs that are pooled, and the last one."""
         pooled: list[torch.Tensor] = []
-        for index, part in enumerate(self.parts):
-            images = part(images)
+        for index in range(first, stop):
+            maps = self.parts[index](maps)
             if index in _POOLED_PARTS:
-                pooled.append(images)
-        return pooled
+                pooled.append(maps)
+        return pooled, maps
 
 
 def imagenet_file() -> Path:

@@ -79,6 +79,7 @@ class Task(Generic[Batch]):
         validation_losses: what each validation patient group adds to the network's loss (G,), as
             `losses.group_losses` has it.
         seed: the root of the task's random streams.
+        lr_factor: factor of the learning rate of a parameter, by its name.
     """
 
     model: nn.Module
@@ -86,6 +87,7 @@ class Task(Generic[Batch]):
     loss: Callable[[nn.Module, Batch], torch.Tensor]
     validation_losses: Callable[[nn.Module], np.ndarray]
     seed: int
+    lr_factor: Callable[[str], float] = lambda name: 1.0
 
 
 def fit(
@@ -110,7 +112,7 @@ def fit(
     Raises:
         ConfigError: the loss is no longer finite.
     """
-    parameters = _parameter_groups(task.model, schedule.weight_decay)
+    parameters = _parameter_groups(task.model, schedule.weight_decay, task.lr_factor)
     optimizer = torch.optim.AdamW(parameters, lr=schedule.lr, fused=True)
     state = _State(task.model, deepcopy(task.model), optimizer, kept={})
     checkpoint = folder / "state.pt"
@@ -203,7 +205,7 @@ def _train_epoch(
     for index, batch in enumerate(batches):
         step = epoch * schedule.steps_per_epoch + index
         for parameters in state.optimizer.param_groups:
-            parameters["lr"] = schedule.lr * schedule.factor(step)
+            parameters["lr"] = schedule.lr * schedule.factor(step) * parameters["lr_factor"]
 
         state.optimizer.zero_grad(set_to_none=True)
         loss = task.loss(task.model, batch)
@@ -234,12 +236,20 @@ def _update_average(average: nn.Module, model: nn.Module, step: int) -> None:
             averaged.copy_(current)
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """The optimizer's groups: matrices and kernels decay, biases and normalisation do not."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def _parameter_groups(
+    model: nn.Module, weight_decay: float, lr_factor: Callable[[str], float]
+) -> list[dict[str, Any]]:
+    """The optimizer's groups, one for each factor of the learning rate and weight decay: matrices
+    and kernels decay, biases and normalisation do not.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decay = weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((lr_factor(name), decay), []).append(parameter)
     return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": decay, "lr_factor": factor}
+        for (factor, decay), parameters in groups.items()
     ]
 
 

@@ -15,12 +15,14 @@ from ich3d.context.train import train_context
 from ich3d.core.errors import LeakageError
 from ich3d.core.types import TrainingGroups
 from ich3d.core.workspace import Workspace, read_csv, read_json, write_csv, write_json
+from ich3d.crossfit import status
 from ich3d.crossfit.stages import Stages
 from ich3d.crossfit.train import train
 from ich3d.model.folder import Model
 from ich3d.prepare.store import Store
 from ich3d.slices.embed import load_embeddings, save_embeddings
 from ich3d.slices.train import train_encoder
+from tests.helpers.lite0 import partly_frozen
 from tests.helpers.runs import copy_run, store_of, with_inverted_labels, workspace_of
 
 FOLD = 0
@@ -223,3 +225,33 @@ def test_nested_encoders_see_neither_the_scored_fold_nor_their_own(copied_run: C
     for path in contexts:
         facts = read_json(path)
         assert facts["upstream_groups"] == facts["training_groups"]
+
+
+@pytest.mark.trains
+def test_end_to_end_neither_model_of_a_pair_saw_the_patients_that_it_scores(
+    finished_run: Config, tmp_path: Path
+) -> None:
+    config = partly_frozen(finished_run, tmp_path, frozen_parts=8, end_to_end=True)
+    workspace, store = Workspace(tmp_path / "run"), store_of(config)
+    stages = Stages(config, workspace, store)
+    embedded = stages.embedded()
+    context = stages.context(embedded)
+    stack = stages.stack(embedded, context)
+    for name in store.volume_ids:
+        for scored in (embedded[name], context[name], stack[name]):
+            assert store.groups[name] not in scored.training_groups
+
+    # The pair is one stage: both were trained on the same patients, and are kept as they were.
+    for fold in range(config.prepare.folds):
+        pair, context_folder = workspace.stage("encoder", fold), workspace.stage("context", fold)
+        assert status.training_groups_of(pair) == status.training_groups_of(context_folder)
+        kept = (context_folder / "weights.safetensors").read_bytes()
+        assert kept == (pair / "context.safetensors").read_bytes()
+
+    # The saved pair scores as the stages did.
+    name = next(name for name, fold in store.folds.items() if fold == FOLD)
+    one = embedded[name]
+    served = stages.fold_model(FOLD).score(
+        one.embeddings, one.logits, store.z_mm(name), store.hu_features(name)
+    )
+    np.testing.assert_allclose(served.prob["context"], context[name].prob, atol=1e-6)
