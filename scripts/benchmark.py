@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 
 def main() -> None:
@@ -20,6 +21,11 @@ def main() -> None:
     )
     predict.set_defaults(run=_predict)
 
+    start = subjects.add_parser("start", help="the first prediction, from the program's start")
+    start.add_argument("--repeats", type=int, default=5, help="rounds that count (default 5)")
+    start.add_argument("--model", type=Path, required=True, help="model folder")
+    start.set_defaults(run=_start)
+
     arguments = parser.parse_args()
     sys.stdout.write(arguments.run(arguments) + "\n")
 
@@ -34,6 +40,12 @@ def _predict(arguments: argparse.Namespace) -> str:
     from ich3d.benchmarks.predict import benchmark_predict
 
     return benchmark_predict(arguments.repeats, arguments.studies)
+
+
+def _start(arguments: argparse.Namespace) -> str:
+    from ich3d.benchmarks.start import benchmark_start
+
+    return benchmark_start(arguments.repeats, arguments.model)
 
 
 if __name__ == "__main__":
