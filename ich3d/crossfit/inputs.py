@@ -4,8 +4,8 @@ trained again.
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from ich3d.config.load import as_dict
 from ich3d.config.root import Config
@@ -36,7 +36,21 @@ _CONTROLS: Final = {
     ),
     "encoder_stack": ("patients", "force_stacker"),
 }  # fmt: skip
-"""The keys of the section `control` that each stage depends on."""
+"""The keys of the section `control` that each stage depends on. `cut` changes no training."""
+
+_LATER_CONTROLS: Final = ("cut",)
+"""Keys that are younger than kept scores."""
+
+
+def controls_for_hash(control: Mapping[str, Any]) -> dict[str, Any]:
+    """The section `control` without younger keys that are not set, so that what was trained and
+    scored before they existed stays valid.
+    """
+    return {
+        name: value
+        for name, value in control.items()
+        if name not in _LATER_CONTROLS or value is not None
+    }
 
 
 def inputs_sha256(config: Config, stage: str, store_identity: Sequence[str]) -> str:

@@ -8,10 +8,12 @@ continues where it stopped.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from ich3d.config.root import Config
 from ich3d.context.align import fit_alignment
@@ -26,7 +28,7 @@ from ich3d.core.types import SliceEmbeddings, SliceScores, TrainingGroups
 from ich3d.core.workspace import Workspace, read_json, write_json
 from ich3d.crossfit import status
 from ich3d.crossfit.inputs import inputs_sha256
-from ich3d.crossfit.stack_rows import ScoreRun, build_stack_rows, stack_features
+from ich3d.crossfit.stack_rows import ScoreRun, build_stack_rows, cut_runs, stack_features
 from ich3d.model.fold_model import FoldModel
 from ich3d.prepare.hu_features import silenced
 from ich3d.prepare.store import Store, training_volumes
@@ -197,7 +199,13 @@ class Stages:
             require_held_out(self.store.groups[name], series.encoder_id, series.training_groups)
             require_held_out(self.store.groups[name], f"context fold {fold}", groups)
 
-            prob = self._context_prob(model, series, self.store.z_mm(name))
+            z_mm = self.store.z_mm(name)
+            prob = np.concatenate(
+                [
+                    self._context_prob(model, series.part(run), z_mm[run])
+                    for run in cut_runs(len(z_mm), self.config.control.cut)
+                ]
+            )
             scores[name] = SliceScores(name, "context", prob, groups)
         return scores
 
@@ -217,20 +225,40 @@ class Stages:
         """The fold's series scored by the fold's stacker."""
         folder = self._start(stage, fold)
         if not status.is_finished(folder):
-            self._train_stacker(stage, fold, embedded, before, folder)
+            whole = self._of_whole_series(embedded, before)
+            self._train_stacker(stage, fold, embedded, whole, folder)
 
         stacker, groups = self._load_stacker(stage, fold), self._training_groups(stage, fold)
         scores = {}
         for name in self._volumes(fold):
             require_held_out(self.store.groups[name], f"{stage} fold {fold}", groups)
             start, z_mm = before[name], self.store.z_mm(name)
-            features = stack_features(
-                embedded[name], start.stage, start.prob, z_mm, stacker.reach_mm
-            )
+            features = pd.concat(
+                [
+                    stack_features(
+                        embedded[name].part(run), start.stage, start.prob[run], z_mm[run],
+                        stacker.reach_mm,
+                    )
+                    for run in cut_runs(len(z_mm), self.config.control.cut)
+                ],
+                ignore_index=True,
+            )  # fmt: skip
             prob = stacker.score(features, start.prob)
             prob = silenced(prob, embedded[name].hu_features)
             scores[name] = SliceScores(name, "stack", prob, groups)
         return scores
+
+    def _of_whole_series(
+        self, embedded: Embedded, before: Mapping[str, SliceScores]
+    ) -> Mapping[str, SliceScores]:
+        """The scores `before` as a stacker is trained on them: of series that are not cut."""
+        is_context = next(iter(before.values())).stage == "context"
+        if self.config.control.cut is None or not is_context:
+            return before
+        control = replace(self.config.control, cut=None)
+        config = replace(self.config, control=control)
+        stages = Stages(config, self.workspace, self.store, self._run, self._frozen)
+        return stages.context(embedded)
 
     def _train_stacker(
         self,

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,11 @@ CONFIG = Config(
 def hashes(config: Config) -> dict[str, str]:
     """The hash of every stage's inputs."""
     return {stage: inputs_sha256(config, stage, STORE_IDENTITY) for stage in STAGES}
+
+
+def with_control(**changes: Any) -> Config:
+    """`CONFIG` with other values in the section `control`."""
+    return replace(CONFIG, control=replace(CONFIG.control, **changes))
 
 
 def stages_that_change(config: Config, changed: Config) -> set[str]:
@@ -85,6 +91,10 @@ def test_shuffling_at_test_uses_the_same_context_model() -> None:
 
     assert stages_that_change(shuffled("never"), shuffled("test")) == {"stack"}
     assert stages_that_change(shuffled("never"), shuffled("training")) == {"context", "stack"}
+
+
+def test_a_cut_changes_no_training() -> None:
+    assert stages_that_change(CONFIG, with_control(cut=3)) == set()
 
 
 def test_other_data_changes_every_stage() -> None:
