@@ -15,6 +15,9 @@ SHUFFLES: Final = ("never", "test", "training", "with_differences")
 
 STACKERS: Final = ("without", "both", "only")
 
+STACKER_PARTS: Final = ("trees", "hu", "neighbours", "series", "position")
+"""What `control.stacker_without` may leave out."""
+
 STACKED: Final = " + stacker"
 """Ends the name of a table line that shows a row with a stacker on top."""
 
@@ -58,6 +61,10 @@ class ControlConfig:
         cut: context model and stacker score each series as if it were cut, from the lowest slice
             on, into runs of this many slices, each a series of its own; the last run may be
             shorter. Training and the encoder stay as they are. None for whole series.
+        stacker_without: what the stacker does without: `trees`, which leaves the blend; `hu`,
+            all that HU say; `neighbours`, the scores and HU of slices within reach; `series`, the
+            largest and mean values of the series; `position`, where the slice lies. None for
+            nothing.
     """
 
     shuffle: str = "never"
@@ -67,6 +74,7 @@ class ControlConfig:
     patients: int | None = None
     force_stacker: bool = False
     cut: int | None = None
+    stacker_without: str | None = None
 
     def __post_init__(self) -> None:
         require_one_of(SHUFFLES, "control.shuffle", self.shuffle)
@@ -75,6 +83,8 @@ class ControlConfig:
         require(is_enough, "control.patients", "at least 3", self.patients)
         is_a_run = self.cut is None or self.cut >= 1
         require(is_a_run, "control.cut", "at least 1", self.cut)
+        if self.stacker_without is not None:
+            require_one_of(STACKER_PARTS, "control.stacker_without", self.stacker_without)
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,13 @@ _CONTROLS: Final = {
     "context": ("patients", "shuffle", "allow_in_sample", "embedding_noise", "nested"),
     "stack": (
         "patients", "shuffle", "allow_in_sample", "embedding_noise", "nested", "force_stacker",
+        "stacker_without",
     ),
-    "encoder_stack": ("patients", "force_stacker"),
+    "encoder_stack": ("patients", "force_stacker", "stacker_without"),
 }  # fmt: skip
 """The keys of the section `control` that each stage depends on. `cut` changes no training."""
 
-_LATER_CONTROLS: Final = ("cut",)
+_LATER_CONTROLS: Final = ("cut", "stacker_without")
 """Keys that are younger than kept scores."""
 
 
@@ -68,7 +69,8 @@ def inputs_sha256(config: Config, stage: str, store_identity: Sequence[str]) -> 
         names.append("replicate")
     settings = {name: tree[name] for name in names}
 
-    controls = {name: tree["control"][name] for name in _CONTROLS[stage]}
+    of_stage = {name: tree["control"][name] for name in _CONTROLS[stage]}
+    controls = controls_for_hash(of_stage)
     if stage == "context" and controls["shuffle"] != IN_TRAINING:
         controls["shuffle"] = NEVER  # shuffling at test uses the same model
 

@@ -41,8 +41,10 @@ from ich3d.stack.booster import (
     Stacker,
     always,
     fit_stacker,
+    never,
     where_it_helps,
 )
+from ich3d.stack.features import columns_without
 from ich3d.training.device import device
 from ich3d.training.weights import load_weights, save_weights
 
@@ -285,7 +287,13 @@ class Stages:
             stream(self.config.context_seed, "stack cuts", fold),
         )
         seed = derive(self.config.context_seed, stage, fold)
-        keep = always if self.config.control.force_stacker else where_it_helps
+        control = self.config.control
+        keep = always if control.force_stacker else where_it_helps
+        if control.stacker_without == "trees":
+            keep = never
+        elif control.stacker_without is not None:
+            columns = columns_without(control.stacker_without, list(rows.features.columns))
+            rows = replace(rows, features=rows.features[columns])
         stacker = fit_stacker(rows, self.config.stack, seed, keep)
 
         by_label = {label: item.as_dict() for label, item in stacker.by_label.items()}

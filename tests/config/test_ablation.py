@@ -17,6 +17,10 @@ NOT_ALLOWED: list[tuple[Callable[[], object], str]] = [
     (lambda: ControlConfig(embedding_noise=-1), r"^control\.embedding_noise must be at least 0"),
     (lambda: ControlConfig(patients=2), r"^control\.patients must be at least 3"),
     (lambda: ControlConfig(cut=0), r"^control\.cut must be at least 1, got 0"),
+    (
+        lambda: ControlConfig(stacker_without="labels"),
+        r"^control\.stacker_without must be one of trees, hu, neighbours, series, position",
+    ),
     (lambda: AblationRow("logits"), r"^ablation\.rows: predictor must be one of base rate"),
     (lambda: AblationRow(stacker="two"), r"^ablation\.rows: stacker must be one of without"),
     (lambda: AblationRow("base rate", stacker="both"), r"stacker must be without on a row of"),

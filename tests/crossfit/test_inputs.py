@@ -75,10 +75,14 @@ def stages_that_change(config: Config, changed: Config) -> set[str]:
             replace(CONFIG, control=replace(CONFIG.control, embedding_noise=0.0)),
             {"context", "stack"},
         ),
+        (
+            replace(CONFIG, control=replace(CONFIG.control, stacker_without="hu")),
+            {"stack", "encoder_stack"},
+        ),
     ],
     ids=[
         "workspace", "replicate", "seed", "slices", "context", "stack", "patients",
-        "force_stacker", "embedding_noise",
+        "force_stacker", "embedding_noise", "stacker_without",
     ],
 )  # fmt: skip
 def test_a_key_changes_its_stage_and_those_after_it(changed: Config, expected: set[str]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file
 from torch import nn
 
+from ich3d.config.ablation import STACKER_PARTS
 from ich3d.config.load import with_overrides
 from ich3d.config.root import Config
 from ich3d.context.train import train_context
@@ -21,7 +22,8 @@ from ich3d.model.folder import Model
 from ich3d.prepare.store import Store
 from ich3d.slices.embed import load_embeddings, save_embeddings
 from ich3d.slices.train import train_encoder
-from ich3d.stack.booster import coherent
+from ich3d.stack.booster import LabelStacker, coherent
+from ich3d.stack.features import columns_without
 from tests.helpers.runs import copy_run, store_of, with_inverted_labels, workspace_of
 
 FOLD = 0
@@ -262,6 +264,32 @@ def test_cutting_trains_what_is_trained_without_it(finished_run: Config, tmp_pat
         trained = sorted(workspace.root.rglob("stack.json"))
         stackers.append({path.relative_to(workspace.root): path.read_text() for path in trained})
     assert stackers[0] == stackers[1]
+
+
+@pytest.mark.parametrize("part", STACKER_PARTS)
+def test_a_stacker_reads_nothing_of_a_part_that_is_left_out(copied_run: Config, part: str) -> None:
+    """Both stackers; where columns are left out, trees are forced."""
+    settings = [f"control.stacker_without={part}", f"control.force_stacker={part != 'trees'}"]
+    config = with_overrides(copied_run, settings, "test")
+    workspace, store = workspace_of(copied_run), store_of(copied_run)
+    stages = Stages(config, workspace, store, run=copied_run)
+    embedded = stages.embedded()
+    for before in (stages.encoder(embedded), stages.context(embedded)):
+        scores = stages.stack(embedded, before)
+        assert set(scores) == set(store.volume_ids)
+
+    trained = list((workspace.root / "ablation").rglob("stack.json"))
+    assert len(trained) == 2 * copied_run.prepare.folds
+    stackers = [
+        LabelStacker.from_dict(fields) for path in trained for fields in read_json(path).values()
+    ]
+    assert any(stacker.is_kept for stacker in stackers) == (part != "trees")
+    for stacker in stackers:
+        hu = stacker.blend.hu if stacker.blend else None
+        columns = [*stacker.columns, *(hu.weights if hu else ())]
+        assert columns == columns_without(part, columns)
+        if part == "hu" and stacker.blend:
+            assert "hu" not in stacker.blend.weights
 
 
 def test_nested_encoders_see_neither_the_scored_fold_nor_their_own(copied_run: Config) -> None:
