@@ -18,7 +18,7 @@ import pandas as pd
 from ich3d.config.root import Config
 from ich3d.context.align import fit_alignment
 from ich3d.context.bigru import ContextEnsemble
-from ich3d.context.score import score_context, score_shuffled
+from ich3d.context.score import member_agreement, score_context, score_shuffled
 from ich3d.context.shuffle import NEVER
 from ich3d.context.train import require_held_out, train_context
 from ich3d.core.metrics import sigmoid
@@ -103,6 +103,17 @@ class Stages:
         for fold in self._folds:
             scores |= self._context_scores(fold, embedded, progress)
         return scores
+
+    def agreement(self, embedded: Embedded) -> dict[str, np.ndarray]:
+        """How far the members of each fold's context ensemble agree on `any` in the slices (Z,) of
+        the fold's series, by volume_id; NaN for one member. The ensembles are trained before.
+        """
+        return {
+            name: member_agreement(model, embedded[name], self.store.z_mm(name))
+            for fold in self._folds
+            for model in [self._load_context(fold)]
+            for name in self._volumes(fold)
+        }
 
     def stack(
         self,
