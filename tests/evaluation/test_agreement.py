@@ -56,14 +56,15 @@ def test_error_that_falls_as_agreement_rises_is_shown() -> None:
         assert ends == pytest.approx((0, 0, 0), abs=1e-12)
 
 
-def test_easy_negatives_are_left_out_of_the_second_entry() -> None:
+def test_what_is_scored_low_is_left_out_of_the_second_entry() -> None:
     truth = thirty_patients()
     prob = np.full(truth.target.shape, 0.01)
     prob[:SLICES, ANY] = 0.1  # of a patient without a bleed
     agreement = np.linspace(0, 1, len(prob))
     entry = entries_of(agreement, prob, truth)[SUSPECTED]
-    n_bleeding = int(truth.target[:, ANY].sum())
-    assert sum(third.n_slices for third in entry.thirds) == n_bleeding + SLICES
+    assert [third.n_slices for third in entry.thirds] == 3 * [SLICES // 3]
+    assert [third.bleeding for third in entry.thirds] == [0, 0, 0]
+    assert entry.thirds[-1].high == agreement[SLICES - 1]
 
 
 def test_slices_of_equal_agreement_keep_their_order() -> None:
