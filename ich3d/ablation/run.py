@@ -34,7 +34,7 @@ from ich3d.core.errors import ConfigError, DataError
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.types import SliceScores
 from ich3d.core.workspace import Workspace, read_csv, read_json, replacing, write_csv
-from ich3d.crossfit.inputs import FORMATS, weights_sha256
+from ich3d.crossfit.inputs import FORMATS, controls_for_hash, weights_sha256
 from ich3d.crossfit.stages import Stages
 from ich3d.evaluation.baselines import (
     BASELINE_FORMAT,
@@ -184,12 +184,15 @@ def _write_result(
 
 
 def _references(config: Config) -> dict[str, str]:
-    """The row that each result is compared with; a stacker is compared with the row below it."""
+    """The row that each result is compared with; a stacker with the row below it, unless the row
+    says otherwise.
+    """
     references = {}
     for name, row in _rows(config).items():
         reference = row.against or config.ablation.reference
         references[name] = reference
-        references[name + STACKED] = name if row.stacker == "both" else reference
+        below = row.stacked_against or name
+        references[name + STACKED] = below if row.stacker == "both" else reference
     return references
 
 
@@ -241,6 +244,7 @@ def _config_sha256(config: Config, result: str, row: AblationRow) -> str:
     tree = as_dict(config)
     unused = ("workspace", "report", "ablation", "source")
     used = {section: tree[section] for section in tree if section not in unused}
+    used["control"] = controls_for_hash(used["control"])
     text = json.dumps([stage_format, row.predictor, used], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

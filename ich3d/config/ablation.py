@@ -15,6 +15,9 @@ SHUFFLES: Final = ("never", "test", "training", "with_differences")
 
 STACKERS: Final = ("without", "both", "only")
 
+STACKER_PARTS: Final = ("trees", "hu", "neighbours", "series", "position")
+"""What `control.stacker_without` may leave out."""
+
 STACKED: Final = " + stacker"
 """Ends the name of a table line that shows a row with a stacker on top."""
 
@@ -55,6 +58,13 @@ class ControlConfig:
             the folds; None for all.
         force_stacker: keep the stacker's trees for every label that two patients have, even where
             they do not improve the validation loss.
+        cut: context model and stacker score each series as if it were cut, from the lowest slice
+            on, into runs of this many slices, each a series of its own; the last run may be
+            shorter. Training and the encoder stay as they are. None for whole series.
+        stacker_without: what the stacker does without: `trees`, which leaves the blend; `hu`,
+            all that HU say; `neighbours`, the scores and HU of slices within reach; `series`, the
+            largest and mean values of the series; `position`, where the slice lies. None for
+            nothing.
     """
 
     shuffle: str = "never"
@@ -63,12 +73,18 @@ class ControlConfig:
     nested: bool = False
     patients: int | None = None
     force_stacker: bool = False
+    cut: int | None = None
+    stacker_without: str | None = None
 
     def __post_init__(self) -> None:
         require_one_of(SHUFFLES, "control.shuffle", self.shuffle)
         require_numbers("control", self, embedding_noise=(0, math.inf))
         is_enough = self.patients is None or self.patients >= 3
         require(is_enough, "control.patients", "at least 3", self.patients)
+        is_a_run = self.cut is None or self.cut >= 1
+        require(is_a_run, "control.cut", "at least 1", self.cut)
+        if self.stacker_without is not None:
+            require_one_of(STACKER_PARTS, "control.stacker_without", self.stacker_without)
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,8 @@ class AblationRow:
         against: name of the line it is compared with; None for the ablation's reference.
         stacker: `without`; `both` for a second line with a stacker on top; `only` for that line
             alone.
+        stacked_against: name of the line that the second line of `both` is compared with; None for
+            the row's own first line.
         retrain_encoders: train the encoders, too, once for each seed.
     """
 
@@ -88,6 +106,7 @@ class AblationRow:
     set: tuple[str, ...] = ()
     against: str | None = None
     stacker: str = "without"
+    stacked_against: str | None = None
     retrain_encoders: bool = False
 
     def __post_init__(self) -> None:
@@ -99,6 +118,9 @@ class AblationRow:
         rule = f"without on a row of the predictor {self.predictor}"
         is_allowed = takes_stacker or self.stacker == "without"
         require(is_allowed, "ablation.rows: stacker", rule, self.stacker)
+        has_second_line = self.stacked_against is None or self.stacker == "both"
+        rule = "unset on a row whose stacker is not both"
+        require(has_second_line, "ablation.rows: stacked_against", rule, self.stacked_against)
 
         for override in self.set:
             section = override.partition("=")[0].partition(".")[0].strip()
@@ -147,8 +169,9 @@ class AblationConfig:
     def _check_references(self, lines: list[str]) -> None:
         """Every line that another key names exists."""
         for name, row in self.rows.items():
-            is_known = row.against is None or row.against in lines
-            require(is_known, f"ablation.rows.{name}.against", "the name of a row", row.against)
+            for key, line in (("against", row.against), ("stacked_against", row.stacked_against)):
+                is_known = line is None or line in lines
+                require(is_known, f"ablation.rows.{name}.{key}", "the name of a row", line)
 
         # Without rows the run's stages are shown, and `reference` keeps its default.
         is_known = self.reference in lines or not lines

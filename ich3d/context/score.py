@@ -1,4 +1,4 @@
-"""Probabilities of one series by the context model."""
+"""Probabilities of one series by the context model, and how far the models of an ensemble agree."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,8 @@ import torch
 
 from ich3d.context.bigru import ContextEnsemble, ContextModel
 from ich3d.context.shuffle import WITH_DIFFERENCES, random_order, shuffled_logits
-from ich3d.core.metrics import sigmoid
+from ich3d.core.labels import ANY, LABELS
+from ich3d.core.metrics import agreement, sigmoid
 from ich3d.core.types import SliceEmbeddings
 from ich3d.prepare.hu_features import BRAIN_CM2, silenced
 
@@ -26,6 +27,17 @@ def score_context(
         Probabilities float32 (Z, K).
     """
     return _score(model, model, embedded, z_mm)
+
+
+def member_agreement(
+    ensemble: ContextEnsemble, embedded: SliceEmbeddings, z_mm: np.ndarray
+) -> np.ndarray:
+    """How far the members' probabilities of `any` agree in each slice (Z,), as
+    `core.metrics.agreement` has it; NaN for one member. Arguments of `score_context`.
+    """
+    members = [member for member in ensemble.members if isinstance(member, ContextModel)]
+    prob = np.stack([score_context(member, embedded, z_mm) for member in members])  # (M, Z, K)
+    return agreement(prob[..., LABELS.index(ANY)])
 
 
 def score_shuffled(

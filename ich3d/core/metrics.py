@@ -135,3 +135,14 @@ class RankedScores:
         tied_negative = np.add.reduceat(negative, self.starts)
         negatives_below = np.cumsum(tied_negative) - tied_negative
         return float((tied_positive * (negatives_below + tied_negative / 2)).sum() / pairs)
+
+
+def agreement(prob: np.ndarray) -> np.ndarray:
+    """How far M models agree on the probability of one label (M, N) in each slice (N,): one minus
+    twice its SD over models.
+
+    1 where all give the same; 0 where half of them say 0 and half say 1. NaN for one model.
+    """
+    if len(prob) == 1:
+        return np.full(prob.shape[1], np.nan)
+    return np.asarray(1 - 2 * prob.std(axis=0))

@@ -4,8 +4,8 @@ trained again.
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from ich3d.config.load import as_dict
 from ich3d.config.root import Config
@@ -33,10 +33,25 @@ _CONTROLS: Final = {
     "context": ("patients", "shuffle", "allow_in_sample", "embedding_noise", "nested"),
     "stack": (
         "patients", "shuffle", "allow_in_sample", "embedding_noise", "nested", "force_stacker",
+        "stacker_without",
     ),
-    "encoder_stack": ("patients", "force_stacker"),
+    "encoder_stack": ("patients", "force_stacker", "stacker_without"),
 }  # fmt: skip
-"""The keys of the section `control` that each stage depends on."""
+"""The keys of the section `control` that each stage depends on. `cut` changes no training."""
+
+_LATER_CONTROLS: Final = ("cut", "stacker_without")
+"""Keys that are younger than kept scores."""
+
+
+def controls_for_hash(control: Mapping[str, Any]) -> dict[str, Any]:
+    """The section `control` without younger keys that are not set, so that what was trained and
+    scored before they existed stays valid.
+    """
+    return {
+        name: value
+        for name, value in control.items()
+        if name not in _LATER_CONTROLS or value is not None
+    }
 
 
 def inputs_sha256(config: Config, stage: str, store_identity: Sequence[str]) -> str:
@@ -57,7 +72,8 @@ def inputs_sha256(config: Config, stage: str, store_identity: Sequence[str]) -> 
         names.append("replicate")
     settings = {name: tree[name] for name in names}
 
-    controls = {name: tree["control"][name] for name in _CONTROLS[stage]}
+    of_stage = {name: tree["control"][name] for name in _CONTROLS[stage]}
+    controls = controls_for_hash(of_stage)
     if stage == "context" and controls["shuffle"] != IN_TRAINING:
         controls["shuffle"] = NEVER  # shuffling at test uses the same model
 

@@ -18,15 +18,27 @@ _COLUMNS: Final = [
 ]  # fmt: skip
 
 
-def oof_table(store: Store, scores: Mapping[str, SliceScores]) -> pd.DataFrame:
+def oof_table(
+    store: Store,
+    scores: Mapping[str, SliceScores],
+    agreement: Mapping[str, np.ndarray] | None = None,
+) -> pd.DataFrame:
     """Keys, group, fold, labels and probabilities `prob_<label>` of every slice of the store.
 
-    `scores` are those of one stage by volume_id.
+    Args:
+        store: the prepared store.
+        scores: the scores of one stage by volume_id.
+        agreement: that of the models behind them, (Z,) by volume_id, for a column `agreement`;
+            None for no such column.
     """
     prob = np.concatenate([scores[name].prob for name in store.volume_ids])  # (N, K)
     names = [f"prob_{label}" for label in LABELS]
     table = store.table.set_index("volume_id").loc[store.volume_ids].reset_index()[_COLUMNS]
-    return table.join(pd.DataFrame(prob.astype(np.float64).round(7), columns=names))
+    table = table.join(pd.DataFrame(prob.astype(np.float64).round(7), columns=names))
+    if agreement is None:
+        return table
+    values = np.concatenate([agreement[name] for name in store.volume_ids])  # (N,)
+    return table.assign(agreement=values.astype(np.float64).round(7))
 
 
 def read_oof(workspace: Workspace, stage: str) -> pd.DataFrame:

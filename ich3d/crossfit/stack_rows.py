@@ -94,3 +94,11 @@ def random_runs(n_slices: int, rng: np.random.Generator) -> Iterator[slice]:
         stop = min(n_slices, start + int(rng.integers(1, LONGEST_RUN + 1)))
         yield slice(start, stop)
         start = stop
+
+
+def cut_runs(n_slices: int, length: int | None) -> list[slice]:
+    """Runs of `length` slices, one after the other, that together are the series; the last may be
+    shorter. One run of all slices where `length` is None.
+    """
+    step = n_slices if length is None else length
+    return [slice(start, min(start + step, n_slices)) for start in range(0, n_slices, step)]

@@ -9,17 +9,19 @@ continues where it stopped.
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import pandas as pd
 
 from ich3d.config.root import Config
 from ich3d.context.align import fit_alignment
 from ich3d.context.bigru import ContextEnsemble
 from ich3d.context.end_to_end import train_end_to_end
-from ich3d.context.score import score_context, score_shuffled
+from ich3d.context.score import member_agreement, score_context, score_shuffled
 from ich3d.context.shuffle import NEVER
 from ich3d.context.train import require_held_out, train_context
 from ich3d.core.metrics import sigmoid
@@ -29,7 +31,7 @@ from ich3d.core.types import SliceEmbeddings, SliceScores, TrainingGroups
 from ich3d.core.workspace import Workspace, read_json, write_json
 from ich3d.crossfit import status
 from ich3d.crossfit.inputs import inputs_sha256
-from ich3d.crossfit.stack_rows import ScoreRun, build_stack_rows, stack_features
+from ich3d.crossfit.stack_rows import ScoreRun, build_stack_rows, cut_runs, stack_features
 from ich3d.model.fold_model import FoldModel
 from ich3d.prepare.hu_features import silenced
 from ich3d.prepare.store import Store, training_volumes
@@ -43,8 +45,10 @@ from ich3d.stack.booster import (
     Stacker,
     always,
     fit_stacker,
+    never,
     where_it_helps,
 )
+from ich3d.stack.features import columns_without
 from ich3d.training.device import device
 from ich3d.training.weights import load_weights, save_weights
 
@@ -112,6 +116,17 @@ class Stages:
         for fold in self._folds:
             scores |= self._context_scores(fold, embedded, progress)
         return scores
+
+    def agreement(self, embedded: Embedded) -> dict[str, np.ndarray]:
+        """How far the members of each fold's context ensemble agree on `any` in the slices (Z,) of
+        the fold's series, by volume_id; NaN for one member. The ensembles are trained before.
+        """
+        return {
+            name: member_agreement(model, embedded[name], self.store.z_mm(name))
+            for fold in self._folds
+            for model in [self._load_context(fold)]
+            for name in self._volumes(fold)
+        }
 
     def stack(
         self,
@@ -231,7 +246,13 @@ class Stages:
             require_held_out(self.store.groups[name], series.encoder_id, series.training_groups)
             require_held_out(self.store.groups[name], f"context fold {fold}", groups)
 
-            prob = self._context_prob(model, series, self.store.z_mm(name))
+            z_mm = self.store.z_mm(name)
+            prob = np.concatenate(
+                [
+                    self._context_prob(model, series.part(run), z_mm[run])
+                    for run in cut_runs(len(z_mm), self.config.control.cut)
+                ]
+            )
             scores[name] = SliceScores(name, "context", prob, groups)
         return scores
 
@@ -251,20 +272,40 @@ class Stages:
         """The fold's series scored by the fold's stacker."""
         folder = self._start(stage, fold)
         if not status.is_finished(folder):
-            self._train_stacker(stage, fold, embedded, before, folder)
+            whole = self._of_whole_series(embedded, before)
+            self._train_stacker(stage, fold, embedded, whole, folder)
 
         stacker, groups = self._load_stacker(stage, fold), self._training_groups(stage, fold)
         scores = {}
         for name in self._volumes(fold):
             require_held_out(self.store.groups[name], f"{stage} fold {fold}", groups)
             start, z_mm = before[name], self.store.z_mm(name)
-            features = stack_features(
-                embedded[name], start.stage, start.prob, z_mm, stacker.reach_mm
-            )
+            features = pd.concat(
+                [
+                    stack_features(
+                        embedded[name].part(run), start.stage, start.prob[run], z_mm[run],
+                        stacker.reach_mm,
+                    )
+                    for run in cut_runs(len(z_mm), self.config.control.cut)
+                ],
+                ignore_index=True,
+            )  # fmt: skip
             prob = stacker.score(features, start.prob)
             prob = silenced(prob, embedded[name].hu_features)
             scores[name] = SliceScores(name, "stack", prob, groups)
         return scores
+
+    def _of_whole_series(
+        self, embedded: Embedded, before: Mapping[str, SliceScores]
+    ) -> Mapping[str, SliceScores]:
+        """The scores `before` as a stacker is trained on them: of series that are not cut."""
+        is_context = next(iter(before.values())).stage == "context"
+        if self.config.control.cut is None or not is_context:
+            return before
+        control = replace(self.config.control, cut=None)
+        config = replace(self.config, control=control)
+        stages = Stages(config, self.workspace, self.store, self._run, self._frozen)
+        return stages.context(embedded)
 
     def _train_stacker(
         self,
@@ -291,7 +332,13 @@ class Stages:
             stream(self.config.context_seed, "stack cuts", fold),
         )
         seed = derive(self.config.context_seed, stage, fold)
-        keep = always if self.config.control.force_stacker else where_it_helps
+        control = self.config.control
+        keep = always if control.force_stacker else where_it_helps
+        if control.stacker_without == "trees":
+            keep = never
+        elif control.stacker_without is not None:
+            columns = columns_without(control.stacker_without, list(rows.features.columns))
+            rows = replace(rows, features=rows.features[columns])
         stacker = fit_stacker(rows, self.config.stack, seed, keep)
 
         by_label = {label: item.as_dict() for label, item in stacker.by_label.items()}

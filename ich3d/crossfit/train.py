@@ -69,8 +69,9 @@ def train(config: Config, progress: Progress = quiet) -> Workspace:
     stack = stages.stack(embedded, context, progress)
     stack = {name: replace(scores, prob=coherent(scores.prob)) for name, scores in stack.items()}
 
-    for stage, scores in zip(STAGES, (encoder, context, stack), strict=True):
-        write_csv(workspace.oof(stage), oof_table(store, scores))
+    write_csv(workspace.oof("encoder"), oof_table(store, encoder))
+    write_csv(workspace.oof("context"), oof_table(store, context, stages.agreement(embedded)))
+    write_csv(workspace.oof("stack"), oof_table(store, stack))
     fold_models = [stages.fold_model(fold) for fold in range(config.prepare.folds)]
     write_model(workspace.model, config, store.meta["fingerprint"], fold_models)
     write_json(workspace.run, _run_facts(config, workspace, time.time() - started))

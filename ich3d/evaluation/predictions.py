@@ -22,7 +22,12 @@ BASE_RATE: Final = "base rate"
 SUBMISSION: Final = "submission"
 """The names of two rows of the table; the others are called as the stages."""
 
+AGREEMENT: Final = "agreement"
+
 _TEXT: Final = ("study_uid", "series_uid", "volume_id", "sop_uid", "codes")
+_NO_SCORES: Final = ("volume_id", "group_id", AGREEMENT)
+"""Columns of a table of scores that are none."""
+
 _SERIES_COLUMNS: Final = ("SOPInstanceUID", "series", "patient")
 
 
@@ -37,6 +42,8 @@ class LabelledScores:
         n_unlabelled: scored slices without a label; they take no part.
         groups_are: what is resampled for intervals: `patient`, `study`, or None where slices are
             not known to belong together and no interval can be given.
+        agreement: how far the model's folds agree (N,), NaN where that is not told; None where the
+            predictions have no such column.
     """
 
     truth: GroundTruth
@@ -44,6 +51,7 @@ class LabelledScores:
     unscored: tuple[str, ...]
     n_unlabelled: int
     groups_are: str | None
+    agreement: np.ndarray | None = None
 
 
 def label_scores(predictions: Path, labels: pd.DataFrame, series: Path | None) -> LabelledScores:
@@ -63,7 +71,7 @@ def label_scores(predictions: Path, labels: pd.DataFrame, series: Path | None) -
 
     slices = labels.join(scores.drop(columns=["volume_id", "group_id"]))
     where, groups_are = _where(slices.index, scores, series, is_folder)
-    score_columns = [name for name in scores if name not in ("volume_id", "group_id")]
+    score_columns = [name for name in scores if name not in _NO_SCORES]
     is_scored = slices[score_columns].notna().all(axis=1).to_numpy()
     if not is_scored.any():
         raise DataError(
@@ -92,13 +100,15 @@ def label_scores(predictions: Path, labels: pd.DataFrame, series: Path | None) -
         unscored=tuple(slices.index[~is_scored]),
         n_unlabelled=int((~scores.index.isin(labels.index)).sum()),
         groups_are=groups_are,
+        agreement=slices[AGREEMENT].to_numpy(float) if AGREEMENT in slices else None,
     )
 
 
 def _folder_scores(folder: Path) -> pd.DataFrame:
     """Scores of all stages by SOPInstanceUID, with `volume_id` and `group_id`, its study.
 
-    A SOPInstanceUID of several frames has the highest of each score, as in `submission.csv`.
+    A SOPInstanceUID of several frames has the highest of each score, as in `submission.csv`, and
+    the lowest agreement, where the table has that column.
     """
     path = folder / "slices.csv"
     if not path.is_file():
@@ -112,6 +122,8 @@ def _folder_scores(folder: Path) -> pd.DataFrame:
     by_slice = slices[slices["sop_uid"] != ""].groupby("sop_uid", sort=False)
     studies = slices["study_uid"].where(slices["study_uid"] != "", slices["volume_id"])
     table = by_slice[score_columns].max()
+    if AGREEMENT in slices:
+        table[AGREEMENT] = by_slice[AGREEMENT].min()
     table["volume_id"] = by_slice["volume_id"].first()
     table["group_id"] = studies.groupby(slices["sop_uid"]).first()
     return table

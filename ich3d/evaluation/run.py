@@ -24,10 +24,15 @@ _AGAINST = {
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """The held-out slices of a run, and `prob[row]` (N, K) of each baseline and of each stage."""
+    """The held-out slices of a run, and `prob[row]` (N, K) of each baseline and of each stage.
+
+    `agreement` (N,) is that of the context ensemble of the slice's fold; None in a run of a version
+    that did not record it.
+    """
 
     truth: GroundTruth
     prob: dict[str, np.ndarray]
+    agreement: np.ndarray | None = None
 
     def result_rows(self, draws: int, seed: int) -> list[ResultRow]:
         """Metrics of each row compared with the row before; intervals from `draws` resamples."""
@@ -57,4 +62,5 @@ def out_of_fold(workspace: Workspace) -> OutOfFold:
         "position only": position_only(features, truth.target, truth.fold),
         **{stage: probabilities(tables[stage]) for stage in STAGES},
     }
-    return OutOfFold(truth, prob)
+    agreement = tables["context"].get("agreement")
+    return OutOfFold(truth, prob, None if agreement is None else agreement.to_numpy(float))

@@ -20,6 +20,7 @@ from ich3d.config.schema import PrepareConfig, StackConfig
 from ich3d.context.bigru import ContextEnsemble, ContextModel
 from ich3d.core.errors import ModelError
 from ich3d.core.labels import ANY, LABELS, STAGES
+from ich3d.core.metrics import agreement
 from ich3d.core.types import TrainingGroups
 from ich3d.core.workspace import read_json, replacing, write_json
 from ich3d.model.backends import FoldEncoders
@@ -112,15 +113,10 @@ def mean_prob(outputs: Sequence[StageOutputs]) -> dict[str, np.ndarray]:
 
 
 def fold_agreement(outputs: Sequence[StageOutputs]) -> np.ndarray:
-    """How far the folds agree on `any` in each slice (Z,): one minus twice the SD over folds of
-    their final probability.
-
-    1 where all folds give the same; 0 where half of them say 0 and half say 1. NaN for one fold.
+    """How far the folds' final probabilities of `any` agree in each slice (Z,), as
+    `core.metrics.agreement` has it; NaN for one fold.
     """
-    any_prob = np.stack([output.prob["stack"][:, LABELS.index(ANY)] for output in outputs])
-    if len(any_prob) == 1:
-        return np.full(any_prob.shape[1], np.nan)
-    return np.asarray(1 - 2 * any_prob.std(axis=0))
+    return agreement(np.stack([output.prob["stack"][:, LABELS.index(ANY)] for output in outputs]))
 
 
 def save_model(

@@ -12,6 +12,7 @@ import ich3d
 from ich3d.core.labels import ANY
 from ich3d.core.text import pluralize
 from ich3d.core.workspace import replacing, write_csv
+from ich3d.evaluation.agreement import agreement_markdown, error_by_agreement
 from ich3d.evaluation.bootstrap import Interval
 from ich3d.evaluation.operating_point import SERIES, SLICES, OperatingPoint, operating_points
 from ich3d.evaluation.predictions import BASE_RATE, LabelledScores
@@ -51,6 +52,9 @@ def write_evaluation(
     runs = {name: prob[None] for name, prob in scores.prob.items()}  # one seed: (1, N, K)
     rows = compare(runs, against, scores.truth, draws, seed)
     points = operating_points(scores.prob[names[-1]], scores.truth, threshold, draws, seed)
+    by_agreement = error_by_agreement(
+        scores.agreement, scores.prob[names[-1]], scores.truth, draws, seed
+    )
     if scores.groups_are is None:
         points = [point for point in points if point.level == SLICES]
 
@@ -58,10 +62,14 @@ def write_evaluation(
     write_csv(out / "evaluation_points.csv", points_table(points, threshold))
     write_csv(out / "evaluation_unscored.csv", pd.DataFrame({"sop_uid": scores.unscored}))
     page = out / "evaluation.html"
-    html = template("evaluation.html.j2").render(_content(scores, rows, points, threshold, draws))
+    content = _content(scores, rows, points, threshold, draws)
+    html = template("evaluation.html.j2").render({**content, "by_agreement": by_agreement})
     with replacing(page) as partial:
         partial.write_text(html, encoding="utf-8")
-    return Evaluation(f"{markdown(rows, scores.truth)}\n\n{points_markdown(points)}", page)
+    tables = [markdown(rows, scores.truth), points_markdown(points)]
+    if by_agreement:
+        tables.append(agreement_markdown(by_agreement))
+    return Evaluation("\n\n".join(tables), page)
 
 
 def points_table(points: list[OperatingPoint], threshold: float) -> pd.DataFrame:

@@ -213,6 +213,11 @@ def always(gain: float, se: float, n_positive_groups: int) -> bool:
     return n_positive_groups > 1
 
 
+def never(gain: float, se: float, n_positive_groups: int) -> bool:
+    """Keep no trees: a control that shows what the blend alone is worth."""
+    return False
+
+
 def fit_stacker(
     rows: StackRows, config: StackConfig, seed: int, keep: KeepRule = where_it_helps
 ) -> Stacker:

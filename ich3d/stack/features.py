@@ -77,6 +77,20 @@ def columns_of(label: str, names: list[str]) -> list[str]:
     ]
 
 
+def columns_without(part: str, names: list[str]) -> list[str]:
+    """The columns of `names` that remain without a part of `build_features`.
+
+    `part` is `hu`, `neighbours` (slices within reach, in scores and in HU), `series` or
+    `position`; any other part has no columns.
+    """
+    if part == HU:
+        return [name for name in names if not name.startswith(f"{HU}.")]
+    if part == "position":
+        return [name for name in names if "." in name]
+    prefixes = {"neighbours": ("below_", "above_", "near_"), "series": ("series_",)}.get(part, ())
+    return [name for name in names if not name.rpartition(".")[2].startswith(prefixes)]
+
+
 def describe_column(column: str) -> tuple[str, float]:
     """What a column of `build_features` reads, and its offset in mm, positive toward superior.
 

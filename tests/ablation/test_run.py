@@ -41,6 +41,9 @@ ROWS = {
     "forced": AblationRow(
         set=("control.force_stacker=true",), stacker="only", against="full BiGRU"
     ),
+    "cut to 2 slices": AblationRow(
+        set=("control.cut=2",), stacker="both", stacked_against="encoder"
+    ),
     "few patients": AblationRow(predictor="encoder", set=("control.patients=3", "slices.epochs=1")),
 }
 
@@ -87,7 +90,8 @@ def test_every_row_is_in_the_table_with_its_differences(ablated: Config) -> None
     assert list(table["row"].unique()) == [
         "base rate", "label continuity (oracle)", "encoder", "encoder + stacker", "rolling mean",
         "within 1 slice", "shuffled at test", "differences too", "full BiGRU",
-        "full BiGRU + stacker", "forced + stacker", "few patients",
+        "full BiGRU + stacker", "forced + stacker", "cut to 2 slices",
+        "cut to 2 slices + stacker", "few patients",
     ]  # fmt: skip
 
     prefix = "weighted_log_loss minus "
@@ -95,6 +99,7 @@ def test_every_row_is_in_the_table_with_its_differences(ablated: Config) -> None
     against = compared.str.removeprefix(prefix)
     assert against["within 1 slice"] == "encoder"
     assert against["full BiGRU + stacker"] == "full BiGRU"
+    assert against["cut to 2 slices"] == against["cut to 2 slices + stacker"] == "encoder"
     assert "base rate" not in against
     assert (table["low"].dropna() <= table["high"].dropna()).all()
 

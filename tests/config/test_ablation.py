@@ -16,14 +16,29 @@ NOT_ALLOWED: list[tuple[Callable[[], object], str]] = [
     (lambda: ControlConfig(shuffle="often"), r"^control\.shuffle must be one of never"),
     (lambda: ControlConfig(embedding_noise=-1), r"^control\.embedding_noise must be at least 0"),
     (lambda: ControlConfig(patients=2), r"^control\.patients must be at least 3"),
+    (lambda: ControlConfig(cut=0), r"^control\.cut must be at least 1, got 0"),
+    (
+        lambda: ControlConfig(stacker_without="labels"),
+        r"^control\.stacker_without must be one of trees, hu, neighbours, series, position",
+    ),
     (lambda: AblationRow("logits"), r"^ablation\.rows: predictor must be one of base rate"),
     (lambda: AblationRow(stacker="two"), r"^ablation\.rows: stacker must be one of without"),
     (lambda: AblationRow("base rate", stacker="both"), r"stacker must be without on a row of"),
     (lambda: AblationRow("rolling mean", stacker="only"), r"stacker must be without on a row of"),
+    (
+        lambda: AblationRow(stacker="only", stacked_against="b"),
+        r"stacked_against must be unset on a row whose stacker is not both, got 'b'$",
+    ),
     (lambda: AblationRow(set=("prepare.matrix=256",)), r"^ablation\.rows: set must be of slices"),
     (
         lambda: AblationConfig(rows={"a": AblationRow(against="b")}),
         r"^ablation\.rows\.a\.against must be the name of a row, got 'b'$",
+    ),
+    (
+        lambda: AblationConfig(
+            reference="a", rows={"a": AblationRow(stacker="both", stacked_against="b")}
+        ),
+        r"^ablation\.rows\.a\.stacked_against must be the name of a row, got 'b'$",
     ),
     (
         lambda: AblationConfig(reference="b", rows={"a": AblationRow()}),

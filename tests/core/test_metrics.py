@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from ich3d.core.metrics import (
     CLIP,
     RankedScores,
+    agreement,
     auc,
     average_precision,
     calibration_error,
@@ -135,3 +136,11 @@ def test_logit_is_the_inverse_of_sigmoid(x: np.ndarray) -> None:
 
 def test_sigmoid_does_not_overflow() -> None:
     assert sigmoid(np.array([-1e4, 0.0, 1e4])).tolist() == [0.0, 0.5, 1.0]
+
+
+def test_models_agree_as_far_as_their_probabilities_are_equal() -> None:
+    same, apart = agreement(np.array([[0.25, 1.0], [0.25, 0.0]]))
+    assert (same, apart) == (1.0, 0.0)
+    (near,) = agreement(np.array([[0.4], [0.5], [0.6]]))
+    assert near == pytest.approx(1 - 2 * np.std([0.4, 0.5, 0.6]))
+    assert np.isnan(agreement(np.array([[0.5, 0.5]]))).all()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,11 @@ def hashes(config: Config) -> dict[str, str]:
     return {stage: inputs_sha256(config, stage, STORE_IDENTITY) for stage in STAGES}
 
 
+def with_control(**changes: Any) -> Config:
+    """`CONFIG` with other values in the section `control`."""
+    return replace(CONFIG, control=replace(CONFIG.control, **changes))
+
+
 def stages_that_change(config: Config, changed: Config) -> set[str]:
     """The stages whose inputs differ between two configurations."""
     before, after = hashes(config), hashes(changed)
@@ -69,10 +75,14 @@ def stages_that_change(config: Config, changed: Config) -> set[str]:
             replace(CONFIG, control=replace(CONFIG.control, embedding_noise=0.0)),
             {"context", "stack"},
         ),
+        (
+            replace(CONFIG, control=replace(CONFIG.control, stacker_without="hu")),
+            {"stack", "encoder_stack"},
+        ),
     ],
     ids=[
         "workspace", "replicate", "seed", "slices", "context", "stack", "patients",
-        "force_stacker", "embedding_noise",
+        "force_stacker", "embedding_noise", "stacker_without",
     ],
 )  # fmt: skip
 def test_a_key_changes_its_stage_and_those_after_it(changed: Config, expected: set[str]) -> None:
@@ -85,6 +95,10 @@ def test_shuffling_at_test_uses_the_same_context_model() -> None:
 
     assert stages_that_change(shuffled("never"), shuffled("test")) == {"stack"}
     assert stages_that_change(shuffled("never"), shuffled("training")) == {"context", "stack"}
+
+
+def test_a_cut_changes_no_training() -> None:
+    assert stages_that_change(CONFIG, with_control(cut=3)) == set()
 
 
 def test_other_data_changes_every_stage() -> None:

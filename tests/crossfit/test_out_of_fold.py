@@ -3,9 +3,12 @@
 import numpy as np
 
 from ich3d.config.root import Config
+from ich3d.context.score import member_agreement
 from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.types import SliceScores, TrainingGroups
 from ich3d.crossfit.out_of_fold import oof_table, probabilities, read_oof
+from ich3d.crossfit.stages import Stages
+from ich3d.model.folder import Model
 from tests.helpers.runs import store_of, workspace_of
 
 
@@ -39,7 +42,21 @@ def test_columns_of_the_file_are_fixed(finished_run: Config) -> None:
         assert list(table) == [
             "volume_id", "sop_uid", "frame", "slice_index", "z_mm", "group_id", "fold", *LABELS,
             *(f"prob_{label}" for label in LABELS),
+            *(["agreement"] if stage == "context" else []),
         ]  # fmt: skip
+
+
+def test_agreement_is_that_of_the_context_models_of_the_slices_fold(
+    finished_run: Config, model: Model
+) -> None:
+    store, table = store_of(finished_run), read_oof(workspace_of(finished_run), "context")
+    embedded = Stages(finished_run, workspace_of(finished_run), store).embedded()
+    for fold_model in model.fold_models:
+        for name in table.loc[table["fold"] == fold_model.fold, "volume_id"].unique():
+            expected = member_agreement(fold_model.context, embedded[name], store.z_mm(name))
+            of_series = table.loc[table["volume_id"] == name, "agreement"]
+            np.testing.assert_allclose(of_series, expected, atol=1e-6)
+    assert 0 <= table["agreement"].min() < table["agreement"].max() <= 1
 
 
 def test_only_the_stack_is_made_coherent(finished_run: Config) -> None:

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from ich3d.config.root import Config
 from ich3d.core.metrics import sigmoid
 from ich3d.core.types import SliceEmbeddings, SliceScores, TrainingGroups
-from ich3d.crossfit.stack_rows import LONGEST_RUN, build_stack_rows, random_runs, stack_features
+from ich3d.crossfit.stack_rows import (
+    LONGEST_RUN,
+    build_stack_rows,
+    cut_runs,
+    random_runs,
+    stack_features,
+)
 from ich3d.prepare.store import Store
 from tests.helpers.embedded import random_embedded
 from tests.helpers.runs import store_of
@@ -41,6 +47,16 @@ def test_runs_are_the_series_without_gap_or_overlap(n_slices: int, seed: int) ->
     indices = [index for run in runs for index in range(n_slices)[run]]
     assert indices == list(range(n_slices))
     assert all(1 <= run.stop - run.start <= LONGEST_RUN for run in runs)
+
+
+@given(st.integers(1, 100), st.integers(1, 120))
+def test_cut_runs_are_equally_long_but_for_the_last(n_slices: int, length: int) -> None:
+    runs = cut_runs(n_slices, length)
+    indices = [index for run in runs for index in range(n_slices)[run]]
+    assert indices == list(range(n_slices))
+    assert all(run.stop - run.start == length for run in runs[:-1])
+    assert 1 <= runs[-1].stop - runs[-1].start <= length
+    assert cut_runs(n_slices, None) == [slice(0, n_slices)]
 
 
 def test_without_a_scorer_of_runs_there_are_whole_series_alone(store: Store) -> None:

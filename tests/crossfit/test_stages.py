@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file
 from torch import nn
 
+from ich3d.config.ablation import STACKER_PARTS
 from ich3d.config.load import with_overrides
 from ich3d.config.root import Config
 from ich3d.context.train import train_context
@@ -22,6 +23,8 @@ from ich3d.model.folder import Model
 from ich3d.prepare.store import Store
 from ich3d.slices.embed import load_embeddings, save_embeddings
 from ich3d.slices.train import train_encoder
+from ich3d.stack.booster import LabelStacker, coherent
+from ich3d.stack.features import columns_without
 from tests.helpers.lite0 import partly_frozen
 from tests.helpers.runs import copy_run, store_of, with_inverted_labels, workspace_of
 
@@ -202,6 +205,93 @@ def test_the_in_sample_control_allows_leakage(copied_run: Config) -> None:
     for name, series in own_patients.items():
         assert store.groups[name] in series.training_groups
     assert set(stages.context(embedded)) == set(store.volume_ids)
+
+
+def test_a_cut_series_is_scored_as_its_runs_are_served(copied_run: Config) -> None:
+    """Trees are forced, so that the stacker reads neighbours and position."""
+    workspace, store = workspace_of(copied_run), store_of(copied_run)
+    forced = with_overrides(copied_run, ["control.force_stacker=true"], "test")
+    cut = with_overrides(forced, ["control.cut=4"], "test")
+    stages = Stages(cut, workspace, store, run=copied_run)
+    embedded = stages.embedded()
+    context = stages.context(embedded)
+    stack = stages.stack(embedded, context)
+    assert any(len(store.z_mm(name)) % 4 for name in store.volume_ids)  # one run is shorter
+
+    for fold in range(copied_run.prepare.folds):
+        fold_model = stages.fold_model(fold)
+        assert any(item.is_kept for item in fold_model.stacker.by_label.values())
+        for name in (name for name, own_fold in store.folds.items() if own_fold == fold):
+            series, z_mm = embedded[name], store.z_mm(name)
+            for start in range(0, len(z_mm), 4):
+                run = slice(start, start + 4)
+                served = fold_model.score(
+                    series.embeddings[run],
+                    series.logits[run],
+                    z_mm[run],
+                    series.hu_features[run],
+                ).prob
+                np.testing.assert_allclose(context[name].prob[run], served["context"], atol=1e-6)
+                scored = coherent(stack[name].prob[run])
+                np.testing.assert_allclose(scored, served["stack"], atol=1e-6)
+
+
+def test_runs_longer_than_a_series_leave_it_whole(finished_run: Config) -> None:
+    workspace, store = workspace_of(finished_run), store_of(finished_run)
+    longest = max(len(store.z_mm(name)) for name in store.volume_ids)
+    cut = with_overrides(finished_run, [f"control.cut={longest}"], "test")
+    whole, in_runs = (
+        Stages(config, workspace, store, run=finished_run) for config in (finished_run, cut)
+    )
+    embedded = whole.embedded()
+    expected, scores = whole.context(embedded), in_runs.context(embedded)
+    refined = in_runs.stack(embedded, scores)
+    for name, prob in whole.stack(embedded, expected).items():
+        np.testing.assert_array_equal(scores[name].prob, expected[name].prob)
+        np.testing.assert_array_equal(refined[name].prob, prob.prob)
+
+
+def test_cutting_trains_what_is_trained_without_it(finished_run: Config, tmp_path: Path) -> None:
+    """Also where the row that cuts is the first to need a stacker."""
+    forced = with_overrides(finished_run, ["control.force_stacker=true"], "test")
+    cut = with_overrides(forced, ["control.cut=2"], "test")
+    stackers = []
+    for folder, config in (("whole", forced), ("cut", cut)):
+        run = copy_run(finished_run, tmp_path / folder)
+        workspace, store = workspace_of(run), store_of(run)
+        stages = Stages(config, workspace, store, run=run)
+        embedded = stages.embedded()
+        for before in (stages.encoder(embedded), stages.context(embedded)):
+            stages.stack(embedded, before)
+        trained = sorted(workspace.root.rglob("stack.json"))
+        stackers.append({path.relative_to(workspace.root): path.read_text() for path in trained})
+    assert stackers[0] == stackers[1]
+
+
+@pytest.mark.parametrize("part", STACKER_PARTS)
+def test_a_stacker_reads_nothing_of_a_part_that_is_left_out(copied_run: Config, part: str) -> None:
+    """Both stackers; where columns are left out, trees are forced."""
+    settings = [f"control.stacker_without={part}", f"control.force_stacker={part != 'trees'}"]
+    config = with_overrides(copied_run, settings, "test")
+    workspace, store = workspace_of(copied_run), store_of(copied_run)
+    stages = Stages(config, workspace, store, run=copied_run)
+    embedded = stages.embedded()
+    for before in (stages.encoder(embedded), stages.context(embedded)):
+        scores = stages.stack(embedded, before)
+        assert set(scores) == set(store.volume_ids)
+
+    trained = list((workspace.root / "ablation").rglob("stack.json"))
+    assert len(trained) == 2 * copied_run.prepare.folds
+    stackers = [
+        LabelStacker.from_dict(fields) for path in trained for fields in read_json(path).values()
+    ]
+    assert any(stacker.is_kept for stacker in stackers) == (part != "trees")
+    for stacker in stackers:
+        hu = stacker.blend.hu if stacker.blend else None
+        columns = [*stacker.columns, *(hu.weights if hu else ())]
+        assert columns == columns_without(part, columns)
+        if part == "hu" and stacker.blend:
+            assert "hu" not in stacker.blend.weights
 
 
 def test_nested_encoders_see_neither_the_scored_fold_nor_their_own(copied_run: Config) -> None:

@@ -68,6 +68,19 @@ def submission(path: Path, n_slices: int = 2) -> Path:
     return path
 
 
+def test_agreement_is_told_where_the_predictions_have_it(folder: Path) -> None:
+    """Slices without an agreement, as those of training patients, count as scored."""
+    assert label_scores(folder, labels_of(), None).agreement is None
+    change(folder, sop_uid(1, 1), agreement=0.75)
+    scores = label_scores(folder, labels_of(n_series=N_SERIES + 1), None)
+    assert scores.agreement is not None
+    told = dict(zip(scores.truth.table["sop_uid"], scores.agreement, strict=True))
+    assert told.pop(sop_uid(1, 1)) == 0.75
+    assert np.isnan(list(told.values())).all()
+    assert len(scores.unscored) == N_SLICES
+    assert list(scores.prob) == [BASE_RATE, *STAGES]
+
+
 def test_all_stages_stand_beside_the_training_base_rate(folder: Path) -> None:
     scores = label_scores(folder, labels_of(), None)
     assert list(scores.prob) == [BASE_RATE, *STAGES]

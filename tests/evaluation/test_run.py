@@ -21,6 +21,16 @@ def test_each_stage_and_baseline_scores_every_held_out_slice(finished_run: Confi
     table = read_csv(workspace.oof("stack"))
     np.testing.assert_array_equal(result.prob["stack"], probabilities(table))
     assert {prob.shape for prob in result.prob.values()} == {result.truth.target.shape}
+    np.testing.assert_array_equal(result.agreement, read_csv(workspace.oof("context"))["agreement"])
+
+
+def test_a_run_that_recorded_no_agreement_is_read(finished_run: Config, tmp_path: Path) -> None:
+    finished, older = Workspace(Path(finished_run.workspace)), Workspace(tmp_path)
+    shutil.copytree(finished.root / "oof", older.root / "oof")
+    shutil.copy(finished.run, older.run)
+    table = read_csv(older.oof("context"), text=("volume_id", "sop_uid", "group_id"))
+    write_csv(older.oof("context"), table.drop(columns="agreement"))
+    assert out_of_fold(older).agreement is None
 
 
 def test_each_row_is_compared_with_the_row_before(finished_run: Config) -> None:

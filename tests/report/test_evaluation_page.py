@@ -1,5 +1,6 @@
 """The page and tables of an evaluation say what was judged and how well."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from ich3d.core.labels import LABELS
 from ich3d.evaluation.bootstrap import Interval
 from ich3d.evaluation.predictions import BASE_RATE, LabelledScores
 from ich3d.report.evaluation_page import share_cell, write_evaluation
+from tests.helpers.page_tree import Tree
 from tests.helpers.scores import thirty_patients
 
 
@@ -50,6 +52,20 @@ def test_slices_that_belong_to_nobody_have_no_intervals(tmp_path: Path) -> None:
     assert "nan" not in page
     assert "nan" not in evaluation.tables
     assert set(pd.read_csv(tmp_path / "evaluation_points.csv")["level"]) == {"slices"}
+
+
+def test_error_by_agreement_is_told_where_it_is_known(tmp_path: Path) -> None:
+    without = write_evaluation(scores(), tmp_path, 0.5, draws=20, seed=0)
+    assert "Error by agreement" not in without.page.read_text(encoding="utf-8")
+    assert "third by agreement" not in without.tables
+
+    known = np.linspace(0, 1, len(scores().truth.table))
+    told = write_evaluation(replace(scores(), agreement=known), tmp_path, 0.5, draws=20, seed=0)
+    page = Tree(told.page.read_text(encoding="utf-8")).root
+    cells = [cell.words for cell in page.by_id("agreement").all("td")]
+    assert cells[:2] == ["all", "0.000 to 0.331"]
+    assert "| all | lowest | 0.000 to 0.331 | 120 |" in told.tables
+    assert "| all | highest minus lowest |" in told.tables
 
 
 @pytest.mark.parametrize(

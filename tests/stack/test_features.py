@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ich3d.config.ablation import STACKER_PARTS
 from ich3d.core.labels import LABELS, SUBTYPES, label_index
 from ich3d.core.metrics import logit, sigmoid
-from ich3d.stack.features import build_features, columns_of, describe_column
+from ich3d.prepare.hu_features import HU_FEATURES
+from ich3d.stack.features import build_features, columns_of, columns_without, describe_column
 
 REACH_MM = 15.0
 ANY = label_index("any")
@@ -38,6 +40,26 @@ def test_neighbours_are_found_by_millimetres_and_not_by_index() -> None:
     table = build_features({"encoder": prob}, 2.5 * np.arange(9), REACH_MM)
     above = table["encoder.any.above_5mm"].to_numpy()
     np.testing.assert_allclose(above[:-2], logit(prob[2:, ANY]), atol=1e-5)
+
+
+def test_the_parts_are_all_columns_but_the_slices_own_scores() -> None:
+    prob = {"encoder": random_prob(9), "context": random_prob(9, 1)}
+    hu = np.zeros((9, len(HU_FEATURES)))
+    names = [*map(str, build_features(prob, 5.0 * np.arange(9), REACH_MM, hu))]
+    left_out = {part: set(names) - set(columns_without(part, names)) for part in STACKER_PARTS}
+    assert left_out.pop("trees") == set()
+    in_a_part = {name for columns in left_out.values() for name in columns}
+    assert set(names) - in_a_part == {f"{stage}.{label}.own" for stage in prob for label in LABELS}
+    assert left_out["position"] == {
+        "gap_below_mm", "gap_above_mm", "from_top_mm", "from_bottom_mm", "relative_index",
+        "n_slices",
+    }  # fmt: skip
+    assert len(left_out["hu"]) == 5 * len(HU_FEATURES)
+    neighbours = {"below_5mm", "above_15mm", "near_max", "near_mean"}
+    assert {f"context.any.{what}" for what in neighbours} <= left_out["neighbours"]
+    assert "hu.brain_cm2.below_5mm" in left_out["neighbours"] & left_out["hu"]
+    assert left_out["series"] >= {"encoder.any.series_top3", "hu.brain_cm2.series_median"}
+    assert not left_out["series"] & left_out["neighbours"]
 
 
 def test_every_column_is_described_with_its_offset() -> None:

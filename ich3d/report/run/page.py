@@ -11,6 +11,7 @@ from ich3d.config.root import Config
 from ich3d.core.labels import LABELS
 from ich3d.core.windows import window
 from ich3d.core.workspace import Workspace, replacing
+from ich3d.evaluation.agreement import error_by_agreement
 from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.evaluation.run import OutOfFold, out_of_fold
 from ich3d.evaluation.table import FEW_PATIENTS, Result, ResultRow, auc_cell, markdown
@@ -55,8 +56,15 @@ def write_report(config: Config) -> Result:
     out_of_fold_scores = out_of_fold(workspace)
     rows = out_of_fold_scores.result_rows(config.report.resamples, config.seed)
 
+    by_agreement = error_by_agreement(
+        out_of_fold_scores.agreement,
+        out_of_fold_scores.prob["stack"],
+        out_of_fold_scores.truth,
+        config.report.resamples,
+        config.seed,
+    )
     content = _content(workspace, out_of_fold_scores, rows, config.report.resamples)
-    html = template("report.html.j2").render(content)
+    html = template("report.html.j2").render({**content, "by_agreement": by_agreement})
     with replacing(workspace.report) as partial:
         partial.write_text(html, encoding="utf-8")
     return Result(rows, markdown(rows, out_of_fold_scores.truth), workspace.report)

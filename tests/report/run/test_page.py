@@ -12,6 +12,7 @@ from ich3d.config.root import Config
 from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
 from ich3d.core.workspace import Workspace, read_csv
+from ich3d.evaluation.agreement import error_by_agreement
 from ich3d.evaluation.run import out_of_fold
 from ich3d.evaluation.table import ResultRow, auc_cell, tidy
 from ich3d.report.run.metadata import stacker_decisions
@@ -56,6 +57,17 @@ def test_the_stage_table_shows_every_row_with_intervals(report: Report) -> None:
             assert difference == "-"
         else:
             assert difference.startswith(f"{row.difference:+} against {row.against}: ")
+
+
+def test_error_by_agreement_is_that_of_the_held_out_slices(
+    report: Report, finished_run: Config
+) -> None:
+    scores = out_of_fold(report.workspace)
+    draws, seed = finished_run.report.resamples, finished_run.seed
+    entries = error_by_agreement(scores.agreement, scores.prob["stack"], scores.truth, draws, seed)
+    cells = [cell.words for cell in report.page.by_id("agreement").all("td")]
+    assert cells[4] == f"{entries[0].thirds[0].loss:.4f}"
+    assert cells[-1] == f"{entries[-1].difference:+}"
 
 
 def test_each_label_is_shown_with_its_number_of_patients(report: Report) -> None:
