@@ -12,7 +12,7 @@ from ich3d.config.root import Config
 from ich3d.context.shuffle import IN_TRAINING, NEVER
 from ich3d.training.weights import file_sha256
 
-FORMATS: Final = {"encoder": 6, "context": 6, "stack": 10, "encoder_stack": 10}
+FORMATS: Final = {"encoder": 6, "context": 7, "stack": 11, "encoder_stack": 10}
 """Raised when the training of a stage changes, there and in all stages after it, so that what
 an earlier version trained is trained again.
 """
