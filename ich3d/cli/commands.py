@@ -7,6 +7,7 @@ import json
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -211,7 +212,7 @@ def demo(arguments: Namespace) -> int:
     from ich3d.config.load import load_config
 
     config = load_config(arguments.config, arguments.overrides)
-    return _code(demo(config, print, progress_bar))
+    return _code(demo(config, partial(print, flush=True), progress_bar))
 
 
 def export(arguments: Namespace) -> int:

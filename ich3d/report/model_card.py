@@ -18,6 +18,7 @@ from ich3d.config.load import as_dict
 from ich3d.config.schema import IMAGENET
 from ich3d.core.errors import DataError, ModelError
 from ich3d.core.labels import ANY, FLAG_AT, LABELS
+from ich3d.core.text import pluralize
 from ich3d.core.workspace import Workspace, read_csv, read_json, replacing, write_json
 from ich3d.evaluation.bootstrap import Interval
 from ich3d.evaluation.operating_point import OperatingPoint, operating_points
@@ -69,16 +70,17 @@ class FurtherFigures:
             DataError: a file is missing.
             ModelError: the predictions are of another model, or of some of its folds.
         """
-        table, points = read_csv(path, text=("row", "metric", "label")), path.parent
-        run = read_json(path.parent / "run.json")
+        table = read_csv(path, text=("row", "metric", "label"))
+        folder = path.parent
+        run = read_json(folder / "run.json")
         if run["model_sha256"] != model_sha256:
-            raise ModelError(f"the predictions in {path.parent} are those of another model")
+            raise ModelError(f"the predictions in {folder} are those of another model")
         if len(run["folds"]) != run["folds_of_model"]:
-            raise ModelError(f"the predictions in {path.parent} are those of some folds alone")
+            raise ModelError(f"the predictions in {folder} are those of some folds alone")
         return cls(
             name=name,
             table=table,
-            points=read_csv(points / "evaluation_points.csv", text=("level", "label")),
+            points=read_csv(folder / "evaluation_points.csv", text=("level", "label")),
             slices=run["slices"],
             series=run["series"],
         )
@@ -190,6 +192,7 @@ def _content(
         "base": rows[0],
         "served": served,
         "auc": auc_cell,
+        "pluralize": pluralize,
         "share": share_cell,
         "flag_at": FLAG_AT,
         "points": points_markdown(points[FLAG_AT]),
