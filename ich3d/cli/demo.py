@@ -67,8 +67,8 @@ def demo(config: Config, print_line: Callable[[str], None], progress: Progress =
 def _summary(path: Path) -> str:
     """What a table `slices.csv` says of a study, and its path."""
     table = read_csv(path)
-    prob = table[f"stack_{ANY}"]
+    prob, z_mm = table[f"stack_{ANY}"].to_numpy(float), table["z_mm"].to_numpy(float)
     return (
         f"{pluralize(len(table), 'slice')}, the highest probability of {ANY} is {prob.max():.2f} "
-        f"at z = {table['z_mm'][prob.idxmax()]:.0f} mm; all are in {path}"
+        f"at z = {z_mm[prob.argmax()]:.0f} mm; all are in {path}"
     )

@@ -216,7 +216,7 @@ def _add_demo(subparsers: Subparsers) -> None:
         subparsers,
         "demo",
         commands.demo,
-        "predict with the starter model, then all steps on synthetic studies: train, predict, report",
+        "predict with the starter model, then all steps on synthetic studies, in minutes",
         example="demo --set workspace=runs/demo",
     )
     _add_config(parser, default=DEMO_CONFIG)
