@@ -2,14 +2,13 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from ich3d.config.root import Config
-from ich3d.config.schema import PrepareConfig
+from ich3d.config.schema import PrepareConfig, SourceConfig
 from ich3d.core.errors import ModelError
 from ich3d.core.workspace import read_json
 from ich3d.model.folder import load_model, save_model
@@ -91,21 +90,27 @@ def test_importing_it_loads_no_package() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_trained_model_is_copied_without_its_paths(
-    finished_run: Config, model_folder: Path, tmp_path: Path
-) -> None:
+def test_a_trained_model_is_copied_without_its_paths(tmp_path: Path) -> None:
+    encoder = random_encoder(neighbours=0)
+    trained = tmp_path / "run" / "model"
+    save_model(trained, encoder, random_context(encoder.embedding_width), grid=GRID)
+
+    def name_paths(manifest: dict[str, Any]) -> None:
+        manifest["config"]["workspace"] = "/elsewhere/run"
+        manifest["config"]["source"] |= {"path": "/elsewhere/data", "labels": "/elsewhere/l.csv"}
+
+    edit_manifest(trained, name_paths)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "old").write_text("of an earlier starter model")
-    copied = install_starter(model_folder, tmp_path)
-    assert copied == tmp_path / "model"
-    assert finished_run.workspace not in (copied / MANIFEST).read_text()
+    assert install_starter(trained, tmp_path) == tmp_path / "model"
+    assert "elsewhere" not in (tmp_path / "model" / MANIFEST).read_text()
 
-    copy, trained = load_model(copied), load_model(model_folder)
-    assert copy.config == replace(trained.config, workspace="runs/starter")
-    assert copy.fingerprint == trained.fingerprint
+    copy, original = load_model(tmp_path / "model"), load_model(trained)
+    assert copy.config.source == SourceConfig()
+    assert copy.config.slices == original.config.slices
     hu, z_mm = random_hu(5), 5.0 * np.arange(5)
     for stage, prob in copy.score(hu, z_mm).items():
-        np.testing.assert_array_equal(prob, trained.score(hu, z_mm)[stage])
+        np.testing.assert_array_equal(prob, original.score(hu, z_mm)[stage])
 
 
 def test_a_model_of_more_than_12_mb_is_refused(tmp_path: Path) -> None:
