@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-fast test-slow check format counts release-check clean
+.PHONY: help demo starter test test-fast test-slow check format counts release-check clean
 
 help:
-	@echo "make demo           all stages on phantoms, ending in an HTML report"
+	@echo "make demo           a prediction by the starter model; all stages on phantoms, ending in an HTML report"
+	@echo "make starter        train the starter model from CT-ICH (ICH3D_CT_ICH=folder) into the package"
 	@echo "make test           every test except the slow ones"
 	@echo "make test-fast      the tests that train and run no network: under a minute on two cores"
 	@echo "make test-slow      notebooks and longer training"
@@ -28,6 +29,9 @@ $(VENV)/installed-test: $(VENV)/installed
 
 demo: $(VENV)/installed
 	$(BIN)/ich3d demo --config configs/demo.yaml
+
+starter: $(VENV)/installed
+	$(BIN)/python scripts/starter.py
 
 test: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n auto --dist loadfile

@@ -21,7 +21,13 @@ names = set(zipfile.ZipFile(sys.argv[1]).namelist())
 wanted = {path.as_posix() for path in Path("ich3d").rglob("*") if path.is_file()}
 wanted = {name for name in wanted if "__pycache__" not in name}
 missing = sorted(wanted - names)
-sys.exit(f"The wheel lacks {', '.join(missing)}." if missing else 0)
+if missing:
+    sys.exit(f"The wheel lacks {', '.join(missing)}.")
+
+starter = [path for path in Path("ich3d/starter").rglob("*") if path.is_file()]
+size = sum(path.stat().st_size for path in starter)
+if not 0 < size <= 12_000_000:
+    sys.exit(f"The starter model has {size / 1e6:.1f} MB; it must be there, and have at most 12 MB.")
 CHECK
 
 echo "2. An empty environment"
@@ -46,4 +52,6 @@ ich3d="$work/venv/bin/ich3d"
 "$ich3d" phantom -o phantoms --studies 1
 "$ich3d" inspect phantoms
 "$ich3d" doctor
+"$ich3d" predict phantoms -o prediction # by the starter model
+test -s prediction/slices.csv
 echo "The release is good: $wheel"

@@ -7,6 +7,7 @@ import json
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -211,7 +212,7 @@ def demo(arguments: Namespace) -> int:
     from ich3d.config.load import load_config
 
     config = load_config(arguments.config, arguments.overrides)
-    return _code(demo(config, print, progress_bar))
+    return _code(demo(config, partial(print, flush=True), progress_bar))
 
 
 def export(arguments: Namespace) -> int:
@@ -236,7 +237,21 @@ def info(arguments: Namespace) -> int:
     """`ich3d info`: describe a model folder, after checking that no file of it has changed."""
     from ich3d.model.info import info
 
-    _print_tree(info(arguments.model), arguments.json)
+    _print_tree(info(_model_folder(arguments.model)), arguments.json)
+    return OK
+
+
+def card(arguments: Namespace) -> int:
+    """`ich3d card`: write the card of a trained model beside its folder."""
+    from ich3d.report.model_card import write_card
+
+    evaluations = {}
+    for text in arguments.evaluations:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise UserError(f"--evaluation must be NAME=CSV, got {text!r}")
+        evaluations[name] = Path(path)
+    print(write_card(arguments.model, arguments.run, evaluations))
     return OK
 
 
@@ -246,7 +261,7 @@ def predict(arguments: Namespace) -> int:
     from ich3d.inference.run import predict_to_folder
 
     _check_predict_arguments(arguments)
-    model = _load_model(arguments.model, arguments.fast)
+    model = _load_model(_model_folder(arguments.model), arguments.fast)
     outcome = predict_to_folder(
         model,
         arguments.paths,
@@ -292,8 +307,6 @@ def evaluate(arguments: Namespace) -> int:
 
 def _check_predict_arguments(arguments: Namespace) -> None:
     """Raise UserError before the model is loaded, which takes seconds."""
-    from ich3d.export import require_highdicom
-
     for path in arguments.paths:
         if not path.exists():
             raise DataError(f"no file or folder {path}")
@@ -301,7 +314,19 @@ def _check_predict_arguments(arguments: Namespace) -> None:
     if arguments.identifiers and not arguments.report:
         raise UserError("--identifiers needs --report: the tables show no PatientID")
     if arguments.dicom:
+        from ich3d.export import require_highdicom
+
         require_highdicom()
+
+
+def _model_folder(given: Path | None) -> Path:
+    """The model folder that was given, or else the starter model, which is said on stderr."""
+    if given is not None:
+        return given
+    from ich3d.model.starter import starter_model, starter_notice
+
+    print_error(starter_notice())
+    return starter_model()
 
 
 def _load_model(path: Path, fast: bool) -> "Model":
@@ -341,7 +366,7 @@ def explain(arguments: Namespace) -> int:
 
     _require_folder(arguments.out)
     label_index(arguments.label)  # raises DataError for an unknown label, before any work
-    model = load_model(arguments.model)
+    model = load_model(_model_folder(arguments.model))
 
     prediction = predict_one(model, arguments.path, arguments.series, progress_bar)
     print_rejected(prediction.rejected)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import ich3d
 from ich3d.core.hardware import cpu_has_bf16, memory_gb, usable_cores
+from ich3d.model.starter import STARTER, has_starter
 
 NEEDED: Final = (
     "blosc2", "jinja2", "lightgbm", "matplotlib", "monai", "nibabel", "numpy", "omegaconf",
@@ -35,7 +36,8 @@ def doctor() -> dict[str, Any]:
     """Describe this installation as a tree of plain data.
 
     Keys: versions of ich3d and Python; `device` and `precision` of a prediction, and its `path`
-    (library and precision); `cores`; memory in GB; `packages` and `extras` with the version of
+    (library and precision); `cores`; memory in GB; `starter_model`, the folder of the starter model
+    and its card, None where this installation has none; `packages` and `extras` with the version of
     each, None if it is not installed; under `missing` the pip commands that install what is
     missing, None if nothing is.
     """
@@ -57,6 +59,7 @@ def doctor() -> dict[str, Any]:
         "cores": usable_cores(),
         "memory_gb": memory and memory[0],
         "memory_free_gb": memory and memory[1],
+        "starter_model": str(STARTER) if has_starter() else None,
         "packages": needed,
         "extras": extras,
         "missing": {

@@ -84,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_export,
         _add_doctor,
         _add_info,
+        _add_card,
         _add_predict,
         _add_evaluate,
         _add_explain,
@@ -215,7 +216,7 @@ def _add_demo(subparsers: Subparsers) -> None:
         subparsers,
         "demo",
         commands.demo,
-        "all steps on synthetic studies, in minutes: train, predict, report",
+        "predict with the starter model, then all steps on synthetic studies, in minutes",
         example="demo --set workspace=runs/demo",
     )
     _add_config(parser, default=DEMO_CONFIG)
@@ -254,8 +255,39 @@ def _add_info(subparsers: Subparsers) -> None:
         "describe a model, and check that its files are complete and unchanged",
         example="info runs/demo/model",
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a model folder")
+    parser.add_argument(
+        "model",
+        type=Path,
+        nargs="?",
+        metavar="MODEL",
+        help="a model folder (default: the starter model of this package)",
+    )
     _add_json(parser)
+
+
+def _add_card(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "card",
+        commands.card,
+        "write the card of a trained model: data, licence, out-of-fold figures, thresholds, limits",
+        example="card runs/demo/model",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model folder")
+    parser.add_argument(
+        "--run",
+        type=Path,
+        metavar="DIR",
+        help="the run folder that trained it (default: the folder that holds MODEL)",
+    )
+    parser.add_argument(
+        "--evaluation",
+        dest="evaluations",
+        action="append",
+        default=[],
+        metavar="NAME=CSV",
+        help="also show evaluation.csv of an evaluated prediction by MODEL; may be repeated",
+    )
 
 
 def _add_predict(subparsers: Subparsers) -> None:
@@ -264,7 +296,7 @@ def _add_predict(subparsers: Subparsers) -> None:
         "predict",
         commands.predict,
         "score every slice of every head CT series below some paths",
-        example="predict study/ --model runs/demo/model -o out",
+        example="predict study/ -o out",
     )
     parser.add_argument(
         "paths", type=Path, nargs="+", metavar="PATH", help="folders, zips or DICOM files"
@@ -331,7 +363,7 @@ def _add_explain(subparsers: Subparsers) -> None:
         "explain",
         commands.explain,
         "show which neighbouring slices and which part of the image moved a label of one slice",
-        example="explain study/ --model runs/demo/model --slice 12 --label subdural -o out",
+        example="explain study/ --slice 12 --label subdural -o out",
     )
     _add_path(parser)
     _add_model(parser)
@@ -382,7 +414,9 @@ def _add_out(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", type=Path, required=True, help="a model folder")
+    parser.add_argument(
+        "--model", type=Path, help="a model folder (default: the starter model of this package)"
+    )
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

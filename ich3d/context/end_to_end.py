@@ -35,6 +35,7 @@ from ich3d.slices.train import NO_LABELS
 from ich3d.training.device import autocast, device
 from ich3d.training.loop import REJECT_ERRORS, Schedule, Task, fit
 from ich3d.training.losses import base_logits, group_losses, masked_log_loss
+from ich3d.training.weights import round_to_half
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,7 @@ def train_end_to_end(
     fit(task, schedule, folder, f"end to end {fold}", progress)
 
     encoder, context = EncoderEnsemble([model.encoder]), ContextEnsemble([model.context])
+    round_to_half(context)
     groups = TrainingGroups.of(store.groups[name] for name in volume_ids)
     return encoder.to(where).eval(), context.to(where).eval(), groups
 

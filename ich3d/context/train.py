@@ -20,7 +20,7 @@ from ich3d.prepare.store import Store, training_volumes
 from ich3d.training.device import device
 from ich3d.training.loop import REJECT_ERRORS, Schedule, Task, fit
 from ich3d.training.losses import base_logits, group_losses, masked_log_loss
-from ich3d.training.weights import FIRST_MEMBER, load_weights
+from ich3d.training.weights import FIRST_MEMBER, load_weights, round_to_half
 
 
 def require_held_out(group_id: str, model: str, training_groups: TrainingGroups) -> None:
@@ -40,6 +40,9 @@ def train_context(
     progress: Progress = quiet,
 ) -> tuple[ContextEnsemble, TrainingGroups]:
     """Train the context models of `fold` on the series of all other folds, always in float32.
+
+    Trained weights are rounded to half precision, in which a model folder keeps them, so that what
+    is scored out of fold is what predicts.
 
     Args:
         store: the prepared store, for positions, labels, groups and folds.
@@ -74,6 +77,7 @@ def train_context(
         for index in range(config.context.ensemble_size)
     ]
     ensemble = ContextEnsemble(members).to(device()).eval()
+    round_to_half(ensemble)
     return ensemble, TrainingGroups.of(groups[volume_id] for volume_id in volume_ids)
 
 

@@ -131,9 +131,16 @@ class _OpenVinoBackend:
         openvino, trace = _import_openvino(), cast(Any, torch.jit.trace)
         hu = torch.zeros(self.batch_size, *stack_shape, dtype=torch.int16)
         flags = torch.zeros(hu.shape[:2], dtype=torch.bool)
+        network.requires_grad_(False)
+
+        def outputs(hu: torch.Tensor, flags: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            """A function is traced faster than a module: weights are constants of its graph."""
+            traced: tuple[torch.Tensor, ...] = network(hu, flags)
+            return traced
+
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # torch calls tracing deprecated; the shapes are fixed
-            model = openvino.convert_model(trace(network, (hu, flags), check_trace=False))
+            model = openvino.convert_model(trace(outputs, (hu, flags), check_trace=False))
 
         shapes = [list(hu.shape), list(flags.shape)]
         model.reshape(dict(zip(model.inputs, shapes, strict=True)))

@@ -18,7 +18,6 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-import blosc2
 import numpy as np
 import pandas as pd
 
@@ -72,6 +71,8 @@ def series_file(folder: Path, volume_id: str) -> Path:
 
 def write_series(folder: Path, series: PreparedSeries) -> None:
     """Write one series to the store in `folder`, atomically."""
+    import blosc2  # takes a while to load, and a prediction needs no store
+
     cparams = {
         "codec": blosc2.Codec.ZSTD,
         "clevel": 5,
@@ -244,4 +245,6 @@ def training_volumes(store: Store, config: Config, fold: int) -> list[str]:
 @lru_cache(maxsize=512)
 def _open(path: Path) -> Any:
     """The blosc2 array in `path`, kept open."""
+    import blosc2
+
     return blosc2.open(str(path), mode="r")

@@ -33,10 +33,26 @@ def file_sha256(path: str | None) -> str | None:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
+def round_to_half(model: nn.Module) -> None:
+    """Round the model's tensors, in place, to what half precision holds, so that `save_weights`
+    writes them in half the bytes.
+
+    A tensor with a value that is too large for half precision stays as it is.
+    """
+    for tensor in model.state_dict().values():
+        halved = tensor.half() if tensor.is_floating_point() else tensor
+        if torch.isfinite(halved).all():
+            tensor.copy_(halved)
+
+
 def save_weights(path: Path, model: nn.Module) -> None:
-    """Write the model's tensors as safetensors, whole or not at all."""
+    """Write the model's tensors as safetensors, whole or not at all.
+
+    A tensor whose values half precision holds exactly is written in it: no value changes.
+    """
     tensors = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+        name: _smallest(tensor.detach().cpu().contiguous())
+        for name, tensor in model.state_dict().items()
     }
     with replacing(path) as partial:
         save_file(tensors, partial)
@@ -84,6 +100,14 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     ):
         raise ModelError(f"{path} holds something else than named tensors")
     return {_current_name(name): tensor for name, tensor in content.items()}
+
+
+def _smallest(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in half precision if that changes none of its values, else as it is."""
+    if not tensor.is_floating_point():
+        return tensor
+    halved = tensor.half()
+    return halved if torch.equal(halved.to(tensor.dtype), tensor) else tensor
 
 
 def _current_name(name: str) -> str:

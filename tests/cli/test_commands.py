@@ -20,9 +20,11 @@ from ich3d.core.labels import LABELS
 from ich3d.core.workspace import Workspace
 from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.model.folder import save_model
+from ich3d.model.starter import CARD, STARTER
 from ich3d.phantom import write_phantoms
 from tests.helpers.command import Run, sentence, write_config
 from tests.helpers.networks import random_context, random_encoder
+from tests.helpers.runs import copy_run, workspace_of
 
 
 def test_inspect_shows_a_good_series(run: Run, good: Path) -> None:
@@ -361,6 +363,36 @@ def test_info_prints_the_model_as_lines_or_json(run: Run, model_folder: Path) ->
     described = json.loads(out)
     assert described["folds"] == [0, 1, 2]
     assert described["held_out"].startswith("provable")
+
+
+def test_the_starter_model_is_the_default(run: Run, good: Path, tmp_path: Path) -> None:
+    """It is named on stderr, so that what is printed for programs stays the same."""
+    code, out, err = run("predict", good, "-o", tmp_path / "out")
+    assert (code, out.strip()) == (0, str(tmp_path / "out" / "slices.csv"))
+    assert "research software" in sentence(err)
+    assert "not a medical device" in sentence(err)
+    assert str(STARTER / CARD) in sentence(err)
+    sha256 = json.loads((tmp_path / "out" / "run.json").read_text())["model_sha256"]
+
+    code, out, err = run("info", "--json")
+    assert (code, json.loads(out)["model_sha256"]) == (0, sha256)
+    assert "not a medical device" in sentence(err)
+
+    code, out, err = run("explain", good, "-o", tmp_path / "explained")
+    assert code == 0
+    assert (tmp_path / "explained" / "explanation.csv").is_file()
+    assert "not a medical device" in sentence(err)
+
+
+def test_card_writes_beside_the_model(run: Run, finished_run: Config, tmp_path: Path) -> None:
+    workspace = workspace_of(copy_run(finished_run, tmp_path / "run"))
+    code, out, _ = run("card", workspace.model)
+    assert (code, out.strip()) == (0, str(workspace.root / CARD))
+    assert Path(out.strip()).is_file()
+
+    code, _, err = run("card", workspace.model, "--evaluation", "elsewhere")
+    assert code == 2
+    assert "--evaluation must be NAME=CSV, got 'elsewhere'" in sentence(err)
 
 
 def test_info_refuses_a_folder_that_is_no_model(run: Run, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""The demo runs all steps and predicts a study that was not trained on."""
+"""The demo predicts with the starter model, runs all steps, and predicts a study that was not
+trained on.
+"""
 
 import shutil
 from dataclasses import replace
@@ -21,13 +23,16 @@ def test_the_demo_ends_with_a_table_predictions_and_a_report(
     n_rejected = demo(replace(finished_run, workspace=str(workspace.root)), lines.append)
     assert n_rejected == 0
 
-    table, prediction, report = lines
+    notice, by_starter, _, table, by_trained, report = lines
+    assert "not a medical device" in notice
     for stage in STAGES:
         assert f"\n| {stage} |" in table
     assert Path(report.removeprefix("report: ")) == workspace.report
     assert workspace.report.is_file()
 
-    scores = pd.read_csv(prediction.partition(": ")[2])
     trained_on = pd.read_csv(workspace.oof("stack"))
-    assert len(scores) > 0
-    assert set(scores["sop_uid"]).isdisjoint(trained_on["sop_uid"])
+    for line in (by_starter, by_trained):
+        scores = pd.read_csv(line.partition("all are in ")[2])
+        assert line.partition(": ")[2].startswith(f"{len(scores)} slices")
+        assert f"is {scores['stack_any'].max():.2f} at z" in line
+        assert set(scores["sop_uid"]).isdisjoint(trained_on["sop_uid"])

@@ -81,6 +81,11 @@ def test_it_reports_versions_and_where_a_prediction_runs(
     assert (tree["missing"]["extras"] or "").split()[4:] == missing
 
 
+def test_it_says_where_the_starter_model_is() -> None:
+    _, tree, _ = doctor()
+    assert tree["starter_model"] == str(ROOT / "ich3d" / "starter")
+
+
 def test_the_text_holds_the_same_as_the_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -38,6 +38,7 @@ COMMANDS = (
     "export",
     "doctor",
     "info",
+    "card",
     "predict",
     "explain",
 )

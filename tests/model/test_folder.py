@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from pydicom.uid import ExplicitVRLittleEndian
+from safetensors.torch import load_file
 
 from ich3d.config.root import Config
 from ich3d.config.schema import PrepareConfig, StackConfig
@@ -19,12 +21,13 @@ from ich3d.core.labels import ANY, LABELS, STAGES
 from ich3d.core.metrics import sigmoid
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
 from ich3d.core.workspace import Workspace, read_json
+from ich3d.crossfit.out_of_fold import probabilities, read_oof
 from ich3d.model.fold_model import StageOutputs, stacker_features
 from ich3d.model.folder import Model, fold_agreement, load_model, save_model, write_model
 from ich3d.model.info import info
 from ich3d.model.manifest import MANIFEST
 from ich3d.prepare.store import Store
-from ich3d.slices.embed import embed
+from ich3d.slices.embed import embed, load_embeddings
 from ich3d.slices.encoder import SliceEncoder
 from ich3d.stack.booster import Stacker, coherent, fit_stacker
 from tests.helpers.embedded import random_embedded
@@ -74,6 +77,29 @@ def loaded_in_fp32(folder: Path) -> Model:
 
 
 # Folders that a run wrote
+
+
+def test_context_weights_are_kept_in_half_precision_and_score_the_same(
+    finished_run: Config, model_folder: Path
+) -> None:
+    """What was scored out of fold in training, against the model that was saved."""
+    model, store = load_model(model_folder), Store(Path(finished_run.workspace) / "store")
+    table = read_oof(Workspace(Path(finished_run.workspace)), "context")
+    for fold in model.fold_models:
+        path = model_folder / "context" / f"fold{fold.fold}.safetensors"
+        assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
+
+        rows = table[table["fold"] == fold.fold]
+        volume_id = str(rows["volume_id"].iloc[0])
+        encoded = Path(finished_run.workspace) / "encoder" / f"fold{fold.fold}"
+        (series,) = (
+            one
+            for one in load_embeddings(encoded / "embeddings.safetensors")
+            if one.volume_id == volume_id
+        )
+        prob = score_context(fold.context, series, store.z_mm(volume_id))
+        expected = probabilities(rows[rows["volume_id"] == volume_id])
+        np.testing.assert_array_equal(prob.astype(np.float64).round(7), expected)
 
 
 def test_a_run_saves_its_config_folds_and_data(finished_run: Config, model_folder: Path) -> None:

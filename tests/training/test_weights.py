@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ich3d.config.schema import ContextConfig, SlicesConfig
@@ -17,6 +17,7 @@ from ich3d.training.weights import (
     RENAMED_MODULES,
     load_weights,
     read_tensors,
+    round_to_half,
     save_weights,
 )
 
@@ -54,6 +55,43 @@ def test_saved_weights_are_loaded(tmp_path: Path) -> None:
     save_weights(tmp_path / "weights.safetensors", saved)
     load_weights(tmp_path / "weights.safetensors", loaded)
     assert_equal_tensors(loaded, saved)
+
+
+def test_weights_that_half_precision_holds_are_written_in_it(tmp_path: Path) -> None:
+    path, loaded = tmp_path / "weights.safetensors", contexts()
+    saved = with_random_tensors(contexts())
+    save_weights(path, saved)
+    whole = path.stat().st_size
+
+    round_to_half(saved)
+    save_weights(path, saved)
+    assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
+    assert path.stat().st_size < 0.6 * whole
+    load_weights(path, loaded)
+    assert_equal_tensors(loaded, saved)
+    assert {tensor.dtype for tensor in loaded.state_dict().values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("value", [1e-9, 1 / 3, 1e6, float("nan")])
+def test_a_tensor_that_half_precision_would_change_stays_as_it_is(
+    value: float, tmp_path: Path
+) -> None:
+    saved = nn.Linear(2, 1)
+    nn.init.ones_(saved.weight)
+    nn.init.constant_(saved.bias, value)
+    save_weights(tmp_path / "weights.safetensors", saved)
+    written = load_file(tmp_path / "weights.safetensors")
+    assert (written["weight"].dtype, written["bias"].dtype) == (torch.float16, torch.float32)
+    torch.testing.assert_close(written["bias"], saved.bias.detach(), rtol=0, atol=0, equal_nan=True)
+
+
+def test_rounding_keeps_what_is_too_large_for_half_precision() -> None:
+    model = nn.Linear(1, 2)
+    nn.init.constant_(model.weight, 1 / 3)
+    nn.init.constant_(model.bias, 1e6)
+    round_to_half(model)
+    assert model.weight.tolist() == [[0.333251953125]] * 2
+    assert model.bias.tolist() == [1e6] * 2
 
 
 def test_one_member_of_an_ensemble_is_loaded_by_its_prefix(tmp_path: Path) -> None:
