@@ -39,6 +39,8 @@ COMMANDS = (
     "doctor",
     "info",
     "predict",
+    "evaluate",
+    "recalibrate",
     "explain",
 )
 
