@@ -1,7 +1,7 @@
 """A hospital's scored and labelled cases: as `ich3d predict` writes them, or as plain numbers."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,20 @@ FINGERPRINT = {
     "transfer_syntaxes": {},
     "prevalence": dict.fromkeys(LABELS),
 }
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """A model, its folder, and what it wrote for the phantoms of a hospital.
+
+    `labels` say that the upper half of each head bleeds (`epidural` and `any`), which a model can
+    learn from embeddings, and one with random weights does not know.
+    """
+
+    model: Model
+    model_folder: Path
+    out: Path
+    labels: pd.DataFrame
 
 
 def frozen_config() -> Config:

@@ -1,8 +1,5 @@
 """A hospital whose phantoms a model with a frozen network has scored and embedded."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,25 +10,10 @@ from ich3d.core.workspace import read_csv
 from ich3d.inference.embeddings import embeddings_writer
 from ich3d.inference.run import predict_to_folder
 from ich3d.inference.tables import SLICE_TEXT
-from ich3d.model.folder import Model
 from ich3d.phantom import write_phantoms
-from tests.helpers.hospital import write_frozen_model
+from tests.helpers.hospital import Hospital, write_frozen_model
 
 N_STUDIES = 10
-
-
-@dataclass(frozen=True)
-class Hospital:
-    """The model, its folder, and what it wrote for ten phantoms.
-
-    `labels` say that the upper half of each head bleeds (`epidural` and `any`), which a model can
-    learn from embeddings, and the model with its random weights does not know.
-    """
-
-    model: Model
-    model_folder: Path
-    out: Path
-    labels: pd.DataFrame
 
 
 @pytest.fixture(scope="session")

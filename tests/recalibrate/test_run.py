@@ -17,14 +17,15 @@ from ich3d.recalibrate.run import recalibrate
 from tests.helpers.encoders import random_hu
 from tests.helpers.hospital import (
     FINGERPRINT,
+    Hospital,
     random_cases,
     write_frozen_model,
     write_hospital,
 )
 from tests.helpers.hu_features import brain_features
-from tests.recalibrate.conftest import N_STUDIES, Hospital
 
 N_SLICES = 4
+N_STUDIES = 10
 Z_MM = 5.0 * np.arange(N_SLICES)
 
 
