@@ -4,12 +4,10 @@ Compared with starting Python and importing the three libraries that any such pr
 run in a process of their own, one after the other.
 """
 
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -69,7 +67,6 @@ def benchmark_start(repeats: int, model: Path) -> str:
     return "\n\n".join([describe_machine(PACKAGES), markdown_table((title, "s", "ratio"), rows)])
 
 
-def _run(code: str, *arguments: str) -> None:
+def _run(code: str, *arguments: str) -> object:
     """Run Python code in a process of its own."""
-    quiet = partial(subprocess.run, check=True, capture_output=True, env=os.environ)
-    quiet([sys.executable, "-c", code, *arguments])
+    return subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True)

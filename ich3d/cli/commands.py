@@ -305,6 +305,29 @@ def evaluate(arguments: Namespace) -> int:
     return OK
 
 
+def recalibrate(arguments: Namespace) -> int:
+    """`ich3d recalibrate`: adapt a model to labelled studies that are new to it."""
+    from ich3d.recalibrate.run import recalibrate
+    from ich3d.sources import read_labels
+
+    result = recalibrate(
+        arguments.model,
+        arguments.predictions,
+        read_labels(arguments.labels),
+        arguments.out,
+        arguments.retrain,
+        progress_bar,
+    )
+    for note in result.notes:
+        print_error(note)
+    print(result.table)
+    if result.is_written:
+        print(arguments.out)
+    else:
+        print_error(f"nothing gains over one standard error: {arguments.out} was not written")
+    return OK
+
+
 def _check_predict_arguments(arguments: Namespace) -> None:
     """Raise UserError before the model is loaded, which takes seconds."""
     for path in arguments.paths:
@@ -341,7 +364,7 @@ def _load_model(path: Path, fast: bool) -> "Model":
 
 
 def _output_writers(arguments: Namespace, model: "Model") -> "dict[str, OutputWriter]":
-    """What `--dicom` and `--report` write beside the tables."""
+    """What `--dicom`, `--report` and `--embeddings` write beside the tables."""
     writers = {}
     if arguments.dicom:
         from ich3d.export import dicom_writer
@@ -353,6 +376,10 @@ def _output_writers(arguments: Namespace, model: "Model") -> "dict[str, OutputWr
         # Two names, so that a resumed run rewrites pages that were made with the other option.
         name = "identified_report" if arguments.identifiers else "report"
         writers[name] = page_writer(model, arguments.out / "report", arguments.identifiers)
+    if arguments.embeddings:
+        from ich3d.inference.embeddings import embeddings_writer
+
+        writers["embeddings"] = embeddings_writer(arguments.out / "embeddings", model)
     return writers
 
 

@@ -87,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_card,
         _add_predict,
         _add_evaluate,
+        _add_recalibrate,
         _add_explain,
     ):
         add(subparsers)
@@ -318,6 +319,11 @@ def _add_predict(subparsers: Subparsers) -> None:
         help="also write an HTML page for each study, to OUT/report",
     )
     parser.add_argument("--identifiers", action="store_true", help="with --report: show PatientIDs")
+    parser.add_argument(
+        "--embeddings",
+        action="store_true",
+        help="also write each series' embeddings by the model's frozen network, to OUT/embeddings",
+    )
 
 
 def _add_evaluate(subparsers: Subparsers) -> None:
@@ -334,12 +340,7 @@ def _add_evaluate(subparsers: Subparsers) -> None:
         metavar="PREDICTIONS",
         help="an output folder of `ich3d predict`, or a submission file ID,Label",
     )
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        required=True,
-        help="label table ID,Label with ID = <SOPInstanceUID>_<label>",
-    )
+    _add_labels(parser)
     parser.add_argument(
         "--series",
         type=Path,
@@ -354,6 +355,33 @@ def _add_evaluate(subparsers: Subparsers) -> None:
     )
     parser.add_argument(
         "-o", "--out", type=Path, help="folder to write to (default: beside the predictions)"
+    )
+
+
+def _add_recalibrate(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "recalibrate",
+        commands.recalibrate,
+        "adapt a model to a hospital by its own labelled studies, kept where they gain by it",
+        example="recalibrate runs/demo/model --predictions out --labels labels.csv -o new_model",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model folder")
+    parser.add_argument(
+        "--predictions",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="an output folder of `ich3d predict` by MODEL; whom it was trained on is left out",
+    )
+    _add_labels(parser)
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="NEW_MODEL", help="folder to write to"
+    )
+    parser.add_argument(
+        "--retrain",
+        action="store_true",
+        help="train context models and stackers anew; needs `ich3d predict --embeddings`",
     )
 
 
@@ -416,6 +444,15 @@ def _add_out(parser: argparse.ArgumentParser) -> None:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", type=Path, help="a model folder (default: the starter model of this package)"
+    )
+
+
+def _add_labels(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        required=True,
+        help="label table ID,Label with ID = <SOPInstanceUID>_<label>",
     )
 
 

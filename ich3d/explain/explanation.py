@@ -47,11 +47,11 @@ class Explanation:
         prob: its probability by the stack stage.
         context: parts of the context model's logit: the `baseline`, its logit where every slice is
             average, and each `slice`, zero outside the model's window.
-        stacker: parts of the stacker's logit before calibration and before `any` is raised to
-            the largest subtype: the context logit (`start`), the trees' mean (`average`), the
-            slice's `own` scores, a `neighbour` at each offset (also beyond the series' end:
-            that it is missing is read too), the slices `near`, the whole `series`, the `place`,
-            and what HU say (`hu`).
+        stacker: parts of the stacker's logit before calibration, before the model's recalibration
+            if it has one, and before `any` is raised to the largest subtype: the context logit
+            (`start`), the trees' mean (`average`), the slice's `own` scores, a `neighbour` at each
+            offset (also beyond the series' end: that it is missing is read too), the slices `near`,
+            the whole `series`, the `place`, and what HU say (`hu`).
         shows_brain: False where the slice shows no brain; then every stage gives it next to
             nothing, and the parts tell what the models said before that.
         folds: the model's folds.

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ich3d.core.errors import DataError
+from ich3d.core.errors import DataError, ModelError
 from ich3d.core.labels import LABELS
 from ich3d.core.workspace import read_json, replacing, write_json
 from ich3d.export.configs import NAME, USE, dicom, inference, metadata
@@ -42,11 +42,17 @@ def export_bundle(model_folder: Path, bundle: Path) -> None:
     The bundle is written completely or not at all; an existing bundle of ich3d is overwritten.
 
     Raises:
-        ModelError: The model cannot be loaded, or cannot be exported as one network.
+        ModelError: The model cannot be loaded, is recalibrated, or cannot be exported as one
+            network.
         DataError: `bundle` holds files that are not part of a bundle of ich3d.
     """
     _check_replaceable(bundle)
     model = load_model(model_folder)
+    if model.recalibration is not None:
+        raise ModelError(
+            f"{model_folder} is recalibrated, which a bundle cannot hold; export the model that it "
+            "was made from"
+        )
     description = info(model_folder)
     network = torchscript(model)
     losses = context_losses(model)

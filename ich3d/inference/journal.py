@@ -28,6 +28,7 @@ class ScoredSeries:
         study_uid: StudyInstanceUID.
         series_uid: SeriesInstanceUID.
         volume_id: names the volume.
+        patient_id: pseudonym of the patient.
         sop_uids: SOPInstanceUID of each slice (Z,).
         frames: frame of each slice (Z,), None in single-frame files.
         z_mm: slice positions in mm, float64 (Z,).
@@ -43,6 +44,7 @@ class ScoredSeries:
     study_uid: str
     series_uid: str
     volume_id: str
+    patient_id: str
     sop_uids: tuple[str, ...]
     frames: tuple[int | None, ...]
     z_mm: np.ndarray
@@ -64,6 +66,7 @@ class ScoredSeries:
             study_uid=series.study_uid,
             series_uid=series.series_uid,
             volume_id=series.volume_id,
+            patient_id=series.patient_id,
             sop_uids=tuple(key.sop_uid for key in series.keys),
             frames=tuple(key.frame for key in series.keys),
             z_mm=series.z_mm,
@@ -180,6 +183,7 @@ def _from_json(tree: dict[str, Any]) -> ScoredSeries:
         study_uid=tree["study_uid"],
         series_uid=tree["series_uid"],
         volume_id=tree["volume_id"],
+        patient_id=tree["patient_id"],
         sop_uids=tuple(tree["sop_uids"]),
         frames=tuple(tree["frames"]),
         z_mm=np.array(tree["z_mm"], dtype=np.float64),

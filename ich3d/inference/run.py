@@ -40,7 +40,7 @@ from ich3d.prepare.series import files_digest
 from ich3d.prepare.tables import rejected_table
 from ich3d.training.device import device
 
-KEY_FORMAT: Final = 6
+KEY_FORMAT: Final = 7
 """Raised when series are scored or journaled in another way, so that they are scored again."""
 
 PACKAGES: Final = ("torch", "monai", "lightgbm", "numpy", "pydicom", "SimpleITK")

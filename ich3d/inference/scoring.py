@@ -31,7 +31,7 @@ from ich3d.dicom.assembly.grouping import Policy
 from ich3d.dicom.geometry import slice_normal
 from ich3d.dicom.index import STRICT, Index, index_all
 from ich3d.dicom.validate import SeriesGroup, group_by_series_uid, leave_out_undecodable
-from ich3d.model.folder import Model, fold_agreement, load_model, mean_prob
+from ich3d.model.folder import Model, fold_agreement, load_model
 from ich3d.prepare.series import prepare_group
 
 RANGE_MARGIN: Final = 0.05
@@ -77,6 +77,8 @@ class SeriesPrediction:
             folds that know the answer agree.
         out_of_range: names of the acquisition's values that lie outside the training set's range.
         unscored: slices that were dropped; they are in none of the arrays.
+        embeddings: of the frozen network that all folds share, float32 (Z, D); None where folds
+            have networks of their own.
     """
 
     series: PreparedSeries
@@ -85,6 +87,7 @@ class SeriesPrediction:
     agreement: np.ndarray
     out_of_range: tuple[str, ...]
     unscored: tuple[UnscoredSlice, ...] = ()
+    embeddings: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -295,10 +298,11 @@ def _score(model: Model, series: Series, prepared: PreparedSeries) -> SeriesPred
     return SeriesPrediction(
         series=prepared,
         files=tuple(file_of[key] for key in prepared.keys),
-        prob=mean_prob(outputs),
+        prob=model.prob(outputs),
         agreement=agreement,
         out_of_range=_out_of_range(prepared, model),
         unscored=_unscored_slices(series),
+        embeddings=outputs[0].embedded.embeddings if model.config.slices.frozen else None,
     )
 
 

@@ -24,6 +24,7 @@ _STACK: Final = [f"stack_{label}" for label in LABELS]
 
 SLICE_COLUMNS: Final = [
     *_ID_COLUMNS,
+    "patient_id",
     "sop_uid",
     "frame",
     "slice_index",
@@ -43,7 +44,7 @@ SERIES_COLUMNS: Final = [
     "agreement",
     "top_slices",
 ]
-SLICE_TEXT: Final = (*_ID_COLUMNS, "sop_uid", "codes")
+SLICE_TEXT: Final = (*_ID_COLUMNS, "patient_id", "sop_uid", "codes")
 """The columns of `slices.csv` that are text."""
 
 
@@ -103,7 +104,7 @@ def _slice_rows(series: ScoredSeries) -> pd.DataFrame:
     slice_index = [*range(n_scored), *[None] * n_unscored]
     nothing = np.full(n_unscored, np.nan)
     columns: dict[str, Any] = {
-        **{name: getattr(series, name) for name in _ID_COLUMNS},
+        **{name: getattr(series, name) for name in (*_ID_COLUMNS, "patient_id")},
         "sop_uid": [*series.sop_uids, *(dropped.sop_uid for dropped in unscored)],
         "frame": pd.array(frames, dtype="Int64"),
         "slice_index": pd.array(slice_index, dtype="Int64"),

@@ -1,10 +1,11 @@
 """A model folder: safetensors, LightGBM text and JSON under a manifest of hashes.
 
     manifest.json  encoder/fold<k>.safetensors  context/fold<k>.safetensors
-    stack/fold<k>.json  stack/fold<k>_<label>.txt
+    stack/fold<k>.json  stack/fold<k>_<label>.txt  recalibration.json
 
 A frozen network is stored once, as encoder/network.safetensors, and encoder/fold<k>.safetensors
-holds the last layer alone. Nothing in it is executable.
+holds the last layer alone. A model that was not recalibrated has no recalibration.json. Nothing in
+it is executable.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +26,8 @@ from ich3d.core.types import TrainingGroups
 from ich3d.core.workspace import read_json, replacing, write_json
 from ich3d.model.backends import FoldEncoders
 from ich3d.model.fold_model import FoldModel, StageOutputs, stacker_feature_names
-from ich3d.model.manifest import Manifest, read_manifest, write_manifest
+from ich3d.model.manifest import RECALIBRATION, Manifest, read_manifest, write_manifest
+from ich3d.model.recalibration import Recalibration
 from ich3d.prepare.hu_features import hu_features
 from ich3d.prepare.store import Store
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
@@ -55,12 +57,14 @@ class Model:
         fingerprint: what its training set was like: counts, ranges of geometry, prevalence of
             labels.
         sha256: the hash of its manifest, which names every file of it.
+        recalibration: what is applied to the final scores; None where nothing is.
     """
 
     config: Config
     fold_models: list[FoldModel]
     fingerprint: dict[str, Any]
     sha256: str
+    recalibration: Recalibration | None = None
 
     @cached_property
     def encoders(self) -> FoldEncoders:
@@ -81,7 +85,17 @@ class Model:
             z_mm: positions along the slice normal (Z,).
             features: `PreparedSeries.hu_features` of the series (Z, F); None computes them.
         """
-        return mean_prob(self.stage_outputs(hu, z_mm, features))
+        return self.prob(self.stage_outputs(hu, z_mm, features))
+
+    def prob(self, outputs: Sequence[StageOutputs]) -> dict[str, np.ndarray]:
+        """Probabilities (Z, K) by stage of what `stage_outputs` gave: the folds' means, the final
+        ones recalibrated.
+        """
+        prob = mean_prob(outputs)
+        if self.recalibration is None:
+            return prob
+        final = self.recalibration.apply(prob["stack"], outputs[0].embedded.hu_features)
+        return {**prob, "stack": final}
 
     @cached_property
     def training_groups(self) -> TrainingGroups:
@@ -105,7 +119,7 @@ class Model:
 
 
 def mean_prob(outputs: Sequence[StageOutputs]) -> dict[str, np.ndarray]:
-    """The folds' mean probabilities (Z, K) by stage."""
+    """The folds' mean probabilities (Z, K) by stage, before any recalibration."""
     return {
         stage: np.asarray(np.mean([output.prob[stage] for output in outputs], axis=0))
         for stage in STAGES
@@ -182,6 +196,7 @@ def write_model(
     fingerprint: Mapping[str, Any],
     fold_models: Sequence[FoldModel],
     training_groups_known: bool = True,
+    recalibration: Recalibration | None = None,
 ) -> None:
     """Write the folder of a model of one or more folds, whole or not at all."""
     with replacing(folder) as partial:
@@ -194,6 +209,8 @@ def write_model(
             save_encoder(partial / "encoder" / f"fold{fold.fold}.safetensors", fold.encoder)
             save_weights(partial / "context" / f"fold{fold.fold}.safetensors", fold.context)
             _write_stacker(partial / "stack", fold)
+        if recalibration is not None:
+            write_json(partial / RECALIBRATION, recalibration.as_dict())
         folds = [fold.fold for fold in fold_models]
         write_manifest(partial, config, fingerprint, folds, training_groups_known)
 
@@ -216,7 +233,10 @@ def load_model(folder: Path | str) -> Model:
     if manifest.config.slices.frozen:
         network = load_network(folder / "encoder" / _NETWORK_FILE, manifest.config.slices)
     fold_models = [_load_fold(folder, manifest, fold, network) for fold in manifest.folds]
-    return Model(manifest.config, fold_models, manifest.fingerprint, manifest.sha256)
+    recalibration = None
+    if RECALIBRATION in manifest.files:
+        recalibration = Recalibration.from_dict(read_json(folder / RECALIBRATION))
+    return Model(manifest.config, fold_models, manifest.fingerprint, manifest.sha256, recalibration)
 
 
 def _require_fit(encoder: EncoderEnsemble, context: ContextEnsemble) -> None:

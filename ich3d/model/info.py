@@ -4,7 +4,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from ich3d.config.load import as_dict
-from ich3d.model.manifest import MANIFEST, read_manifest
+from ich3d.core.labels import LABELS
+from ich3d.core.text import pluralize
+from ich3d.core.workspace import read_json
+from ich3d.model.manifest import MANIFEST, RECALIBRATION, Manifest, read_manifest
 
 _SHOWN_KEYS: Final = {
     "prepare": ("matrix", "pixel_mm"),
@@ -15,6 +18,8 @@ _SHOWN_KEYS: Final = {
     "stack": ("num_trees", "reach_mm"),
 }  # fmt: skip
 """The configuration keys that are shown, by section."""
+
+_PLURALS: Final = {"patient": "patients", "study": "studies"}
 
 HELD_OUT_PROVEN: Final = "provable: the patients that each fold was trained on are recorded"
 HELD_OUT_NOT_PROVEN: Final = "not proven: the patients that it was trained on are not recorded"
@@ -40,6 +45,7 @@ def info(folder: Path) -> dict[str, Any]:
         "files": len(manifest.files) + 1,
         "folds": list(manifest.folds),
         "held_out": HELD_OUT_PROVEN if is_proven else HELD_OUT_NOT_PROVEN,
+        "recalibrated": _recalibrated(folder, manifest),
         "source": config["source"]["kind"],
         "precision": config["precision"],
         **{
@@ -48,3 +54,13 @@ def info(folder: Path) -> dict[str, Any]:
         },
         "trained_on": manifest.fingerprint,
     }
+
+
+def _recalibrated(folder: Path, manifest: Manifest) -> str:
+    """Whether the final scores are recalibrated: on whom, and which labels gained by it."""
+    if RECALIBRATION not in manifest.files:
+        return "no"
+    facts = read_json(folder / RECALIBRATION)
+    groups = f"{facts['n_groups']} {_PLURALS[facts['groups_are']]}"
+    kept = [label for label in LABELS if facts["by_label"][label]["is_kept"]]
+    return f"on {groups} ({pluralize(facts['n_slices'], 'slice')}), kept for {', '.join(kept)}"

@@ -25,6 +25,9 @@ format 3 a frozen network is stored once for all folds.
 """
 
 MANIFEST: Final = "manifest.json"
+RECALIBRATION: Final = "recalibration.json"
+"""A file of recalibrated models alone; see `model.recalibration`."""
+
 _REQUIRED_KEYS: Final = (
     "ich3d_version",
     "config",

@@ -197,9 +197,7 @@ def _content(
         "flag_at": FLAG_AT,
         "points": points_markdown(points[FLAG_AT]),
         "any_points": {
-            threshold: {
-                point.level: point for point in at_threshold if point.label == ANY
-            }
+            threshold: {point.level: point for point in at_threshold if point.label == ANY}
             for threshold, at_threshold in points.items()
         },
         "further": further,

@@ -110,6 +110,22 @@ def train_frozen(
     return ensemble.to(device()).eval()
 
 
+def mean_head(encoders: Sequence[EncoderEnsemble]) -> EncoderEnsemble:
+    """An encoder on the frozen network that `encoders` share, with the mean of their last layers.
+
+    The layers are linear, so its logits are the means of theirs.
+    """
+    ensemble = EncoderEnsemble.from_config(encoders[0].config, _single_member(encoders[0]))
+    head = _single_member(ensemble).head
+    heads = [_single_member(encoder).head for encoder in encoders]
+    baselines = [encoder.mean_validation_logits for encoder in encoders]
+    with torch.no_grad():
+        head.weight.copy_(torch.stack([each.weight for each in heads]).mean(dim=0))
+        head.bias.copy_(torch.stack([each.bias for each in heads]).mean(dim=0))
+        ensemble.mean_validation_logits.copy_(torch.stack(baselines).mean(dim=0))
+    return ensemble.to(device()).eval()
+
+
 def fit_regressions(
     features: np.ndarray, target: np.ndarray, c: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -142,8 +158,7 @@ def embed_frozen(
     embeddings: FrozenEmbeddings,
 ) -> list[SliceEmbeddings]:
     """As `slices.train.embed_volumes`, from the embeddings that the folds share."""
-    (member,) = encoder.members
-    assert isinstance(member, SliceEncoder)
+    member = _single_member(encoder)
     weight = member.head.weight.detach().cpu().numpy()  # (K, D)
     bias = member.head.bias.detach().cpu().numpy()
     embedded = []
@@ -206,6 +221,13 @@ def load_head(path: Path, encoder: EncoderEnsemble) -> None:
     lacking = [name for name in result.missing_keys if not name.startswith(_NETWORK)]
     if lacking or result.unexpected_keys:
         raise ModelError(f"{path} does not fit the model: {[*lacking, *result.unexpected_keys][0]}")
+
+
+def _single_member(encoder: EncoderEnsemble) -> SliceEncoder:
+    """The only network of an encoder, as frozen ones have it."""
+    (member,) = encoder.members
+    assert isinstance(member, SliceEncoder)
+    return member
 
 
 def _fit_label(scaled: np.ndarray, target: np.ndarray, c: float) -> tuple[np.ndarray, float]:

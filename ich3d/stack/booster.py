@@ -271,12 +271,12 @@ def _fit_label(
     # Is the gain, after calibration across folds, larger than chance?
     n_positive_groups = len(np.unique(group[y > 0.5]))
     can_calibrate = n_positive_groups >= MIN_GROUPS_TO_CALIBRATE
-    calibrated = _cross_calibrated(raw, y, fold) if can_calibrate else raw
+    calibrated = cross_calibrated(raw, y, fold) if can_calibrate else raw
     gain = _loss(start_logit, y) - _loss(calibrated, y)
-    se = _paired_se(gain, group)
+    se = paired_se(gain, group)
     is_kept = keep(float(gain.mean()), se, n_positive_groups)
 
-    scale, shift = _platt(raw, y) if is_kept and can_calibrate else (1.0, 0.0)
+    scale, shift = platt(raw, y) if is_kept and can_calibrate else (1.0, 0.0)
     held_out_logits = calibrated if is_kept else start_logit
     base, temperature = _temperature(held_out_logits, y, group)
     all_rows = np.ones(len(y), dtype=bool)
@@ -333,7 +333,7 @@ def _loss(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
     return log_losses(sigmoid(logits), y)
 
 
-def _platt(logits: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+def platt(logits: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Scale and shift of the logits (N,) that fit best, held near (1, 0) by a weak prior (Platt
     1999).
     """
@@ -347,12 +347,12 @@ def _platt(logits: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     return float(scale), float(shift)
 
 
-def _cross_calibrated(logits: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
+def cross_calibrated(logits: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
     """Logits (N,) of each fold, calibrated on the other folds."""
     calibrated = np.empty_like(logits)
     for validation_fold in np.unique(fold):
         is_validation = fold == validation_fold
-        scale, shift = _platt(logits[~is_validation], y[~is_validation])
+        scale, shift = platt(logits[~is_validation], y[~is_validation])
         calibrated[is_validation] = scale * logits[is_validation] + shift
     return calibrated
 
@@ -369,12 +369,12 @@ def _temperature(logits: np.ndarray, y: np.ndarray, group: np.ndarray) -> tuple[
     losses = [_loss(base + factor * (logits - base), y) for factor in TEMPERATURES]  # each (N,)
     best = losses[int(np.argmin([loss.mean() for loss in losses]))]
     for factor, loss in zip(TEMPERATURES, losses, strict=True):
-        if (loss - best).mean() <= _paired_se(loss - best, group):
+        if (loss - best).mean() <= paired_se(loss - best, group):
             return base, factor
     return base, TEMPERATURES[-1]
 
 
-def _paired_se(gain: np.ndarray, group: np.ndarray) -> float:
+def paired_se(gain: np.ndarray, group: np.ndarray) -> float:
     """Standard error of the mean of `gain` (N,), with patient groups as the independent units."""
     _, index = np.unique(group, return_inverse=True)
     residual = np.bincount(index, gain - gain.mean())  # (G,)

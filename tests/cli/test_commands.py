@@ -23,6 +23,7 @@ from ich3d.model.folder import save_model
 from ich3d.model.starter import CARD, STARTER
 from ich3d.phantom import write_phantoms
 from tests.helpers.command import Run, sentence, write_config
+from tests.helpers.hospital import random_cases, write_frozen_model, write_hospital
 from tests.helpers.networks import random_context, random_encoder
 from tests.helpers.runs import copy_run, workspace_of
 
@@ -426,6 +427,38 @@ def test_evaluate_judges_predictions_against_labels(
     code, _, stderr = run("evaluate", out, *labels_and_threshold)
     assert code == 2
     assert "--threshold must be above 0" in stderr
+
+
+def test_recalibrate_prints_its_gains_and_the_new_model(run: Run, tmp_path: Path) -> None:
+    model = write_frozen_model(tmp_path / "model", ["p900"])
+    out, labels = write_hospital(tmp_path / "out", model, random_cases(40, scale=2.0, shift=1.0))
+    rows = labels.stack().astype(int)
+    ids = [f"{sop_uid}_{label}" for sop_uid, label in rows.index]
+    pd.DataFrame({"ID": ids, "Label": rows.to_numpy()}).to_csv(tmp_path / "labels.csv")
+    words = ("--predictions", out, "--labels", tmp_path / "labels.csv", "-o", tmp_path / "new")
+
+    code, printed, err = run("recalibrate", tmp_path / "model", *words)
+    assert code == 0
+    assert printed.startswith("| label | patients with it |")
+    assert printed.splitlines()[-1] == str(tmp_path / "new")
+    assert "39 patients" in err
+    assert "take no part: p900" in err
+    _, described, _ = run("info", tmp_path / "new")
+    assert "recalibrated: on 39 patients" in described
+
+    code, printed, err = run("recalibrate", tmp_path / "model", *words)
+    assert (code, printed) == (2, "")
+    assert "exists; name a new folder" in sentence(err)
+
+
+def test_embeddings_of_folds_without_a_shared_network_are_refused(
+    run: Run, model_folder: Path, good: Path, tmp_path: Path
+) -> None:
+    words = ("--model", model_folder, "-o", tmp_path / "out", "--embeddings")
+    code, _, err = run("predict", good, *words)
+    assert code == 2
+    assert "share one frozen network" in sentence(err)
+    assert not (tmp_path / "out").exists()
 
 
 def test_predict_takes_a_model_of_ones_own_networks(run: Run, good: Path, tmp_path: Path) -> None:

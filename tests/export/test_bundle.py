@@ -11,11 +11,13 @@ import torch
 from ich3d.cli.parser import main
 from ich3d.config.schema import PrepareConfig
 from ich3d.context.bigru import ContextModel
+from ich3d.core.errors import ModelError
 from ich3d.core.labels import LABELS
 from ich3d.core.workspace import read_json
 from ich3d.export.bundle import context_losses, export_bundle
-from ich3d.model.folder import Model, save_model
+from ich3d.model.folder import Model, save_model, write_model
 from ich3d.slices.encoder import SliceEncoder
+from tests.helpers.recalibrations import recalibration_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:DeprecationWarning")
 JIT: Any = torch.jit
@@ -54,6 +56,17 @@ def test_the_context_losses_are_those_that_the_stackers_started_from(
     for label in LABELS:
         (row,) = [line for line in card.splitlines() if line.startswith(f"| {label} |")]
         assert (f"{losses[label]:.4f}" if label in losses else "not known") in row
+
+
+def test_a_recalibrated_model_is_refused(model: Model, tmp_path: Path) -> None:
+    folder, bundle = tmp_path / "model", tmp_path / "bundle"
+    recalibration = recalibration_of(any=(0.5, 0.0))
+    write_model(
+        folder, model.config, model.fingerprint, model.fold_models, recalibration=recalibration
+    )
+    with pytest.raises(ModelError, match="is recalibrated, which a bundle cannot hold"):
+        export_bundle(folder, bundle)
+    assert not bundle.exists()
 
 
 def test_a_model_of_unknown_training_data_can_be_exported(tmp_path: Path) -> None:

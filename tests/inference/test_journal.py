@@ -83,6 +83,7 @@ def scored_series(n: int = 2) -> ScoredSeries:
         study_uid="1",
         series_uid="1.2",
         volume_id="1.2-1",
+        patient_id="p0",
         sop_uids=("1.2.0",) * n,
         frames=tuple(range(1, n + 1)),
         z_mm=np.arange(n) / 3,

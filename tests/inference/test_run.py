@@ -24,7 +24,7 @@ LENIENT = Policy(lenient=True)
 SIX = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural", "any")
 KEYS = ["study_uid", "series_uid", "volume_id"]
 SLICE_COLUMNS = [
-    *KEYS, "sop_uid", "frame", "slice_index", "z_mm", "gap_mm", "brain_cm2", "codes",
+    *KEYS, "patient_id", "sop_uid", "frame", "slice_index", "z_mm", "gap_mm", "brain_cm2", "codes",
     *(f"{stage}_{label}" for stage in ("encoder", "context", "stack") for label in SIX),
     "agreement",
 ]  # fmt: skip

@@ -29,6 +29,7 @@ def scored_series(n: int = 3, name: str = "1.2", **changes: Any) -> ScoredSeries
         "study_uid": "1",
         "series_uid": name,
         "volume_id": name,
+        "patient_id": "p0",
         "sop_uids": tuple(f"{name}.{i}" for i in range(n)),
         "frames": (None,) * n,
         "z_mm": 5.0 * np.arange(n),

@@ -39,6 +39,7 @@ from tests.helpers.networks import (
     random_encoder,
     random_encoders,
 )
+from tests.helpers.recalibrations import recalibration_of
 from tests.helpers.stack_rows import predictable_rows
 
 GRID = PrepareConfig(matrix=48, pixel_mm=4.8)
@@ -136,6 +137,27 @@ def test_one_fold_can_be_used_alone(model: Model, hu: np.ndarray) -> None:
     for stage in STAGES:
         mean = np.mean([fold_scores[stage] for fold_scores in scores_by_fold], axis=0)
         np.testing.assert_allclose(scores[stage], mean, atol=1e-6)
+
+
+def test_a_recalibrated_model_comes_back_and_serves_recalibrated_scores(
+    model: Model, hu: np.ndarray, tmp_path: Path
+) -> None:
+    recalibration = recalibration_of(any=(0.5, 1.0), epidural=(1.0, 4.0))
+    write_model(
+        tmp_path / "new", model.config, model.fingerprint, model.fold_models,
+        recalibration=recalibration,
+    )  # fmt: skip
+    loaded = load_model(tmp_path / "new")
+    assert loaded.recalibration == recalibration
+    assert loaded.sha256 != model.sha256
+
+    before, after = model.score(hu, Z_MM, BRAIN), loaded.score(hu, Z_MM, BRAIN)
+    for stage in ("encoder", "context"):
+        np.testing.assert_allclose(after[stage], before[stage], atol=1e-6)
+    np.testing.assert_allclose(
+        after["stack"], recalibration.apply(before["stack"], BRAIN), atol=1e-6
+    )
+    assert np.abs(after["stack"] - before["stack"]).max() > 0.05
 
 
 def outputs_of(*any_probs: list[float]) -> list[StageOutputs]:

@@ -27,6 +27,7 @@ from ich3d.slices.frozen import (
     fit_regressions,
     load_head,
     load_network,
+    mean_head,
     save_head,
     save_network,
     train_frozen,
@@ -134,6 +135,27 @@ def test_a_head_that_does_not_fit_is_named(config: Config, tmp_path: Path) -> No
     encoder = EncoderEnsemble.from_config(config.slices)
     with pytest.raises(ModelError, match="does not fit the model"):
         load_head(tmp_path / "head.safetensors", encoder)
+
+
+def test_the_mean_of_last_layers_gives_the_mean_of_their_logits(
+    config: Config, tmp_path: Path
+) -> None:
+    store = store_of(config)
+    embeddings = FrozenEmbeddings(store, config, tmp_path / "features")
+    names = store.volume_ids
+    encoders = [
+        train_frozen(store, config, embeddings, chosen) for chosen in (names[:3], names[3:])
+    ]
+    mean = mean_head(encoders)
+    (first,), (member,) = encoders[0].members, mean.members
+    assert isinstance(first, SliceEncoder)
+    assert isinstance(member, SliceEncoder)
+    assert member.backbone is first.backbone
+    hu = store.hu(names[0])
+    logits = [embed(encoder, hu, config)[1] for encoder in encoders]
+    np.testing.assert_allclose(embed(mean, hu, config)[1], np.mean(logits, axis=0), atol=1e-4)
+    baselines = torch.stack([encoder.mean_validation_logits for encoder in encoders])
+    torch.testing.assert_close(mean.mean_validation_logits, baselines.mean(dim=0))
 
 
 def test_a_frozen_network_needs_weights_and_stands_alone() -> None:
