@@ -69,7 +69,8 @@ def starter_notice(root: Path = STARTER) -> str:
 def install_starter(trained: Path, root: Path = STARTER) -> Path:
     """Copy a trained model into the package, without the paths of the machine that trained it.
 
-    The card is written afterwards, by `report.model_card.write_card`.
+    A card there is removed, since it is of another model; `report.model_card.write_card` writes the
+    new one.
 
     Args:
         trained: the model folder of a finished run.
@@ -95,6 +96,8 @@ def install_starter(trained: Path, root: Path = STARTER) -> Path:
     source = replace(manifest.config.source, path=None, labels=None)
     config = replace(manifest.config, workspace=_WORKSPACE, source=source)
 
+    for name in (CARD, FIGURES):
+        (root / name).unlink(missing_ok=True)
     with replacing(root / MODEL) as partial:
         for name in manifest.files:
             (partial / name).parent.mkdir(parents=True, exist_ok=True)

@@ -94,11 +94,27 @@ class FurtherFigures:
         value, low, high = table.loc[is_it, ["value", "low", "high"]].to_numpy(float)[0]
         return Interval(value, low, high)
 
-    def with_label(self, label: str) -> int:
-        """Number of labelled slices that have the label."""
+    def point(self, level: str, label: str) -> OperatingPoint:
+        """The operating point of a label; `level` is `slices` or `series`."""
         points = self.points
-        is_it = (points["level"] == "slices") & (points["label"] == label)
-        return int(points.loc[is_it, "n_positive"].iloc[0])
+        row = points[(points["level"] == level) & (points["label"] == label)].iloc[0]
+        sensitivity, specificity = (
+            Interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
+            for name in ("sensitivity", "specificity")
+        )
+        counts = int(row["n_positive"]), int(row["n_negative"])
+        return OperatingPoint(level, label, *counts, sensitivity, specificity)
+
+    @property
+    def all_points(self) -> list[OperatingPoint]:
+        """All operating points: those of slices, then those of series where series are known."""
+        keys = zip(self.points["level"], self.points["label"], strict=True)
+        return [self.point(level, label) for level, label in keys]
+
+    @property
+    def threshold(self) -> float:
+        """The threshold of the operating points."""
+        return float(self.points["threshold"].iloc[0])
 
 
 def write_card(
@@ -196,6 +212,7 @@ def _content(
         "share": share_cell,
         "flag_at": FLAG_AT,
         "points": points_markdown(points[FLAG_AT]),
+        "points_markdown": points_markdown,
         "any_points": {
             threshold: {point.level: point for point in at_threshold if point.label == ANY}
             for threshold, at_threshold in points.items()

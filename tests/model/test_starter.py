@@ -101,8 +101,10 @@ def test_a_trained_model_is_copied_without_its_paths(tmp_path: Path) -> None:
 
     edit_manifest(trained, name_paths)
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "old").write_text("of an earlier starter model")
+    for old in (Path("model") / "old", Path(CARD), Path(FIGURES)):
+        (tmp_path / old).write_text("of an earlier starter model")
     assert install_starter(trained, tmp_path) == tmp_path / "model"
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []
     assert "elsewhere" not in (tmp_path / "model" / MANIFEST).read_text()
 
     copy, original = load_model(tmp_path / "model"), load_model(trained)
