@@ -363,7 +363,7 @@ def _add_recalibrate(subparsers: Subparsers) -> None:
         subparsers,
         "recalibrate",
         commands.recalibrate,
-        "adapt a model to a hospital by its own labelled studies, kept where they gain by it",
+        "adapt a model to a hospital by its own labelled studies, where held-out ones gain by it",
         example="recalibrate runs/demo/model --predictions out --labels labels.csv -o new_model",
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model folder")
