@@ -128,6 +128,9 @@ class SlicesConfig:
             regression. What is needed for few patients, and for training on a CPU: every slice
             goes through the network once, in all folds together. The keys from `mixup` to
             `validation_fraction`, but for `batch_size` and `tta_flip`, are then not used.
+        augmented: copies of each training series, as other scanners might have given it
+            (`ich3d.slices.augment.augment_series`), whose embeddings by a frozen network are
+            trained on beside its own. Each costs as much as embedding the series.
         frozen_parts: parts of efficientnet-lite0, of its nine and from the first, that stay as
             `weights` give them while the others are trained. What they give is computed once for
             each slice and its mirror image, so the slices are not augmented further, nor mixed.
@@ -159,6 +162,7 @@ class SlicesConfig:
     weights: str | None = None
     weights_sha256: str | None = None
     frozen: bool = False
+    augmented: int = 0
     frozen_parts: int = 0
     layer_decay: float = 1.0
     regression_c: float = 0.003
@@ -192,6 +196,7 @@ class SlicesConfig:
             patience=(1, math.inf),
             validation_fraction=(0.01, 0.5),
             regression_c=(1e-9, math.inf),
+            augmented=(0, 20),
             frozen_parts=(0, LITE0_PARTS),
             layer_decay=(1e-6, 1),
         )
@@ -204,6 +209,8 @@ class SlicesConfig:
             is_start = self.weights is not None and not self.frozen and self.ensemble_size == 1
             rule = "0 unless weights are set, frozen is false and ensemble_size is 1"
             require(is_start, "slices.frozen_parts", rule, self.frozen_parts)
+        is_kept = self.frozen or self.augmented == 0
+        require(is_kept, "slices.augmented", "0 unless slices.frozen", self.augmented)
         if self.frozen:
             require(self.weights is not None, "slices.weights", "set where frozen", self.weights)
             is_single = self.ensemble_size == 1

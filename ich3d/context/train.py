@@ -38,6 +38,7 @@ def train_context(
     fold: int,
     folder: Path,
     progress: Progress = quiet,
+    copies: Callable[[str], Sequence[np.ndarray]] | None = None,
 ) -> tuple[ContextEnsemble, TrainingGroups]:
     """Train the context models of `fold` on the series of all other folds, always in float32.
 
@@ -51,6 +52,8 @@ def train_context(
         fold: the fold that the models will score.
         folder: where each member keeps its state and history while it trains.
         progress: shows the epochs.
+        copies: embeddings (Z, D) of augmented copies of a series, by volume_id; each time that a
+            training series is read, one of them or its own are drawn. None for its own alone.
 
     Returns:
         The ensemble in evaluation mode on this machine's device, and the patient groups that it
@@ -72,8 +75,18 @@ def train_context(
         )
         for volume_id in volume_ids
     }
+    versions = {
+        name: [
+            sample,
+            *(
+                sample._replace(embeddings=torch.from_numpy(embeddings))
+                for embeddings in (copies(name) if copies else ())
+            ),
+        ]
+        for name, sample in samples.items()
+    }
     members = [
-        _train_member(store, samples, config, fold, index, folder / f"member{index}", progress)
+        _train_member(store, versions, config, fold, index, folder / f"member{index}", progress)
         for index in range(config.context.ensemble_size)
     ]
     ensemble = ContextEnsemble(members).to(device()).eval()
@@ -83,14 +96,16 @@ def train_context(
 
 def _train_member(
     store: Store,
-    samples: Mapping[str, SeriesSample],
+    versions: Mapping[str, Sequence[SeriesSample]],
     config: Config,
     fold: int,
     index: int,
     folder: Path,
     progress: Progress,
 ) -> ContextModel:
-    """Member `index` of the context models of a fold, trained on `samples` by volume_id."""
+    """Member `index` of the context models of a fold, trained on series by volume_id; the first
+    version of each is the series itself.
+    """
     # Every member draws from a root of its own; the first one's is the run's.
     root = config.context_seed
     if index > 0:
@@ -99,14 +114,15 @@ def _train_member(
 
     # Some patients are held back for validation, which chooses the epoch.
     training_groups, validation_groups = split_validation(
-        store.bleeds(samples), settings.validation_fraction, stream(root, "context inner", fold)
+        store.bleeds(versions), settings.validation_fraction, stream(root, "context inner", fold)
     )
-    training = [s for name, s in samples.items() if store.groups[name] in training_groups]
-    validation = {name: s for name, s in samples.items() if store.groups[name] in validation_groups}
+    training = [v for name, v in versions.items() if store.groups[name] in training_groups]
+    validation = {n: v[0] for n, v in versions.items() if store.groups[n] in validation_groups}
+    own = [of_series[0] for of_series in training]
 
     seed = derive(root, "context", fold)
     torch.manual_seed(derive(seed, "init"))
-    model = _new_model(config, training).to(device())
+    model = _new_model(config, own).to(device())
     feed = _Feed(config, seed, training)
     validation_losses = _validation_losses(store, validation, feed)
 
@@ -133,22 +149,26 @@ OrderedBatch = tuple[SeriesBatch, torch.Tensor]
 class _Feed:
     """The batches of a member's training and their loss, as the controls change them."""
 
-    def __init__(self, config: Config, seed: int, training: list[SeriesSample]) -> None:
+    def __init__(
+        self, config: Config, seed: int, training: Sequence[Sequence[SeriesSample]]
+    ) -> None:
         self.is_shuffled = config.control.shuffle == IN_TRAINING
         self.seed = seed
         self._training = training
         self._batch_size = config.context.series_per_batch
         self._subseries = config.context.subseries
-        self._noise_sd = _embedding_noise_sd(training, config)
+        self._noise_sd = _embedding_noise_sd([versions[0] for versions in training], config)
 
     def batches(self, epoch: int) -> Iterator[OrderedBatch]:
         """The batches of an epoch, in random order."""
         order = stream(self.seed, "order", epoch).permutation(len(self._training))
         shuffle_rng = stream(self.seed, "shuffle", epoch)
         cut_rng = stream(self.seed, "cut", epoch)
+        version_rng = stream(self.seed, "version", epoch)
         for start in range(0, len(order), self._batch_size):
             chosen = order[start : start + self._batch_size]
-            batch = collate([_cut(self._training[i], self._subseries, cut_rng) for i in chosen])
+            drawn = [_drawn(self._training[i], version_rng) for i in chosen]
+            batch = collate([_cut(sample, self._subseries, cut_rng) for sample in drawn])
             yield batch, random_order(batch.lengths, shuffle_rng)
 
     def logits(self, model: nn.Module, batch: SeriesBatch, order: torch.Tensor) -> torch.Tensor:
@@ -205,6 +225,11 @@ def _new_model(config: Config, training: Sequence[SeriesSample]) -> ContextModel
             model.slice_head.weight.mul_(0.1)
             model.slice_head.bias.copy_(base_logits(target))
     return model
+
+
+def _drawn(versions: Sequence[SeriesSample], rng: np.random.Generator) -> SeriesSample:
+    """One of the versions of a series."""
+    return versions[int(rng.integers(len(versions)))]
 
 
 def _cut(sample: SeriesSample, share: float, rng: np.random.Generator) -> SeriesSample:

@@ -71,6 +71,10 @@ class KnownEmbeddings(FrozenEmbeddings):
     def __getitem__(self, volume_id: str) -> np.ndarray:
         return self._embeddings[volume_id]
 
+    def copies(self, volume_id: str) -> list[np.ndarray]:
+        """None: the pixels are not at hand."""
+        return []
+
     def compute(self, volume_ids: Sequence[str], progress: Progress = quiet) -> None:
         """Nothing is missing."""
 

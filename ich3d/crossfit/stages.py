@@ -232,8 +232,9 @@ class Stages:
             status.finish(folder, groups, upstream_models=[])
         elif not status.is_finished(folder):
             training_data = self.context_training_data(fold, embedded, progress)
+            copies = None if self._frozen is None else self._frozen.copies
             model, groups = train_context(
-                self.store, training_data, self.config, fold, folder, progress
+                self.store, training_data, self.config, fold, folder, progress, copies
             )
             save_weights(folder / _WEIGHTS, model)
             upstream = [series.training_groups for series in training_data.values()]

@@ -1,12 +1,14 @@
 """Random changes of a batch on its device: geometry, then HU, then mixing. The slices of a
-stack change alike.
+stack change alike. `augment_series` changes a whole series alike, sharpness too.
 
 The ranges are about what heads and scanners differ by.
 """
 
 from typing import Final
 
+import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from torch.nn.functional import affine_grid, grid_sample
 
 from ich3d.core.hounsfield import AIR_HU
@@ -21,6 +23,14 @@ MAX_OFFSET_HU: Final = 4.0
 
 MAX_GAIN: Final = 0.04
 MAX_NOISE_HU: Final = 4.0
+
+SHARPNESS: Final = (-0.6, 1.0)
+"""How much of what a blurred slice lacks is added to it: kernels of scanners differ so."""
+
+INT16: Final = (-32768, 32767)
+
+BLUR_PIXELS: Final = 1.0
+"""Standard deviation of that blur, in pixels."""
 
 
 def augment(hu: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -59,6 +69,28 @@ def augment(hu: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     noise_sd = torch.rand(count, 1, 1, 1, generator=generator).to(device) * MAX_NOISE_HU
     noise = torch.randn(moved.shape, generator=generator).to(device) * noise_sd
     return moved * gain + offset + noise
+
+
+def augment_series(hu: np.ndarray, generator: torch.Generator) -> np.ndarray:
+    """A copy of a series as another scanner might have given it, all its slices changed alike.
+
+    As `augment`, with another sharpness, and noise that no kernel has smoothed.
+
+    Args:
+        hu: int16 (Z, H, W).
+        generator: a generator on the CPU, from which everything is drawn.
+
+    Returns:
+        int16 (Z, H, W).
+    """
+    moved = augment(torch.from_numpy(hu)[None], generator)[0].numpy()  # (Z, H, W)
+    sharpness, noise_sd = torch.rand(2, generator=generator).tolist()
+    low, high = SHARPNESS
+    blurred = gaussian_filter(moved, (0, BLUR_PIXELS, BLUR_PIXELS))
+    sharpened = moved + (low + (high - low) * sharpness) * (moved - blurred)
+    noise = torch.randn(sharpened.shape, generator=generator).numpy() * noise_sd * MAX_NOISE_HU
+    changed: np.ndarray = np.clip(sharpened + noise, *INT16).round().astype(np.int16)
+    return changed
 
 
 def mix(

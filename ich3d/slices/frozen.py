@@ -23,10 +23,12 @@ from ich3d.config.root import Config
 from ich3d.config.schema import SlicesConfig
 from ich3d.core.errors import ModelError
 from ich3d.core.progress import Progress, quiet
+from ich3d.core.seeds import derive
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
 from ich3d.core.workspace import replacing
 from ich3d.prepare.hu_features import silenced_logits
 from ich3d.prepare.store import Store, plain_name
+from ich3d.slices.augment import augment_series
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder, frozen_encoder
 from ich3d.training.device import device
@@ -50,7 +52,8 @@ class FrozenEmbeddings:
     """
 
     def __init__(self, store: Store, config: Config, folder: Path) -> None:
-        """Embeddings of `store` by the network of `config.slices`, kept below `folder`.
+        """Embeddings of `store` by the network of `config.slices`, kept below `folder`; those of
+        augmented copies depend on `config.seed` too.
 
         Each network, input and grid has a folder of its own there.
         """
@@ -70,19 +73,45 @@ class FrozenEmbeddings:
         """The embeddings float32 (Z, D) of one series."""
         path = self._path(volume_id)
         if not path.exists():
-            embeddings, _ = embed(self.encoder, self._store.hu(volume_id), self._config)
-            with replacing(path) as partial:
-                save_file({_EMBEDDINGS: embeddings}, partial)
+            self._embed(path, self._store.hu(volume_id))
         return np.asarray(load_file(path)[_EMBEDDINGS])
 
+    def copies(self, volume_id: str) -> list[np.ndarray]:
+        """The embeddings float32 (Z, D) of `slices.augmented` copies of one series."""
+        copies = []
+        for number in range(self._config.slices.augmented):
+            path = self._path(volume_id, number)
+            if not path.exists():
+                seed = derive(self._config.seed, "augment", volume_id, number)
+                generator = torch.Generator().manual_seed(seed)
+                self._embed(path, augment_series(self._store.hu(volume_id), generator))
+            copies.append(np.asarray(load_file(path)[_EMBEDDINGS]))
+        return copies
+
     def compute(self, volume_ids: Sequence[str], progress: Progress = quiet) -> None:
-        """Embed those of `volume_ids` that are missing, with progress."""
-        missing = [volume_id for volume_id in volume_ids if not self._path(volume_id).exists()]
+        """Embed those of `volume_ids`, and copies of them, that are missing, with progress."""
+        numbers = [None, *range(self._config.slices.augmented)]
+        missing = [
+            volume_id
+            for volume_id in volume_ids
+            if not all(self._path(volume_id, number).exists() for number in numbers)
+        ]
         for volume_id in progress(missing, "embed", total=len(missing)) if missing else ():
             self[volume_id]
+            self.copies(volume_id)
 
-    def _path(self, volume_id: str) -> Path:
-        return self._folder / f"{plain_name(volume_id)}.safetensors"
+    def _embed(self, path: Path, hu: np.ndarray) -> None:
+        """Write the embeddings of HU int16 (Z, H, W) to `path`."""
+        embeddings, _ = embed(self.encoder, hu, self._config)
+        with replacing(path) as partial:
+            save_file({_EMBEDDINGS: embeddings}, partial)
+
+    def _path(self, volume_id: str, copy: int | None = None) -> Path:
+        """The file of one series, or of an augmented copy of it."""
+        name = f"{plain_name(volume_id)}.safetensors"
+        if copy is None:
+            return self._folder / name
+        return self._folder / f"augmented_{self._config.seed}_{copy}" / name
 
 
 def train_frozen(
@@ -96,9 +125,12 @@ def train_frozen(
         embeddings: the embeddings of the store's series.
         volume_ids: the series to train on.
     """
-    features = np.concatenate([embeddings[name] for name in volume_ids])  # (N, D)
-    target = np.concatenate([store.targets(name) for name in volume_ids])  # (N, K)
-    weight, bias = fit_regressions(features, target, config.slices.regression_c)
+    # Copies of a slice are no further slices: together they weigh as much as one.
+    n_versions = 1 + config.slices.augmented
+    versions = [[embeddings[name], *embeddings.copies(name)] for name in volume_ids]
+    features = np.concatenate([features for of_series in versions for features in of_series])
+    target = np.concatenate([np.tile(store.targets(name), (n_versions, 1)) for name in volume_ids])
+    weight, bias = fit_regressions(features, target, config.slices.regression_c / n_versions)
 
     encoder = SliceEncoder.from_config(config.slices, embeddings.encoder)
     ensemble = EncoderEnsemble([encoder])

@@ -1,10 +1,18 @@
 """Augmentation moves a stack as one, keeps air as air, and depends on its generator alone."""
 
+import numpy as np
 import pytest
 import torch
 
 from ich3d.core.hounsfield import AIR_HU
-from ich3d.slices.augment import MAX_GAIN, MAX_NOISE_HU, MAX_OFFSET_HU, augment, mix
+from ich3d.slices.augment import (
+    MAX_GAIN,
+    MAX_NOISE_HU,
+    MAX_OFFSET_HU,
+    augment,
+    augment_series,
+    mix,
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -48,6 +56,26 @@ def test_air_stays_air_also_where_the_image_moved_in() -> None:
 def test_the_corners_of_a_head_image_are_air() -> None:
     out = augment(head(32), generator())
     assert out[:, :, :2, :2].max() < -900
+
+
+def test_a_series_changes_as_one_and_keeps_air_as_air() -> None:
+    hu = head(1, slices=5)[0].numpy()
+    copy = augment_series(hu, generator(3))
+    assert copy.dtype == np.int16
+    assert copy.shape == hu.shape
+    assert np.array_equal(copy, augment_series(hu, generator(3)))
+    assert not np.array_equal(copy, augment_series(hu, generator(4)))
+    means = copy.mean(axis=(1, 2))
+    assert np.ptp(means) < 1.0  # equal slices stay equal but for the noise
+    assert copy[:, :2, :2].max() < -900
+
+
+def test_copies_differ_in_sharpness() -> None:
+    """The bright spot of a head stands out of what surrounds it by more or by less."""
+    hu = head(1, slices=1)[0].numpy()
+    highest = [int(augment_series(hu, generator(seed)).max()) for seed in range(12)]
+    assert max(highest) > 450
+    assert min(highest) < 400
 
 
 def test_every_slice_of_a_stack_moves_together() -> None:

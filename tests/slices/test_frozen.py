@@ -115,6 +115,33 @@ def test_the_last_layer_of_a_training_changes_with_no_other_network(
     assert shows_brain.any()
 
 
+def test_augmented_copies_are_embedded_once_and_trained_on(config: Config, tmp_path: Path) -> None:
+    store, folder = store_of(config), tmp_path / "features"
+    names = store.volume_ids[:6]
+    plain = FrozenEmbeddings(store, config, folder)
+    augmented = replace(config, slices=replace(config.slices, augmented=2))
+    embeddings = FrozenEmbeddings(store, augmented, folder)
+    embeddings.compute(names)
+    written = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
+    assert len(written) == 3 * len(names)
+
+    assert plain.copies(names[0]) == []
+    first, second = embeddings.copies(names[0])
+    np.testing.assert_array_equal(embeddings[names[0]], plain[names[0]])
+    for one, other in ((first, second), (first, plain[names[0]])):
+        assert one.shape == other.shape
+        assert np.abs(one - other).max() > 1e-3
+    again = FrozenEmbeddings(store, augmented, folder)
+    np.testing.assert_array_equal(again.copies(names[0])[1], second)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")} == written
+
+    heads = [
+        train_frozen(store, one, of_one, names).members[0].head.weight.detach().numpy()  # type: ignore[union-attr,operator]
+        for one, of_one in ((config, plain), (augmented, embeddings))
+    ]
+    assert np.abs(heads[0] - heads[1]).max() > 1e-6
+
+
 def test_head_and_network_come_back_from_their_files(config: Config, tmp_path: Path) -> None:
     store = store_of(config)
     embeddings = FrozenEmbeddings(store, config, tmp_path / "features")
@@ -159,6 +186,8 @@ def test_the_mean_of_last_layers_gives_the_mean_of_their_logits(
 
 
 def test_a_frozen_network_needs_weights_and_stands_alone() -> None:
+    with pytest.raises(ConfigError, match=r"slices\.augmented must be 0 unless slices\.frozen"):
+        SlicesConfig(augmented=1)
     with pytest.raises(ConfigError, match=r"slices\.weights"):
         SlicesConfig(frozen=True)
     with pytest.raises(ConfigError, match=r"slices\.ensemble_size"):
