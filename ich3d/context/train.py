@@ -17,6 +17,7 @@ from ich3d.core.seeds import derive, stream
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
 from ich3d.prepare.folds import split_validation
 from ich3d.prepare.store import Store, training_volumes
+from ich3d.slices.frozen import COPIES_SHARE
 from ich3d.training.device import device
 from ich3d.training.loop import REJECT_ERRORS, Schedule, Task, fit
 from ich3d.training.losses import base_logits, group_losses, masked_log_loss
@@ -53,7 +54,7 @@ def train_context(
         folder: where each member keeps its state and history while it trains.
         progress: shows the epochs.
         copies: embeddings (Z, D) of augmented copies of a series, by volume_id; each time that a
-            training series is read, one of them or its own are drawn. None for its own alone.
+            training series is read, its own or one of these are drawn. None for its own alone.
 
     Returns:
         The ensemble in evaluation mode on this machine's device, and the patient groups that it
@@ -228,8 +229,9 @@ def _new_model(config: Config, training: Sequence[SeriesSample]) -> ContextModel
 
 
 def _drawn(versions: Sequence[SeriesSample], rng: np.random.Generator) -> SeriesSample:
-    """One of the versions of a series."""
-    return versions[int(rng.integers(len(versions)))]
+    """The series itself, the first of its versions, or with a chance of `COPIES_SHARE` a copy."""
+    is_copy = rng.random() < COPIES_SHARE and len(versions) > 1
+    return versions[int(rng.integers(1, len(versions)))] if is_copy else versions[0]
 
 
 def _cut(sample: SeriesSample, share: float, rng: np.random.Generator) -> SeriesSample:

@@ -40,6 +40,9 @@ MIN_SD: Final = 1e-2
 MAX_ITERATIONS: Final = 200
 """Of L-BFGS. The regressions are strongly penalised and converge in a few dozen."""
 
+COPIES_SHARE: Final = 0.25
+"""What the augmented copies of a slice weigh in training, the slice itself the rest."""
+
 _EMBEDDINGS: Final = "embeddings"
 _NETWORK: Final = f"{FIRST_MEMBER}backbone."
 
@@ -125,12 +128,18 @@ def train_frozen(
         embeddings: the embeddings of the store's series.
         volume_ids: the series to train on.
     """
-    # Copies of a slice are no further slices: together they weigh as much as one.
-    n_versions = 1 + config.slices.augmented
-    versions = [[embeddings[name], *embeddings.copies(name)] for name in volume_ids]
-    features = np.concatenate([features for of_series in versions for features in of_series])
-    target = np.concatenate([np.tile(store.targets(name), (n_versions, 1)) for name in volume_ids])
-    weight, bias = fit_regressions(features, target, config.slices.regression_c / n_versions)
+    # A slice and its copies together weigh as much as one slice.
+    own = np.concatenate([embeddings[name] for name in volume_ids])  # (N, D)
+    copies = [
+        np.concatenate(of_number)
+        for of_number in zip(*(embeddings.copies(name) for name in volume_ids), strict=True)
+    ]
+    shares = [1 - COPIES_SHARE, *[COPIES_SHARE / len(copies)] * len(copies)] if copies else [1.0]
+    features = np.concatenate([own, *copies])  # (N', D)
+    target = np.concatenate([store.targets(name) for name in volume_ids])  # (N, K)
+    target = np.tile(target, (len(shares), 1))  # (N', K)
+    sample_weight = np.repeat(shares, len(own))
+    weight, bias = fit_regressions(features, target, config.slices.regression_c, sample_weight)
 
     encoder = SliceEncoder.from_config(config.slices, embeddings.encoder)
     ensemble = EncoderEnsemble([encoder])
@@ -159,7 +168,10 @@ def mean_head(encoders: Sequence[EncoderEnsemble]) -> EncoderEnsemble:
 
 
 def fit_regressions(
-    features: np.ndarray, target: np.ndarray, c: float
+    features: np.ndarray,
+    target: np.ndarray,
+    c: float,
+    sample_weight: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One logistic regression a label on features that are scaled to unit variance.
 
@@ -170,12 +182,15 @@ def fit_regressions(
         features: (N, D).
         target: labels (N, K), 0 or 1, NaN where there is none.
         c: scikit-learn's C.
+        sample_weight: (N,); None for ones.
 
     Returns:
         Weights float32 (K, D) and biases (K,) of the logits of `features` as they are.
     """
+    sample_weight = np.ones(len(features)) if sample_weight is None else sample_weight
     mean, sd = features.mean(axis=0), features.std(axis=0) + MIN_SD
-    fitted = [_fit_label((features - mean) / sd, label_target, c) for label_target in target.T]
+    scaled = (features - mean) / sd
+    fitted = [_fit_label(scaled, label_target, c, sample_weight) for label_target in target.T]
     weight = np.stack([coefficients / sd for coefficients, _ in fitted])  # (K, D)
     bias = np.array([intercept for _, intercept in fitted]) - weight @ mean  # (K,)
     return weight.astype(np.float32), bias.astype(np.float32)
@@ -262,13 +277,15 @@ def _single_member(encoder: EncoderEnsemble) -> SliceEncoder:
     return member
 
 
-def _fit_label(scaled: np.ndarray, target: np.ndarray, c: float) -> tuple[np.ndarray, float]:
+def _fit_label(
+    scaled: np.ndarray, target: np.ndarray, c: float, sample_weight: np.ndarray
+) -> tuple[np.ndarray, float]:
     """Coefficients (D,) and intercept of one label's regression on scaled features (N, D)."""
     is_known = ~np.isnan(target)
     y = target[is_known]
     if len(np.unique(y)) == 2:
         regression = LogisticRegression(C=c, max_iter=MAX_ITERATIONS, tol=1e-3)
-        regression.fit(scaled[is_known], y)
+        regression.fit(scaled[is_known], y, sample_weight[is_known])
         return regression.coef_[0], float(regression.intercept_[0])
 
     # A label without ground truth counts as absent everywhere.

@@ -26,8 +26,8 @@ AVERAGE: Final = "average"
 """The two contributions to a stacker's logit that come from no column."""
 
 MIN_GROUPS_TO_CALIBRATE: Final = 8
-"""Patient groups with the label below which neither two calibration parameters nor a gain can be
-told from noise.
+"""Patient groups with the label below which neither two calibration parameters, nor a temperature,
+nor a gain can be told from noise.
 """
 
 TEMPERATURES: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -278,7 +278,7 @@ def _fit_label(
 
     scale, shift = platt(raw, y) if is_kept and can_calibrate else (1.0, 0.0)
     held_out_logits = calibrated if is_kept else start_logit
-    base, temperature = _temperature(held_out_logits, y, group)
+    base, temperature = _temperature(held_out_logits, y, group) if can_calibrate else (0.0, 1.0)
     all_rows = np.ones(len(y), dtype=bool)
     return LabelStacker(
         label=label,
