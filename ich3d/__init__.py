@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ich3d.slices.encoder import SliceEncoder
     from ich3d.stack.booster import Stacker
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = [
     "ConfigError",
     "ContextModel",
