@@ -19,7 +19,11 @@ AUC_LABELS = ("epidural", "intraparenchymal", "any")
 
 @pytest.mark.parametrize(
     ("config_name", "folder", "heading", "fewest_rows"),
-    [("seeds", "ct_ich", "## CT-ICH: ", 6), ("cut", "ct_ich_cut", "## Cut series of CT-ICH", 9)],
+    [
+        ("seeds", "ct_ich", "## CT-ICH: ", 6),
+        ("cut", "ct_ich_cut", "## Cut series of CT-ICH", 9),
+        ("stacker", "ct_ich_stacker", "## The stacker of CT-ICH", 8),
+    ],
 )
 def test_a_table_on_ct_ich_is_rebuilt_from_its_kept_scores(
     config_name: str,
