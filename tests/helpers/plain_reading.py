@@ -165,5 +165,5 @@ def unwrapped(
     """HU (Y, X) of 12-bit values that wrapped around, where the header allows that; else None."""
     if ds.BitsStored != 12 or ds.PixelRepresentation != 0 or slope != 1 or intercept <= -100:
         return None
-    hu = (stored + 1000) % 4096 - 1000
+    hu = np.where(stored >= 3072, stored - 4096, stored)
     return hu if is_padding is None else np.where(is_padding, AIR, hu)

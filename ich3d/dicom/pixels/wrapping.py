@@ -3,7 +3,8 @@
 Some images of the RSNA 2019 data hold HU as 12-bit two's complement, while PixelRepresentation says
 unsigned: -1000 HU is stored as 3096. Entrants of that challenge shared a rule for every image with
 BitsStored 12, PixelRepresentation 0 and an intercept above -100: add 1000, wrap at 4096, subtract
-1000. It ruins honest images with such a header, so here the pixels decide.
+1000. It ruins honest images with such a header, so here the pixels decide. It also leaves the
+darkest air, -1024 to -1001 HU, at +3072 to +3095; here every value from 3072 on is negative.
 """
 
 from collections.abc import Sequence
@@ -17,8 +18,8 @@ from ich3d.dicom.pixels.stored import StoredValues
 MODULUS: Final = 4096
 """Number of 12-bit values."""
 
-SHIFT_HU: Final = 1000
-"""HU from -1000 to 3095 can be recovered."""
+LOWEST_HU: Final = -1024
+"""HU from here to 3071 can be recovered: what scanners give is no lower."""
 
 MIN_INTERCEPT: Final = -100
 """Images with a lower intercept, usually -1024, hold unsigned values, as their header says."""
@@ -55,6 +56,6 @@ def looks_wrapped(values: Sequence[np.ndarray]) -> bool:
 
 
 def unwrap(stored: StoredValues) -> StoredValues:
-    """Wrapped values as the HU from -1000 to 3095 that they stand for."""
-    hu = (stored.values.astype(np.int32) + SHIFT_HU) % MODULUS - SHIFT_HU
+    """Wrapped values as the HU from -1024 to 3071 that they stand for."""
+    hu = (stored.values.astype(np.int32) - LOWEST_HU) % MODULUS + LOWEST_HU
     return StoredValues(hu, stored.is_padding)

@@ -86,7 +86,22 @@ def test_other_headers_are_never_taken_for_wrapped(
     assert not issue_codes(volume)
 
 
-@given(arrays.arrays(np.int32, (4, 4), elements=st.integers(-1000, 3095)))
+@pytest.mark.parametrize("air", [-1000, -1001, -1024])
+def test_the_darkest_air_is_air(tmp_path: Path, write_stack: WriteStack, air: int) -> None:
+    write_wrapped(write_stack, head(air), "0")
+    assert load(tmp_path).hu.min() == air
+
+
+@pytest.mark.parametrize(
+    ("stored", "hu"),
+    [(3072, -1024), (3095, -1001), (3096, -1000), (3996, -100), (4095, -1), (0, 0), (3071, 3071)],
+)
+def test_values_from_3072_on_are_negative(stored: int, hu: int) -> None:
+    values = np.array([[stored]])
+    assert unwrap(StoredValues(values, None)).values.item() == hu
+
+
+@given(arrays.arrays(np.int32, (4, 4), elements=st.integers(-1024, 3071)))
 def test_unwrapping_undoes_wrapping(hu: np.ndarray) -> None:
     assert np.array_equal(unwrap(StoredValues(hu & 0xFFF, None)).values, hu)
 
