@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
@@ -108,12 +108,23 @@ class Workspace:
         return self.root / "report.html"
 
 
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+_UMASK: Final = _umask()  # once: while it is read, files of other threads would be private
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Write a file or folder atomically: yields a temporary path that replaces `path` at the end.
 
     If the block raises, the temporary path is removed and `path` stays as it was. Missing parent
-    folders are created.
+    folders are created. A file can be read by whom the process's umask allows, also where the
+    library that wrote it made it private.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
@@ -123,6 +134,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         if partial.is_dir():
             _remove(path)  # os.replace does not overwrite a folder that holds files
+        else:
+            partial.chmod(0o666 & ~_UMASK)
         os.replace(partial, path)
     finally:
         _remove(partial)

@@ -1,5 +1,8 @@
 """Files and folders are written atomically, and tables are read back as they were written."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +57,26 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     with replacing(tmp_path / "model") as partial:
         partial.mkdir()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "model"]
+
+
+WRITE_WEIGHTS = """
+import sys
+from pathlib import Path
+import numpy as np
+from safetensors.numpy import save_file
+from ich3d.core.workspace import replacing
+with replacing(Path(sys.argv[1])) as partial:
+    save_file({"weight": np.zeros(2)}, partial)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a umask is a thing of POSIX")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_files_can_be_read_by_whom_the_umask_allows(tmp_path: Path, umask: int, mode: int) -> None:
+    """safetensors itself makes its files private."""
+    path = tmp_path / "weights.safetensors"
+    subprocess.run([sys.executable, "-c", WRITE_WEIGHTS, str(path)], check=True, umask=umask)
+    assert path.stat().st_mode & 0o777 == mode
 
 
 def test_json_round_trip_and_its_errors(tmp_path: Path) -> None:
