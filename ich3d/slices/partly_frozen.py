@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
+from torch import nn
 
 from ich3d.config.root import Config
 from ich3d.core.errors import DataError
@@ -39,6 +40,18 @@ from ich3d.training.weights import file_sha256
 PLAIN: Final = 0
 MIRRORED: Final = 1
 """The two versions of a slice, as indices into `FrozenMaps`."""
+
+
+class FixedBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation by the statistics that it was loaded with, in training too.
+
+    A few hundred steps on a few patients move the statistics only half-way from photographs to
+    heads, so that the network that is trained and the one that predicts would be two.
+    """
+
+    def train(self, mode: bool = True) -> "FixedBatchNorm2d":
+        """Stay in evaluation mode."""
+        return super().train(False)
 
 
 class SliceMaps(NamedTuple):
@@ -148,7 +161,18 @@ def new_encoder(
         encoder.head.bias.copy_(torch.from_numpy(bias))
     for part in network_of(encoder).parts[:frozen_parts]:
         part.requires_grad_(False)
+    _fix_normalisations(encoder.backbone)
     return encoder.to(device())
+
+
+def _fix_normalisations(network: nn.Module) -> None:
+    """Put a `FixedBatchNorm2d` in the place of each batch normalisation."""
+    for name, module in list(network.named_modules()):
+        if isinstance(module, nn.BatchNorm2d):
+            fixed = FixedBatchNorm2d(module.num_features, module.eps, module.momentum)
+            fixed.load_state_dict(module.state_dict())
+            fixed.requires_grad_(module.weight.requires_grad)
+            network.set_submodule(name, fixed.eval())
 
 
 def lr_factor(name: str, layer_decay: float) -> float:
@@ -195,14 +219,14 @@ def train_partly_frozen(
             chosen = order[start : start + settings.batch_size]
             yield training.batch(chosen, versions[chosen])
 
-    def loss(model: torch.nn.Module, batch: tuple[SliceMaps, torch.Tensor]) -> torch.Tensor:
+    def loss(model: nn.Module, batch: tuple[SliceMaps, torch.Tensor]) -> torch.Tensor:
         assert isinstance(model, SliceEncoder)
         with autocast(where, config.precision):
             _, logits = encode_maps(model, batch[0], settings.frozen_parts)
         return masked_log_loss(logits, batch[1])
 
     @torch.no_grad()
-    def validation_losses(model: torch.nn.Module) -> np.ndarray:
+    def validation_losses(model: nn.Module) -> np.ndarray:
         assert isinstance(model, SliceEncoder)
         everything = np.arange(len(validation))
         slices, target = validation.batch(everything, np.full(len(validation), PLAIN))
