@@ -124,10 +124,12 @@ class FrozenMaps:
                     features.append(lower[0].half().cpu().numpy())
                     maps.append(lower[1].half().cpu().numpy())
         n_slices = len(hu)
-        return {
+        versions = {
             name: np.stack([np.concatenate(parts[version::2])[:n_slices] for version in (0, 1)])
             for name, parts in (("features", features), ("maps", maps))
         }
+        # The network's memory has channels last, and safetensors writes memory as it lies.
+        return {name: np.ascontiguousarray(array) for name, array in versions.items()}
 
 
 def network_of(encoder: SliceEncoder) -> EfficientNetLite0:

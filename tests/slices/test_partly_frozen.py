@@ -1,5 +1,6 @@
 """The first parts of a network are run once; training changes the others alone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from ich3d.config.root import Config
-from ich3d.config.schema import SlicesConfig
+from ich3d.config.schema import IMAGENET, SlicesConfig
 from ich3d.core.errors import ConfigError
 from ich3d.slices.partly_frozen import (
     MIRRORED,
@@ -43,6 +44,22 @@ def test_maps_continue_to_what_the_whole_network_gives(
         expected = maps.start(hu.flip(-1) if version == MIRRORED else hu)
     np.testing.assert_allclose(embeddings, expected[0], atol=2e-3)  # kept in half precision
     np.testing.assert_allclose(logits, expected[1], atol=2e-3)
+
+
+@pytest.mark.trains
+def test_maps_are_kept_as_the_frozen_parts_gave_them(config: Config, tmp_path: Path) -> None:
+    """With ImageNet weights: what random ones give is too small for half precision."""
+    config = replace(config, slices=replace(config.slices, weights=IMAGENET))
+    store = store_of(config)
+    name = store.volume_ids[0]
+    maps = FrozenMaps(store, config, tmp_path / "maps")
+    with torch.no_grad():
+        images = maps.start.network_input(torch.from_numpy(store.hu(name))[:, None])
+        expected = network_of(maps.start).lower(images, FROZEN_PARTS)
+    for kept, given in zip(maps.series(name, PLAIN), expected, strict=True):
+        scale = given.abs().max()
+        assert scale > 0.1
+        np.testing.assert_allclose(kept, given, atol=2e-3 * float(scale))  # in half precision
 
 
 @pytest.mark.trains
