@@ -37,6 +37,9 @@ from ich3d.training.loop import REJECT_ERRORS, Schedule, Task, fit
 from ich3d.training.losses import group_losses, masked_log_loss
 from ich3d.training.weights import file_sha256
 
+MAPS_FORMAT: Final = 2
+"""Raised when files of maps change, so that those of an earlier version are not read."""
+
 PLAIN: Final = 0
 MIRRORED: Final = 1
 """The two versions of a slice, as indices into `FrozenMaps`."""
