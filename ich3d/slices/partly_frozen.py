@@ -78,6 +78,7 @@ class FrozenMaps:
         used = ("encoder", "neighbours", "windows", "symmetry", "frozen_parts")
         settings = {name: asdict(config.slices)[name] for name in used}
         depends_on = [
+            MAPS_FORMAT,
             store.identity,
             config.precision,
             settings,
@@ -117,10 +118,8 @@ class FrozenMaps:
         features, maps = [], []
         with autocast(where, self._config.precision):
             for stacks, is_copy in fixed_batches(hu, slices.neighbours, slices.batch_size):
-                batch, flags = (
-                    torch.from_numpy(stacks).to(where),
-                    torch.from_numpy(is_copy).to(where),
-                )
+                batch = torch.from_numpy(stacks).to(where)
+                flags = torch.from_numpy(is_copy).to(where)
                 for version in (batch, batch.flip(-1)):
                     images = self.start.network_input(version, flags)
                     lower = network_of(self.start).lower(images, slices.frozen_parts)
