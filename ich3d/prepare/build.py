@@ -59,11 +59,18 @@ def prepare(config: Config, progress: Progress = quiet) -> PreparedSource:
 
     `inspect.csv`, `folds.csv`, `rejected.csv` and `unmatched.csv` are written beside the store.
 
+    Where `source.path` is not set, a complete store that lies in the workspace is used as it is: it
+    was prepared on another machine, for training needs no DICOM files.
+
     Raises:
         DataError: the source cannot be read, holds no head CT, or holds fewer patient groups than
-            `prepare.folds`.
+            `prepare.folds`; or a store without its source has another grid or other folds.
     """
     workspace = Workspace(Path(config.workspace))
+    is_carried = config.source.kind != "phantom" and config.source.path is None
+    if is_carried and (workspace.store / "meta.json").exists():
+        return PreparedSource(_carried_store(workspace.store, config.prepare), ())
+
     source = open_source(config, workspace, progress)
     source_index = index(source.images, progress)
 
@@ -120,6 +127,19 @@ def open_source(config: Config, workspace: Workspace, progress: Progress = quiet
             Path(path), workspace.source(kind), lambda patients: progress(patients, "import")
         )
     return folder_source(Path(path), Path(config.source.labels) if config.source.labels else None)
+
+
+def _carried_store(folder: Path, config: PrepareConfig) -> Store:
+    """The complete store in `folder`. DataError if it has another grid or other folds."""
+    store = Store(folder)
+    is_same_grid = store.meta["preprocessing_sha256"] == preprocessing_sha256(config)
+    if not is_same_grid or set(store.folds.values()) != set(range(config.folds)):
+        raise DataError(
+            f"{folder} was prepared with another prepare.matrix, prepare.pixel_mm or prepare.folds "
+            "than this configuration asks for, and source.path is not set: set it to prepare anew"
+        )
+    log.info("source.path is not set: %s is used as it is", folder)
+    return store
 
 
 def _phantoms(config: Config, folder: Path, progress: Progress) -> Source:

@@ -1,5 +1,6 @@
 """Preparation from DICOM files to the store: groups, folds, labels, and what was not used."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -232,3 +233,23 @@ def test_a_missing_source_path_is_named(tmp_path: Path) -> None:
     config = Config(workspace=str(tmp_path), source=SourceConfig(kind="rsna"))
     with pytest.raises(DataError, match=r"source\.path is not set"):
         prepare(config)
+
+
+def test_a_store_without_its_source_is_used_as_it_is(write: Write, tmp_path: Path) -> None:
+    config = write()
+    prepared = prepare(config).store
+    shutil.rmtree(tmp_path / "in")
+    carried = prepare(replace(config, source=SourceConfig(kind="folder"))).store
+    assert carried.identity == prepared.identity
+
+
+@pytest.mark.parametrize("change", [{"matrix": 64}, {"pixel_mm": 5.0}, {"folds": 4}])
+def test_a_store_without_its_source_has_to_have_the_same_grid_and_folds(
+    write: Write, change: dict[str, float]
+) -> None:
+    config = write()
+    prepare(config)
+    grid = replace(config.prepare, **change)  # type: ignore[arg-type]
+    other = replace(config, source=SourceConfig(kind="folder"), prepare=grid)
+    with pytest.raises(DataError, match=r"prepared with another prepare\.matrix"):
+        prepare(other)

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from ich3d.config.root import Config
-from ich3d.config.schema import IMAGENET, SlicesConfig
+from ich3d.config.schema import IMAGENET, PrepareConfig, SlicesConfig
 from ich3d.core.errors import ConfigError
+from ich3d.prepare.build import prepare
 from ich3d.slices.partly_frozen import (
     MIRRORED,
     PLAIN,
@@ -48,9 +49,17 @@ def test_maps_continue_to_what_the_whole_network_gives(
 
 @pytest.mark.trains
 def test_maps_are_kept_as_the_frozen_parts_gave_them(config: Config, tmp_path: Path) -> None:
-    """With ImageNet weights: what random ones give is too small for half precision."""
-    config = replace(config, slices=replace(config.slices, weights=IMAGENET))
-    store = store_of(config)
+    """With ImageNet weights: what random ones give is too small for half precision. And on the grid
+    of real data: on a small one the network's memory has channels first.
+    """
+    config = replace(
+        config,
+        workspace=str(tmp_path),
+        phantom=replace(config.phantom, studies=3, thickness_mm=(30.0,)),
+        prepare=PrepareConfig(folds=3),
+        slices=replace(config.slices, weights=IMAGENET),
+    )
+    store = prepare(config).store
     name = store.volume_ids[0]
     maps = FrozenMaps(store, config, tmp_path / "maps")
     with torch.no_grad():
