@@ -26,6 +26,18 @@ def main() -> None:
     start.add_argument("--model", type=Path, required=True, help="model folder")
     start.set_defaults(run=_start)
 
+    training = subjects.add_parser("training", help="training steps of encoders on this device")
+    training.add_argument(
+        "--encoder", nargs="+", default=["efficientnet-lite0", "densenet121", "seresnext50"],
+        help="the networks (default: efficientnet-lite0 densenet121 seresnext50)",
+    )  # fmt: skip
+    training.add_argument("--matrix", type=int, default=384, help="pixels a side (default 384)")
+    training.add_argument("--batch", type=int, default=32, help="images a step (default 32)")
+    training.add_argument(
+        "--seconds", type=float, default=10, help="time for each network (default 10)"
+    )
+    training.set_defaults(run=_training)
+
     arguments = parser.parse_args()
     sys.stdout.write(arguments.run(arguments) + "\n")
 
@@ -46,6 +58,14 @@ def _start(arguments: argparse.Namespace) -> str:
     from ich3d.benchmarks.start import benchmark_start
 
     return benchmark_start(arguments.repeats, arguments.model)
+
+
+def _training(arguments: argparse.Namespace) -> str:
+    from ich3d.benchmarks.training import benchmark_training
+
+    return benchmark_training(
+        arguments.encoder, arguments.matrix, arguments.batch, arguments.seconds
+    )
 
 
 if __name__ == "__main__":
