@@ -21,6 +21,8 @@ AUC_LABELS = ("epidural", "intraparenchymal", "any")
     ("config_name", "folder", "heading", "fewest_rows"),
     [
         ("seeds", "ct_ich", "## CT-ICH: ", 6),
+        ("feeding", "ct_ich_feeding", "## Ways to feed", 15),
+        ("context", "ct_ich_context", "## What context is worth on CT-ICH", 33),
         ("cut", "ct_ich_cut", "## Cut series of CT-ICH", 9),
         ("stacker", "ct_ich_stacker", "## The stacker of CT-ICH", 8),
     ],
