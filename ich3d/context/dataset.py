@@ -157,3 +157,12 @@ def collate(samples: Sequence[SeriesSample]) -> SeriesBatch:
         lengths=torch.tensor([len(sample.z_mm) for sample in samples]),
         target=padded([sample.target for sample in samples], float("nan")),
     )
+
+
+def random_run(n_slices: int, share: float, rng: np.random.Generator) -> slice:
+    """All slices of a series, or with a chance of `share` a random run of any length from 1."""
+    if rng.random() >= share:
+        return slice(0, n_slices)
+    length = int(rng.integers(1, n_slices + 1))
+    start = int(rng.integers(0, n_slices - length + 1))
+    return slice(start, start + length)

@@ -15,6 +15,7 @@ from torch import nn
 
 from ich3d.config.root import Config
 from ich3d.context.bigru import ContextEnsemble, ContextModel
+from ich3d.context.dataset import random_run
 from ich3d.core.errors import DataError
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.seeds import derive, stream
@@ -33,7 +34,7 @@ from ich3d.slices.partly_frozen import (
 )
 from ich3d.slices.train import NO_LABELS
 from ich3d.training.device import autocast, device
-from ich3d.training.loop import REJECT_ERRORS, Schedule, Task, fit
+from ich3d.training.loop import Schedule, Task, fit
 from ich3d.training.losses import base_logits, group_losses, masked_log_loss
 from ich3d.training.weights import round_to_half
 
@@ -54,15 +55,10 @@ class MapSeries:
     brain_cm2: torch.Tensor
     target: torch.Tensor
 
-    def run(self, start: int, stop: int) -> "MapSeries":
-        """The slices `start` to before `stop` as a series of their own."""
-        plain, mirrored = (SliceMaps(*(t[start:stop] for t in one)) for one in self.maps)
-        return MapSeries(
-            (plain, mirrored),
-            self.z_mm[start:stop],
-            self.brain_cm2[start:stop],
-            self.target[start:stop],
-        )
+    def run(self, run: slice) -> "MapSeries":
+        """Consecutive slices as a series of their own."""
+        plain, mirrored = (SliceMaps(*(tensor[run] for tensor in one)) for one in self.maps)
+        return MapSeries((plain, mirrored), self.z_mm[run], self.brain_cm2[run], self.target[run])
 
 
 class EncoderAndContext(nn.Module):
@@ -165,21 +161,16 @@ def train_end_to_end(
         order = rng.permutation(len(training))
         for start in range(0, len(order), settings.series_per_batch):
             chosen = order[start : start + settings.series_per_batch]
-            yield [_cut(training[i], settings.subseries, rng) for i in chosen], int(rng.integers(2))
+            series = [training[i] for i in chosen]
+            cut = [one.run(random_run(len(one.z_mm), settings.subseries, rng)) for one in series]
+            yield cut, int(rng.integers(2))
 
     def loss(network: nn.Module, batch: tuple[list[MapSeries], int]) -> torch.Tensor:
         assert isinstance(network, EncoderAndContext)
         with autocast(where, config.precision):
             return network.loss(*batch)
 
-    schedule = Schedule(
-        epochs=settings.epochs,
-        steps_per_epoch=-(-len(training) // settings.series_per_batch),
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
-        patience=settings.patience,
-        tolerance=REJECT_ERRORS,
-    )
+    schedule = Schedule.of(settings, len(training), settings.series_per_batch)
     task = Task(
         model,
         batches,
@@ -253,16 +244,6 @@ def _validation_losses(
         return group_losses(network(series, PLAIN)[1], target, group)
 
     return losses
-
-
-def _cut(series: MapSeries, share: float, rng: np.random.Generator) -> MapSeries:
-    """The series, or with a chance of `share` a random run of its slices, of any length from 1."""
-    if rng.random() >= share:
-        return series
-    n_slices = len(series.z_mm)
-    length = int(rng.integers(1, n_slices + 1))
-    start = int(rng.integers(0, n_slices - length + 1))
-    return series.run(start, start + length)
 
 
 def _on(where: torch.device, z_mm: torch.Tensor) -> torch.Tensor:

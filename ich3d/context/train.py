@@ -9,7 +9,13 @@ from torch import nn
 
 from ich3d.config.root import Config
 from ich3d.context.bigru import ContextEnsemble, ContextModel
-from ich3d.context.dataset import SeriesBatch, SeriesSample, collate, series_sample
+from ich3d.context.dataset import (
+    SeriesBatch,
+    SeriesSample,
+    collate,
+    random_run,
+    series_sample,
+)
 from ich3d.context.shuffle import IN_TRAINING, random_order, shuffled_logits
 from ich3d.core.errors import LeakageError
 from ich3d.core.progress import Progress, quiet
@@ -130,14 +136,7 @@ def _train_member(
     # A model that starts as the encoder may keep its best epoch: an early one costs nothing. One
     # that starts from nothing is trained to the end, unless its few validation patients reject it.
     tolerance = 0.0 if model.corrects_logits else REJECT_ERRORS
-    schedule = Schedule(
-        epochs=settings.epochs,
-        steps_per_epoch=-(-len(training) // settings.series_per_batch),
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
-        patience=settings.patience,
-        tolerance=tolerance,
-    )
+    schedule = Schedule.of(settings, len(training), settings.series_per_batch, tolerance)
     task = Task(model, feed.batches, feed.loss, validation_losses, seed)
     fit(task, schedule, folder, f"context {fold}.{index}", progress)
     return model
@@ -236,12 +235,8 @@ def _drawn(versions: Sequence[SeriesSample], rng: np.random.Generator) -> Series
 
 def _cut(sample: SeriesSample, share: float, rng: np.random.Generator) -> SeriesSample:
     """The sample, or with a chance of `share` a random run of its slices, of any length from 1."""
-    n_slices = len(sample.z_mm)
-    if rng.random() >= share:
-        return sample
-    length = int(rng.integers(1, n_slices + 1))
-    start = int(rng.integers(0, n_slices - length + 1))
-    return SeriesSample(*(tensor[start : start + length] for tensor in sample))
+    run = random_run(len(sample.z_mm), share, rng)
+    return SeriesSample(*(tensor[run] for tensor in sample))
 
 
 def _embedding_noise_sd(training: list[SeriesSample], config: Config) -> torch.Tensor | None:

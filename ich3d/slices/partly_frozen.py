@@ -33,7 +33,7 @@ from ich3d.slices.frozen import fit_regressions
 from ich3d.slices.lite0 import N_PARTS, EfficientNetLite0
 from ich3d.slices.train import NO_LABELS
 from ich3d.training.device import autocast, device
-from ich3d.training.loop import REJECT_ERRORS, Schedule, Task, fit
+from ich3d.training.loop import Schedule, Task, fit
 from ich3d.training.losses import group_losses, masked_log_loss
 from ich3d.training.weights import file_sha256
 
@@ -238,14 +238,7 @@ def train_partly_frozen(
             _, logits = encode_maps(model, slices, settings.frozen_parts)
         return group_losses(logits, target, validation.group)
 
-    schedule = Schedule(
-        epochs=settings.epochs,
-        steps_per_epoch=-(-len(training) // settings.batch_size),
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
-        patience=settings.patience,
-        tolerance=REJECT_ERRORS,
-    )
+    schedule = Schedule.of(settings, len(training), settings.batch_size)
     task = Task(
         encoder, batches, loss, validation_losses, seed,
         lr_factor=lambda name: lr_factor(name, settings.layer_decay),

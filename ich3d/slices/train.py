@@ -22,7 +22,7 @@ from ich3d.slices.dataset import SliceDataset, SliceSample
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder, load_start_weights
 from ich3d.training.device import autocast, device
-from ich3d.training.loop import REJECT_ERRORS, Schedule, Task, fit
+from ich3d.training.loop import Schedule, Task, fit
 from ich3d.training.losses import base_logits, group_losses, masked_log_loss
 
 log = logging.getLogger(__name__)
@@ -146,14 +146,7 @@ def _train_member(
     def validation_losses(model: torch.nn.Module) -> np.ndarray:
         return group_losses(*_logits(model, validation, config), group_of_slice)
 
-    schedule = Schedule(
-        epochs=settings.epochs,
-        steps_per_epoch=-(-len(training) // settings.batch_size),
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
-        patience=settings.patience,
-        tolerance=REJECT_ERRORS,
-    )
+    schedule = Schedule.of(settings, len(training), settings.batch_size)
     task = Task(encoder, batches, loss, validation_losses, seed)
     fit(task, schedule, folder, f"encoder {fold}.{index}", progress)
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ich3d.config.schema import ContextConfig, SlicesConfig
 from ich3d.core.errors import ConfigError
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.seeds import derive
@@ -36,6 +37,10 @@ epoch, not choose it.
 """
 
 
+ScheduleSettings = SlicesConfig | ContextConfig
+"""Sections of the configuration that say how a network is trained."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast a network is trained.
@@ -57,6 +62,24 @@ class Schedule:
     weight_decay: float
     patience: int
     tolerance: float
+
+    @classmethod
+    def of(
+        cls,
+        settings: ScheduleSettings,
+        n_items: int,
+        batch_size: int,
+        tolerance: float = REJECT_ERRORS,
+    ) -> "Schedule":
+        """The schedule of a section of the configuration for `n_items` slices or series."""
+        return cls(
+            epochs=settings.epochs,
+            steps_per_epoch=-(-n_items // batch_size),
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            patience=settings.patience,
+            tolerance=tolerance,
+        )
 
     def factor(self, step: int) -> float:
         """The learning rate at a step as a share of `lr`: a linear rise, then a cosine to zero."""

@@ -7,7 +7,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from ich3d.config.root import Config
-from ich3d.context.dataset import SeriesBatch, SeriesDataset, collate, series_sample
+from ich3d.context.dataset import (
+    SeriesBatch,
+    SeriesDataset,
+    collate,
+    random_run,
+    series_sample,
+)
 from ich3d.core.workspace import Workspace
 from ich3d.model.folder import Model
 from ich3d.prepare.store import Store
@@ -47,3 +53,12 @@ def test_a_data_loader_takes_the_series_of_a_store(finished_run: Config, model: 
         np.testing.assert_array_equal(first.z_mm[row, :count], store.z_mm(name))
         np.testing.assert_array_equal(first.target[row, :count], store.targets(name))
     assert torch.isfinite(first.logits).all()
+
+
+def test_a_random_run_has_any_length_and_lies_within_the_series() -> None:
+    rng = np.random.default_rng(0)
+    runs = [random_run(5, 1.0, rng) for _ in range(500)]
+    assert {(run.start, run.stop) for run in runs} == {
+        (start, stop) for start in range(5) for stop in range(start + 1, 6)
+    }
+    assert random_run(5, 0.0, rng) == slice(0, 5)

@@ -115,7 +115,7 @@ def test_a_series_is_scored_the_same_whatever_else_is_in_the_batch() -> None:
         alone = [pair([one], PLAIN) for one in series]
     for index in (0, 1):
         torch.testing.assert_close(together[index], torch.cat([one[index] for one in alone]))
-    run = series[0].run(1, 3)
+    run = series[0].run(slice(1, 3))
     assert len(run.z_mm) == len(run.target) == len(run.maps[1].maps) == 2
 
 
