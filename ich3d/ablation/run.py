@@ -47,7 +47,7 @@ from ich3d.evaluation.baselines import (
 from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.evaluation.table import Result, compare, markdown, tidy
 from ich3d.model.manifest import has_known_training_groups
-from ich3d.prepare.build import prepare
+from ich3d.prepare.build import prepare, require_labels
 from ich3d.prepare.store import Store
 from ich3d.slices.lite0 import imagenet_file
 
@@ -92,6 +92,7 @@ def ablate(config: Config, progress: Progress = quiet, name: str = "ablation") -
     if config.slices.weights == IMAGENET:
         imagenet_file()  # a missing package is told before the data are prepared
     store = prepare(config, progress).store
+    require_labels(store)
     truth = ground_truth_of(store)
     write_ground_truth(workspace.scores, truth)
 

@@ -293,7 +293,8 @@ def evaluate(arguments: Namespace) -> int:
     out = arguments.out or (predictions if predictions.is_dir() else predictions.parent)
     _require_folder(out)
 
-    scores = label_scores(predictions, read_labels(arguments.labels), arguments.series)
+    labels = read_labels(arguments.labels, arguments.repair_labels)
+    scores = label_scores(predictions, labels, arguments.series)
     evaluation = write_evaluation(scores, out, arguments.threshold, EVALUATION_DRAWS, seed=0)
     if scores.unscored:
         print_error(
@@ -313,7 +314,7 @@ def recalibrate(arguments: Namespace) -> int:
     result = recalibrate(
         arguments.model,
         arguments.predictions,
-        read_labels(arguments.labels),
+        read_labels(arguments.labels, arguments.repair_labels),
         arguments.out,
         arguments.retrain,
         progress_bar,

@@ -25,6 +25,8 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 DEMO_CONFIG: Final = Path("configs/demo.yaml")
 
+REPAIR_HELP: Final = "mend labels whose any contradicts the subtypes, instead of refusing the table"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
@@ -452,8 +454,9 @@ def _add_labels(parser: argparse.ArgumentParser) -> None:
         "--labels",
         type=Path,
         required=True,
-        help="label table ID,Label with ID = <SOPInstanceUID>_<label>",
+        help="label table ID,Label with ID = <SOPInstanceUID>_<label>, or a column a label",
     )
+    parser.add_argument("--repair-labels", action="store_true", help=REPAIR_HELP)
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
@@ -485,6 +488,13 @@ def _add_config(parser: argparse.ArgumentParser, default: Path | None = None) ->
         default=[],
         metavar="SECTION.KEY=VALUE",
         help="change one value of the configuration; may be repeated",
+    )
+    parser.add_argument(
+        "--repair-labels",
+        dest="overrides",
+        action="append_const",
+        const="source.repair_labels=true",
+        help=REPAIR_HELP,
     )
 
 

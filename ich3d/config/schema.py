@@ -35,12 +35,15 @@ class SourceConfig:
             set in its own layout.
         path: the folder of the data set; not used for phantoms.
         labels: label table (CSV) of a plain folder; the data sets bring their own.
+        repair_labels: mend slices whose label `any` contradicts their subtypes, instead of refusing
+            the table (`sources.read_labels`).
         max_slices: take patients in random order until this many slices are reached; None for all.
     """
 
     kind: str = "phantom"
     path: str | None = None
     labels: str | None = None
+    repair_labels: bool = False
     max_slices: int | None = None
 
     def __post_init__(self) -> None:

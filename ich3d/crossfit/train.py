@@ -25,7 +25,7 @@ from ich3d.core.workspace import Workspace, write_csv, write_json
 from ich3d.crossfit.out_of_fold import oof_table, probabilities, read_oof
 from ich3d.crossfit.stages import Stages
 from ich3d.model.folder import write_model
-from ich3d.prepare.build import prepare
+from ich3d.prepare.build import prepare, require_labels
 from ich3d.slices.lite0 import imagenet_file
 from ich3d.stack.booster import coherent
 from ich3d.training.device import device
@@ -61,6 +61,7 @@ def train(config: Config, progress: Progress = quiet) -> Workspace:
     if config.slices.weights == IMAGENET:
         imagenet_file()  # a missing package is told before the data are prepared
     store = prepare(config, progress).store
+    require_labels(store)
 
     stages = Stages(config, workspace, store)
     embedded = stages.embedded(progress)

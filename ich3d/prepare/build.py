@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -44,6 +45,11 @@ from ich3d.prepare.tables import (
 from ich3d.sources import Source, folder_source, import_ct_ich, read_labels, rsna_source
 
 log = logging.getLogger(__name__)
+
+FEWEST_PATIENTS: Final = 8
+"""Below so many patient groups a warning says that figures mean nothing: results and
+recalibration claim nothing for a label of fewer patients either.
+"""
 
 
 @dataclass(frozen=True)
@@ -84,12 +90,13 @@ def prepare(config: Config, progress: Progress = quiet) -> PreparedSource:
             f"see {workspace.rejected}"
         )
 
-    labels = _labels(source)
+    labels = _labels(source, config.source.repair_labels)
     slices = pd.concat([slice_rows(series) for series in stored], ignore_index=True)
     slices = slices.join(labels.astype(np.float32), on="sop_uid")
     slices = _with_folds(slices, config)
 
     is_subset = config.source.max_slices is not None
+    _tell_labels(source, labels, slices, is_subset)
     write_csv(workspace.unmatched, unmatched_table(slices, labels, source.unmatched, is_subset))
     write_csv(workspace.inspect, inspect_table(stored))
     write_csv(workspace.folds, _fold_table(slices))
@@ -105,6 +112,15 @@ def prepare(config: Config, progress: Progress = quiet) -> PreparedSource:
         "%d series, %s, %d rejected", len(stored), pluralize(len(slices), "slice"), len(rejected)
     )
     return PreparedSource(store, rejected)
+
+
+def require_labels(store: Store) -> None:
+    """Raise DataError if no slice of the store has a label, so that nothing can be trained."""
+    if not store.bleeds(store.volume_ids):
+        raise DataError(
+            f"no slice in {store.folder} has a label: set source.labels to a CSV file with the "
+            "columns ID,Label, where an ID is <SOPInstanceUID>_<label>, and prepare again"
+        )
 
 
 def open_source(config: Config, workspace: Workspace, progress: Progress = quiet) -> Source:
@@ -156,11 +172,40 @@ def _phantoms(config: Config, folder: Path, progress: Progress) -> Source:
     return Source(images=folder, labels=folder / "labels.csv")
 
 
-def _labels(source: Source) -> pd.DataFrame:
+def _labels(source: Source, repair: bool) -> pd.DataFrame:
     """The source's labels by sop_uid, a column a label; empty where it has none."""
     if source.labels:
-        return read_labels(source.labels)
+        return read_labels(source.labels, repair)
     return pd.DataFrame(columns=list(LABELS), dtype=float)
+
+
+def _tell_labels(
+    source: Source, labels: pd.DataFrame, slices: pd.DataFrame, is_subset: bool
+) -> None:
+    """Log how labels and slices match. DataError where there is a table and no label matches."""
+    if source.labels is None:
+        log.warning("no label table: set source.labels to a CSV file before you train")
+        return
+    is_labelled = slices[list(LABELS)].notna().any(axis=1)
+    if not is_labelled.any():
+        raise DataError(
+            f"no label of {source.labels} matches an image: the table names "
+            f"{labels.index[0]}, an image has the SOPInstanceUID {slices['sop_uid'].iloc[0]}"
+        )
+    n_unused = 0 if is_subset else len(set(labels.index) - set(slices["sop_uid"]))
+    patients = slices[list(LABELS)].eq(1).groupby(slices["group_id"]).any().sum()
+    log.info(
+        "labels for %d of %s; %s no image; patients with %s",
+        is_labelled.sum(),
+        pluralize(len(slices), "slice"),
+        f"{pluralize(n_unused, 'labelled slice')} {'has' if n_unused == 1 else 'have'}",
+        ", ".join(f"{label} {count}" for label, count in patients.items()),
+    )
+    if slices["group_id"].nunique() < FEWEST_PATIENTS:
+        log.warning(
+            "%s: no figure of such a run means anything",
+            pluralize(slices["group_id"].nunique(), "patient group"),
+        )
 
 
 def _subset(all_series: Sequence[Series], config: Config) -> list[Series]:

@@ -277,7 +277,7 @@ def test_a_label_table_without_its_column_is_named(run: Run, good: Path, tmp_pat
     )
     code, _, err = run("prepare", "--config", path)
     assert code == 2
-    assert "labels.csv has no column Label" in sentence(err)
+    assert "labels.csv has the columns id; a label table has the columns ID" in sentence(err)
 
 
 def test_too_few_patients_for_the_folds_are_refused(run: Run, good: Path, tmp_path: Path) -> None:
@@ -410,7 +410,7 @@ def test_evaluate_judges_predictions_against_labels(
     assert run("predict", good, "--model", model_folder, "-o", out)[0] == 0
     sop_uids = pd.read_csv(out / "slices.csv", dtype={"sop_uid": str})["sop_uid"]
     ids = [f"{uid}_{label}" for uid in [*sop_uids, "1.2.3"] for label in LABELS]
-    labels = pd.DataFrame({"ID": ids, "Label": [int(i % 7 == 0) for i in range(len(ids))]})
+    labels = pd.DataFrame({"ID": ids, "Label": [int(i % 12 in (4, 5)) for i in range(len(ids))]})
     labels.to_csv(tmp_path / "labels.csv", index=False)
 
     code, stdout, stderr = run("evaluate", out, "--labels", tmp_path / "labels.csv")
@@ -569,4 +569,4 @@ def test_train_without_labels_is_refused(run: Run, tmp_path: Path) -> None:
     }
     code, _, err = run("train", "--config", write_config(tmp_path / "run.yaml", config))
     assert code == 2
-    assert "no labelled slice is left to train on" in sentence(err)
+    assert "has a label: set source.labels to a CSV file" in err.splitlines()[-1]

@@ -89,6 +89,7 @@ def random_cases(n_patients: int, scale: float = 1.0, shift: float = 0.0, seed: 
     true_prob = sigmoid(logits)
     true_prob[..., LABELS.index(ANY)] = 1 - np.prod(1 - true_prob[..., :-1], axis=-1)
     target = (rng.random(true_prob.shape) < true_prob).astype(float)
+    target[..., LABELS.index(ANY)] = target[..., :-1].max(axis=-1)
     return target, coherent(sigmoid(scale * logit(true_prob) + shift))
 
 

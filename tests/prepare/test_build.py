@@ -169,6 +169,25 @@ def test_a_slice_without_a_label_is_listed_and_stays_in_its_series(write: Write)
     assert np.isnan(targets).all(axis=1).tolist() == [False, False, True, False]
 
 
+def test_how_labels_and_slices_match_is_told(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="ich3d")
+    prepare(write(labels={sops("a")[0]: 1, sops("b")[0]: 0, "elsewhere": 1}))
+    assert "labels for 2 of 32 slices; 1 labelled slice has no image" in caplog.text
+    assert "patients with epidural 1, intraparenchymal 1" in caplog.text
+
+
+def test_few_patients_are_warned_of(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    prepare(write("abc", labels={sops("a")[0]: 1}))
+    assert "3 patient groups: no figure of such a run means anything" in caplog.text
+
+
+def test_labels_of_other_images_are_refused_with_an_example_of_both(write: Write) -> None:
+    with pytest.raises(DataError, match=r"names elsewhere, an image has the SOPInstanceUID 2\.25"):
+        prepare(write(labels={"elsewhere": 1}))
+
+
 def test_labels_reach_their_slice(write: Write) -> None:
     """Whatever the order of the table."""
     names = [sop for name in PATIENTS for sop in sops(name)]
