@@ -62,6 +62,14 @@ def import_data(arguments: Namespace) -> int:
     return OK
 
 
+def config(arguments: Namespace) -> int:
+    """`ich3d config`: list the keys of a configuration."""
+    from ich3d.config.reference import as_text, keys
+
+    print(as_text(keys(arguments.section)))
+    return OK
+
+
 def inspect(arguments: Namespace) -> int:
     """`ich3d inspect`: show the series below a path, and what is wrong with them."""
     from ich3d.dicom.assembly.grouping import Policy

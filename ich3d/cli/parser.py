@@ -78,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_import,
         _add_inspect,
         _add_convert,
+        _add_config_reference,
         _add_prepare,
         _add_train,
         _add_report,
@@ -173,6 +174,19 @@ def _add_prepare(subparsers: Subparsers) -> None:
         example="prepare --config configs/ct_ich.yaml --set workspace=runs/mine",
     )
     _add_config(parser)
+
+
+def _add_config_reference(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "config",
+        commands.config,
+        "list each key of a configuration, its default and what it means",
+        example="config slices",
+    )
+    parser.add_argument(
+        "section", nargs="?", metavar="SECTION", help="only the keys of this section"
+    )
 
 
 def _add_train(subparsers: Subparsers) -> None:
