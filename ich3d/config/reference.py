@@ -34,11 +34,7 @@ def keys(section: str | None = None) -> list[Key]:
     """
     sections = {field.name for field in _fields(Config) if _is_section(field)}
     if section is not None and section not in sections:
-        known = ", ".join(sorted(sections))
-        raise ConfigError(
-            f"no section is called {section!r}{suggestion(section, sorted(sections))}; "
-            f"there are {known}"
-        )
+        raise ConfigError(f"no section is called {section!r}{suggestion(section, sections)}")
     every = [*_keys_of(Config, ""), *_keys_of(AblationRow, "ablation.rows.NAME.")]
     return [key for key in every if section is None or key.name.startswith(f"{section}.")]
 
