@@ -11,6 +11,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import JPEG2000, JPEG2000Lossless, RLELossless
 
 AIR = -1024
+FILL = -2000
 MACRO = {
     "ImagePositionPatient": "PlanePositionSequence",
     "ImageOrientationPatient": "PlaneOrientationSequence",
@@ -133,9 +134,9 @@ def stored_values(ds: FileDataset, pixels: np.ndarray) -> np.ndarray:
 def rescaled(
     stored: np.ndarray, slope: np.ndarray, intercept: np.ndarray, is_padding: np.ndarray | None
 ) -> np.ndarray:
-    """HU (Y, X): rounded half to even, padding set to air, clipped to 16 bits."""
+    """HU (Y, X): rounded half to even, padding and fills set to air, clipped to 16 bits."""
     hu = np.rint(stored * slope + intercept)
-    hu[hu < AIR if is_padding is None else is_padding] = AIR
+    hu[hu < AIR if is_padding is None else is_padding | (hu <= FILL)] = AIR
     clipped: np.ndarray = np.clip(hu, -32768, 32767)
     return clipped
 

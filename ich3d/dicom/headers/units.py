@@ -45,17 +45,17 @@ def not_hu_problem(elements: Elements) -> str:
     """Say what shows that the values of a file or frame are not HU; empty where nothing does."""
     rescale_type = elements.text("RescaleType")
     if rescale_type.upper() not in (*_HU_TYPES, *_UNSPECIFIED_TYPES):
-        return f"{tag_text('RescaleType')} is {rescale_type}, the values are not HU"
+        return f"{tag_text('RescaleType')} is {rescale_type}: the values are not HU"
 
     for keyword in ("ImageType", "FrameType"):
         for value in elements.text(keyword).upper().split("\\")[2:]:
             if value.strip() in _MAPS:
-                return f"{tag_text(keyword)} names a map, {value.strip()}, the values are not HU"
+                return f"{tag_text(keyword)} names a map, {value.strip()}: the values are not HU"
 
     if elements.sop_class in _SECONDARY_CAPTURES and _is_screen(elements):
         return (
-            f"{tag_text('SOPClassUID')} is that of a Secondary Capture, with {_SCREEN_BITS} bits "
-            "or less a pixel: a picture of a window, the values are not HU"
+            f"{tag_text('SOPClassUID')} is that of a Secondary Capture with {_SCREEN_BITS} bits "
+            "a pixel or less: it shows a window, and the values are not HU"
         )
     return ""
 

@@ -73,13 +73,13 @@ def test_a_padding_value_alone_marks_padding(
 def test_a_range_of_padding_holds_both_its_ends_and_may_run_either_way(
     write_stack: WriteStack, syntax: str
 ) -> None:
-    values = np.broadcast_to(np.array([-3025, -3024, -3000, -2990, -2989, 30], "i2"), (16, 6))
-    for ends in ((-3024, -2990), (-2990, -3024)):
+    values = np.broadcast_to(np.array([-1825, -1824, -1800, -1790, -1789, 30], "i2"), (16, 6))
+    for ends in ((-1824, -1790), (-1790, -1824)):
         (path,) = write_stack(n=1)
         store_values(
             path, values, syntax, PixelPaddingValue=ends[0], PixelPaddingRangeLimit=ends[1]
         )
-        assert load(path).hu[0, 0].tolist() == [-3025, -1024, -1024, -1024, -2989, 30]
+        assert load(path).hu[0, 0].tolist() == [-1825, -1024, -1024, -1024, -1789, 30]
 
 
 @pytest.mark.parametrize("syntax", ["", ExplicitVRBigEndian])
