@@ -17,7 +17,7 @@ import numpy as np
 
 from ich3d.dicom.pixels.stored import StoredValues
 
-SAMPLE_PIXELS: Final = 1 << 16
+SAMPLE_PIXELS: Final = 1 << 15
 """About how many pixels of a volume are looked at, on a grid; the time for more would be felt."""
 
 SOFT_TISSUE_HU: Final = (-150, 150)
@@ -94,7 +94,7 @@ def implausibility(samples: Sequence[np.ndarray], is_unspecified: bool) -> str:
             themselves that they are HU, which a map does not.
     """
     hu = _Distribution(np.concatenate(samples))
-    if not len(hu):
+    if not hu.n:
         return ""
     return (
         _too_bright(hu)
@@ -106,23 +106,31 @@ def implausibility(samples: Sequence[np.ndarray], is_unspecified: bool) -> str:
 
 
 class _Distribution:
-    """How HU are distributed; all shares are those of all values."""
+    """How often each HU occurs among `n` values."""
 
     def __init__(self, hu: np.ndarray) -> None:
-        self._sorted = np.sort(np.rint(hu).clip(LOWEST_HU, LARGEST_HU).astype(np.int16))
+        whole = np.rint(hu).clip(LOWEST_HU, LARGEST_HU).astype(np.int32)
+        self.n = len(whole)
+        self._counts = np.bincount(whole - LOWEST_HU, minlength=LARGEST_HU - LOWEST_HU + 1)
+        self._up_to = np.concatenate(([0], np.cumsum(self._counts)))
 
-    def __len__(self) -> int:
-        return len(self._sorted)
-
-    def within(self, low: int, high: int) -> np.ndarray:
-        """The values from `low` to `high`, both included, in ascending order."""
-        start = self._sorted.searchsorted(np.int16(low), side="left")
-        stop = self._sorted.searchsorted(np.int16(high), side="right")
-        return self._sorted[start:stop]
+    def count(self, low: int, high: int) -> int:
+        """How many values lie from `low` to `high`, both included."""
+        return int(self._up_to[high + 1 - LOWEST_HU] - self._up_to[low - LOWEST_HU])
 
     def share(self, low: int, high: int) -> float:
-        """The share of values from `low` to `high`, both included."""
-        return len(self.within(low, high)) / len(self)
+        """`count` as a share of all values."""
+        return self.count(low, high) / self.n
+
+    def share_without_fill(self, low: int, high: int) -> float:
+        """`share` without the most frequent HU of the range."""
+        most_frequent = self._counts[low - LOWEST_HU : high + 1 - LOWEST_HU].max()
+        return (self.count(low, high) - int(most_frequent)) / self.n
+
+    def median(self, low: int, high: int) -> int:
+        """The median of the values from `low` to `high`; `low` where there are none."""
+        middle = self._up_to[low - LOWEST_HU] + self.count(low, high) / 2
+        return max(low, int(np.searchsorted(self._up_to, middle)) - 1 + LOWEST_HU)
 
 
 def _too_bright(hu: _Distribution) -> str:
@@ -146,9 +154,8 @@ def _lost_intercept(hu: _Distribution) -> str:
     bright = hu.share(low, high)
     thin_bone = hu.share(*THIN_BONE_HU)
     dense = hu.share(high + 1, LARGEST_HU)
-    in_place = hu.within(*SOFT_TISSUE_HU)
-    is_empty = _without_fill(in_place) < bright * len(hu)
-    is_air = dense >= MIN_DENSE_SHARE * bright and _median(in_place) < LIGHTEST_AIR_HU
+    is_empty = hu.share_without_fill(*SOFT_TISSUE_HU) < bright
+    is_air = dense >= MIN_DENSE_SHARE * bright and hu.median(*SOFT_TISSUE_HU) < LIGHTEST_AIR_HU
     if bright <= MIN_BRIGHT_TO_BONE * thin_bone or not (is_empty or is_air):
         return ""
     return (
@@ -159,7 +166,7 @@ def _lost_intercept(hu: _Distribution) -> str:
 
 def _double_intercept(hu: _Distribution) -> str:
     """Air far below air, and brain where air should be."""
-    dark = _without_fill(hu.within(LOWEST_HU, AIR_START_HU)) / len(hu)
+    dark = hu.share_without_fill(LOWEST_HU, AIR_START_HU)
     low, high = BRAIN_HU[0] - OFFSETS_HU[1], BRAIN_HU[1] - OFFSETS_HU[0]
     displaced = hu.share(low, high)
     if dark < MIN_DARK_SHARE or displaced <= 2 * hu.share(*SOFT_TISSUE_HU):
@@ -194,17 +201,3 @@ def _no_sign_of_hu(hu: _Distribution) -> str:
 
 def _has_air(hu: _Distribution) -> bool:
     return hu.share(AIR_START_HU, AIR_END_HU) >= NO_AIR_SHARE
-
-
-def _without_fill(ordered: np.ndarray) -> int:
-    """How many of some ascending values differ from the most frequent of them."""
-    if not len(ordered):
-        return 0
-    starts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
-    most_frequent = np.diff(starts, prepend=0, append=len(ordered)).max()
-    return int(len(ordered) - most_frequent)
-
-
-def _median(ordered: np.ndarray) -> float:
-    """The median of some ascending values; 0 where there are none."""
-    return float(ordered[len(ordered) // 2]) if len(ordered) else 0.0

@@ -32,24 +32,28 @@ def to_hu(stored: StoredValues, slope: float, intercept: float) -> tuple[np.ndar
         hu *= np.uint16(int(slope) % modulus)
     hu += np.uint16(int(intercept) % modulus)
     hu = hu.view(np.int16)
-    if stored.is_padding is None:
-        np.maximum(hu, AIR_HU, out=hu)
-    else:
+    if stored.is_padding is not None:
         hu[stored.is_padding] = AIR_HU
-        if min(ends) <= FILL_HU:
-            hu[hu <= FILL_HU] = AIR_HU
+    # Only where there is something to replace, since a comparison takes as long as the rescale.
+    highest_fill = _highest_fill(stored)
+    if min(ends) <= highest_fill:
+        hu[hu <= highest_fill] = AIR_HU
     return hu, 0
 
 
 def _rounded_hu(stored: StoredValues, slope: float, intercept: float) -> tuple[np.ndarray, int]:
     """`to_hu` for any slope, intercept and range."""
     hu = np.rint(stored.values * slope + intercept)
-    if stored.is_padding is None:
-        np.maximum(hu, AIR_HU, out=hu)
-    else:
-        hu[stored.is_padding | (hu <= FILL_HU)] = AIR_HU
+    if stored.is_padding is not None:
+        hu[stored.is_padding] = AIR_HU
+    hu[hu <= _highest_fill(stored)] = AIR_HU
     n_clipped = int(np.count_nonzero(hu > _INT16.max))
     return np.minimum(hu, _INT16.max).astype(np.int16), n_clipped
+
+
+def _highest_fill(stored: StoredValues) -> int:
+    """HU up to which everything is a fill of the background."""
+    return AIR_HU - 1 if stored.is_padding is None else FILL_HU
 
 
 def _whole_ends(values: np.ndarray, slope: float, intercept: float) -> tuple[int, int] | None:
