@@ -1,5 +1,6 @@
 """From an ordered series to its volume in Hounsfield units; every slice is decoded once."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -69,14 +70,14 @@ class _VolumePixels:
         self._n_clipped = np.zeros(len(series), dtype=np.int64)  # (Z,)
         self._n_stray = np.zeros(len(series), dtype=np.int64)  # (Z,)
         self._ignored_limit: list[str] = []
-        self._samples: list[np.ndarray] = []
+        self._samples: dict[int, np.ndarray] = {}
         self._step = sample_step(*self.hu.shape)
 
     def add(self, index: int, stored: StoredValues, slope: float, intercept: float) -> None:
         """Rescale slice `index`."""
         self.hu[index], self._n_clipped[index] = to_hu(stored, slope, intercept)
         self._n_stray[index] = stored.n_stray
-        self._samples.append(sample_hu(stored, slope, intercept, self._step))
+        self._samples[index] = sample_hu(stored, slope, intercept, self._step)
         if stored.ignored_limit:
             self._ignored_limit.append(self.series.headers[index].name)
 
@@ -126,28 +127,46 @@ def _padding_issues(names: Sequence[str]) -> Sequence[Issue]:
 
 
 def _implausible_issues(
-    series: Series, samples: Sequence[np.ndarray], n_stray: np.ndarray, n_pixels: int
+    series: Series, samples: Mapping[int, np.ndarray], n_stray: np.ndarray, n_pixels: int
 ) -> Sequence[Issue]:
     """The doubt whether a volume is in HU.
 
     Args:
         series: the series.
-        samples: HU of each slice, from `sample_hu`.
+        samples: HU of each slice by its index, from `sample_hu`.
         n_stray: pixels of each slice with data in unused bits (Z,).
         n_pixels: pixels of the volume.
     """
-    problem = ""
     if n_stray.sum() >= MIN_STRAY_SHARE * n_pixels:
         name = series.headers[int(np.argmax(n_stray))].name
         problem = (
             f"{n_stray.sum() / n_pixels:.2%} of the pixels need more bits than BitsStored "
             f"(0028,0101) and HighBit (0028,0102) give them, most of them in {name}"
         )
-    is_unspecified_unit = any(is_unspecified(header.rescale_type) for header in series.headers)
-    problem = problem or implausibility(samples, is_unspecified_unit)
+    else:
+        problem = _implausibility(series, samples)
     if not problem:
         return ()
     return (Issue(IssueCode.IMPLAUSIBLE_HU, f"the values do not look like HU: {problem}"),)
+
+
+def _implausibility(series: Series, samples: Mapping[int, np.ndarray]) -> str:
+    """What shows that values are not HU. Slices of different rescale or bits are judged apart."""
+    alike: dict[object, list[int]] = defaultdict(list)
+    for index, header in enumerate(series.headers):
+        encoding = (header.slope, header.intercept, header.signed, header.bits_stored)
+        alike[encoding, header.rescale_type].append(index)
+
+    for indices in alike.values():
+        first = series.headers[indices[0]]
+        problem = implausibility(
+            [samples[index] for index in indices], is_unspecified(first.rescale_type)
+        )
+        if problem and len(alike) > 1:
+            return f"in {pluralize(len(indices), 'slice')}, such as {first.name}, {problem}"
+        if problem:
+            return problem
+    return ""
 
 
 def _clip_issues(series: Series, n_clipped: np.ndarray) -> Sequence[Issue]:

@@ -14,10 +14,10 @@ from pydicom.uid import (
 
 from ich3d.dicom.headers.elements import Elements, InvalidHeader, tag_text
 
-_HU_TYPES: Final = ("", "HU", "HOUNSFIELD", "HOUNSFIELD UNIT", "HOUNSFIELD UNITS")
+_HU_TYPES: Final = frozenset({"", "HU", "HOUNSFIELD", "HOUNSFIELD UNIT", "HOUNSFIELD UNITS"})
 """Texts of RescaleType for HU; it may be absent in CT images (PS3.3 C.8.2.1)."""
 
-_UNSPECIFIED_TYPES: Final = ("US", "UNSPECIFIED")
+_UNSPECIFIED_TYPES: Final = frozenset({"US", "UNSPECIFIED"})
 """Texts of RescaleType for a unit that is not specified. SimpleITK writes `US` over HU too."""
 
 _MAPS: Final = frozenset(
@@ -44,7 +44,7 @@ _SCREEN_BITS: Final = 8
 def not_hu_problem(elements: Elements) -> str:
     """Say what shows that the values of a file or frame are not HU; empty where nothing does."""
     rescale_type = elements.text("RescaleType")
-    if rescale_type.upper() not in (*_HU_TYPES, *_UNSPECIFIED_TYPES):
+    if rescale_type.upper() not in _HU_TYPES | _UNSPECIFIED_TYPES:
         return f"{tag_text('RescaleType')} is {rescale_type}: the values are not HU"
 
     for keyword in ("ImageType", "FrameType"):

@@ -26,9 +26,9 @@ SOFT_TISSUE_HU: Final = (-150, 150)
 BRAIN_HU: Final = (-50, 124)
 """Cerebrospinal fluid and brain with their noise, and blood."""
 
-LOWEST_HU: Final = int(np.iinfo(np.int16).min)
-LARGEST_HU: Final = int(np.iinfo(np.int16).max)
-"""The ends of what a volume can hold."""
+LOWEST_HU: Final = -4096
+LARGEST_HU: Final = 4096
+"""Values beyond count as these: how far beyond they lie makes no difference."""
 
 OFFSETS_HU: Final = (1000, 1024)
 """The intercepts, without their sign, that are lost or applied twice."""
@@ -47,10 +47,12 @@ AIR_END_HU: Final = -200
 NO_AIR_SHARE: Final = 0.005
 """A volume with less of it shows no air."""
 
+MIN_BRIGHT_SHARE: Final = 0.05
 THIN_BONE_HU: Final = (151, 850)
 MIN_BRIGHT_TO_BONE: Final = 1.0
-"""More lies where brain would be without its intercept than in the range of thin bone. On 106 real
-series the ratio is 0.6 at most, and 0.7 and more where the intercept is taken away."""
+"""What lies where brain would be without its intercept: the least share of all, and the least ratio
+to what lies in the range of thin bone. On 106 real series the ratio is 0.6 at most, and on whole
+heads 2.7 and more where the intercept is taken away."""
 
 MIN_DENSE_SHARE: Final = 0.1
 """Dense bone as a share of that brain, at least, where a skull is around it."""
@@ -63,10 +65,10 @@ MIN_DARK_SHARE: Final = 0.02
 a fill in an image of half the matrix is 0.8 %."""
 
 SCREEN_HU: Final = (0, 255)
-MIN_BLACK_SHARE: Final = 0.1
+MIN_BACKGROUND_SHARE: Final = 0.1
 MIN_WHITE_SHARE: Final = 0.005
-"""The ends of a picture of 8 bits, how much of it is black, and how much brighter than soft tissue:
-a brain without skull on a background of 0 has less."""
+"""The ends of a picture of 8 bits, how much of it lies at one of them, and how much is brighter
+than soft tissue: a brain without skull on a background of 0 has less."""
 
 MIN_BONE_SHARE: Final = 0.005
 """A volume with less of it shows no bone."""
@@ -156,7 +158,7 @@ def _lost_intercept(hu: _Distribution) -> str:
     dense = hu.share(high + 1, LARGEST_HU)
     is_empty = hu.share_without_fill(*SOFT_TISSUE_HU) < bright
     is_air = dense >= MIN_DENSE_SHARE * bright and hu.median(*SOFT_TISSUE_HU) < LIGHTEST_AIR_HU
-    if bright <= MIN_BRIGHT_TO_BONE * thin_bone or not (is_empty or is_air):
+    if bright < max(MIN_BRIGHT_SHARE, MIN_BRIGHT_TO_BONE * thin_bone) or not (is_empty or is_air):
         return ""
     return (
         f"no pixel is air, and {bright:.0%} lie between {low} and {high} HU: soft tissue without "
@@ -179,9 +181,10 @@ def _double_intercept(hu: _Distribution) -> str:
 
 
 def _picture(hu: _Distribution) -> str:
-    """The values of a screen, with much black and some white."""
+    """The values of a screen, with a large background and some that is brighter than tissue."""
     black, white = SCREEN_HU
-    if hu.share(black, white) < 1 or hu.share(black, black) < MIN_BLACK_SHARE:
+    background = max(hu.share(black, black), hu.share(white, white))
+    if hu.share(black, white) < 1 or background < MIN_BACKGROUND_SHARE:
         return ""
     if hu.share(SOFT_TISSUE_HU[1] + 1, white) < MIN_WHITE_SHARE:
         return ""

@@ -10,6 +10,7 @@ import pytest
 from ich3d.config.schema import PhantomConfig
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import Volume
+from ich3d.dicom.assembly.ordering import order
 from ich3d.dicom.index import index
 from ich3d.dicom.pixels.plausibility import implausibility
 from ich3d.dicom.volume import load_volume
@@ -56,6 +57,7 @@ FAULTS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any], str]
     "large offset": (lambda hu: hu + 8192, {}, "above 3071 HU"),
     "12-bit wrap in 16 bits": (lambda hu: hu & 0xFFF, {}, "above 3071 HU"),
     "picture of brain": (lambda hu: window(hu, 40, 80), {}, "picture of a window"),
+    "inverted picture": (lambda hu: 255 - window(hu, 40, 80), {}, "picture of a window"),
     "picture of bone": (lambda hu: window(hu, 600, 2800), {}, "picture of a window"),
     "picture of 8 bits": (lambda hu: window(hu, 40, 80).astype("u1"), {}, "picture of a window"),
     "map of an unspecified unit": (
@@ -149,9 +151,11 @@ def test_every_kind_of_phantom_is_plausible(tmp_path: Path) -> None:
         for _ in write_phantoms(PhantomConfig(**{**common, **changes}), seed, tmp_path / str(seed)):
             pass
     for series in index(tmp_path).series:
-        volume = load_volume(series)
-        assert isinstance(volume, Volume)
-        assert IssueCode.IMPLAUSIBLE_HU not in issue_codes(volume)
+        middle = series.headers[len(series) // 3 : 2 * len(series) // 3]
+        for part in (series, order(middle, "brain alone"), order(series.headers[-1:], "vertex")):
+            volume = load_volume(part)
+            assert isinstance(volume, Volume)
+            assert IssueCode.IMPLAUSIBLE_HU not in issue_codes(volume)
 
 
 @pytest.mark.parametrize("z", range(6))
@@ -168,3 +172,23 @@ def test_a_volume_of_nothing_but_padding_is_not_judged(
     write_head(write_stack, lambda hu: hu * 0 - 2000, {"PixelPaddingValue": -2000})
     assert not issue_codes(load(tmp_path))
     assert implausibility([np.empty(0)], is_unspecified=True) == ""
+
+
+def test_slices_of_another_rescale_are_judged_apart(
+    tmp_path: Path, write_stack: WriteStack
+) -> None:
+    """Two slices of twelve lost their intercept, which the values of all together would hide."""
+    for z, (path, hu) in enumerate(zip(write_stack(n=12), lifelike_head(12), strict=True)):
+        is_lost = z in (4, 5)
+        store_values(path, hu + 1024, RescaleIntercept="0" if is_lost else "-1024")
+    (issue,) = load(tmp_path).issues
+    assert issue.code is IssueCode.IMPLAUSIBLE_HU
+    assert "in 2 slices, such as a004.dcm, no pixel is air" in issue.detail
+
+
+def test_slices_that_each_have_a_rescale_are_plausible(
+    tmp_path: Path, write_stack: WriteStack
+) -> None:
+    for z, (path, hu) in enumerate(zip(write_stack(n=6), lifelike_head(6), strict=True)):
+        store_values(path, hu + 100 * z, RescaleIntercept=str(-100 * z))
+    assert not issue_codes(load(tmp_path))
