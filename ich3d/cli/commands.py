@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ich3d.cli.terminal import as_text, print_error, print_rejected
+from ich3d.cli.terminal import as_text, print_error, print_not_hu, print_rejected
 from ich3d.core.errors import DataError, UserError, suggestion
 from ich3d.core.progress import progress_bar
 from ich3d.core.text import pluralize, printable
@@ -145,6 +145,7 @@ def convert(arguments: Namespace) -> int:
                 case Converted() as converted:
                     _print_converted(converted)
 
+    print_not_hu(indexed.left_out)
     print_rejected(rejected)
     if not chosen:
         print_error(f"no CT volume was found in {arguments.path}")
@@ -279,6 +280,7 @@ def predict(arguments: Namespace) -> int:
         _output_writers(arguments, model),
     )
 
+    print_not_hu(outcome.left_out)
     print_rejected(outcome.rejected)
     if not outcome.scored:
         print_error(f"no head CT volume was found in {', '.join(map(str, arguments.paths))}")
@@ -405,6 +407,7 @@ def explain(arguments: Namespace) -> int:
     model = load_model(_model_folder(arguments.model))
 
     prediction = predict_one(model, arguments.path, arguments.series, progress_bar)
+    print_not_hu(prediction.left_out)
     print_rejected(prediction.rejected)
     if not prediction.series:
         print_error(f"no head CT volume was found in {arguments.path}")

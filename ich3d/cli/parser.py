@@ -481,7 +481,8 @@ def _add_lenient(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lenient",
         action="store_true",
-        help="leave out slices that cannot be used instead of rejecting their series",
+        help="leave out slices that cannot be used instead of rejecting their series, and score "
+        "series whose values do not look like HU",
     )
 
 

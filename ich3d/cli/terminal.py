@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ich3d.core.text import printable
 
 if TYPE_CHECKING:
-    from ich3d.core.types import Rejected
+    from ich3d.core.types import LeftOut, Rejected
 
 
 def print_error(message: str) -> None:
@@ -21,6 +21,15 @@ def print_rejected(rejected: Iterable["Rejected"]) -> None:
     """Print one line for each rejected file or series to stderr: its name and what is wrong."""
     for rejection in rejected:
         print(printable(f"{rejection.subject}: {rejection.detail}"), file=sys.stderr)
+
+
+def print_not_hu(left_out: Iterable["LeftOut"]) -> None:
+    """Print one line to stderr about the files that are left out because they are not in HU."""
+    from ich3d.dicom.inspection import not_hu_summary
+
+    summary = not_hu_summary(left_out)
+    if summary:
+        print_error(summary)
 
 
 def as_text(tree: Mapping[str, Any], indent: str = "") -> str:

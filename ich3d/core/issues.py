@@ -16,6 +16,7 @@ class IssueCode(StrEnum):
     NOT_CT = "not_ct"
     LOCALIZER = "localizer"
     NO_IMAGE = "no_image"
+    NOT_HU = "not_hu"
     DUPLICATE = "duplicate"
 
     # Rejected: the file or series should have been a CT volume, but cannot be used.
@@ -37,10 +38,15 @@ class IssueCode(StrEnum):
     # No DICOM results: the volume was scored, but its UIDs cannot be referenced (PS3.5 9.1).
     INVALID_UID = "invalid_uid"
 
+    # Doubt: inspect and convert warn, and the volume is scored under the lenient policy alone.
+    IMPLAUSIBLE_HU = "implausible_hu"
+
     # Warnings: the volume is used, and the issue is reported with it.
     IRREGULAR_SPACING = "irregular_spacing"
     HU_CLIPPED = "hu_clipped"
     WRAP_MENDED = "wrap_mended"
+    PADDING_IGNORED = "padding_ignored"
+    UNSPECIFIED_UNIT = "unspecified_unit"
     SHIFTED_SLICE = "shifted_slice"
     INCOMPLETE = "incomplete"
     SINGLE_SLICE = "single_slice"

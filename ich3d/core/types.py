@@ -152,6 +152,9 @@ class SliceHeader:
         image_type, frame_type, kernel, acquisition_number, transfer_syntax: text of ImageType,
             FrameType, ConvolutionKernel, AcquisitionNumber and TransferSyntaxUID; empty where
             absent.
+        rescale_type: RescaleType, the unit of rescaled values; empty where absent.
+        left_out_frames: what was left out of the same multi-frame file because it is not in HU, as
+            one sentence; empty where nothing was.
     """
 
     file: FileRef
@@ -175,6 +178,8 @@ class SliceHeader:
     kernel: str = ""
     acquisition_number: str = ""
     transfer_syntax: str = ""
+    rescale_type: str = ""
+    left_out_frames: str = ""
 
     @property
     def name(self) -> str:

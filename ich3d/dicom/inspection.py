@@ -4,10 +4,10 @@ Neither names a patient, unless PatientID is asked for with `with_identifiers`.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ich3d.core.issues import join
+from ich3d.core.issues import IssueCode, join
 from ich3d.core.text import pluralize, printable
 from ich3d.core.types import LeftOut, Rejected, Series
 from ich3d.dicom.geometry import affine_mm
@@ -62,6 +62,15 @@ def as_json(index: Index) -> dict[str, Any]:
             for rejected in index.rejected
         ],
     }
+
+
+def not_hu_summary(left_out: Iterable[LeftOut]) -> str:
+    """One sentence about the files that are left out because they are not in HU; empty if none."""
+    not_hu = [files for files in left_out if files.code is IssueCode.NOT_HU]
+    if not not_hu:
+        return ""
+    n_files = pluralize(sum(len(files.paths) for files in not_hu), "file")
+    return f"{n_files} left out that hold no HU; the first is {not_hu[0].detail}"
 
 
 def with_identifiers(index_json: dict[str, Any], index: Index) -> dict[str, Any]:

@@ -27,7 +27,7 @@ import ich3d
 from ich3d.config.load import as_dict
 from ich3d.core.issues import IssueCode
 from ich3d.core.progress import Progress, quiet
-from ich3d.core.types import Rejected, Series
+from ich3d.core.types import LeftOut, Rejected, Series
 from ich3d.core.workspace import write_csv, write_json
 from ich3d.dicom.assembly.grouping import Policy
 from ich3d.dicom.index import STRICT, Index
@@ -40,7 +40,7 @@ from ich3d.prepare.series import files_digest
 from ich3d.prepare.tables import rejected_table
 from ich3d.training.device import device
 
-KEY_FORMAT: Final = 7
+KEY_FORMAT: Final = 8
 """Raised when series are scored or journaled in another way, so that they are scored again."""
 
 PACKAGES: Final = ("torch", "monai", "lightgbm", "numpy", "pydicom", "SimpleITK")
@@ -63,10 +63,17 @@ class OutputWriter:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The number of scored series, and everything rejected, further outputs included."""
+    """The result of a run beside its tables.
+
+    Attributes:
+        scored: the number of scored series.
+        rejected: everything rejected, further outputs included.
+        left_out: files that are in no volume and count as no failure.
+    """
 
     scored: int
     rejected: tuple[Rejected, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def predict_to_folder(
@@ -89,7 +96,7 @@ def predict_to_folder(
         out: the output folder, created if needed.
         progress: shows how far reading and scoring are.
         policy: how strictly files are judged; a lenient one also drops the slices whose pixels
-            cannot be decoded.
+            cannot be decoded, and scores volumes whose values do not look like HU.
         writers: further outputs by name; they are called study by study.
 
     Raises:
@@ -100,7 +107,7 @@ def predict_to_folder(
     index = find(paths, progress, policy)
     clock.lap("find")
 
-    journal_keys = _journal_keys(model, index, writers)
+    journal_keys = _journal_keys(model, index, writers, policy)
     out.mkdir(parents=True, exist_ok=True)
     journal = _open_journal(out, journal_keys.values(), writers)
     unfinished_studies = {
@@ -109,7 +116,9 @@ def predict_to_folder(
         if not journal.is_finished(journal_keys[series.volume_id])
     }
     todo = [series for series in index.series if study_uid_of(series) in unfinished_studies]
-    unreadable = _score_studies(model, index, todo, journal_keys, writers, journal, progress)
+    unreadable = _score_studies(
+        model, index, todo, journal_keys, writers, journal, progress, policy
+    )
     clock.lap("score")
 
     scored_series = [
@@ -140,10 +149,12 @@ def predict_to_folder(
     write_json(
         out / "run.json", {**_provenance(model), **options, **counts, "seconds": clock.seconds}
     )
-    return Outcome(len(results), (*rejected, *refused))
+    return Outcome(len(results), (*rejected, *refused), index.left_out)
 
 
-def _journal_keys(model: Model, index: Index, writers: Iterable[str]) -> dict[str, str]:
+def _journal_keys(
+    model: Model, index: Index, writers: Iterable[str], policy: Policy
+) -> dict[str, str]:
     """The journal key of each volume, by volume_id: a hash of everything its results depend on.
 
     The files of all volumes of its SeriesInstanceUID are part of it, since they are accepted or
@@ -157,6 +168,7 @@ def _journal_keys(model: Model, index: Index, writers: Iterable[str]) -> dict[st
         [fold_model.fold for fold_model in model.fold_models],
         model.encoders.runtime,
         sorted(writers),
+        policy.lenient,
     ]
     keys: dict[str, str] = {}
     for group in group_by_series_uid(index.series):
@@ -206,6 +218,7 @@ def _score_studies(
     writers: Mapping[str, OutputWriter],
     journal: Journal,
     progress: Progress,
+    policy: Policy,
 ) -> list[Rejected]:
     """Score the series of `todo` study by study, and add their results to the journal.
 
@@ -213,7 +226,7 @@ def _score_studies(
         Rejections that a later run may not repeat, without repetition. They are not in the journal.
     """
     unreadable: list[Rejected] = []
-    predictions = progress(stream(model, index, todo), "series", total=len(todo))
+    predictions = progress(stream(model, index, todo, policy), "series", total=len(todo))
     pairs = zip(todo, predictions, strict=True)
     for _, study in groupby(pairs, key=lambda pair: study_uid_of(pair[0])):
         for volume_id, result in _results_of_study(list(study), writers).items():

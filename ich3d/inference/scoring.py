@@ -123,7 +123,8 @@ def predict(
         *paths: folders, zips or DICOM files. A series may be spread over several of them.
         progress: shows how far reading and scoring are.
         policy: how strictly files are judged; `Policy(lenient=True)` scores a series without the
-            slices whose header or pixels cannot be used, instead of rejecting it.
+            slices whose header or pixels cannot be used, and one whose values do not look like HU,
+            instead of rejecting it.
 
     Returns:
         The scored series, and what was rejected or left out, with the reasons.
@@ -143,7 +144,7 @@ def predict(
     if not isinstance(model, Model):
         model = load_model(model)
     index = find([Path(path) for path in paths], progress, policy)
-    return _predict(model, index, index.series, progress)
+    return _predict(model, index, index.series, progress, policy)
 
 
 def predict_one(
@@ -177,7 +178,7 @@ def predict_one(
     )
     if uid is not None and names and not chosen and not rejected:
         raise DataError(f"no series {uid} in {path}{suggestion(uid, names)}")
-    return _predict(model, replace(index, rejected=rejected), chosen, progress)
+    return _predict(model, replace(index, rejected=rejected), chosen, progress, STRICT)
 
 
 def find(paths: Sequence[Path], progress: Progress = quiet, policy: Policy = STRICT) -> Index:
@@ -210,7 +211,7 @@ def study_uid_of(series: Series | SeriesMetadata) -> str:
 
 
 def stream(
-    model: Model, index: Index, chosen: Sequence[Series]
+    model: Model, index: Index, chosen: Sequence[Series], policy: Policy = STRICT
 ) -> Iterator[SeriesPrediction | Rejected]:
     """Score `chosen` series of an index one after the other; yielded results are not kept.
 
@@ -222,6 +223,7 @@ def stream(
         model: the model to score with.
         index: where the series were found, as from `find`.
         chosen: the series to score; those of a study and SeriesInstanceUID next to each other.
+        policy: that of the index; a lenient one also scores volumes that do not look like HU.
 
     Yields:
         A prediction or rejection for each of `chosen`, in their order.
@@ -235,7 +237,7 @@ def stream(
     ]
 
     def prepare_batch(batch: Sequence[Series]) -> Sequence[PreparedSeries | Rejected]:
-        return _prepare_readable(group_of[batch[0].series_uid], batch, model.config.prepare)
+        return _prepare_readable(group_of[batch[0].series_uid], batch, model.config.prepare, policy)
 
     for batch, results in zip(batches, _read_ahead(prepare_batch, batches), strict=True):
         for series, prepared in zip(batch, results, strict=True):
@@ -243,10 +245,10 @@ def stream(
 
 
 def _predict(
-    model: Model, index: Index, chosen: Sequence[Series], progress: Progress
+    model: Model, index: Index, chosen: Sequence[Series], progress: Progress, policy: Policy
 ) -> Prediction:
     """Score `chosen` and keep all results."""
-    results = list(progress(stream(model, index, chosen), "series", total=len(chosen)))
+    results = list(progress(stream(model, index, chosen, policy), "series", total=len(chosen)))
     rejected = [result for result in results if isinstance(result, Rejected)]
     return Prediction(
         series=tuple(result for result in results if isinstance(result, SeriesPrediction)),
@@ -275,11 +277,11 @@ def _read_ahead(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
 
 
 def _prepare_readable(
-    group: SeriesGroup, wanted: Sequence[Series], config: PrepareConfig
+    group: SeriesGroup, wanted: Sequence[Series], config: PrepareConfig, policy: Policy
 ) -> Sequence[PreparedSeries | Rejected]:
     """`prepare_group`, with all of `wanted` rejected where a file of the group was removed."""
     try:
-        return prepare_group(group, wanted, config)
+        return prepare_group(group, wanted, config, policy)
     except OSError as error:
         first = group[0]
         paths = dict.fromkeys(path for series in group for path in series.paths)

@@ -25,6 +25,7 @@ from ich3d.core.text import pluralize
 from ich3d.core.types import Rejected, Series, SeriesMetadata
 from ich3d.core.workspace import Workspace, read_json, write_csv, write_json
 from ich3d.dicom.index import index
+from ich3d.dicom.inspection import not_hu_summary
 from ich3d.dicom.validate import SeriesGroup, group_by_series_uid
 from ich3d.phantom import write_phantoms
 from ich3d.prepare import folds
@@ -79,6 +80,9 @@ def prepare(config: Config, progress: Progress = quiet) -> PreparedSource:
 
     source = open_source(config, workspace, progress)
     source_index = index(source.images, progress)
+    not_hu = not_hu_summary(source_index.left_out)
+    if not_hu:
+        log.warning("%s", not_hu)
 
     chosen = _subset(source_index.series, config)
     stored, not_stored = _store_all(chosen, workspace.store, config.prepare, progress)

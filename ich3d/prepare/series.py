@@ -12,18 +12,27 @@ from ich3d.config.schema import PrepareConfig
 from ich3d.core.issues import IssueCode
 from ich3d.core.slice_geometry import slice_geometry
 from ich3d.core.types import Acquisition, Issue, PreparedSeries, Rejected, Series, Volume
+from ich3d.dicom.assembly.grouping import Policy
+from ich3d.dicom.index import STRICT
 from ich3d.dicom.validate import SeriesGroup, load_group
 from ich3d.prepare import folds, head
 from ich3d.prepare.hu_features import hu_features
 from ich3d.prepare.store import preprocessing_sha256
 
 
-def prepare_series(volume: Volume, config: PrepareConfig) -> PreparedSeries | Rejected:
+def prepare_series(
+    volume: Volume, config: PrepareConfig, policy: Policy = STRICT
+) -> PreparedSeries | Rejected:
     """One decoded volume as models read it: reoriented, the head cropped, on the config's grid.
 
-    Rejected as NOT_AXIAL where its slices are not axial, as NO_HEAD where no head is found.
+    Rejected as IMPLAUSIBLE_HU where the values do not look like HU and `policy` is strict, as
+    NOT_AXIAL where the slices are not axial, as NO_HEAD where no head is found.
     """
     series = volume.series
+    doubts = [issue for issue in volume.issues if issue.code is IssueCode.IMPLAUSIBLE_HU]
+    if doubts and not policy.lenient:
+        return series.reject(doubts[0])
+
     reoriented = head.reorient(volume)
     if isinstance(reoriented, Rejected):
         return reoriented
@@ -50,7 +59,10 @@ def prepare_series(volume: Volume, config: PrepareConfig) -> PreparedSeries | Re
 
 
 def prepare_group(
-    group: SeriesGroup, wanted: Sequence[Series], config: PrepareConfig
+    group: SeriesGroup,
+    wanted: Sequence[Series],
+    config: PrepareConfig,
+    policy: Policy = STRICT,
 ) -> list[PreparedSeries | Rejected]:
     """Decode all volumes of one SeriesInstanceUID once, and prepare those that are wanted.
 
@@ -58,6 +70,7 @@ def prepare_group(
         group: all volumes of the SeriesInstanceUID.
         wanted: those to prepare.
         config: the grid.
+        policy: whether volumes are prepared whose values do not look like HU.
 
     Returns:
         One result for each of `wanted`, in their order. Where any volume of the group cannot be
@@ -67,7 +80,7 @@ def prepare_group(
     if isinstance(decoded, Rejected):
         return [decoded] * len(wanted)
     volume_of = {volume.series.volume_id: volume for volume in decoded}
-    return [prepare_series(volume_of[series.volume_id], config) for series in wanted]
+    return [prepare_series(volume_of[series.volume_id], config, policy) for series in wanted]
 
 
 def files_digest(series: Series) -> str:

@@ -151,9 +151,10 @@ def test_a_checked_series_has_the_issues_that_pixels_show(
     path = write_stack()[2]
     edit_file(path, RescaleSlope="40")
     checked = check_pixels(index(tmp_path))
-    (issue,) = checked.series[0].issues
-    assert issue.code is IssueCode.HU_CLIPPED
-    assert path.name in issue.detail
+    clipped, implausible = checked.series[0].issues
+    assert clipped.code is IssueCode.HU_CLIPPED
+    assert path.name in clipped.detail
+    assert implausible.code is IssueCode.IMPLAUSIBLE_HU
 
 
 @pytest.mark.parametrize("flaw", [garble, Path.unlink])
@@ -176,7 +177,7 @@ def test_issues_name_the_file_below_the_searched_folder(
     write_two_folders(write_stack)
     edit_file(tmp_path / "two/ct/2", RescaleSlope="40")
     issues = [issue for series in check_pixels(index(tmp_path)).series for issue in series.issues]
-    assert len(issues) == 1
+    assert [issue.code for issue in issues] == [IssueCode.HU_CLIPPED, IssueCode.IMPLAUSIBLE_HU]
     assert "two/ct/2 in" in issues[0].detail
 
 

@@ -11,6 +11,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import JPEG2000, JPEG2000Lossless, RLELossless
 
 AIR = -1024
+FILL = -2000
 MACRO = {
     "ImagePositionPatient": "PlanePositionSequence",
     "ImageOrientationPatient": "PlaneOrientationSequence",
@@ -26,7 +27,7 @@ class Plain:
     """The slice of one file.
 
     `directions (2, 3)` are unit vectors along a row and a column; `hu (Y, X)` are Hounsfield units;
-    `wrapped_hu (Y, X)` are those under the assumption that 12-bit values have wrapped.
+    `wrapped_hu (Y, X)` are those under the assumption that 12-bit or 16-bit values have wrapped.
     """
 
     series_uid: str
@@ -62,8 +63,8 @@ def read_plainly(content: bytes, frame: int | None) -> Plain:
             position_mm=of_slice("ImagePositionPatient", 3),
             directions=directions / np.linalg.norm(directions, axis=1, keepdims=True),
             pixel_spacing_mm=of_slice("PixelSpacing", 2),
-            hu=rescaled(stored, *rescale, padding(ds, pixels, stored)),
-            wrapped_hu=unwrapped(ds, stored, *rescale, padding(ds, pixels, stored)),
+            hu=rescaled(stored, *rescale, padding(ds, pixels, stored, *rescale)),
+            wrapped_hu=unwrapped(ds, stored, *rescale, padding(ds, pixels, stored, *rescale)),
         )
 
 
@@ -133,21 +134,33 @@ def stored_values(ds: FileDataset, pixels: np.ndarray) -> np.ndarray:
 def rescaled(
     stored: np.ndarray, slope: np.ndarray, intercept: np.ndarray, is_padding: np.ndarray | None
 ) -> np.ndarray:
-    """HU (Y, X): rounded half to even, padding set to air, clipped to 16 bits."""
+    """HU (Y, X): rounded half to even, padding and fills set to air, clipped to 16 bits."""
     hu = np.rint(stored * slope + intercept)
-    hu[hu < AIR if is_padding is None else is_padding] = AIR
+    hu[hu < AIR if is_padding is None else is_padding | (hu <= FILL)] = AIR
     clipped: np.ndarray = np.clip(hu, -32768, 32767)
     return clipped
 
 
-def padding(ds: FileDataset, pixels: np.ndarray, stored: np.ndarray) -> np.ndarray | None:
-    """Which pixels (Y, X) lie in the declared padding range; None if no padding is declared."""
+def padding(
+    ds: FileDataset,
+    pixels: np.ndarray,
+    stored: np.ndarray,
+    slope: np.ndarray,
+    intercept: np.ndarray,
+) -> np.ndarray | None:
+    """Which pixels (Y, X) lie in the declared padding range; None if no padding is declared.
+
+    A range that holds HU of fat, water, brain or bone is none, and its limit is ignored.
+    """
     ends = [ds.get(key) for key in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     if ends[0] in (None, ""):
         return None
     ends = [int(end) for end in ends if end not in (None, "")]
     span = 1 << ds.BitsAllocated
-    reach = max(ends) - min(ends)
+    body = np.rint((np.array([-100, 0, 40, 1000]) - intercept) / slope)
+    if np.any((body - min(ends)) % span <= (max(ends) - min(ends)) % span):
+        ends = ends[:1]
+    reach = (max(ends) - min(ends)) % span
 
     # Files declare the padding value with or without its sign: either form counts.
     raw, value = ((values - min(ends)) % span <= reach for values in (pixels, stored))
@@ -162,8 +175,13 @@ def unwrapped(
     intercept: np.ndarray,
     is_padding: np.ndarray | None,
 ) -> np.ndarray | None:
-    """HU (Y, X) of 12-bit values that wrapped around, where the header allows that; else None."""
-    if ds.BitsStored != 12 or ds.PixelRepresentation != 0 or slope != 1 or intercept <= -100:
+    """HU (Y, X) of values that wrapped around, where the header allows that; else None."""
+    if ds.PixelRepresentation != 0 or slope != 1:
+        return None
+    if ds.BitsStored == 16:
+        signed = np.where(stored >= 32768, stored - 65536, stored)
+        return rescaled(signed, slope, intercept, is_padding)
+    if ds.BitsStored != 12 or intercept <= -100:
         return None
     hu = np.where(stored >= 3072, stored - 4096, stored)
     return hu if is_padding is None else np.where(is_padding, AIR, hu)

@@ -36,7 +36,7 @@ class Policy:
 
     Attributes:
         lenient: drop an invalid slice and use the rest of its series, instead of rejecting the
-            series.
+            series; prepare and score a volume whose values do not look like HU.
         headers_only: decode no pixels. Slices at one position are then not compared, and copies
             cannot be told from different slices.
     """

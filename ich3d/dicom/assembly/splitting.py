@@ -29,6 +29,7 @@ from ich3d.dicom.assembly.stacks import (
 )
 from ich3d.dicom.geometry import project_on_normal
 from ich3d.dicom.headers.elements import tag_text
+from ich3d.dicom.headers.units import is_unspecified
 from ich3d.dicom.uids import uid
 
 _MAX_NAMES: Final = 5
@@ -195,7 +196,7 @@ def _stack_issues(stack: Stack, used_files: AbstractSet[FileRef]) -> list[Issue]
     A file that holds nothing but duplicates is listed as left out and needs no warning, unless
     pixels were not compared.
     """
-    issues = []
+    issues = _unit_issues(stack.slices)
     for keyword in alternating(stack.slices):
         # Scanners number the acquisitions of one sweep in any way, so that number is no warning.
         if keyword != "AcquisitionNumber":
@@ -205,6 +206,21 @@ def _stack_issues(stack: Stack, used_files: AbstractSet[FileRef]) -> list[Issue]
     for duplicate in stack.duplicates:
         if duplicate.code is IssueCode.SAME_POSITION or duplicate.header.file in used_files:
             issues.append(Issue(duplicate.code, _describe_duplicate(duplicate)))
+    return issues
+
+
+def _unit_issues(headers: Sequence[SliceHeader]) -> list[Issue]:
+    """Warnings about slices whose unit is not specified, and about frames that are not in HU."""
+    issues = []
+    unspecified = [header for header in headers if is_unspecified(header.rescale_type)]
+    if unspecified:
+        first = unspecified[0]
+        unit = f"{tag_text('RescaleType')} is {first.rescale_type}, which leaves the unit open"
+        detail = f"{first.name}: {unit}; read as HU"
+        issues.append(Issue(IssueCode.UNSPECIFIED_UNIT, detail))
+    for left_out in dict.fromkeys(header.left_out_frames for header in headers):
+        if left_out:
+            issues.append(Issue(IssueCode.NOT_HU, left_out))
     return issues
 
 

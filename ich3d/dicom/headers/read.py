@@ -3,6 +3,7 @@
 Bad files are values, not exceptions. Pixels are not decoded; only their length is checked.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
@@ -22,6 +23,7 @@ from ich3d.dicom.headers.file_format import damaged_dicom_problem, is_dicom, is_
 from ich3d.dicom.headers.pixel_length import require_whole_pixel_data
 from ich3d.dicom.headers.pydicom_parser import parse_with_pydicom
 from ich3d.dicom.headers.slice_header import PixelFormat, read_pixel_format, slice_header
+from ich3d.dicom.headers.units import not_hu_problem
 
 CT_CLASSES: Final = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 """The SOP classes of CT images (PS3.4 B.5)."""
@@ -133,7 +135,11 @@ def _read_slices(elements: Elements, stream: BinaryIO, size: int, file: FileRef)
         _require_basics(elements)
         n_frames = _count_frames(elements)
         pixel_format = read_pixel_format(elements)
-        slices = _slice_headers(elements, file, n_frames, pixel_format)
+        not_hu = _frames_not_in_hu(elements, n_frames)
+        if len(not_hu) == n_frames:
+            return NonCTFile(file, IssueCode.NOT_HU, not_hu[1])
+
+        slices = _slice_headers(elements, file, n_frames, pixel_format, not_hu)
         require_whole_pixel_data(elements, stream, size, n_frames * pixel_format.frame_bytes)
         return slices
     except InvalidHeader as error:
@@ -165,7 +171,9 @@ def _non_ct_reason(elements: Elements) -> tuple[IssueCode, str] | None:
     photometric = elements.text("PhotometricInterpretation")
     if photometric and photometric not in ("MONOCHROME1", "MONOCHROME2"):
         return IssueCode.NO_IMAGE, f"{tag_text('PhotometricInterpretation')} is {photometric}"
-    return None
+
+    not_hu = not_hu_problem(elements)
+    return (IssueCode.NOT_HU, not_hu) if not_hu else None
 
 
 def _require_basics(elements: Elements) -> None:
@@ -178,16 +186,47 @@ def _require_basics(elements: Elements) -> None:
         raise InvalidHeader(IssueCode.UNREADABLE, f"{tag_text('Modality')} is missing")
 
 
+def _frames_not_in_hu(elements: Elements, n_frames: int) -> dict[int, str]:
+    """What shows of each such frame, by number from 1, that its values are not HU."""
+    if not elements.frames:
+        return {}
+    problems = {
+        number: not_hu_problem(_frame_elements(elements, number))
+        for number in range(1, n_frames + 1)
+    }
+    return {number: problem for number, problem in problems.items() if problem}
+
+
 def _slice_headers(
-    elements: Elements, file: FileRef, n_frames: int, pixel_format: PixelFormat
+    elements: Elements,
+    file: FileRef,
+    n_frames: int,
+    pixel_format: PixelFormat,
+    not_hu: Mapping[int, str],
 ) -> Slices:
-    """Return one header for each frame. Frames are numbered from 1 where there are several."""
+    """Return one header for each frame in HU. Frames are numbered from 1 where there are several.
+
+    `not_hu` says why the other frames are not in HU; the headers name these frames.
+    """
     if not elements.frames:
         return (slice_header(elements, file, pixel_format),)
     if n_frames == 1:
         return (slice_header(_frame_elements(elements, 1), file, pixel_format),)
+
+    slices = [
+        _frame_header(elements, number, file, pixel_format)
+        for number in range(1, n_frames + 1)
+        if number not in not_hu
+    ]
+    if not not_hu:
+        return tuple(slices)
+    first = min(not_hu)
+    left_out = f"{file.name}: {pluralize(len(not_hu), 'frame')} left out, frame {first}: "
     return tuple(
-        _frame_header(elements, number, file, pixel_format) for number in range(1, n_frames + 1)
+        replace(header, left_out_frames=left_out + not_hu[first])
+        if isinstance(header, SliceHeader)
+        else header
+        for header in slices
     )
 
 

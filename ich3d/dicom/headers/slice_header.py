@@ -69,6 +69,7 @@ def slice_header(elements: Elements, file: FileRef, pixel_format: PixelFormat) -
         kernel=elements.text("ConvolutionKernel"),
         acquisition_number=_acquisition_number(elements),
         transfer_syntax=elements.transfer_syntax,
+        rescale_type=elements.text("RescaleType"),
     )
 
 

@@ -13,6 +13,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.utils import pixel_array
+from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     CTImageStorage,
@@ -24,7 +25,12 @@ from pydicom.uid import (
 )
 
 from ich3d.dicom.pixels import rle, sitk_process
-from ich3d.dicom.pixels.native import DecoderError, Frame, padding_range
+from ich3d.dicom.pixels.native import (
+    OVERLAY_BIT_POSITIONS,
+    DecoderError,
+    Frame,
+    padding_range,
+)
 from ich3d.dicom.pydicom_warnings import suppress_pydicom_warnings
 
 _IMAGE_KEYWORDS: Final = (
@@ -40,6 +46,8 @@ _IMAGE_KEYWORDS: Final = (
 _PADDING_KEYWORDS: Final = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 _KEYWORDS: Final = (*_IMAGE_KEYWORDS, *_PADDING_KEYWORDS, "NumberOfFrames", "PixelData")
 
+_TAGS: Final = [*map(Tag, _KEYWORDS), *map(Tag, sorted(OVERLAY_BIT_POSITIONS))]
+
 _J2K_START: Final = b"\xff\x4f\xff\x51"
 """The first bytes of a JPEG 2000 stream: the markers SOC and SIZ (ISO 15444-1 A.4.1, A.5.1)."""
 
@@ -50,7 +58,7 @@ _J2K_DEPTH_OFFSET: Final = 42
 def read_dataset(content: bytes) -> FileDataset:
     """The elements that `decode` needs of a file. Raises whatever pydicom raises."""
     with suppress_pydicom_warnings():
-        ds = pydicom.dcmread(BytesIO(content), force=True, specific_tags=list(_KEYWORDS))
+        ds = pydicom.dcmread(BytesIO(content), force=True, specific_tags=_TAGS)
         _set_transfer_syntax(ds)
         return ds
 
@@ -63,7 +71,13 @@ def decode(ds: FileDataset, index: int) -> Frame:
             for keyword in _PADDING_KEYWORDS
         ]
         high_bit = int(ds.HighBit) if "HighBit" in ds else None
-        return Frame(_cells(ds, index), ds.BitsAllocated, high_bit, padding_range(*padding))
+        return Frame(
+            cells=_cells(ds, index),
+            bits_allocated=ds.BitsAllocated,
+            high_bit=high_bit,
+            padding=padding_range(*padding),
+            has_overlay_bits=any(tag in ds for tag in OVERLAY_BIT_POSITIONS),
+        )
 
 
 def _cells(ds: FileDataset, index: int) -> np.ndarray:

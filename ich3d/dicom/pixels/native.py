@@ -25,12 +25,19 @@ _PIXEL_REPRESENTATION: Final = 0x00280103
 _PADDING: Final = (0x00280120, 0x00280121)
 """PixelPaddingValue and PixelPaddingRangeLimit."""
 
+OVERLAY_BIT_POSITIONS: Final = frozenset(range(0x60000102, 0x60200102, 0x20000))
+"""OverlayBitPosition of every overlay: before 2004 an overlay could lie in unused bits of the pixel
+cells (PS3.5 8.1.2)."""
+
 _ORDINARY: Final = {0x00280002: 1, 0x00280100: 16}
 """The values of SamplesPerPixel and BitsAllocated that are read here."""
 
 _WANTED: Final = frozenset(
-    {_NUMBER_OF_FRAMES, _ROWS, _COLUMNS, _HIGH_BIT, _PIXEL_REPRESENTATION, *_PADDING, *_ORDINARY}
-)
+    {
+        _NUMBER_OF_FRAMES, _ROWS, _COLUMNS, _HIGH_BIT, _PIXEL_REPRESENTATION, *_PADDING, *_ORDINARY,
+        *OVERLAY_BIT_POSITIONS,
+    }
+)  # fmt: skip
 
 
 class DecoderError(Exception):
@@ -46,12 +53,14 @@ class Frame:
         bits_allocated: BitsAllocated.
         high_bit: HighBit; None where the file has none.
         padding: the values that mark padding: none, one value, or both ends of a range.
+        has_overlay_bits: whether unused bits of the cells may hold an overlay.
     """
 
     cells: np.ndarray
     bits_allocated: int
     high_bit: int | None
     padding: tuple[int, ...]
+    has_overlay_bits: bool = False
 
 
 def native_frame(content: bytes) -> Frame | None:
@@ -98,7 +107,8 @@ def _read_frame(content: bytes, scanned: ScannedElements) -> Frame | None:
     if length != 2 * rows * columns or start + length > len(content):
         return None
     cells = np.frombuffer(content, dtype="<u2", count=rows * columns, offset=start)
-    return Frame(cells.reshape(rows, columns), 16, high_bit, padding)
+    has_overlay_bits = not OVERLAY_BIT_POSITIONS.isdisjoint(values)
+    return Frame(cells.reshape(rows, columns), 16, high_bit, padding, has_overlay_bits)
 
 
 def _unsigned_short(value: Value) -> int:

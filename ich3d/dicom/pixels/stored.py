@@ -8,6 +8,7 @@ C.7.6.3.1, PS3.5 8.1.1).
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Final
 
 import numpy as np
 from pydicom.dataset import FileDataset
@@ -18,6 +19,12 @@ from ich3d.dicom.files import read_bytes
 from ich3d.dicom.pixels.decode import decode, read_dataset
 from ich3d.dicom.pixels.native import DecoderError, Frame, native_frame
 
+_BODY_HU: Final = (-100, 0, 40, 1000)
+"""HU of fat, water, brain and bone: a range of padding that holds one of them is none."""
+
+MIN_FILL_SHARE: Final = 0.01
+"""A background that is filled takes more of a slice."""
+
 
 @dataclass(frozen=True)
 class StoredValues:
@@ -27,10 +34,15 @@ class StoredValues:
         values: stored values (Y, X), integers; they may be a view of the bytes of the file.
         is_padding: bool (Y, X), the pixels that the file declares as padding; None where it
             declares no padding value.
+        n_stray: how many pixels hold data in bits of their cell that BitsStored calls unused.
+        ignored_limit: whether PixelPaddingRangeLimit was ignored, because the range holds HU of
+            the body.
     """
 
     values: np.ndarray
     is_padding: np.ndarray | None
+    n_stray: int = 0
+    ignored_limit: bool = False
 
 
 def read_slice(header: SliceHeader) -> StoredValues | Issue:
@@ -76,7 +88,24 @@ def _decode_slice(source: Frame | FileDataset, header: SliceHeader) -> StoredVal
     if frame.cells.shape != (header.rows, header.columns):
         return Issue(IssueCode.UNDECODABLE, f"{subject} decodes to the shape {frame.cells.shape}")
     values = _extract_bits(frame.cells, header.signed, high, low)
-    return StoredValues(values, _declared_padding(frame, values))
+    padding = frame.padding
+    ignored_limit = len(padding) == 2 and _holds_body(padding, frame.cells.dtype.itemsize, header)
+    if ignored_limit:
+        padding = padding[:1]
+    is_padding = _declared_padding(frame.cells, padding, values)
+
+    is_stray = _stray_pixels(frame, high, low)
+    if is_stray is None:
+        return StoredValues(values, is_padding, ignored_limit=ignored_limit)
+    if is_padding is not None:
+        is_stray &= ~is_padding
+    # One and the same value that needs more bits than there are is the fill of a background.
+    stray_cells = frame.cells[is_stray]
+    is_frequent = stray_cells.size > MIN_FILL_SHARE * is_stray.size
+    if is_frequent and np.all(stray_cells == stray_cells[0]):
+        is_padding = is_stray if is_padding is None else is_padding | is_stray
+        is_stray = np.zeros_like(is_stray)
+    return StoredValues(values, is_padding, int(np.count_nonzero(is_stray)), ignored_limit)
 
 
 def _unused_bits(frame: Frame, bits_stored: int) -> tuple[int, int]:
@@ -115,24 +144,56 @@ def _extract_bits(cells: np.ndarray, signed: bool, high: int, low: int) -> np.nd
     return values
 
 
-def _declared_padding(frame: Frame, values: np.ndarray) -> np.ndarray | None:
+def _stray_pixels(frame: Frame, high: int, low: int) -> np.ndarray | None:
+    """Which pixels (Y, X) hold data in the `high` and `low` unused bits of their cells.
+
+    None where these bits are zero, or the same in all pixels, or where the file declares an overlay
+    in them. Copies of the sign bit are no data.
+    """
+    cells = frame.cells.view(f"{frame.cells.dtype.byteorder}u{frame.cells.dtype.itemsize}")
+    n_bits = 8 * cells.dtype.itemsize
+    if frame.has_overlay_bits or high < 0 or high == low == 0:
+        return None
+    if low == 0 and cells.max() >> (n_bits - high) == 0:
+        return None
+
+    above = cells >> (n_bits - high) if high else np.zeros_like(cells)
+    below = cells & ((1 << low) - 1)
+    if np.ptp(above) == 0 and np.ptp(below) == 0:
+        return None
+    sign = cells >> (n_bits - high - 1) & 1
+    is_stray: np.ndarray = (above != 0) & (above != sign * ((1 << high) - 1)) | (below != 0)
+    return is_stray
+
+
+def _holds_body(padding: Sequence[int], cell_bytes: int, header: SliceHeader) -> bool:
+    """Whether a range of padding holds HU of the body; compared modulo the size of a cell."""
+    modulus = 1 << (8 * cell_bytes)
+    width = (max(padding) - min(padding)) % modulus
+    body = [round((hu - header.intercept) / header.slope) for hu in _BODY_HU]
+    return any((value - min(padding)) % modulus <= width for value in body)
+
+
+def _declared_padding(
+    cells: np.ndarray, padding: Sequence[int], values: np.ndarray
+) -> np.ndarray | None:
     """Which pixels (Y, X) have the padding value, or lie in its range (PS3.3 C.7.5.1.1.2).
 
     Files write the padding value as signed or unsigned at will, and with more bits than BitsStored.
     So it is compared modulo the size of the pixel cell, and with the stored values as well.
     """
-    if not frame.padding:
+    if not padding:
         return None
-    unsigned = np.dtype(f"u{frame.cells.dtype.itemsize}")
+    unsigned = np.dtype(f"u{cells.dtype.itemsize}")
     modulus = 1 << (8 * unsigned.itemsize)
-    low, high = min(frame.padding), max(frame.padding)
+    low, high = min(padding), max(padding)
 
     def is_within(pixels: np.ndarray) -> np.ndarray:
         above_low = pixels.astype(unsigned, copy=False) - unsigned.type(low % modulus)
         within: np.ndarray = above_low <= unsigned.type((high - low) % modulus)
         return within
 
-    mask = is_within(frame.cells)
-    if not np.may_share_memory(frame.cells, values):
+    mask = is_within(cells)
+    if not np.may_share_memory(cells, values):
         mask |= is_within(values)
     return mask

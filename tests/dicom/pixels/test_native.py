@@ -151,8 +151,10 @@ def stored_images(draw: st.DrawFn) -> StoredImage:
     intercept = draw(
         st.one_of(st.integers(-70000, 70000).map(str), st.sampled_from(["-1024", "0.5", "0.25"]))
     )
-    if (bits, attributes["PixelRepresentation"], slope) == (12, 0, "1"):
-        intercept = "-1024"  # else it may be taken for wrapped, which has its own tests
+    if (attributes["PixelRepresentation"], slope) == (0, "1"):
+        # Else it may be taken for wrapped, which has its own tests.
+        intercept = "-1024" if bits == 12 else intercept
+        cells = [cell & 0x7FFF for cell in cells] if bits == 16 else cells
     return attributes, cells, slope, intercept
 
 
@@ -171,11 +173,18 @@ def by_the_rule(attributes: dict[str, int], cell: int, slope: str, intercept: st
     if signed:
         ends = [end - 0x10000 if end >> 15 else end for end in ends]
     hu = stored * Fraction(slope) + Fraction(intercept)
-    is_padding = round(hu) < -1024
+    is_padding = round(hu) < (-1999 if ends else -1024)
     if ends:
-        reach = max(ends) - min(ends)
-        is_padding = any((value - min(ends)) % 0x10000 <= reach for value in (cell, stored))
-    return -1024 if is_padding else min(max(round(hu), -32768), 32767)
+        body = [round((hu - float(intercept)) / float(slope)) for hu in (-100, 0, 40, 1000)]
+        if any(is_between(value, ends) for value in body):
+            ends = ends[:1]
+        is_padding |= any(is_between(value, ends) for value in (cell, stored))
+    return -1024 if is_padding else min(round(hu), 32767)
+
+
+def is_between(value: int, ends: list[int]) -> bool:
+    """Whether a value lies in a range, both its ends included, modulo 16 bits."""
+    return (value - min(ends)) % 0x10000 <= (max(ends) - min(ends)) % 0x10000
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +209,8 @@ def test_every_rescale_and_bit_layout_follows_the_rule(
             ds.add_new(keyword, "SS" if signed else "US", value - (value >> 15 << 16) * signed)
         else:
             setattr(ds, keyword, value)
+    # Unused bits are declared to hold an overlay, else one value there may be taken for a fill.
+    ds.add_new(0x60000102, "US", 15)
     ds.PixelData = np.array(cells, "<u2").tobytes()
     path = blank.with_name("image")
     path.write_bytes(encoded(ds, syntax))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -39,14 +40,24 @@ def test_whole_slopes_give_whole_arithmetic(values: np.ndarray, slope: int, inte
     hu, clipped = to_hu(
         StoredValues(values, np.zeros((3, 3), bool)), float(slope), float(intercept)
     )
-    assert hu.tolist() == [[min(max(v, -32768), 32767) for v in row] for row in exact.tolist()]
-    assert clipped == sum(not -32768 <= v <= 32767 for v in exact.ravel())
+    assert hu.tolist() == [
+        [min(v, 32767) if v > -2000 else -1024 for v in row] for row in exact.tolist()
+    ]
+    assert clipped == sum(v > 32767 for v in exact.ravel())
 
 
 def test_padding_is_air_whatever_its_hu() -> None:
     is_padding = np.array([[True, False, False]])
     hu, n_clipped = to_hu(StoredValues(np.array([[500, -1500, 30]]), is_padding), 1.0, 0.0)
     assert hu.tolist() == [[-1024, -1500, 30]]
+    assert n_clipped == 0
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(1.0, -1024.0), (1.0, 0.0), (0.5, 0.0)])
+def test_a_fill_is_air_beside_another_padding_value(slope: float, intercept: float) -> None:
+    values = np.array([[-32768, -4000, 30]])
+    hu, n_clipped = to_hu(StoredValues(values, np.zeros((1, 3), bool)), slope, intercept)
+    assert hu.tolist() == [[-1024, -1024, 30 * slope + intercept]]
     assert n_clipped == 0
 
 

@@ -1,9 +1,11 @@
 """Stored values are read out of their pixel cells, whatever the layout of bits and the padding."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.uid import ExplicitVRBigEndian
 
@@ -11,6 +13,7 @@ from ich3d.core.issues import IssueCode
 from ich3d.core.types import Issue
 from ich3d.dicom.index import index
 from ich3d.dicom.pixels.stored import StoredValues, read_slice, read_slices
+from tests.helpers.lifelike import lifelike_head
 from tests.helpers.pixels import RAMP, WriteStack, issue_codes, load, store_values
 
 
@@ -73,13 +76,13 @@ def test_a_padding_value_alone_marks_padding(
 def test_a_range_of_padding_holds_both_its_ends_and_may_run_either_way(
     write_stack: WriteStack, syntax: str
 ) -> None:
-    values = np.broadcast_to(np.array([-3025, -3024, -3000, -2990, -2989, 30], "i2"), (16, 6))
-    for ends in ((-3024, -2990), (-2990, -3024)):
+    values = np.broadcast_to(np.array([-1825, -1824, -1800, -1790, -1789, 30], "i2"), (16, 6))
+    for ends in ((-1824, -1790), (-1790, -1824)):
         (path,) = write_stack(n=1)
         store_values(
             path, values, syntax, PixelPaddingValue=ends[0], PixelPaddingRangeLimit=ends[1]
         )
-        assert load(path).hu[0, 0].tolist() == [-3025, -1024, -1024, -1024, -2989, 30]
+        assert load(path).hu[0, 0].tolist() == [-1825, -1024, -1024, -1024, -1789, 30]
 
 
 @pytest.mark.parametrize("syntax", ["", ExplicitVRBigEndian])
@@ -141,3 +144,103 @@ def test_a_high_bit_that_does_not_fit_is_an_issue(write_stack: WriteStack, high_
     assert isinstance(issue, Issue)
     assert issue.code is IssueCode.UNDECODABLE
     assert "HighBit (0028,0102) does not fit BitsStored (0028,0101)" in issue.detail
+
+
+@pytest.mark.parametrize(
+    ("bits", "high_bit", "change"),
+    [
+        (11, 10, lambda hu: (hu + 1024).astype("<u2")),
+        (10, 9, lambda hu: hu.astype("<i2")),
+        (8, 7, lambda hu: hu.astype("<i2")),
+        (12, 11, lambda hu: ((hu + 1024) << 4).astype("<u2")),
+        (12, 15, lambda hu: (hu + 1024).astype("<u2")),
+    ],
+    ids=["11 of 12 bits", "10 of 16 bits", "8 of 16 bits", "left-aligned", "right-aligned"],
+)
+def test_values_that_need_more_bits_than_they_have_are_doubted(
+    write_stack: WriteStack,
+    bits: int,
+    high_bit: int,
+    change: Callable[[np.ndarray], np.ndarray],
+) -> None:
+    (path,) = write_stack(n=1)
+    values = change(lifelike_head(1)[0])
+    store_values(path, values, BitsStored=bits, HighBit=high_bit, RescaleIntercept="-1024")
+    (issue,) = (i for i in load(path).issues if i.code is IssueCode.IMPLAUSIBLE_HU)
+    assert "BitsStored (0028,0101)" in issue.detail
+    assert path.name in issue.detail
+
+
+@pytest.mark.parametrize(
+    ("bits", "change"),
+    [
+        (12, lambda hu: hu.clip(-1024, 2047).astype("<i2")),
+        (12, lambda hu: (hu.clip(-1024, 2047) & 0xFFF).astype("<i2")),
+        (16, lambda hu: hu.astype("<i2")),
+        (15, lambda hu: hu.astype("<i2")),
+    ],
+    ids=["copies of the sign", "no copies of the sign", "16 bits", "15 bits"],
+)
+def test_unused_bits_without_data_are_not_doubted(
+    write_stack: WriteStack, bits: int, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    (path,) = write_stack(n=1)
+    hu = lifelike_head(1)[0]
+    store_values(path, change(hu), BitsStored=bits)
+    volume = load(path)
+    assert np.array_equal(volume.hu[0], hu)
+    assert not issue_codes(volume)
+
+
+@pytest.mark.parametrize("syntax", ["", ExplicitVRBigEndian])
+def test_an_overlay_in_unused_bits_is_no_data(write_stack: WriteStack, syntax: str) -> None:
+    (path,) = write_stack(n=1)
+    hu = lifelike_head(1)[0]
+    values = (hu + 1024).astype("<u2")
+    values[10:14, 10:50] |= 0x8000
+    ds = pydicom.dcmread(path)
+    ds.add_new(0x60000102, "US", 15)
+    ds.save_as(path)
+    store_values(path, values, syntax, BitsStored=12, RescaleIntercept="-1024")
+    volume = load(path)
+    assert np.array_equal(volume.hu[0], hu)
+    assert not issue_codes(volume)
+
+
+@pytest.mark.parametrize("padding", [{}, {"PixelPaddingValue": -2000}], ids=["none", "another"])
+def test_a_fill_beyond_the_stored_bits_is_air(
+    write_stack: WriteStack, padding: dict[str, Any]
+) -> None:
+    (path,) = write_stack(n=1)
+    hu = lifelike_head(1)[0]
+    values = np.where(hu < -990, 0x8000, hu.clip(-1024, 2047) & 0xFFF).astype("<u2")
+    store_values(path, values, BitsStored=12, PixelRepresentation=1, **padding)
+    volume = load(path)
+    assert np.array_equal(volume.hu[0], np.where(hu < -990, -1024, hu))
+    assert not issue_codes(volume)
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "intercept"),
+    [(-32768, 32767, 0), (-32768, 32767, -1024), (-2000, -1, 0), (-3024, 1100, -1024)],
+)
+def test_a_range_of_padding_that_holds_hu_of_the_body_is_ignored(
+    tmp_path: Path, write_stack: WriteStack, value: int, limit: int, intercept: int
+) -> None:
+    hu = lifelike_head(3)
+    for path, pixels in zip(write_stack(n=3), hu, strict=True):
+        stored = np.where(pixels < -995, value, pixels - intercept).astype("<i2")
+        store_values(
+            path,
+            stored,
+            PixelPaddingValue=value,
+            PixelPaddingRangeLimit=limit,
+            RescaleIntercept=str(intercept),
+        )
+    volume = load(tmp_path)
+    assert np.array_equal(volume.hu, np.where(hu < -995, -1024, hu))
+    (issue,) = volume.issues
+    assert issue.code is IssueCode.PADDING_IGNORED
+    assert "a000.dcm" in issue.detail
+    assert "PixelPaddingRangeLimit (0028,0121)" in issue.detail
+    assert "2 more slices" in issue.detail
