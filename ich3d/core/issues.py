@@ -30,6 +30,7 @@ class IssueCode(StrEnum):
     UNDECODABLE = "undecodable"
     MIXED_GEOMETRY = "mixed_geometry"
     MIXED_PATIENTS = "mixed_patients"
+    MIXED_SWEEPS = "mixed_sweeps"
     SAME_POSITION = "same_position"
     NOT_AXIAL = "not_axial"
     NO_HEAD = "no_head"

@@ -3,7 +3,7 @@
 The steps, in the order of this module:
 
 1. `group_files` collects the slices of each SeriesInstanceUID. Files without one are grouped by
-   their folder.
+   their folder, StudyInstanceUID and SeriesNumber.
 2. A series with an invalid slice is rejected as a whole, because a volume with a hole would look
    complete. Under the lenient policy only the slice is dropped.
 3. `split_series` splits the slices of a series into volumes and sorts each along its slice normal.
@@ -24,8 +24,9 @@ from ich3d.dicom.assembly.splitting import GroupingResult, derive_series_uid, sp
 from ich3d.dicom.assembly.stacks import Compare, compare_pixels, compare_positions
 from ich3d.dicom.headers.read import InvalidSlice, Slices
 
-SeriesKey = str | PurePosixPath
-"""What the slices of a series share: the SeriesInstanceUID, or the folder where files have none."""
+SeriesKey = str | tuple[PurePosixPath, str, str]
+"""What the slices of a series share: the SeriesInstanceUID; or where files have none, the folder,
+StudyInstanceUID and SeriesNumber."""
 
 AnySlice = SliceHeader | InvalidSlice
 
@@ -67,7 +68,7 @@ def group_files(contents: Sequence[Slices | InvalidSlice], policy: Policy) -> Gr
         if isinstance(first, InvalidSlice) and first.series_uid is None:
             rejected.append(_reject_file(first))
         else:
-            groups[first.series_uid or _folder(first.file)].extend(slices)
+            groups[first.series_uid or _unnamed_series(first)].extend(slices)
 
     for slices_of_series in _merge_copied_folders(groups):
         result = _assemble(slices_of_series, policy)
@@ -92,7 +93,7 @@ def _merge_copied_folders(groups: Mapping[SeriesKey, list[AnySlice]]) -> list[li
     merged: dict[SeriesKey, list[AnySlice]] = defaultdict(list)
     for key, slices in groups.items():
         headers = [header for header in slices if isinstance(header, SliceHeader)]
-        if isinstance(key, PurePosixPath) and headers:
+        if isinstance(key, tuple) and headers:
             key = derive_series_uid(headers)
         merged[key].extend(slices)
     return list(merged.values())
@@ -158,6 +159,11 @@ def _reject(slices: Sequence[AnySlice], issue: Issue) -> GroupingResult:
 def _reject_file(invalid: InvalidSlice) -> Rejected:
     """A file whose series is unknown, as rejected."""
     return Rejected(invalid.file.name, invalid.code, _describe(invalid), (invalid.file.name,))
+
+
+def _unnamed_series(any_slice: AnySlice) -> SeriesKey:
+    """What the slices of a series without a SeriesInstanceUID share."""
+    return _folder(any_slice.file), any_slice.study_uid, any_slice.series_number
 
 
 def _folder(file: FileRef) -> PurePosixPath:

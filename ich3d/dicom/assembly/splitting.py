@@ -9,7 +9,6 @@ sending or sorting the files, and the series is rejected.
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import Final
 
 from ich3d.core.issues import IssueCode
@@ -17,16 +16,14 @@ from ich3d.core.text import pluralize
 from ich3d.core.types import FileRef, Issue, LeftOut, Rejected, Series, SliceHeader
 from ich3d.dicom.assembly.ordering import order
 from ich3d.dicom.assembly.stacks import (
-    MIN_CLEAN_SLICES,
-    SWEEP_ATTRIBUTES,
     Compare,
     DuplicateSlice,
     Stack,
-    alternating,
     geometry_differences,
     have_same_geometry,
     split_into_stacks,
 )
+from ich3d.dicom.assembly.sweeps import MIN_CLEAN_SLICES, SWEEP_ATTRIBUTES, warned_of
 from ich3d.dicom.geometry import project_on_normal
 from ich3d.dicom.headers.elements import tag_text
 from ich3d.dicom.uids import uid
@@ -54,7 +51,8 @@ def split_series(headers: Sequence[SliceHeader], compare: Compare) -> GroupingRe
     """Split the slices of one DICOM series into ordered volumes.
 
     Args:
-        headers: all slices of one SeriesInstanceUID, or of one folder where files have none.
+        headers: all slices of one SeriesInstanceUID, or those without one that share folder, study
+            and SeriesNumber.
         compare: how two slices at one position are compared.
 
     Returns:
@@ -157,11 +155,11 @@ def _left_out_duplicates(
 
 
 def _no_uid_issues(headers: Sequence[SliceHeader]) -> list[Issue]:
-    """A warning where the files have no SeriesInstanceUID; it names their folder."""
+    """A warning where the files have no SeriesInstanceUID; it names the first of them."""
     if headers[0].series_uid:
         return []
-    folder = PurePosixPath(headers[0].file.name).parent
-    detail = f"{folder}: {tag_text('SeriesInstanceUID')} is missing, the folder is one series"
+    same = f"files of one folder with one {tag_text('SeriesNumber')} are one series"
+    detail = f"{headers[0].file.name}: {tag_text('SeriesInstanceUID')} is missing, {same}"
     return [Issue(IssueCode.NO_SERIES_UID, detail)]
 
 
@@ -196,11 +194,9 @@ def _stack_issues(stack: Stack, used_files: AbstractSet[FileRef]) -> list[Issue]
     pixels were not compared.
     """
     issues = []
-    for keyword in alternating(stack.slices):
-        # Scanners number the acquisitions of one sweep in any way, so that number is no warning.
-        if keyword != "AcquisitionNumber":
-            detail = f"{tag_text(keyword)} alternates along the slices"
-            issues.append(Issue(IssueCode.INTERLEAVED, detail))
+    for keyword in warned_of(stack.slices):
+        detail = f"{tag_text(keyword)} of some slices is not that of the others"
+        issues.append(Issue(IssueCode.INTERLEAVED, detail))
 
     for duplicate in stack.duplicates:
         if duplicate.code is IssueCode.SAME_POSITION or duplicate.header.file in used_files:

@@ -9,13 +9,19 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from itertools import groupby
 from typing import Final
 
 import numpy as np
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import Issue, SliceHeader
+from ich3d.dicom.assembly.sweeps import (
+    MIN_CLEAN_SLICES,
+    SWEEP_ATTRIBUTES,
+    mixed_attribute,
+    separating,
+    sweep_labels,
+)
 from ich3d.dicom.geometry import (
     SAME_POSITION_MM,
     irregular_steps,
@@ -25,24 +31,11 @@ from ich3d.dicom.geometry import (
 from ich3d.dicom.headers.elements import tag_text
 from ich3d.dicom.pixels.stored import read_slice
 
-MIN_CLEAN_SLICES: Final = 3
-"""Fewest slices of a volume where a SeriesInstanceUID holds more than one."""
-
 SPACING_TOLERANCE: Final = 1e-3
 """Largest relative difference of PixelSpacing within one volume."""
 
 ORIENTATION_TOLERANCE: Final = 1e-3
 """Largest difference of one ImageOrientationPatient component within one volume."""
-
-SWEEP_ATTRIBUTES: Final[dict[str, Callable[[SliceHeader], str]]] = {
-    "ConvolutionKernel": lambda header: header.kernel,
-    "AcquisitionNumber": lambda header: header.acquisition_number,
-    "ImageType": lambda header: header.image_type,
-}
-"""Attributes in which sweeps over the same positions may differ, in the order in which they are
-tried. A second value alone does not split a stack: one sweep of a head may have 21
-AcquisitionNumbers."""
-
 
 class Match(Enum):
     """Whether two slices at one height are copies of each other.
@@ -97,40 +90,31 @@ class Stack:
 def split_into_stacks(headers: Sequence[SliceHeader], compare: Compare) -> list[Stack] | Issue:
     """Split slices that agree in geometry into stacks with one slice at each position.
 
-    All slices make one stack, unless different slices share a position or a sweep attribute
-    alternates along the stack. Then they are split by the first sweep attribute whose values give
-    clean stacks. Where no attribute does so, the slices stay one stack.
+    All slices make one stack, unless different slices share a position or an attribute speaks for
+    several sweeps (`sweeps.separating`). Then they are split by the first sweep attribute whose
+    values give clean stacks. Where no attribute does so, slices stay one stack only if no more than
+    single ones have another value.
 
     Args:
         headers: slices of equal geometry, in any order.
         compare: how two slices at one position are compared.
 
     Returns:
-        The stacks, or an issue where different slices share a position and cannot be separated.
+        The stacks, or an issue where different slices share a position, or two sweeps are mixed,
+        and they cannot be separated.
     """
     whole = _single_stack(headers, compare)
-    if isinstance(whole, Stack) and whole.is_compared and not alternating(whole.slices):
+    if isinstance(whole, Stack) and whole.is_compared and not separating(whole.slices):
         return [whole]
 
-    for attribute in SWEEP_ATTRIBUTES.values():
-        stacks = _split_by(attribute, headers, compare)
+    for keyword in SWEEP_ATTRIBUTES:
+        stacks = _split_by(keyword, headers, compare)
         if len(stacks) > 1 and all(stack.is_clean for stack in stacks):
             return stacks
-    return whole if isinstance(whole, Issue) else [whole]
-
-
-def alternating(slices: Sequence[SliceHeader]) -> list[str]:
-    """Keywords of the sweep attributes that return to an earlier value along the sorted slices.
-
-    For example, the kernels H31, H60, H31 alternate; H31, H31, H60 do not.
-    """
-    keywords = []
-    for keyword, attribute in SWEEP_ATTRIBUTES.items():
-        n_runs = len(list(groupby(slices, key=attribute)))
-        n_values = len({attribute(header) for header in slices})
-        if n_runs > n_values:
-            keywords.append(keyword)
-    return keywords
+    if isinstance(whole, Issue):
+        return whole
+    mixed = mixed_attribute(whole.slices)
+    return [whole] if mixed is None else _mixed_sweeps_issue(mixed, whole.slices)
 
 
 def have_same_geometry(a: SliceHeader, b: SliceHeader) -> bool:
@@ -174,17 +158,15 @@ def _same_position(a: SliceHeader, b: SliceHeader) -> bool:
     return not np.any(apart_mm >= SAME_POSITION_MM)
 
 
-def _split_by(
-    attribute: Callable[[SliceHeader], str], headers: Sequence[SliceHeader], compare: Compare
-) -> list[Stack]:
-    """Split by the values of `attribute`, and each part by further attributes where necessary.
+def _split_by(keyword: str, headers: Sequence[SliceHeader], compare: Compare) -> list[Stack]:
+    """Split by the values of a sweep attribute, and each part by further attributes where necessary.
 
     Returns the stacks of all parts. The list is empty where all slices have the same value, or
     where one of the parts cannot be made into stacks.
     """
     by_value: dict[str, list[SliceHeader]] = defaultdict(list)
-    for header in headers:
-        by_value[attribute(header)].append(header)
+    for header, label in zip(headers, sweep_labels(keyword, headers), strict=True):
+        by_value[label].append(header)
     if len(by_value) == 1:
         return []
 
@@ -228,3 +210,13 @@ def _single_stack(headers: Sequence[SliceHeader], compare: Compare) -> Stack | I
 def _same_position_issue(a: SliceHeader, b: SliceHeader) -> Issue:
     difference = f"lie at one height by {tag_text('ImagePositionPatient')} but differ"
     return Issue(IssueCode.SAME_POSITION, f"{a.name} and {b.name} {difference}")
+
+
+def _mixed_sweeps_issue(keyword: str, slices: Sequence[SliceHeader]) -> Issue:
+    """Two sweeps that cannot be separated; the message names two of their files."""
+    first = slices[0]
+    attribute = SWEEP_ATTRIBUTES[keyword]
+    other = next(header for header in slices if attribute(header) != attribute(first))
+    sweeps = f"{first.name} and {other.name} differ in {tag_text(keyword)}: slices of two sweeps"
+    detail = f"{sweeps}, which leave no regular stacks of at least {MIN_CLEAN_SLICES} slices each"
+    return Issue(IssueCode.MIXED_SWEEPS, detail)

@@ -55,6 +55,7 @@ class InvalidSlice:
         sop_uid: SOPInstanceUID, empty where unknown.
         position_mm: ImagePositionPatient, None where unknown.
         frame: number of the frame from 1, None where the issue concerns the whole file.
+        study_uid, series_number: StudyInstanceUID and SeriesNumber, empty where unknown.
     """
 
     file: FileRef
@@ -64,6 +65,8 @@ class InvalidSlice:
     sop_uid: str = ""
     position_mm: Vector3 | None = None
     frame: int | None = None
+    study_uid: str = ""
+    series_number: str = ""
 
 
 @dataclass(frozen=True)
@@ -237,9 +240,17 @@ def _invalid_slice(
     elements: Elements, file: FileRef, code: IssueCode, problem: str, series_uid: str | None
 ) -> InvalidSlice:
     """Keep UID and position of an invalid slice where they can be read: later they show the gap."""
-    sop_uid = elements.text("SOPInstanceUID")
+    invalid = InvalidSlice(
+        file,
+        code,
+        problem,
+        series_uid,
+        sop_uid=elements.text("SOPInstanceUID"),
+        study_uid=elements.text("StudyInstanceUID"),
+        series_number=elements.text("SeriesNumber"),
+    )
     try:
         x, y, z = elements.numbers("ImagePositionPatient", 3, code)
     except InvalidHeader:
-        return InvalidSlice(file, code, problem, series_uid, sop_uid)
-    return InvalidSlice(file, code, problem, series_uid, sop_uid, (x, y, z))
+        return invalid
+    return replace(invalid, position_mm=(x, y, z))
