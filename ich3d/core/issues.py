@@ -49,6 +49,11 @@ class IssueCode(StrEnum):
     INTERLEAVED = "interleaved"
     REPEATED_SOP_UID = "repeated_sop_uid"
     NO_SERIES_UID = "no_series_uid"
+    UID_PER_SLICE = "uid_per_slice"
+    DERIVED = "derived"
+    CONTRAST = "contrast"
+    INEXACT_ORIENTATION = "inexact_orientation"
+    ROUNDED_POSITIONS = "rounded_positions"
 
 
 def join(codes: Iterable[IssueCode]) -> str:

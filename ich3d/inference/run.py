@@ -23,18 +23,22 @@ from pathlib import Path
 from typing import Any, Final, TypeGuard
 from uuid import uuid4
 
+import pandas as pd
+
 import ich3d
 from ich3d.config.load import as_dict
 from ich3d.core.issues import IssueCode
 from ich3d.core.progress import Progress, quiet
+from ich3d.core.text import pluralize
 from ich3d.core.types import Rejected, Series
 from ich3d.core.workspace import write_csv, write_json
 from ich3d.dicom.assembly.grouping import Policy
+from ich3d.dicom.headers.elements import tag_text
 from ich3d.dicom.index import STRICT, Index
 from ich3d.dicom.validate import SeriesGroup, group_by_series_uid
 from ich3d.inference.journal import Journal, ScoredSeries
 from ich3d.inference.scoring import SeriesPrediction, find, stream, study_uid_of
-from ich3d.inference.tables import series_table, slice_table, submission
+from ich3d.inference.tables import ambiguous_uids, series_table, slice_table, submission
 from ich3d.model.folder import Model
 from ich3d.prepare.series import files_digest
 from ich3d.prepare.tables import rejected_table
@@ -121,7 +125,9 @@ def predict_to_folder(
     ]
     rejected = [*index.all_rejected(rejected_series), *unreadable]
     refused = [rejection for series in results for rejection in series.refused.values()]
-    _write_tables(out, results, [*rejected, *refused], model)
+    slices = slice_table(results)
+    refused += _not_submitted(slices)
+    _write_tables(out, slices, results, [*rejected, *refused], model)
     clock.lap("tables")
 
     counts = {
@@ -251,10 +257,27 @@ def _results_of_study(
     }
 
 
+def _not_submitted(slices: pd.DataFrame) -> list[Rejected]:
+    """For each volume, how many of its slices `submission.csv` leaves out."""
+    ambiguous = ambiguous_uids(slices)
+    what = f"have a {tag_text('SOPInstanceUID')} that several files share: not in submission.csv"
+    return [
+        Rejected(
+            str(volume_id),
+            IssueCode.REPEATED_SOP_UID,
+            f"{pluralize(len(rows), 'slice')} {what}",
+        )
+        for volume_id, rows in ambiguous.groupby("volume_id", sort=False)
+    ]
+
+
 def _write_tables(
-    out: Path, scored: Sequence[ScoredSeries], failures: Iterable[Rejected], model: Model
+    out: Path,
+    slices: pd.DataFrame,
+    scored: Sequence[ScoredSeries],
+    failures: Iterable[Rejected],
+    model: Model,
 ) -> None:
-    slices = slice_table(scored)
     write_csv(out / "slices.csv", slices)
     write_csv(out / "series.csv", series_table(scored))
     write_csv(out / "submission.csv", submission(slices, model.fingerprint["prevalence"]))

@@ -68,7 +68,8 @@ def series_table(scored: Iterable[ScoredSeries]) -> pd.DataFrame:
 def submission(slices: pd.DataFrame, base_rate: Mapping[str, float | None]) -> pd.DataFrame:
     """The table of `submission.csv`: `ID,Label`, six rows a SOPInstanceUID.
 
-    A SOPInstanceUID of several frames gets their maximum. A dropped slice gets the stack scores of
+    A SOPInstanceUID of several frames gets their maximum. One that several files share has no rows
+    (`ambiguous_uids`), for it does not say which of their scores is meant. A dropped slice gets the stack scores of
     its neighbours, interpolated at its position; one without a known position gets the
     training set's `base_rate` of each label.
 
@@ -76,6 +77,7 @@ def submission(slices: pd.DataFrame, base_rate: Mapping[str, float | None]) -> p
         slices: the table of `slices.csv`.
         base_rate: prevalence of each label in the training set, None where no slice was labelled.
     """
+    slices = slices[~slices["sop_uid"].isin(ambiguous_uids(slices)["sop_uid"])]
     is_scored = slices["stack_any"].notna()
     scored = slices[is_scored]
     prob = scored.groupby("sop_uid", sort=False)[_STACK].max()
@@ -91,6 +93,17 @@ def submission(slices: pd.DataFrame, base_rate: Mapping[str, float | None]) -> p
 
     ids = [f"{sop_uid}_{label}" for sop_uid in prob.index for label in LABELS]
     return pd.DataFrame({"ID": ids, "Label": prob.to_numpy(float).ravel().round(7)})
+
+
+def ambiguous_uids(slices: pd.DataFrame) -> pd.DataFrame:
+    """The scored rows of `slices.csv` whose SOPInstanceUID is that of several files.
+
+    Frames of one file share it too, and differ in their number.
+    """
+    scored = slices[slices["stack_any"].notna()]
+    by_uid = scored.groupby("sop_uid", sort=False)["frame"]
+    is_mixed = by_uid.transform("count").between(1, by_uid.transform("size") - 1)
+    return scored[is_mixed | scored.duplicated(["sop_uid", "frame"], keep=False)]
 
 
 def _slice_rows(series: ScoredSeries) -> pd.DataFrame:

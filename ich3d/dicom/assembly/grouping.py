@@ -8,6 +8,7 @@ The steps, in the order of this module:
    complete. Under the lenient policy only the slice is dropped.
 3. `split_series` splits the slices of a series into volumes and sorts each along its slice normal.
 4. `cross_reference_orphans` links volumes without a SeriesInstanceUID to the series that they fit.
+5. Series that repeat each other's SOPInstanceUIDs are warned of.
 """
 
 from collections import defaultdict
@@ -16,12 +17,14 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import PurePosixPath
 
+from ich3d.core.issues import IssueCode
 from ich3d.core.text import pluralize
 from ich3d.core.types import DroppedSlice, FileRef, Issue, LeftOut, Rejected, Series, SliceHeader
 from ich3d.dicom.assembly.ordering import incomplete_issue
 from ich3d.dicom.assembly.orphans import cross_reference_orphans
 from ich3d.dicom.assembly.splitting import GroupingResult, derive_series_uid, split_series
 from ich3d.dicom.assembly.stacks import Compare, compare_pixels, compare_positions
+from ich3d.dicom.headers.elements import tag_text
 from ich3d.dicom.headers.read import InvalidSlice, Slices
 
 SeriesKey = str | tuple[PurePosixPath, str, str]
@@ -76,7 +79,8 @@ def group_files(contents: Sequence[Slices | InvalidSlice], policy: Policy) -> Gr
         left_out += result.left_out
         rejected += result.rejected
 
-    return GroupingResult(cross_reference_orphans(all_series), tuple(left_out), tuple(rejected))
+    linked = _warn_of_shared_uids(cross_reference_orphans(all_series))
+    return GroupingResult(linked, tuple(left_out), tuple(rejected))
 
 
 def _as_slices(content: Slices | InvalidSlice) -> Slices:
@@ -113,6 +117,34 @@ def _assemble(slices: Sequence[AnySlice], policy: Policy) -> GroupingResult:
     if isinstance(result, Issue):
         result = _reject(headers, result)
     return _record_dropped(result, invalid, headers) if invalid else result
+
+
+def _warn_of_shared_uids(all_series: Sequence[Series]) -> tuple[Series, ...]:
+    """Add an issue to each series with a SOPInstanceUID that a slice of another series has too.
+
+    Within one SeriesInstanceUID, `split_series` warns of it.
+    """
+    holders: dict[str, dict[str, Series]] = defaultdict(dict)  # by SOPInstanceUID, then series
+    for series in all_series:
+        for header in series.headers:
+            holders[header.sop_uid].setdefault(series.series_uid, series)
+
+    warned = []
+    for series in all_series:
+        shared = [header for header in series.headers if len(holders[header.sop_uid]) > 1]
+        if shared:
+            others = holders[shared[0].sop_uid].values()
+            other = next(other for other in others if other.series_uid != series.series_uid)
+            series = replace(series, issues=(*series.issues, _shared_uid_issue(shared, other)))
+        warned.append(series)
+    return tuple(warned)
+
+
+def _shared_uid_issue(shared: Sequence[SliceHeader], other: Series) -> Issue:
+    """The warning about slices whose SOPInstanceUIDs are also those of slices of `other`."""
+    slices = pluralize(len(shared), "slice")
+    detail = f"{tag_text('SOPInstanceUID')} of {slices}, such as {shared[0].name}, is also that of"
+    return Issue(IssueCode.REPEATED_SOP_UID, f"{detail} a slice of {other.volume_id}")
 
 
 def _record_dropped(

@@ -3,6 +3,7 @@
 Bad files are values, not exceptions. Pixels are not decoded; only their length is checked.
 """
 
+import re
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
@@ -28,6 +29,12 @@ CT_CLASSES: Final = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnha
 
 _FIRST_READ_BYTES: Final = 8192
 """Holds the header of an ordinary file, and is what a buffered file reads at once anyway."""
+
+
+MAX_SCOUT_NORMAL_Z: Final = 0.5
+"""A localizer is coronal or sagittal: its normal is 60 degrees or more from the patient's axis."""
+
+_SCOUT: Final = re.compile("LOCALIZER|SURVIEW|SCOUT|TOPOGRAM|SCANOGRAM", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -157,8 +164,9 @@ def _non_ct_reason(elements: Elements) -> tuple[IssueCode, str] | None:
     if other_class and not modality:
         return IssueCode.NO_IMAGE, not_ct_image
 
-    if "LOCALIZER" in elements.text("ImageType").upper().split("\\"):
-        return IssueCode.LOCALIZER, f"{tag_text('ImageType')} is that of a localizer"
+    scout = _scout_keyword(elements)
+    if scout:
+        return IssueCode.LOCALIZER, f"{tag_text(scout)} is that of a localizer"
 
     # Some writers store CT slices as Secondary Capture: with a position they are kept.
     geometry = elements.text("ImagePositionPatient") or elements.text("ImageOrientationPatient")
@@ -169,6 +177,25 @@ def _non_ct_reason(elements: Elements) -> tuple[IssueCode, str] | None:
     if photometric and photometric not in ("MONOCHROME1", "MONOCHROME2"):
         return IssueCode.NO_IMAGE, f"{tag_text('PhotometricInterpretation')} is {photometric}"
     return None
+
+
+def _scout_keyword(elements: Elements) -> str:
+    """The attribute that says that the file is a localizer; empty where none does.
+
+    ImageType says LOCALIZER (PS3.3 C.8.2.1.1.1) or a vendor's own word, as in REF_SURVIEW. A
+    description counts only where the image is not axial: it may say "without scout".
+    """
+    if _SCOUT.search(elements.text("ImageType")):
+        return "ImageType"
+    if not _SCOUT.match(elements.text("SeriesDescription")):
+        return ""
+    try:
+        a, b, _, d, e, _ = elements.numbers(
+            "ImageOrientationPatient", 6, IssueCode.NO_ORIENTATION
+        )
+    except InvalidHeader:
+        return "SeriesDescription"
+    return "SeriesDescription" if abs(a * e - b * d) < MAX_SCOUT_NORMAL_Z else ""
 
 
 def _require_basics(elements: Elements) -> None:
