@@ -21,7 +21,7 @@ from ich3d.dicom.assembly.stacks import (
     DuplicateSlice,
     Stack,
     geometry_differences,
-    have_same_geometry,
+    group_by_geometry,
     split_into_stacks,
 )
 from ich3d.dicom.assembly.sweeps import MIN_CLEAN_SLICES, SWEEP_ATTRIBUTES, warned_of
@@ -71,7 +71,7 @@ def split_series(headers: Sequence[SliceHeader], compare: Compare) -> GroupingRe
     if len({header.patient_id for header in headers}) > 1:
         return _mixed_patients_issue(headers)
 
-    groups = _group_by_geometry(headers)
+    groups = group_by_geometry(headers)
     scouts = _scouts(groups)
     groups = [group for group in groups if group[0] not in scouts]
     without_stray = _split_off_stray(groups, compare)
@@ -102,18 +102,6 @@ def derive_series_uid(headers: Sequence[SliceHeader]) -> str:
     studies = sorted({header.study_uid for header in headers})
     slices = sorted({header.sop_uid for header in headers})
     return uid("series", *patients, *studies, *slices)
-
-
-def _group_by_geometry(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
-    """Group slices of equal geometry; the order of files has no influence on the result."""
-    groups: list[list[SliceHeader]] = []
-    for header in sorted(headers, key=lambda header: (header.sop_uid, header.position_mm)):
-        fitting = next((group for group in groups if have_same_geometry(group[0], header)), None)
-        if fitting is None:
-            groups.append([header])
-        else:
-            fitting.append(header)
-    return groups
 
 
 def _scouts(groups: Sequence[Sequence[SliceHeader]]) -> list[SliceHeader]:
@@ -332,4 +320,5 @@ def _first_difference(a: SliceHeader, b: SliceHeader) -> str:
     differences = geometry_differences(a, b)
     for keyword, attribute in SWEEP_ATTRIBUTES.items():
         differences[keyword] = attribute(a) != attribute(b)
-    return next(keyword for keyword, differs in differences.items() if differs)
+    found = (keyword for keyword, differs in differences.items() if differs)
+    return next(found, "ImageOrientationPatient")  # by less than two noisy slices may differ

@@ -5,8 +5,9 @@ of the body, for example with two reconstruction kernels. Of copies, one is remo
 separated by an attribute in which they differ.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -24,7 +25,8 @@ from ich3d.dicom.assembly.sweeps import (
 )
 from ich3d.dicom.geometry import (
     SAME_POSITION_MM,
-    irregular_steps,
+    common_plane,
+    is_evenly_stacked,
     project_on_normal,
     sort_along_normal,
 )
@@ -34,8 +36,15 @@ from ich3d.dicom.pixels.stored import read_slice
 SPACING_TOLERANCE: Final = 1e-3
 """Largest relative difference of PixelSpacing within one volume."""
 
-ORIENTATION_TOLERANCE: Final = 1e-3
-"""Largest difference of one ImageOrientationPatient component within one volume."""
+ORIENTATION_NOISE_DEG: Final = 0.2
+"""Largest angle of the orientation of one slice to the common one of its volume, in degrees."""
+
+_NOISE_LIMIT_DEG: Final = ORIENTATION_NOISE_DEG + 1e-3
+"""The same of directions that were rounded to six decimals."""
+
+_ORIENTATION_ROUNDING: Final = 1e-3
+"""Largest difference of one ImageOrientationPatient component that is mere rounding."""
+
 
 class Match(Enum):
     """Whether two slices at one height are copies of each other.
@@ -84,7 +93,7 @@ class Stack:
         """Whether it may be one of several volumes: long enough, regular, duplicates compared."""
         if not self.is_compared or len(self.slices) < MIN_CLEAN_SLICES:
             return False
-        return not len(irregular_steps(project_on_normal(self.slices)))
+        return is_evenly_stacked(self.slices)
 
 
 def split_into_stacks(headers: Sequence[SliceHeader], compare: Compare) -> list[Stack] | Issue:
@@ -117,21 +126,53 @@ def split_into_stacks(headers: Sequence[SliceHeader], compare: Compare) -> list[
     return [whole] if mixed is None else _mixed_sweeps_issue(mixed, whole.slices)
 
 
+def group_by_geometry(headers: Iterable[SliceHeader]) -> list[list[SliceHeader]]:
+    """Group slices of equal geometry; the order of files has no influence on the result."""
+    in_order = sorted(headers, key=lambda header: (header.sop_uid, header.position_mm))
+    groups: list[list[SliceHeader]] = []
+    for group in _groups(in_order, have_same_geometry):
+        if common_plane(group).noise_deg <= _NOISE_LIMIT_DEG:
+            groups.append(group)
+        else:  # two orientations, each with little noise
+            groups += _groups(group, _have_same_rounded_orientation)
+    return groups
+
+
 def have_same_geometry(a: SliceHeader, b: SliceHeader) -> bool:
     """Whether `a` and `b` agree in all attributes of `geometry_differences`."""
     return not any(geometry_differences(a, b).values())
 
 
+def _groups(
+    headers: Iterable[SliceHeader], is_same: Callable[[SliceHeader, SliceHeader], bool]
+) -> list[list[SliceHeader]]:
+    """Each slice with the first earlier one that it is the same as."""
+    groups: list[list[SliceHeader]] = []
+    for header in headers:
+        fitting = next((group for group in groups if is_same(group[0], header)), None)
+        if fitting is None:
+            groups.append([header])
+        else:
+            fitting.append(header)
+    return groups
+
+
+def _have_same_rounded_orientation(a: SliceHeader, b: SliceHeader) -> bool:
+    cosines = zip((*a.row_dir, *a.col_dir), (*b.row_dir, *b.col_dir), strict=True)
+    return all(abs(p - q) <= _ORIENTATION_ROUNDING for p, q in cosines)
+
+
 def geometry_differences(a: SliceHeader, b: SliceHeader) -> dict[str, bool]:
     """Whether `a` and `b` differ in each attribute that all slices of a volume must share."""
     spacings = zip(a.pixel_spacing_mm, b.pixel_spacing_mm, strict=True)
-    cosines = zip((*a.row_dir, *a.col_dir), (*b.row_dir, *b.col_dir), strict=True)
+    chord = max(math.dist(a.row_dir, b.row_dir), math.dist(a.col_dir, b.col_dir))
+    angle_deg = math.degrees(chord)  # of a small angle
     return {
         "StudyInstanceUID": a.study_uid != b.study_uid,
         "Rows": a.rows != b.rows,
         "Columns": a.columns != b.columns,
         "PixelSpacing": any(abs(p / q - 1) > SPACING_TOLERANCE for p, q in spacings),
-        "ImageOrientationPatient": any(abs(p - q) > ORIENTATION_TOLERANCE for p, q in cosines),
+        "ImageOrientationPatient": angle_deg > 2 * _NOISE_LIMIT_DEG,
         "FrameType": a.frame_type != b.frame_type,
     }
 
