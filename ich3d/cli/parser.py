@@ -154,6 +154,7 @@ def _add_convert(subparsers: Subparsers) -> None:
     )
     _add_path(parser)
     _add_out(parser)
+    _add_lenient(parser)
     parser.add_argument("--series", metavar="UID", help="only this SeriesInstanceUID or volume_id")
     parser.add_argument(
         "--deskew",
@@ -464,7 +465,8 @@ def _add_lenient(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lenient",
         action="store_true",
-        help="leave out slices that cannot be used instead of rejecting their series",
+        help="leave out slices that cannot be used instead of rejecting their series, and join "
+        "single slices that fit one series",
     )
 
 

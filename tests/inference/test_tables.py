@@ -13,6 +13,7 @@ from ich3d.inference.scoring import UnscoredSlice
 from ich3d.inference.tables import (
     SERIES_COLUMNS,
     SLICE_COLUMNS,
+    ambiguous_uids,
     series_table,
     slice_table,
     submission,
@@ -132,3 +133,19 @@ def test_a_left_out_slice_of_unknown_position_submits_the_base_rate() -> None:
     values = submitted(slice_table([scored_series(unscored=unscored)]))
     assert list(values) == ["1.2.0", "1.2.1", "1.2.2", "9.1"]
     assert values["9.1"] == 0.25
+
+
+def test_a_sop_uid_of_several_files_is_not_submitted() -> None:
+    uids = ("1.1", "1.2", "1.3")
+    first = scored_series(3, "1", sop_uids=uids)
+    second = scored_series(3, "2", sop_uids=("1.2", "1.3", "2.1"), frames=(None, 1, None))
+    slices = slice_table([first, second])
+    assert list(submitted(slices)) == ["1.1", "2.1"]
+    assert ambiguous_uids(slices)["sop_uid"].tolist() == ["1.2", "1.3", "1.2", "1.3"]
+
+
+def test_frames_of_one_file_and_no_series_at_all_are_not_ambiguous() -> None:
+    frames = scored_series(3, sop_uids=("1.1",) * 3, frames=(1, 2, 3))
+    assert not len(ambiguous_uids(slice_table([frames])))
+    assert not len(ambiguous_uids(slice_table([])))
+    assert not len(submission(slice_table([]), RATES))

@@ -8,7 +8,8 @@ The steps, in the order of this module:
    complete. Under the lenient policy only the slice is dropped.
 3. `split_series` splits the slices of a series into volumes and sorts each along its slice normal.
 4. `cross_reference_orphans` links volumes without a SeriesInstanceUID to the series that they fit.
-5. Series that repeat each other's SOPInstanceUIDs are warned of.
+5. `find_single_slices` warns of single slices that fit one series; the lenient policy joins them.
+6. Series that repeat each other's SOPInstanceUIDs are warned of.
 """
 
 from collections import defaultdict
@@ -22,6 +23,7 @@ from ich3d.core.text import pluralize
 from ich3d.core.types import DroppedSlice, FileRef, Issue, LeftOut, Rejected, Series, SliceHeader
 from ich3d.dicom.assembly.ordering import incomplete_issue
 from ich3d.dicom.assembly.orphans import cross_reference_orphans
+from ich3d.dicom.assembly.single_slices import find_single_slices
 from ich3d.dicom.assembly.splitting import GroupingResult, derive_series_uid, split_series
 from ich3d.dicom.assembly.stacks import Compare, compare_pixels, compare_positions
 from ich3d.dicom.headers.elements import tag_text
@@ -40,7 +42,7 @@ class Policy:
 
     Attributes:
         lenient: drop an invalid slice and use the rest of its series, instead of rejecting the
-            series.
+            series; join single slices that fit one series.
         headers_only: decode no pixels. Slices at one position are then not compared, and copies
             cannot be told from different slices.
     """
@@ -73,14 +75,17 @@ def group_files(contents: Sequence[Slices | InvalidSlice], policy: Policy) -> Gr
         else:
             groups[first.series_uid or _unnamed_series(first)].extend(slices)
 
+    # Cached, because a series that is split compares some pairs of slices several times.
+    compare = cache(compare_positions if policy.headers_only else compare_pixels)
     for slices_of_series in _merge_copied_folders(groups):
-        result = _assemble(slices_of_series, policy)
+        result = _assemble(slices_of_series, compare, policy)
         all_series += result.series
         left_out += result.left_out
         rejected += result.rejected
 
-    linked = _warn_of_shared_uids(cross_reference_orphans(all_series))
-    return GroupingResult(linked, tuple(left_out), tuple(rejected))
+    linked = cross_reference_orphans(all_series)
+    warned = _warn_of_shared_uids(find_single_slices(linked, compare, join=policy.lenient))
+    return GroupingResult(warned, tuple(left_out), tuple(rejected))
 
 
 def _as_slices(content: Slices | InvalidSlice) -> Slices:
@@ -103,7 +108,7 @@ def _merge_copied_folders(groups: Mapping[SeriesKey, list[AnySlice]]) -> list[li
     return list(merged.values())
 
 
-def _assemble(slices: Sequence[AnySlice], policy: Policy) -> GroupingResult:
+def _assemble(slices: Sequence[AnySlice], compare: Compare, policy: Policy) -> GroupingResult:
     """The volumes of one series, or the series as rejected."""
     headers = [header for header in slices if isinstance(header, SliceHeader)]
     invalid = [invalid for invalid in slices if isinstance(invalid, InvalidSlice)]
@@ -111,9 +116,7 @@ def _assemble(slices: Sequence[AnySlice], policy: Policy) -> GroupingResult:
         first = invalid[0]
         return _reject(slices, Issue(first.code, _describe(first) + _count_more(invalid)))
 
-    # Cached, because a series that is split compares some pairs of slices several times.
-    compare: Compare = compare_positions if policy.headers_only else compare_pixels
-    result = split_series(headers, cache(compare))
+    result = split_series(headers, compare)
     if isinstance(result, Issue):
         result = _reject(headers, result)
     return _record_dropped(result, invalid, headers) if invalid else result
