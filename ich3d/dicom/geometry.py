@@ -91,7 +91,9 @@ def stack_plane(slices: Sequence[SliceHeader], step_mm: np.ndarray) -> Plane:
     plane = common_plane(slices)
     along = step_mm / np.linalg.norm(step_mm)
     directions = np.array((plane.row_dir, plane.col_dir))
-    off_deg = float(np.degrees(np.arcsin(min(np.linalg.norm(np.cross(along, plane.normal)), 1.0))))
+    off_deg = float(
+        np.degrees(np.arcsin(np.clip(np.linalg.norm(np.cross(along, plane.normal)), 0, 1)))
+    )
     is_oblique = bool(np.any(np.abs(directions).max(axis=1) < 1 - _EXACT))
     if not is_oblique or off_deg > ROUNDED_TILT_DEG:
         return plane
@@ -100,7 +102,7 @@ def stack_plane(slices: Sequence[SliceHeader], step_mm: np.ndarray) -> Plane:
 
 
 def _perpendicular(directions: np.ndarray) -> np.ndarray:
-    """Two directions (2, 3) as perpendicular unit vectors in the same plane, each turned equally."""
+    """Two directions (2, 3) as perpendicular unit vectors of their plane, each turned equally."""
     unit = directions / np.linalg.norm(directions, axis=1)[:, None]
     total, difference = unit[0] + unit[1], unit[0] - unit[1]
     total, difference = total / np.linalg.norm(total), difference / np.linalg.norm(difference)

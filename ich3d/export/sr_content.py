@@ -61,6 +61,8 @@ def report_content(prediction: "SeriesPrediction", model_sha256: str) -> ReportC
     slice_prob = prediction.prob["stack"]
     prob = series_prob(slice_prob)  # (K,)
 
+    leads = f"Series that speaks for its study: {prediction.leads}" if prediction.leads else ""
+
     return ReportContent(
         volume_id=series.volume_id,
         series_prob={label: round(float(prob[k]), 7) for k, label in enumerate(LABELS)},
@@ -71,6 +73,7 @@ def report_content(prediction: "SeriesPrediction", model_sha256: str) -> ReportC
             "Probability of a series: the maximum over its slices",
             "Source of Measurement: the slices whose probabilities of the finding and of any "
             "hemorrhage are at least flag_at",
+            *([leads] if leads else []),
         ),
     )
 

@@ -37,7 +37,14 @@ from ich3d.dicom.headers.elements import tag_text
 from ich3d.dicom.index import STRICT, Index
 from ich3d.dicom.validate import SeriesGroup, group_by_series_uid
 from ich3d.inference.journal import Journal, ScoredSeries
-from ich3d.inference.scoring import SeriesPrediction, find, stream, study_uid_of
+from ich3d.inference.leading import leading_series
+from ich3d.inference.scoring import (
+    SeriesPrediction,
+    find,
+    stream,
+    study_uid_of,
+    with_leaders,
+)
 from ich3d.inference.tables import ambiguous_uids, series_table, slice_table, submission
 from ich3d.model.folder import Model
 from ich3d.prepare.series import files_digest
@@ -127,7 +134,8 @@ def predict_to_folder(
     refused = [rejection for series in results for rejection in series.refused.values()]
     slices = slice_table(results)
     refused += _not_submitted(slices)
-    _write_tables(out, slices, results, [*rejected, *refused], model)
+    leaders = leading_series(scored_series, study_uid_of)
+    _write_tables(out, slices, series_table(results, leaders), [*rejected, *refused], model)
     clock.lap("tables")
 
     counts = {
@@ -242,8 +250,11 @@ def _results_of_study(
     study: Sequence[tuple[Series, SeriesPrediction | Rejected]],
     writers: Mapping[str, OutputWriter],
 ) -> dict[str, ScoredSeries | Rejected]:
-    """Call each writer with the scored series of a study; results of all series by volume_id."""
-    predictions = [result for _, result in study if isinstance(result, SeriesPrediction)]
+    """Call each writer with the scored series of a study, the one that speaks for it first.
+
+    Returns the results of all series by volume_id.
+    """
+    predictions = sorted(with_leaders(study), key=lambda prediction: not prediction.leads)
     refused: dict[str, dict[str, Rejected]] = defaultdict(dict)
     if predictions:
         for name, writer in writers.items():
@@ -274,12 +285,12 @@ def _not_submitted(slices: pd.DataFrame) -> list[Rejected]:
 def _write_tables(
     out: Path,
     slices: pd.DataFrame,
-    scored: Sequence[ScoredSeries],
+    series: pd.DataFrame,
     failures: Iterable[Rejected],
     model: Model,
 ) -> None:
     write_csv(out / "slices.csv", slices)
-    write_csv(out / "series.csv", series_table(scored))
+    write_csv(out / "series.csv", series)
     write_csv(out / "submission.csv", submission(slices, model.fingerprint["prevalence"]))
     write_csv(out / "failures.csv", rejected_table(failures))
 

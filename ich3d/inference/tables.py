@@ -43,6 +43,7 @@ SERIES_COLUMNS: Final = [
     *(f"prob_{label}" for label in LABELS),
     "agreement",
     "top_slices",
+    "leads_study",
 ]
 SLICE_TEXT: Final = (*_ID_COLUMNS, "patient_id", "sop_uid", "codes")
 """The columns of `slices.csv` that are text."""
@@ -60,18 +61,25 @@ def slice_table(scored: Iterable[ScoredSeries]) -> pd.DataFrame:
     return pd.concat(blocks, ignore_index=True)
 
 
-def series_table(scored: Iterable[ScoredSeries]) -> pd.DataFrame:
-    """The table of `series.csv`: a row a series, with the highest probability of its slices."""
-    return pd.DataFrame([_series_row(series) for series in scored], columns=SERIES_COLUMNS)
+def series_table(scored: Iterable[ScoredSeries], leaders: Mapping[str, str]) -> pd.DataFrame:
+    """The table of `series.csv`: a row a series, with the highest probability of its slices.
+
+    `leaders` says by volume_id why a series speaks for its study (`inference.leading`).
+    """
+    rows = [
+        {**_series_row(series), "leads_study": leaders.get(series.volume_id, "")}
+        for series in scored
+    ]
+    return pd.DataFrame(rows, columns=SERIES_COLUMNS)
 
 
 def submission(slices: pd.DataFrame, base_rate: Mapping[str, float | None]) -> pd.DataFrame:
     """The table of `submission.csv`: `ID,Label`, six rows a SOPInstanceUID.
 
     A SOPInstanceUID of several frames gets their maximum. One that several files share has no rows
-    (`ambiguous_uids`), for it does not say which of their scores is meant. A dropped slice gets the stack scores of
-    its neighbours, interpolated at its position; one without a known position gets the
-    training set's `base_rate` of each label.
+    (`ambiguous_uids`), for it does not say which of their scores is meant. A dropped slice gets
+    the stack scores of its neighbours, interpolated at its position; one without a known position
+    gets the training set's `base_rate` of each label.
 
     Args:
         slices: the table of `slices.csv`.

@@ -30,7 +30,7 @@ SLICE_COLUMNS = [
 ]  # fmt: skip
 SERIES_COLUMNS = [
     *KEYS, "n_slices", "codes", "out_of_range", *(f"prob_{label}" for label in SIX), "agreement",
-    "top_slices",
+    "top_slices", "leads_study",
 ]  # fmt: skip
 TEXT = (*KEYS, "sop_uid", "codes", "out_of_range", "top_slices")
 

@@ -1,4 +1,4 @@
-"""Single slices that fit one series: some exports give each slice a SeriesInstanceUID of its own."""
+"""Single slices that fit one series: some exports give each slice a SeriesInstanceUID."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -16,6 +16,7 @@ from ich3d.core.issues import IssueCode
 from ich3d.core.text import pluralize
 from ich3d.core.types import FileRef, Issue, LeftOut, Rejected, Series, SliceHeader
 from ich3d.dicom.assembly.ordering import incomplete_issue, order
+from ich3d.dicom.assembly.series_kind import contrast_issue, derived_issue
 from ich3d.dicom.assembly.stacks import (
     Compare,
     DuplicateSlice,
@@ -188,7 +189,7 @@ def _build_volumes(stacks: Sequence[Stack]) -> GroupingResult:
         if not has_uid:
             slices = tuple(replace(header, series_uid=series_uid) for header in slices)
         volume_id = f"{series_uid}-{number}" if len(stacks) > 1 else series_uid
-        issues = (*series_issues, *_stack_issues(stack, used_files))
+        issues = (*series_issues, *_stack_issues(stack, used_files), *_kind_issues(slices))
         all_series.append(order(slices, volume_id, issues))
 
     left_out = _left_out_duplicates(stacks, used_files)
@@ -254,6 +255,15 @@ def _repeated_uid_issues(headers: Sequence[SliceHeader]) -> list[Issue]:
             detail = f"{names} share {tag_text('SOPInstanceUID')} at different positions"
             return [Issue(IssueCode.REPEATED_SOP_UID, detail)]
     return []
+
+
+def _kind_issues(slices: Sequence[SliceHeader]) -> list[Issue]:
+    """Warnings that slices show contrast agent or are derived; each names one file."""
+    issues = []
+    for issue_of in (contrast_issue, derived_issue):
+        found = (issue for header in slices if (issue := issue_of(header)) is not None)
+        issues += [issue for issue in [next(found, None)] if issue is not None]
+    return issues
 
 
 def _stack_issues(stack: Stack, used_files: AbstractSet[FileRef]) -> list[Issue]:

@@ -200,7 +200,7 @@ def _same_position(a: SliceHeader, b: SliceHeader) -> bool:
 
 
 def _split_by(keyword: str, headers: Sequence[SliceHeader], compare: Compare) -> list[Stack]:
-    """Split by the values of a sweep attribute, and each part by further attributes where necessary.
+    """Split by the values of a sweep attribute, and each part by further ones where necessary.
 
     Returns the stacks of all parts. The list is empty where all slices have the same value, or
     where one of the parts cannot be made into stacks.

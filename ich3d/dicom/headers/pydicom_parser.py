@@ -47,7 +47,10 @@ def parse_with_pydicom(stream: BinaryIO) -> Elements:
     """
     with suppress_pydicom_warnings():
         dataset = pydicom.dcmread(
-            stream, stop_before_pixels=True, force=True, specific_tags=[*_DATA_SET_TAGS, _CONTRAST_SEQUENCE]
+            stream,
+            stop_before_pixels=True,
+            force=True,
+            specific_tags=[*_DATA_SET_TAGS, _CONTRAST_SEQUENCE],
         )
         # Raw bytes first: pydicom replaces them by converted values once an element was looked at.
         values = _raw_values(dataset)

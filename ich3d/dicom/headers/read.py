@@ -190,9 +190,7 @@ def _scout_keyword(elements: Elements) -> str:
     if not _SCOUT.match(elements.text("SeriesDescription")):
         return ""
     try:
-        a, b, _, d, e, _ = elements.numbers(
-            "ImageOrientationPatient", 6, IssueCode.NO_ORIENTATION
-        )
+        a, b, _, d, e, _ = elements.numbers("ImageOrientationPatient", 6, IssueCode.NO_ORIENTATION)
     except InvalidHeader:
         return "SeriesDescription"
     return "SeriesDescription" if abs(a * e - b * d) < MAX_SCOUT_NORMAL_Z else ""

@@ -79,7 +79,7 @@ def test_two_kernels_are_joined_apart(tmp_path: Path, write_head: WriteHead) -> 
 def test_slices_that_do_not_belong_together_stay_single(
     tmp_path: Path, write_head: WriteHead, edit_file: EditFile, changes: dict[str, Any]
 ) -> None:
-    first, second, third = write_head(n=3)
+    *_, third = write_head(n=3)
     edit_file(third, **changes)
     assert codes(tmp_path, LENIENT) == [[IssueCode.SINGLE_SLICE]] * 3
 
@@ -89,9 +89,7 @@ def test_slices_with_a_gap_stay_single(tmp_path: Path, write_head: WriteHead) ->
     assert codes(tmp_path, LENIENT) == [[IssueCode.SINGLE_SLICE]] * 4
 
 
-def test_single_slices_of_many_studies_stay_single(
-    tmp_path: Path, write_stack: WriteStack
-) -> None:
+def test_single_slices_of_many_studies_stay_single(tmp_path: Path, write_stack: WriteStack) -> None:
     for i in range(4):
         position_mm = np.array([(-100.0, -120.0, 5.0 * i)])
         write_stack(name=f"s{i}", n=1, position_mm=position_mm)
