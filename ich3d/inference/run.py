@@ -11,6 +11,7 @@
 
 import hashlib
 import json
+import logging
 import platform
 import time
 from collections import defaultdict
@@ -50,6 +51,8 @@ from ich3d.model.folder import Model
 from ich3d.prepare.series import files_digest
 from ich3d.prepare.tables import rejected_table
 from ich3d.training.device import device
+
+log = logging.getLogger(__name__)
 
 KEY_FORMAT: Final = 7
 """Raised when series are scored or journaled in another way, so that they are scored again."""
@@ -109,6 +112,8 @@ def predict_to_folder(
     writers = writers or {}
     clock = _Clock()
     index = find(paths, progress, policy)
+    for advice in _advice(index):
+        log.warning("%s", advice)
     clock.lap("find")
 
     journal_keys = _journal_keys(model, index, writers)
@@ -155,6 +160,12 @@ def predict_to_folder(
         out / "run.json", {**_provenance(model), **options, **counts, "seconds": clock.seconds}
     )
     return Outcome(len(results), (*rejected, *refused))
+
+
+def _advice(index: Index) -> list[str]:
+    """What to do about single slices that fit one series, once for all of them."""
+    issues = [issue for series in index.series for issue in series.issues]
+    return list(dict.fromkeys(i.detail for i in issues if i.code is IssueCode.UID_PER_SLICE))
 
 
 def _journal_keys(model: Model, index: Index, writers: Iterable[str]) -> dict[str, str]:
