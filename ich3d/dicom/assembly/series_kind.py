@@ -65,12 +65,12 @@ def contrast_issue(header: SliceHeader) -> Issue | None:
 
 def derived_issue(header: SliceHeader) -> Issue | None:
     """The warning that images are no slices of a scan but projections or reformats of them."""
-    texts = {"ImageType": header.image_type, "SeriesDescription": header.series_description}
-    for keyword, text in texts.items():
-        if found := _DERIVED.search(text):
-            what = f"{tag_text(keyword)} names a projection or reformat ({found[0].upper()})"
-            return Issue(IssueCode.DERIVED, f"{header.name}: {what}")
-    return None
+    found = _derived_word(header.image_type, header.series_description)
+    if found is None:
+        return None
+    keyword, word = found
+    what = f"{tag_text(keyword)} names a projection or reformat ({word})"
+    return Issue(IssueCode.DERIVED, f"{header.name}: {what}")
 
 
 def has_sharp_kernel(header: SliceHeader) -> bool:
@@ -103,6 +103,15 @@ def _contrast_keyword(agent: str, image_type: str, series: str, protocol: str, s
         return keyword
     says_none = _NO_CONTRAST.search(text) and not _BOTH.search(text)
     return keyword if _CONTRAST.search(text) and not says_none else ""
+
+
+@cache
+def _derived_word(image_type: str, series: str) -> tuple[str, str] | None:
+    """The attribute that names a projection or reformat, and the word; None where none does."""
+    for keyword, text in {"ImageType": image_type, "SeriesDescription": series}.items():
+        if found := _DERIVED.search(text):
+            return keyword, found[0].upper()
+    return None
 
 
 def _letters(text: str) -> str:

@@ -118,8 +118,8 @@ def _scouts(groups: Sequence[Sequence[SliceHeader]]) -> list[SliceHeader]:
     across = [
         header
         for group in groups
+        if group is not largest and abs(slice_normal(group[:1]) @ normal) < MAX_SCOUT_NORMAL_Z
         for header in group
-        if abs(slice_normal([header]) @ normal) < MAX_SCOUT_NORMAL_Z
     ]
     if len(across) == 1:
         differences = geometry_differences(across[0], largest[0])

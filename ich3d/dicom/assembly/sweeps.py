@@ -6,6 +6,7 @@ tail. Then their slices look like one volume, and only these attributes show tha
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import Final
 
@@ -22,6 +23,7 @@ _DAY_S: Final = 86400.0
 _TOO_FEW_TO_DIFFER_ALL: Final = 5
 
 
+@lru_cache(maxsize=1024)
 def _rounded(text: str, decimals: int) -> str:
     """A number as text with some decimals; other text as it is."""
     try:
@@ -99,6 +101,8 @@ def mixed_attribute(slices: Sequence[SliceHeader]) -> str | None:
 
 
 def _separates(keyword: str, slices: Sequence[SliceHeader]) -> bool:
+    if len(set(map(SWEEP_ATTRIBUTES[keyword], slices))) == 1:
+        return False
     labels = sweep_labels(keyword, slices)
     values = set(labels)
     if len(values) == 1 or len(values) == len(slices) >= _TOO_FEW_TO_DIFFER_ALL:
@@ -113,6 +117,7 @@ def _separates(keyword: str, slices: Sequence[SliceHeader]) -> bool:
     return keyword == "ContrastBolusAgent" or "" not in values
 
 
+@lru_cache(maxsize=1024)
 def _seconds(time: str) -> float | None:
     """A DICOM time HHMMSS.FFFFFF (PS3.5 6.2, VR TM) in seconds; None where it is none."""
     digits = time.replace(":", "")

@@ -130,7 +130,8 @@ class Elements:
         Padding is spaces on both sides and NUL at the end (PS3.5 6.2). A NUL before a number is
         damage, which may have replaced a digit, so it is kept and the number is refused.
         """
-        return self.values.get(keyword, b"").decode("latin-1").rstrip(" \0").lstrip(" ")
+        raw = self.values.get(keyword)
+        return raw.decode("latin-1").rstrip(" \0").lstrip(" ") if raw else ""
 
     def numbers(self, keyword: str, count: int, code: IssueCode) -> tuple[float, ...]:
         """Return the `count` numbers of a decimal string (PS3.5 6.2, VR DS).
@@ -138,26 +139,28 @@ class Elements:
         Raises InvalidHeader with `code` where the element is missing or empty, holds another
         count of values, or holds a value that is not a finite number up to `LARGEST_NUMBER`.
         """
-        name = tag_text(keyword)
-        if keyword not in self.values:
-            raise InvalidHeader(code, f"{name} is missing")
+        numbers = _floats(self.text(keyword).split("\\"))
+        is_valid = numbers is not None and len(numbers) == count
+        if numbers is None or not is_valid or not all(abs(n) <= LARGEST_NUMBER for n in numbers):
+            raise InvalidHeader(code, f"{tag_text(keyword)} {self._number_problem(keyword, count)}")
+        return numbers
 
+    def _number_problem(self, keyword: str, count: int) -> str:
+        """Why an element does not hold `count` numbers, in words that follow its name."""
+        if keyword not in self.values:
+            return "is missing"
         parts = self.text(keyword).split("\\")
         if parts == [""]:
-            raise InvalidHeader(code, f"{name} is empty")
+            return "is empty"
         if len(parts) != count:
-            raise InvalidHeader(
-                code, f"{name} holds {pluralize(len(parts), 'value')} and not {count}"
-            )
+            return f"holds {pluralize(len(parts), 'value')} and not {count}"
 
         numbers = _floats(parts)
         if numbers is None:
-            raise InvalidHeader(code, f"{name} cannot be read as numbers")
+            return "cannot be read as numbers"
         if not all(map(math.isfinite, numbers)):
-            raise InvalidHeader(code, f"{name} holds a value that is not finite")
-        if max(map(abs, numbers)) > LARGEST_NUMBER:
-            raise InvalidHeader(code, f"{name} holds a value beyond {LARGEST_NUMBER:,.0f}")
-        return numbers
+            return "holds a value that is not finite"
+        return f"holds a value beyond {LARGEST_NUMBER:,.0f}"
 
     def unsigned_short(self, keyword: str) -> int:
         """Return the value of an unsigned short (PS3.5 6.2, VR US).
