@@ -196,20 +196,21 @@ def _rounded_issue(spacing_mm: float) -> Issue:
 
 
 def _orientation_issues(slices: Sequence[SliceHeader]) -> list[Issue]:
-    """Warnings about orientations that differ a little, and about directions that were rounded."""
+    """A warning about orientations that differ a little, or about directions that were rounded."""
     plane = common_plane(slices)
     if len(slices) > 1:
         plane = stack_plane(slices, np.subtract(slices[-1].position_mm, slices[0].position_mm))
     name = tag_text("ImageOrientationPatient")
-    details = []
     if plane.noise_deg > LEAST_TOLD_NOISE_DEG:
         common = "the median is taken for all slices"
-        details.append(f"{name} differs by up to {plane.noise_deg:.2f} degrees: {common}")
-    if max(plane.skew_deg, plane.turned_deg) > LEAST_TOLD_SKEW_DEG:
+        detail = f"{name} differs by up to {plane.noise_deg:.2f} degrees: {common}"
+    elif max(plane.skew_deg, plane.turned_deg) > LEAST_TOLD_SKEW_DEG:
         right_angle = f"rows and columns are {plane.skew_deg:.3f} degrees off a right angle"
         stack = f"{plane.turned_deg:.3f} degrees off that to the stack"
-        details.append(f"{name}: {right_angle} and {stack}: they were made perpendicular")
-    return [Issue(IssueCode.INEXACT_ORIENTATION, detail) for detail in details]
+        detail = f"{name}: {right_angle} and {stack}: they were made perpendicular"
+    else:
+        return []
+    return [Issue(IssueCode.INEXACT_ORIENTATION, detail)]
 
 
 def _single_slice_issues(slices: Sequence[SliceHeader]) -> list[Issue]:

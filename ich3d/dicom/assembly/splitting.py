@@ -25,7 +25,12 @@ from ich3d.dicom.assembly.stacks import (
     group_by_geometry,
     split_into_stacks,
 )
-from ich3d.dicom.assembly.sweeps import MIN_CLEAN_SLICES, SWEEP_ATTRIBUTES, warned_of
+from ich3d.dicom.assembly.sweeps import (
+    MIN_CLEAN_SLICES,
+    SWEEP_ATTRIBUTES,
+    sweep_labels,
+    warned_of,
+)
 from ich3d.dicom.geometry import project_on_normal, slice_normal
 from ich3d.dicom.headers.elements import tag_text
 from ich3d.dicom.headers.read import MAX_SCOUT_NORMAL_Z
@@ -328,7 +333,8 @@ def _mixed_geometry_issue(stacks: Sequence[Stack]) -> Issue:
 def _first_difference(a: SliceHeader, b: SliceHeader) -> str:
     """Keyword of the first attribute in which `a` and `b`, slices of two stacks, differ."""
     differences = geometry_differences(a, b)
-    for keyword, attribute in SWEEP_ATTRIBUTES.items():
-        differences[keyword] = attribute(a) != attribute(b)
+    for keyword in SWEEP_ATTRIBUTES:
+        label_a, label_b = sweep_labels(keyword, (a, b))
+        differences[keyword] = label_a != label_b
     found = (keyword for keyword, differs in differences.items() if differs)
     return next(found, "ImageOrientationPatient")  # by less than two noisy slices may differ

@@ -120,10 +120,13 @@ def split_into_stacks(headers: Sequence[SliceHeader], compare: Compare) -> list[
         stacks = _split_by(keyword, headers, compare)
         if len(stacks) > 1 and all(stack.is_clean for stack in stacks):
             return stacks
-    if isinstance(whole, Issue):
+    if isinstance(whole, Issue) and whole.code is not IssueCode.SAME_POSITION:
         return whole
-    mixed = mixed_attribute(whole.slices)
-    return [whole] if mixed is None else _mixed_sweeps_issue(mixed, whole.slices)
+    slices = sort_along_normal(headers)
+    mixed = mixed_attribute(slices)
+    if mixed is not None:
+        return _mixed_sweeps_issue(mixed, slices)
+    return whole if isinstance(whole, Issue) else [whole]
 
 
 def group_by_geometry(headers: Iterable[SliceHeader]) -> list[list[SliceHeader]]:
@@ -256,8 +259,8 @@ def _same_position_issue(a: SliceHeader, b: SliceHeader) -> Issue:
 def _mixed_sweeps_issue(keyword: str, slices: Sequence[SliceHeader]) -> Issue:
     """Two sweeps that cannot be separated; the message names two of their files."""
     first = slices[0]
-    attribute = SWEEP_ATTRIBUTES[keyword]
-    other = next(header for header in slices if attribute(header) != attribute(first))
+    labels = sweep_labels(keyword, slices)
+    other = next(header for header, label in zip(slices, labels, strict=True) if label != labels[0])
     sweeps = f"{first.name} and {other.name} differ in {tag_text(keyword)}: slices of two sweeps"
     detail = f"{sweeps}, which leave no regular stacks of at least {MIN_CLEAN_SLICES} slices each"
     return Issue(IssueCode.MIXED_SWEEPS, detail)

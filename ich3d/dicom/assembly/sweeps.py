@@ -11,6 +11,7 @@ from itertools import groupby, pairwise
 from typing import Final
 
 from ich3d.core.types import SliceHeader
+from ich3d.dicom.geometry import slice_thickness_mm
 
 MIN_CLEAN_SLICES: Final = 3
 """Fewest slices of a volume where a SeriesInstanceUID holds more than one."""
@@ -19,17 +20,11 @@ LONGEST_PAUSE_S: Final = 30.0
 """Slices whose AcquisitionTimes are further apart, in seconds, are of two sweeps: within one, a
 scanner pauses to move the table and for some seconds to cool its tube."""
 
+THICKNESS_TOLERANCE: Final = 0.1
+"""Largest relative step between the SliceThicknesses of one sweep."""
+
 _DAY_S: Final = 86400.0
 _TOO_FEW_TO_DIFFER_ALL: Final = 5
-
-
-@lru_cache(maxsize=1024)
-def _rounded(text: str, decimals: int) -> str:
-    """A number as text with some decimals; other text as it is."""
-    try:
-        return f"{float(text):.{decimals}f}"
-    except ValueError:
-        return text
 
 
 SWEEP_ATTRIBUTES: Final[dict[str, Callable[[SliceHeader], str]]] = {
@@ -39,8 +34,8 @@ SWEEP_ATTRIBUTES: Final[dict[str, Callable[[SliceHeader], str]]] = {
     "NominalPercentageOfCardiacPhase": lambda header: header.cardiac_phase,
     "SeriesTime": lambda header: header.series_time,
     "ConvolutionKernel": lambda header: header.kernel,
-    "KVP": lambda header: _rounded(header.kvp, 0),
-    "SliceThickness": lambda header: _rounded(header.thickness, 1),
+    "KVP": lambda header: header.kvp.removesuffix(".0"),
+    "SliceThickness": lambda header: header.thickness,
     "ContrastBolusAgent": lambda header: header.contrast_agent.upper(),
     "AcquisitionNumber": lambda header: header.acquisition_number,
     "AcquisitionTime": lambda header: header.acquisition_time,
@@ -60,9 +55,12 @@ def sweep_labels(keyword: str, slices: Sequence[SliceHeader]) -> list[str]:
     """A label for each slice; slices with the same label may be one sweep.
 
     It is the value of the attribute. AcquisitionTime may differ for each slice of a sweep: there
-    the label says whether a slice lies before or after the longest pause.
+    the label says whether a slice lies before or after the longest pause. SliceThickness may have
+    been computed for each slice: values within `THICKNESS_TOLERANCE` have one label.
     """
     values = [SWEEP_ATTRIBUTES[keyword](header) for header in slices]
+    if keyword == "SliceThickness":
+        return _thickness_labels(slices)
     if keyword != "AcquisitionTime":
         return values
     seconds = _acquisition_seconds(slices)
@@ -75,8 +73,7 @@ def separating(slices: Sequence[SliceHeader]) -> list[str]:
 
     An attribute speaks so where it returns to an earlier value, as the kernels H31, H60, H31 do. A
     single change along the stack (H31, H31, H60) speaks so too, unless the attribute may change
-    within a sweep, or the other value is missing. An attribute that is another one for each of many
-    slices says nothing.
+    within a sweep. An attribute that is another one for each of many slices says nothing.
     """
     return [keyword for keyword in SWEEP_ATTRIBUTES if _separates(keyword, slices)]
 
@@ -93,11 +90,21 @@ def mixed_attribute(slices: Sequence[SliceHeader]) -> str | None:
     attribute: single slices with another value are no sweep.
     """
     for keyword in separating(slices):
-        if keyword not in _MANY_IN_ONE_SWEEP:
-            counts = Counter(sweep_labels(keyword, slices))
-            if sum(count >= MIN_CLEAN_SLICES for count in counts.values()) > 1:
-                return keyword
+        if keyword == "AcquisitionTime":  # a pause is no proof, a time that comes back is
+            labels = [header.acquisition_time for header in slices]
+            is_mixed = _returns(labels)
+        else:
+            labels = sweep_labels(keyword, slices)
+            is_mixed = keyword not in _MANY_IN_ONE_SWEEP
+        counts = Counter(labels)
+        if is_mixed and sum(count >= MIN_CLEAN_SLICES for count in counts.values()) > 1:
+            return keyword
     return None
+
+
+def _returns(labels: Sequence[str]) -> bool:
+    """Whether an earlier label comes back along the slices."""
+    return len(list(groupby(labels))) > len(set(labels))
 
 
 def _separates(keyword: str, slices: Sequence[SliceHeader]) -> bool:
@@ -107,14 +114,25 @@ def _separates(keyword: str, slices: Sequence[SliceHeader]) -> bool:
     values = set(labels)
     if len(values) == 1 or len(values) == len(slices) >= _TOO_FEW_TO_DIFFER_ALL:
         return False
-    if len(list(groupby(labels))) > len(values):
+    if _returns(labels):
         return True
     if keyword == "AcquisitionTime":
         length, _ = _longest_pause(_acquisition_seconds(slices))
         return length > LONGEST_PAUSE_S
-    if keyword in _MANY_IN_ONE_SWEEP:
-        return False
-    return keyword == "ContrastBolusAgent" or "" not in values
+    return keyword not in _MANY_IN_ONE_SWEEP
+
+
+def _thickness_labels(slices: Sequence[SliceHeader]) -> list[str]:
+    """The smallest of the thicknesses in mm that are about that of a slice; empty where missing."""
+    thicknesses = [slice_thickness_mm(header) for header in slices]
+    label_of: dict[float | None, str] = {None: ""}
+    previous_mm, label = 0.0, ""
+    for thickness_mm in sorted({mm for mm in thicknesses if mm is not None}):
+        if thickness_mm > previous_mm * (1 + THICKNESS_TOLERANCE):
+            label = str(thickness_mm)
+        label_of[thickness_mm] = label
+        previous_mm = thickness_mm
+    return [label_of[thickness_mm] for thickness_mm in thicknesses]
 
 
 @lru_cache(maxsize=1024)

@@ -69,10 +69,6 @@ def test_two_sweeps_that_are_no_clean_stacks_are_rejected_with_the_attribute(
     write_sweep("a", **{keyword: one})
     write_sweep("b", 2.5, **{keyword: other})[3].unlink()
     indexed = index(tmp_path)
-    if keyword == "AcquisitionTime":  # written in so many ways that it rejects nothing
-        (series,) = indexed.series
-        assert [issue.code for issue in series.issues] == [IssueCode.IRREGULAR_SPACING]
-        return
     assert not indexed.series
     (rejected,) = indexed.rejected
     assert (rejected.code, len(rejected.paths)) == (IssueCode.MIXED_SWEEPS, 15)
@@ -111,17 +107,36 @@ def test_a_sweep_of_many_times_and_acquisition_numbers_is_one_volume(
     "changes",
     [
         {"SliceThickness": ["5.0", "4.99"]},
+        {"SliceThickness": ["1.249", "1.251"]},
         {"KVP": ["120", "120.0"]},
-        {"KVP": ["120", ""]},
     ],
 )
-def test_other_spellings_and_missing_values_are_one_sweep(
+def test_other_spellings_are_one_sweep(
     tmp_path: Path, write_stack: WriteStack, edit_file: EditFile, changes: dict[str, list[str]]
 ) -> None:
     for i, path in enumerate(write_stack(n=8)):
         edit_file(path, **{keyword: values[i // 4] for keyword, values in changes.items()})
     (series,) = index(tmp_path).series
     assert (len(series), series.issues) == (8, ())
+
+
+@pytest.mark.parametrize("keyword", ["FrameOfReferenceUID", "SeriesNumber", "KVP"])
+def test_a_sweep_that_lacks_an_attribute_is_another_one(
+    tmp_path: Path, write_stack: WriteStack, edit_file: EditFile, keyword: str
+) -> None:
+    for path in write_stack(n=8, extra={"KVP": "120"})[4:]:
+        edit_file(path, **{keyword: None})
+    assert [len(series) for series in index(tmp_path).series] == [4, 4]
+
+
+def test_sweeps_that_overlap_and_have_a_gap_are_rejected_with_the_attribute(
+    tmp_path: Path, write_sweep: WriteSweep
+) -> None:
+    write_sweep("a", SeriesNumber=1)
+    write_sweep("b", 20.0, SeriesNumber=2)[5].unlink()
+    (rejected,) = index(tmp_path).rejected
+    assert (rejected.code, len(rejected.paths)) == (IssueCode.MIXED_SWEEPS, 15)
+    assert "SeriesNumber (0020,0011)" in rejected.detail
 
 
 def test_a_uid_of_its_own_for_each_slice_says_nothing(
