@@ -61,9 +61,12 @@ def common_plane(headers: Sequence[SliceHeader]) -> Plane:
     Directions that were rounded when they were written are not quite perpendicular. Both are turned
     by half of the error, within their plane.
     """
-    pairs = [(header.row_dir, header.col_dir) for header in headers]
-    own = np.array(pairs[:1] if len(set(pairs)) == 1 else pairs)  # (Z, 2, 3), or one for all
-    directions = np.median(own, axis=0)  # (2, 3)
+    first = headers[0]
+    row_dir, col_dir = first.row_dir, first.col_dir
+    if all(header.row_dir == row_dir and header.col_dir == col_dir for header in headers):
+        headers = (first,)
+    own = np.array([(header.row_dir, header.col_dir) for header in headers])  # (Z, 2, 3)
+    directions = np.median(own, axis=0) if len(own) > 1 else own[0]  # (2, 3)
     lengths = np.linalg.norm(directions, axis=1)
     if np.any(np.abs(lengths - 1) > _EXACT):
         directions = directions / lengths[:, None]

@@ -139,9 +139,8 @@ class Elements:
         Raises InvalidHeader with `code` where the element is missing or empty, holds another
         count of values, or holds a value that is not a finite number up to `LARGEST_NUMBER`.
         """
-        numbers = _floats(self.text(keyword).split("\\"))
-        is_valid = numbers is not None and len(numbers) == count
-        if numbers is None or not is_valid or not all(abs(n) <= LARGEST_NUMBER for n in numbers):
+        numbers = _floats(self.text(keyword))
+        if numbers is None or len(numbers) != count or not _are_in_range(numbers):
             raise InvalidHeader(code, f"{tag_text(keyword)} {self._number_problem(keyword, count)}")
         return numbers
 
@@ -155,7 +154,7 @@ class Elements:
         if len(parts) != count:
             return f"holds {pluralize(len(parts), 'value')} and not {count}"
 
-        numbers = _floats(parts)
+        numbers = _floats(self.text(keyword))
         if numbers is None:
             return "cannot be read as numbers"
         if not all(map(math.isfinite, numbers)):
@@ -173,12 +172,17 @@ class Elements:
         return int(struct.unpack(f"{self.byte_order}H", raw[:2])[0])
 
 
-def _floats(parts: list[str]) -> tuple[float, ...] | None:
-    """Convert texts to numbers, or return None where one of them is no number."""
+def _floats(text: str) -> tuple[float, ...] | None:
+    """The numbers in a text, or None where one of them is no number."""
     # Python reads "1_0" as ten, which is not a decimal string.
-    if any("_" in part for part in parts):
+    if "_" in text:
         return None
     try:
-        return tuple(float(part) for part in parts)
+        return tuple(map(float, text.split("\\")))
     except ValueError:
         return None
+
+
+def _are_in_range(numbers: tuple[float, ...]) -> bool:
+    """Whether all are finite and up to `LARGEST_NUMBER`; a sum with NaN or infinity is neither."""
+    return math.isfinite(sum(numbers)) and max(map(abs, numbers)) <= LARGEST_NUMBER

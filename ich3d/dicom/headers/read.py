@@ -5,6 +5,7 @@ Bad files are values, not exceptions. Pixels are not decoded; only their length 
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import BinaryIO, Final
 
 from pydicom.uid import (
@@ -185,15 +186,22 @@ def _scout_keyword(elements: Elements) -> str:
     ImageType says LOCALIZER (PS3.3 C.8.2.1.1.1) or a vendor's own word, as in REF_SURVIEW. A
     description counts only where the image is not axial: it may say "without scout".
     """
-    if _SCOUT.search(elements.text("ImageType")):
+    if _scout_starts(elements.text("ImageType")) >= 0:
         return "ImageType"
-    if not _SCOUT.match(elements.text("SeriesDescription")):
+    if _scout_starts(elements.text("SeriesDescription")) != 0:
         return ""
     try:
         a, b, _, d, e, _ = elements.numbers("ImageOrientationPatient", 6, IssueCode.NO_ORIENTATION)
     except InvalidHeader:
         return "SeriesDescription"
     return "SeriesDescription" if abs(a * e - b * d) < MAX_SCOUT_NORMAL_Z else ""
+
+
+@lru_cache(maxsize=1024)
+def _scout_starts(text: str) -> int:
+    """Where a word for a localizer starts in `text`; -1 where there is none."""
+    found = _SCOUT.search(text)
+    return found.start() if found else -1
 
 
 def _require_basics(elements: Elements) -> None:
