@@ -110,12 +110,15 @@ def _index_and_check(path: Path, policy: "Policy") -> "Index":
 def convert(arguments: Namespace) -> int:
     """`ich3d convert`: write each series below a path as NIfTI, in Hounsfield units."""
     from ich3d.core.types import Rejected
+    from ich3d.dicom.assembly.grouping import Policy
     from ich3d.dicom.index import index
-    from ich3d.dicom.validate import load_volumes
+    from ich3d.dicom.validate import leave_out_undecodable, load_volumes
     from ich3d.export.nifti import Converted, as_acquired, convert, deskewed
 
     _require_folder(arguments.out)
-    indexed = index(arguments.path, progress_bar)
+    indexed = index(arguments.path, progress_bar, Policy(lenient=arguments.lenient))
+    if arguments.lenient:
+        indexed = leave_out_undecodable(indexed, progress_bar)
     chosen = [
         series
         for series in indexed.series

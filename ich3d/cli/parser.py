@@ -157,6 +157,7 @@ def _add_convert(subparsers: Subparsers) -> None:
     )
     _add_path(parser)
     _add_out(parser)
+    _add_lenient(parser)
     parser.add_argument("--series", metavar="UID", help="only this SeriesInstanceUID or volume_id")
     parser.add_argument(
         "--deskew",
@@ -481,8 +482,8 @@ def _add_lenient(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lenient",
         action="store_true",
-        help="leave out slices that cannot be used instead of rejecting their series, and score "
-        "series whose values do not look like HU",
+        help="leave out slices that cannot be used instead of rejecting their series, join single "
+        "slices that fit one series, and score series whose values do not look like HU",
     )
 
 

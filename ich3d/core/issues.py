@@ -31,6 +31,7 @@ class IssueCode(StrEnum):
     UNDECODABLE = "undecodable"
     MIXED_GEOMETRY = "mixed_geometry"
     MIXED_PATIENTS = "mixed_patients"
+    MIXED_SWEEPS = "mixed_sweeps"
     SAME_POSITION = "same_position"
     NOT_AXIAL = "not_axial"
     NO_HEAD = "no_head"
@@ -54,6 +55,11 @@ class IssueCode(StrEnum):
     INTERLEAVED = "interleaved"
     REPEATED_SOP_UID = "repeated_sop_uid"
     NO_SERIES_UID = "no_series_uid"
+    UID_PER_SLICE = "uid_per_slice"
+    DERIVED = "derived"
+    CONTRAST = "contrast"
+    INEXACT_ORIENTATION = "inexact_orientation"
+    ROUNDED_POSITIONS = "rounded_positions"
 
 
 def join(codes: Iterable[IssueCode]) -> str:

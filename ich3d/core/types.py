@@ -149,9 +149,15 @@ class SliceHeader:
         bits_stored: BitsStored.
         signed: whether stored values are signed (PixelRepresentation).
         frame: number of the frame, from 1; None in a single-frame file.
-        image_type, frame_type, kernel, acquisition_number, transfer_syntax: text of ImageType,
-            FrameType, ConvolutionKernel, AcquisitionNumber and TransferSyntaxUID; empty where
-            absent.
+        image_type, frame_type, kernel, acquisition_number, transfer_syntax, frame_of_reference,
+            series_number, series_time, acquisition_time, kvp, thickness, contrast_agent,
+            series_description, protocol_name, study_description: text of ImageType, FrameType,
+            ConvolutionKernel, AcquisitionNumber, TransferSyntaxUID, FrameOfReferenceUID,
+            SeriesNumber, SeriesTime, AcquisitionTime, KVP, SliceThickness, ContrastBolusAgent
+            (with its phase), SeriesDescription, ProtocolName and StudyDescription; empty where
+            absent. Descriptions are free text that may name a patient: no output shows them.
+        temporal_position: TemporalPositionIndex or TemporalPositionIdentifier, as text to compare.
+        cardiac_phase: NominalPercentageOfCardiacPhase, as text to compare.
         rescale_type: RescaleType, the unit of rescaled values; empty where absent.
         left_out_frames: what was left out of the same multi-frame file because it is not in HU, as
             one sentence; empty where nothing was.
@@ -178,6 +184,18 @@ class SliceHeader:
     kernel: str = ""
     acquisition_number: str = ""
     transfer_syntax: str = ""
+    frame_of_reference: str = ""
+    series_number: str = ""
+    series_time: str = ""
+    acquisition_time: str = ""
+    kvp: str = ""
+    thickness: str = ""
+    contrast_agent: str = ""
+    series_description: str = ""
+    protocol_name: str = ""
+    study_description: str = ""
+    temporal_position: str = ""
+    cardiac_phase: str = ""
     rescale_type: str = ""
     left_out_frames: str = ""
 

@@ -3,7 +3,7 @@
 Neither names a patient, unless PatientID is asked for with `with_identifiers`.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -27,8 +27,7 @@ def as_table(index: Index) -> str:
     if index.series:
         rows = [_table_row(series) for series in index.series]
         lines += [*_align_columns([_TABLE_HEADER, *rows]), ""]
-        for series in index.series:
-            lines += [f"{series.volume_id}: {issue.detail}" for issue in series.issues]
+        lines += _issue_lines(index.series)
 
     lines += _count_and_list("left out", index.left_out)
     lines += _count_and_list("rejected", index.rejected)
@@ -118,6 +117,18 @@ def _table_row(series: Series) -> tuple[str, ...]:
         "-" if series.tilt_deg is None else f"{series.tilt_deg:.1f}",
         join([issue.code for issue in series.issues]) or "ok",
     )
+
+
+def _issue_lines(all_series: Sequence[Series]) -> list[str]:
+    """One line for each issue; an issue that several series share, in the same words, has one."""
+    volumes: dict[str, list[str]] = defaultdict(list)
+    for series in all_series:
+        for issue in series.issues:
+            volumes[issue.detail].append(series.volume_id)
+    return [
+        f"{first}{f' and {len(more)} more' if more else ''}: {detail}"
+        for detail, (first, *more) in volumes.items()
+    ]
 
 
 def _align_columns(rows: Sequence[Sequence[str]]) -> list[str]:

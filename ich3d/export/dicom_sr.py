@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from ich3d.inference.run import OutputWriter
     from ich3d.inference.scoring import SeriesPrediction
 
+_LEADS: Final = ", lead series"
+"""Ends the SeriesDescription for the series that speaks for its study: viewers list it so. The
+whole text may have 64 characters (PS3.5 6.2, VR LO)."""
+
 _SERIES_NUMBERS: Final = {"SR": 9001, "KO": 9002}
 """SeriesNumber by Modality, above the numbers that scanners use."""
 
@@ -194,7 +198,7 @@ def _document_attributes(content: ReportContent, modality: str, description: str
         "manufacturer": "ich3d",
         "manufacturer_model_name": "ich3d",
         "software_versions": ich3d.__version__,
-        "series_description": description,
+        "series_description": description + (_LEADS if content.leads_study else ""),
     }
 
 

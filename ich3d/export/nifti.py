@@ -23,7 +23,13 @@ from ich3d.core.issues import IssueCode
 from ich3d.core.text import pluralize
 from ich3d.core.types import Issue, Rejected, Series, Volume
 from ich3d.core.workspace import replacing
-from ich3d.dicom.geometry import STEP_TOLERANCE, STEP_TOLERANCE_MM, slice_normal
+from ich3d.dicom.geometry import (
+    STEP_TOLERANCE,
+    STEP_TOLERANCE_MM,
+    common_plane,
+    slice_affine_mm,
+    slice_thickness_mm,
+)
 from ich3d.dicom.headers.elements import tag_text
 
 MAX_GROWTH: Final = 8
@@ -35,6 +41,9 @@ MAX_NAME_LENGTH: Final = 255 - len(".nii.gz") - len("..partial")
 """Longest file name without its extension, in bytes: file systems allow 255, and the file is
 written under a longer temporary name first. Valid UIDs have at most 64 characters (PS3.5
 9.1)."""
+
+PLACEHOLDER_MM: Final = 1.0
+"""Thickness of a single slice that states none, in mm: an affine needs one."""
 
 _LPS_TO_RAS: Final = np.diag((-1.0, -1.0, 1.0, 1.0))
 _COMPRESSION_LEVEL: Final = 3
@@ -67,8 +76,11 @@ class Converted:
 def as_acquired(volume: Volume) -> Grid | Rejected:
     """The slices as they were acquired.
 
+    A single slice is as thick as its SliceThickness, or 1 mm, with an issue, where that is missing.
     Rejected where no single affine describes the place of every slice.
     """
+    if len(volume.series) == 1:
+        return _single_slice(volume)
     issue = _no_affine_issue(volume)
     if issue is not None:
         return volume.series.reject(issue)
@@ -83,11 +95,11 @@ def deskewed(volume: Volume) -> Grid | Rejected:
     and a plane between two slices is interpolated linearly, which straightens a tilt, gaps and
     shifted slices alike. The rest of the grid is filled with air.
 
-    Rejected where a single slice gives no step, or where slices are too far apart (`MAX_GROWTH`).
+    A single slice stays as it was acquired. Rejected where slices are too far apart (`MAX_GROWTH`).
     """
     series = volume.series
     if series.spacing_mm is None:
-        return series.reject(_single_slice_issue(series))
+        return _single_slice(volume)
 
     # The grid starts at the smallest coordinate of any slice on each axis.
     axes = _grid_axes(series)
@@ -158,8 +170,7 @@ def write_nifti(grid: Grid, path: Path) -> None:
 def _no_affine_issue(volume: Volume) -> Issue | None:
     """Why no single affine describes the place of every slice; None where one does."""
     series = volume.series
-    if series.spacing_mm is None:
-        return _single_slice_issue(series)
+    assert series.spacing_mm is not None
     if volume.affine_mm is None:
         irregular = next(
             issue
@@ -168,6 +179,9 @@ def _no_affine_issue(volume: Volume) -> Issue | None:
         )
         detail = f"{irregular.detail}: it is written only with --deskew"
         return Issue(irregular.code, detail)
+
+    if any(issue.code is IssueCode.ROUNDED_POSITIONS for issue in series.issues):
+        return None
 
     # Steps are regular one by one, but small deviations may add up along the stack.
     expected_mm = np.outer(np.arange(len(series)), volume.affine_mm[:3, 2])  # (Z, 3)
@@ -182,10 +196,20 @@ def _no_affine_issue(volume: Volume) -> Issue | None:
     return Issue(IssueCode.IRREGULAR_SPACING, f"{detail}: the volume is written only with --deskew")
 
 
-def _single_slice_issue(series: Series) -> Issue:
-    name = series.headers[0].name
-    detail = f"{name} is the only slice of its series, which gives no step"
-    return Issue(IssueCode.SINGLE_SLICE, detail)
+def _single_slice(volume: Volume) -> Grid:
+    """The grid of a volume of one slice."""
+    series = volume.series
+    thickness_mm = slice_thickness_mm(series.headers[0])
+    issues = volume.issues
+    if thickness_mm is None:
+        thickness_mm = PLACEHOLDER_MM
+        missing = f"{tag_text('SliceThickness')} is missing"
+        place = f"the thickness of {PLACEHOLDER_MM:g} mm in the NIfTI is only a placeholder"
+        detail = f"{series.headers[0].name}: {missing}, {place}"
+        issues = (*issues, Issue(IssueCode.SINGLE_SLICE, detail))
+
+    step_mm = common_plane(series.headers).normal * thickness_mm
+    return Grid(volume.hu, slice_affine_mm(series, step_mm), issues)
 
 
 def _long_uid_issue(series: Series) -> Issue:
@@ -204,8 +228,8 @@ def _resampling_issues(volume: Volume) -> tuple[Issue, ...]:
 
 def _grid_axes(series: Series) -> np.ndarray:
     """Row direction, column direction and slice normal in LPS, as columns of a (3, 3) matrix."""
-    first = series.headers[0]
-    return np.column_stack((first.row_dir, first.col_dir, slice_normal(series.headers)))
+    plane = common_plane(series.headers)
+    return np.column_stack((plane.row_dir, plane.col_dir, plane.normal))
 
 
 def _positions_along(series: Series, axes: np.ndarray) -> np.ndarray:

@@ -27,12 +27,14 @@ class ReportContent:
         series_prob: Probability of the series by label, rounded to 7 decimals.
         positive_slices: For each label, the flagged slices that show it; see `positive_slices`.
         algorithm_parameters: Texts for Algorithm Parameters of TID 4019; the first names the model.
+        leads_study: Whether it is the series, of several, that speaks for the study.
     """
 
     volume_id: str
     series_prob: Mapping[str, float]
     positive_slices: Mapping[str, SliceReferences]
     algorithm_parameters: tuple[str, ...]
+    leads_study: bool = False
 
     @property
     def flagged_slices(self) -> SliceReferences:
@@ -61,6 +63,8 @@ def report_content(prediction: "SeriesPrediction", model_sha256: str) -> ReportC
     slice_prob = prediction.prob["stack"]
     prob = series_prob(slice_prob)  # (K,)
 
+    leads = f"Series that speaks for its study: {prediction.leads}" if prediction.leads else ""
+
     return ReportContent(
         volume_id=series.volume_id,
         series_prob={label: round(float(prob[k]), 7) for k, label in enumerate(LABELS)},
@@ -71,7 +75,9 @@ def report_content(prediction: "SeriesPrediction", model_sha256: str) -> ReportC
             "Probability of a series: the maximum over its slices",
             "Source of Measurement: the slices whose probabilities of the finding and of any "
             "hemorrhage are at least flag_at",
+            *([leads] if leads else []),
         ),
+        leads_study=bool(leads),
     )
 
 

@@ -11,6 +11,7 @@
 
 import hashlib
 import json
+import logging
 import platform
 import time
 from collections import defaultdict
@@ -23,22 +24,35 @@ from pathlib import Path
 from typing import Any, Final, TypeGuard
 from uuid import uuid4
 
+import pandas as pd
+
 import ich3d
 from ich3d.config.load import as_dict
 from ich3d.core.issues import IssueCode
 from ich3d.core.progress import Progress, quiet
+from ich3d.core.text import pluralize
 from ich3d.core.types import LeftOut, Rejected, Series
 from ich3d.core.workspace import write_csv, write_json
 from ich3d.dicom.assembly.grouping import Policy
+from ich3d.dicom.headers.elements import tag_text
 from ich3d.dicom.index import STRICT, Index
 from ich3d.dicom.validate import SeriesGroup, group_by_series_uid
 from ich3d.inference.journal import Journal, ScoredSeries
-from ich3d.inference.scoring import SeriesPrediction, find, stream, study_uid_of
-from ich3d.inference.tables import series_table, slice_table, submission
+from ich3d.inference.leading import leading_series
+from ich3d.inference.scoring import (
+    SeriesPrediction,
+    find,
+    stream,
+    study_uid_of,
+    with_leaders,
+)
+from ich3d.inference.tables import ambiguous_uids, series_table, slice_table, submission
 from ich3d.model.folder import Model
 from ich3d.prepare.series import files_digest
 from ich3d.prepare.tables import rejected_table
 from ich3d.training.device import device
+
+log = logging.getLogger(__name__)
 
 KEY_FORMAT: Final = 8
 """Raised when series are scored or journaled in another way, so that they are scored again."""
@@ -105,6 +119,8 @@ def predict_to_folder(
     writers = writers or {}
     clock = _Clock()
     index = find(paths, progress, policy)
+    for advice in _advice(index):
+        log.warning("%s", advice)
     clock.lap("find")
 
     journal_keys = _journal_keys(model, index, writers, policy)
@@ -130,7 +146,10 @@ def predict_to_folder(
     ]
     rejected = [*index.all_rejected(rejected_series), *unreadable]
     refused = [rejection for series in results for rejection in series.refused.values()]
-    _write_tables(out, results, [*rejected, *refused], model)
+    slices = slice_table(results)
+    refused += _not_submitted(slices)
+    leaders = leading_series(scored_series, study_uid_of)
+    _write_tables(out, slices, series_table(results, leaders), [*rejected, *refused], model)
     clock.lap("tables")
 
     counts = {
@@ -150,6 +169,12 @@ def predict_to_folder(
         out / "run.json", {**_provenance(model), **options, **counts, "seconds": clock.seconds}
     )
     return Outcome(len(results), (*rejected, *refused), index.left_out)
+
+
+def _advice(index: Index) -> list[str]:
+    """What to do about single slices that fit one series, once for all of them."""
+    issues = [issue for series in index.series for issue in series.issues]
+    return list(dict.fromkeys(i.detail for i in issues if i.code is IssueCode.UID_PER_SLICE))
 
 
 def _journal_keys(
@@ -249,8 +274,11 @@ def _results_of_study(
     study: Sequence[tuple[Series, SeriesPrediction | Rejected]],
     writers: Mapping[str, OutputWriter],
 ) -> dict[str, ScoredSeries | Rejected]:
-    """Call each writer with the scored series of a study; results of all series by volume_id."""
-    predictions = [result for _, result in study if isinstance(result, SeriesPrediction)]
+    """Call each writer with the scored series of a study, the one that speaks for it first.
+
+    Returns the results of all series by volume_id.
+    """
+    predictions = sorted(with_leaders(study), key=lambda prediction: not prediction.leads)
     refused: dict[str, dict[str, Rejected]] = defaultdict(dict)
     if predictions:
         for name, writer in writers.items():
@@ -264,12 +292,29 @@ def _results_of_study(
     }
 
 
+def _not_submitted(slices: pd.DataFrame) -> list[Rejected]:
+    """For each volume, how many of its slices `submission.csv` leaves out."""
+    ambiguous = ambiguous_uids(slices)
+    what = f"have a {tag_text('SOPInstanceUID')} that several files share: not in submission.csv"
+    return [
+        Rejected(
+            str(volume_id),
+            IssueCode.REPEATED_SOP_UID,
+            f"{pluralize(len(rows), 'slice')} {what}",
+        )
+        for volume_id, rows in ambiguous.groupby("volume_id", sort=False)
+    ]
+
+
 def _write_tables(
-    out: Path, scored: Sequence[ScoredSeries], failures: Iterable[Rejected], model: Model
+    out: Path,
+    slices: pd.DataFrame,
+    series: pd.DataFrame,
+    failures: Iterable[Rejected],
+    model: Model,
 ) -> None:
-    slices = slice_table(scored)
     write_csv(out / "slices.csv", slices)
-    write_csv(out / "series.csv", series_table(scored))
+    write_csv(out / "series.csv", series)
     write_csv(out / "submission.csv", submission(slices, model.fingerprint["prevalence"]))
     write_csv(out / "failures.csv", rejected_table(failures))
 

@@ -4,7 +4,7 @@ While the network scores one series, a thread decodes and prepares the next. A p
 its model loaded calls `predict` a study at a time, or `find` and `stream` for more control.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -31,6 +31,7 @@ from ich3d.dicom.assembly.grouping import Policy
 from ich3d.dicom.geometry import slice_normal
 from ich3d.dicom.index import STRICT, Index, index_all
 from ich3d.dicom.validate import SeriesGroup, group_by_series_uid, leave_out_undecodable
+from ich3d.inference.leading import leading_series
 from ich3d.model.folder import Model, fold_agreement, load_model
 from ich3d.prepare.series import prepare_group
 
@@ -79,6 +80,8 @@ class SeriesPrediction:
         unscored: slices that were dropped; they are in none of the arrays.
         embeddings: of the frozen network that all folds share, float32 (Z, D); None where folds
             have networks of their own.
+        leads: why this series speaks for its study (`inference.leading`); empty where another one
+            does, and where it is the only one.
     """
 
     series: PreparedSeries
@@ -88,6 +91,7 @@ class SeriesPrediction:
     out_of_range: tuple[str, ...]
     unscored: tuple[UnscoredSlice, ...] = ()
     embeddings: np.ndarray | None = None
+    leads: str = ""
 
 
 @dataclass(frozen=True)
@@ -251,10 +255,29 @@ def _predict(
     results = list(progress(stream(model, index, chosen, policy), "series", total=len(chosen)))
     rejected = [result for result in results if isinstance(result, Rejected)]
     return Prediction(
-        series=tuple(result for result in results if isinstance(result, SeriesPrediction)),
+        series=with_leaders(zip(chosen, results, strict=True)),
         rejected=index.all_rejected(rejected),
         left_out=index.left_out,
         n_files=index.n_files,
+    )
+
+
+def with_leaders(
+    results: Iterable[tuple[Series, SeriesPrediction | Rejected]],
+) -> tuple[SeriesPrediction, ...]:
+    """The predictions among `results`, in their order; those that speak for their study say why.
+
+    The series of a study must be next to each other.
+    """
+    scored = [pair for pair in results if isinstance(pair[1], SeriesPrediction)]
+    n_series = Counter(study_uid_of(series) for series, _ in scored)
+    reasons = leading_series((series for series, _ in scored), study_uid_of)
+    return tuple(
+        replace(prediction, leads=reasons.get(series.volume_id, ""))
+        if n_series[study_uid_of(series)] > 1
+        else prediction
+        for series, prediction in scored
+        if isinstance(prediction, SeriesPrediction)
     )
 
 

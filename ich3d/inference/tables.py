@@ -43,6 +43,7 @@ SERIES_COLUMNS: Final = [
     *(f"prob_{label}" for label in LABELS),
     "agreement",
     "top_slices",
+    "leads_study",
 ]
 SLICE_TEXT: Final = (*_ID_COLUMNS, "patient_id", "sop_uid", "codes")
 """The columns of `slices.csv` that are text."""
@@ -60,22 +61,31 @@ def slice_table(scored: Iterable[ScoredSeries]) -> pd.DataFrame:
     return pd.concat(blocks, ignore_index=True)
 
 
-def series_table(scored: Iterable[ScoredSeries]) -> pd.DataFrame:
-    """The table of `series.csv`: a row a series, with the highest probability of its slices."""
-    return pd.DataFrame([_series_row(series) for series in scored], columns=SERIES_COLUMNS)
+def series_table(scored: Iterable[ScoredSeries], leaders: Mapping[str, str]) -> pd.DataFrame:
+    """The table of `series.csv`: a row a series, with the highest probability of its slices.
+
+    `leaders` says by volume_id why a series speaks for its study (`inference.leading`).
+    """
+    rows = [
+        {**_series_row(series), "leads_study": leaders.get(series.volume_id, "")}
+        for series in scored
+    ]
+    return pd.DataFrame(rows, columns=SERIES_COLUMNS)
 
 
 def submission(slices: pd.DataFrame, base_rate: Mapping[str, float | None]) -> pd.DataFrame:
     """The table of `submission.csv`: `ID,Label`, six rows a SOPInstanceUID.
 
-    A SOPInstanceUID of several frames gets their maximum. A dropped slice gets the stack scores of
-    its neighbours, interpolated at its position; one without a known position gets the
-    training set's `base_rate` of each label.
+    A SOPInstanceUID of several frames gets their maximum. One that several files share has no rows
+    (`ambiguous_uids`), for it does not say which of their scores is meant. A dropped slice gets
+    the stack scores of its neighbours, interpolated at its position; one without a known position
+    gets the training set's `base_rate` of each label.
 
     Args:
         slices: the table of `slices.csv`.
         base_rate: prevalence of each label in the training set, None where no slice was labelled.
     """
+    slices = slices[~slices["sop_uid"].isin(ambiguous_uids(slices)["sop_uid"])]
     is_scored = slices["stack_any"].notna()
     scored = slices[is_scored]
     prob = scored.groupby("sop_uid", sort=False)[_STACK].max()
@@ -91,6 +101,17 @@ def submission(slices: pd.DataFrame, base_rate: Mapping[str, float | None]) -> p
 
     ids = [f"{sop_uid}_{label}" for sop_uid in prob.index for label in LABELS]
     return pd.DataFrame({"ID": ids, "Label": prob.to_numpy(float).ravel().round(7)})
+
+
+def ambiguous_uids(slices: pd.DataFrame) -> pd.DataFrame:
+    """The scored rows of `slices.csv` whose SOPInstanceUID is that of several files.
+
+    Frames of one file share it too, and differ in their number.
+    """
+    scored = slices[slices["stack_any"].notna()]
+    by_uid = scored.groupby("sop_uid", sort=False)["frame"]
+    is_mixed = by_uid.transform("count").between(1, by_uid.transform("size") - 1)
+    return scored[is_mixed | scored.duplicated(["sop_uid", "frame"], keep=False)]
 
 
 def _slice_rows(series: ScoredSeries) -> pd.DataFrame:

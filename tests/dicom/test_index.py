@@ -388,7 +388,7 @@ def test_files_without_a_series_uid_are_one_series_in_each_folder_of_a_zip(
     (series,) = index(tmp_path).series
     (issue,) = series.issues
     assert issue.code is IssueCode.NO_SERIES_UID
-    assert issue.detail.startswith("a.zip/inner: ")
+    assert issue.detail.startswith("a.zip/inner/a000.dcm: ")
 
 
 def test_a_truncated_zip_is_rejected_alone(tmp_path: Path, write_stack: WriteStack) -> None:

@@ -145,6 +145,15 @@ def test_the_key_objects_are_the_flagged_slices(
     assert MODEL_SHA256 in description.TextValue
 
 
+def test_a_series_that_speaks_for_its_study_is_described_so(
+    bleeding: SeriesPrediction, tmp_path: Path
+) -> None:
+    for path in write_objects(replace(bleeding, leads="soft kernel"), tmp_path):
+        description = pydicom.dcmread(path).SeriesDescription
+        assert description.endswith(", lead series")
+        assert len(description) <= 64
+
+
 @pytest.mark.parametrize(
     ("change", "flagged"), [(0.001, 3), (0.0, 2), (-0.25, 2), (-0.251, 1), (-0.4, 0)]
 )

@@ -245,14 +245,70 @@ def test_a_slice_off_the_line_is_rejected_as_it_is_and_deskewed_to_its_place(
     assert np.array_equal(values[3, 2:, :16], stack.hu[3])
 
 
-def test_a_single_slice_has_no_step_to_write(tmp_path: Path, write_stack: WriteStack) -> None:
-    write_stack("in/deep", n=1)
-    for place in (as_acquired, deskewed):
-        done = converted(tmp_path / "in", tmp_path / "out", place)
-        assert isinstance(done, Rejected)
-        assert done.code is IssueCode.SINGLE_SLICE
-        assert done.detail == "deep/a000.dcm is the only slice of its series, which gives no step"
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize("place", [as_acquired, deskewed])
+@pytest.mark.parametrize(("thickness", "written_mm"), [("2.5", 2.5), (None, 1.0), ("0", 1.0)])
+def test_a_single_slice_is_as_thick_as_its_header_says_or_a_placeholder(
+    tmp_path: Path,
+    write_stack: WriteStack,
+    edit_file: EditFile,
+    place: Place,
+    thickness: str | None,
+    written_mm: float,
+) -> None:
+    (path,) = write_stack("in", **tilted(10, 1, 5.0))
+    edit_file(path, SliceThickness=thickness)
+    done = converted(tmp_path / "in", tmp_path / "out", place)
+    assert isinstance(done, Converted), done
+    details = [issue.detail for issue in done.issues]
+    assert {issue.code for issue in done.issues} == {IssueCode.SINGLE_SLICE}
+    assert len(details) == (1 if thickness == "2.5" else 2)
+    if thickness != "2.5":
+        assert "SliceThickness (0018,0050)" in details[1]
+        assert "1 mm in the NIfTI is only a placeholder" in details[1]
+    image = nibabel.load(done.path)
+    assert image.header.get_zooms() == pytest.approx((0.4, 0.5, written_mm))
+    series = one_series(tmp_path / "in")
+    for voxel in ((0, 0, 0), (15, 9, 0)):
+        assert world_lps(image, voxel) == pytest.approx(from_dicom(series, voxel), abs=1e-4)
+    sitk.ReadImage(done.path)  # ITK opens it
+
+
+def test_oblique_directions_of_three_decimals_give_a_file_that_itk_opens(
+    tmp_path: Path, write_stack: WriteStack, edit_file: EditFile
+) -> None:
+    row, col = (0.996195, 0.052208, 0.069756), (-0.036706, 0.977572, -0.207379)
+    row_dir, col_dir = np.array(row) / np.linalg.norm(row), np.array(col) / np.linalg.norm(col)
+    along = np.cross(row_dir, col_dir)
+    position_mm = np.outer(np.arange(16) * 5.0, along) + (-100.0, -120.0, 0.0)
+    paths = write_stack("in", n=16, row_dir=row, col_dir=col, position_mm=position_mm)
+    exact = load(one_series(tmp_path / "in"))
+    assert exact.issues == ()
+
+    rounded = [round(cosine, 3) for cosine in (*row, *col)]
+    for path in paths:
+        edit_file(path, ImageOrientationPatient=rounded)
+    done = converted(tmp_path / "in", tmp_path / "out")
+    assert isinstance(done, Converted), done
+    (issue,) = done.issues
+    assert issue.code is IssueCode.INEXACT_ORIENTATION
+    assert "degrees off a right angle" in issue.detail
+    image = sitk.ReadImage(done.path)
+    assert image.GetSpacing() == pytest.approx((0.4, 0.5, 5.0), abs=1e-3)
+    assert exact.affine_mm is not None
+    for voxel in ((0, 0, 0), (15, 15, 15)):
+        expected = (exact.affine_mm @ (*voxel, 1))[:3]
+        assert image.TransformIndexToPhysicalPoint(voxel) == pytest.approx(expected, abs=0.02)
+
+
+def test_positions_rounded_to_a_tenth_are_written_without_deskew(
+    tmp_path: Path, write_stack: WriteStack
+) -> None:
+    z_mm = np.round(np.arange(40) * 0.625 - 7.5, 1)
+    write_stack("in", n=40, position_mm=np.array([(-100.0, -120.0, z) for z in z_mm]))
+    done = converted(tmp_path / "in", tmp_path / "out")
+    assert isinstance(done, Converted), done
+    assert [issue.code for issue in done.issues] == [IssueCode.ROUNDED_POSITIONS]
+    assert sitk.ReadImage(done.path).GetSpacing()[2] == pytest.approx(0.625, abs=1e-3)
 
 
 def test_scattered_slices_are_rejected_and_not_a_memory_full_of_air(
@@ -366,17 +422,18 @@ def test_convert_rejects_an_irregular_series_without_deskew(
 
 
 @pytest.mark.parametrize("words", [(), ("--deskew",)])
-def test_convert_rejects_a_single_slice_in_one_sentence(
-    tmp_path: Path, write_stack: WriteStack, run: RunConvert, words: tuple[str, ...]
+def test_convert_writes_a_single_slice(
+    tmp_path: Path,
+    write_stack: WriteStack,
+    edit_file: EditFile,
+    run: RunConvert,
+    words: tuple[str, ...],
 ) -> None:
-    """NIfTI needs a step, and SliceThickness is none: slices may overlap or lie apart."""
-    write_stack("in", n=1)
-    code, out, err = run(tmp_path / "in", "-o", tmp_path / "out", *words)
-    assert (code, out) == (3, "")
-    lines = [line for line in err.splitlines() if "a000.dcm" in line]
-    assert lines == [
-        f"{uid('series', 'a')}: a000.dcm is the only slice of its series, which gives no step"
-    ]
+    (path,) = write_stack("in", n=1)
+    edit_file(path, SliceThickness=None)
+    code, out, _ = run(tmp_path / "in", "-o", tmp_path / "out", *words)
+    assert code == 0
+    assert "1 slice of 16 x 16; a000.dcm is the only slice of its series; a000.dcm: Slice" in out
 
 
 def test_convert_of_nothing_finds_no_volume(tmp_path: Path, run: RunConvert) -> None:

@@ -49,6 +49,15 @@ def test_the_series_has_the_largest_probability_of_its_slices(bleeding: SeriesPr
     assert content.algorithm_parameters[:2] == (f"model_sha256={MODEL_SHA256}", "flag_at=0.5")
 
 
+def test_the_report_says_which_series_speaks_for_its_study(bleeding: SeriesPrediction) -> None:
+    plain = report_content(bleeding, MODEL_SHA256)
+    leading = report_content(replace(bleeding, leads="soft kernel"), MODEL_SHA256)
+    assert (plain.leads_study, leading.leads_study) == (False, True)
+    (text,) = set(leading.algorithm_parameters) - set(plain.algorithm_parameters)
+    assert text == "Series that speaks for its study: soft kernel"
+    assert plain.content_uid("SR") != leading.content_uid("SR")
+
+
 CONTENT = ReportContent(
     volume_id="1.2.3",
     series_prob={"subdural": 0.75, "any": 0.875},

@@ -6,6 +6,7 @@ import pydicom
 from pydicom.encaps import encapsulate
 from pydicom.uid import RLELossless
 
+from ich3d.dicom.uids import uid
 from ich3d.dicom.write import SeriesToWrite, write_series
 from tests.helpers.series import head_series
 
@@ -40,6 +41,7 @@ def two_kernels(folder: Path, n: int = 6, series_uid: str = "2.25.9") -> list[Pa
             series_uid=series_uid,
             study_uid="2.25.8",
             patient_id="p",
+            sop_uids=[uid("two kernels", series_uid, name, i) for i in range(n)],
             extra={"ConvolutionKernel": name},
         )
         paths = write_series(series, folder / name)

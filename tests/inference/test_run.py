@@ -1,6 +1,6 @@
 """An output folder: the promised columns, every file and slice accounted for, no patient named."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +10,18 @@ import pytest
 
 from ich3d.config.root import Config
 from ich3d.core.errors import DataError
+from ich3d.core.issues import IssueCode
 from ich3d.core.labels import LABELS
+from ich3d.core.types import Rejected
 from ich3d.core.workspace import Workspace, read_csv, read_json
 from ich3d.dicom.assembly.grouping import Policy
 from ich3d.dicom.uids import uid
 from ich3d.dicom.write import SeriesToWrite, write_series
-from ich3d.inference.run import Outcome, predict_to_folder
+from ich3d.inference.run import Outcome, OutputWriter, predict_to_folder
+from ich3d.inference.scoring import SeriesPrediction, predict
 from ich3d.inference.tables import SLICE_TEXT
 from ich3d.model.folder import Model
+from tests.helpers.series import edit
 from tests.helpers.undecodable import garble, remove_position, truncate
 
 LENIENT = Policy(lenient=True)
@@ -30,7 +34,7 @@ SLICE_COLUMNS = [
 ]  # fmt: skip
 SERIES_COLUMNS = [
     *KEYS, "n_slices", "codes", "out_of_range", *(f"prob_{label}" for label in SIX), "agreement",
-    "top_slices",
+    "top_slices", "leads_study",
 ]  # fmt: skip
 TEXT = (*KEYS, "sop_uid", "codes", "out_of_range", "top_slices")
 
@@ -226,3 +230,63 @@ def test_nothing_to_score_still_gives_all_tables(model: Model, tmp_path: Path) -
 def test_a_path_that_does_not_exist_is_named(model: Model, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere"):
         predict_to_folder(model, [tmp_path / "nowhere"], tmp_path / "out")
+
+
+def test_the_plain_soft_series_speaks_for_its_study(
+    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    """Outputs for a whole study begin with it; every series keeps its row."""
+    kinds = {
+        "1": {"ConvolutionKernel": "H60s", "SeriesDescription": "Bone"},
+        "2": {"ConvolutionKernel": "H31s", "SeriesDescription": "CTA"},
+        "3": {"ConvolutionKernel": "H31s", "SeriesDescription": "Head"},
+    }
+    for name, extra in kinds.items():
+        series = make_head(name, series_uid=f"2.25.{name}", study_uid="2.25.9", extra=extra)
+        write_series(series, tmp_path / "in" / name)
+    written: list[str] = []
+
+    def note(study: Sequence[SeriesPrediction]) -> tuple[Rejected, ...]:
+        written.extend(f"{scored.series.volume_id} {scored.leads}".strip() for scored in study)
+        return ()
+
+    out = tmp_path / "out"
+    writers = {"noted": OutputWriter(out / "noted", note)}
+    predict_to_folder(model, [tmp_path / "in"], out, writers=writers)
+    assert written == ["2.25.3 no contrast agent, soft kernel", "2.25.1", "2.25.2"]
+
+    rows = read_csv(out / "series.csv", (*TEXT, "leads_study"))
+    assert rows["volume_id"].tolist() == ["2.25.1", "2.25.2", "2.25.3"]
+    assert rows["leads_study"].tolist() == ["", "", "no contrast agent, soft kernel"]
+    assert rows["codes"].tolist() == ["", "contrast", ""]
+    prediction = predict(model, tmp_path / "in")
+    assert [bool(scored.leads) for scored in prediction.series] == [False, False, True]
+
+
+def test_a_stray_slice_is_a_failure_and_its_series_is_scored(
+    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    paths = write_series(make_head("a"), tmp_path / "in")
+    edit(paths[-1], PixelSpacing=[3.0, 3.0])
+    outcome = predict_to_folder(model, [tmp_path / "in"], tmp_path / "out")
+    assert (outcome.scored, [rejected.subject for rejected in outcome.rejected]) == (1, ["5.dcm"])
+    rows = read_csv(tmp_path / "out" / "series.csv", TEXT)
+    assert (rows["n_slices"].tolist(), rows["codes"].tolist()) == ([5], ["incomplete"])
+    run = read_json(tmp_path / "out" / "run.json")
+    assert (run["files_in_volumes"], run["files_rejected"], run["files_left_out"]) == (5, 1, 0)
+
+
+def test_shared_sop_uids_are_failures_and_not_in_the_submission(
+    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    sop_uids = [f"2.25.{i}" for i in range(1, 7)]
+    write_series(make_head("a", sop_uids=sop_uids), tmp_path / "in" / "a")
+    write_series(
+        make_head("b", sop_uids=[*sop_uids[:4], "2.25.8", "2.25.9"]), tmp_path / "in" / "b"
+    )
+    outcome = predict_to_folder(model, [tmp_path / "in"], tmp_path / "out")
+    assert outcome.scored == 2
+    assert [rejected.code for rejected in outcome.rejected] == [IssueCode.REPEATED_SOP_UID] * 2
+    assert all("4 slices" in rejected.detail for rejected in outcome.rejected)
+    submitted = pd.read_csv(tmp_path / "out" / "submission.csv")["ID"].str.rpartition("_")[0]
+    assert set(submitted) == {"2.25.5", "2.25.6", "2.25.8", "2.25.9"}

@@ -13,6 +13,7 @@ from ich3d.inference.scoring import UnscoredSlice
 from ich3d.inference.tables import (
     SERIES_COLUMNS,
     SLICE_COLUMNS,
+    ambiguous_uids,
     series_table,
     slice_table,
     submission,
@@ -64,7 +65,7 @@ def test_slices_have_keys_positions_gaps_and_scores() -> None:
 
 
 def test_a_series_agrees_as_its_strongest_slice_does() -> None:
-    (agreement,) = series_table([scored_series(4)])["agreement"]
+    (agreement,) = series_table([scored_series(4)], {})["agreement"]
     assert agreement == pytest.approx(0.7)
 
 
@@ -84,7 +85,8 @@ def test_a_left_out_slice_stands_at_its_position_or_at_the_end() -> None:
 
 def test_series_have_the_maximum_of_their_slices_and_the_top_three() -> None:
     table = series_table(
-        [scored_series(4, out_of_range=("rows", "tilt_deg")), scored_series(1, "3")]
+        [scored_series(4, out_of_range=("rows", "tilt_deg")), scored_series(1, "3")],
+        {"3": "soft kernel"},
     )
     assert list(table) == SERIES_COLUMNS
     first, second = table.to_dict("records")
@@ -93,12 +95,13 @@ def test_series_have_the_maximum_of_their_slices_and_the_top_three() -> None:
     assert first["prob_any"] == pytest.approx(0.4)
     assert first["top_slices"] == "1.2.3|1.2.2|1.2.1"
     assert second["top_slices"] == "3.0"
+    assert (first["leads_study"], second["leads_study"]) == ("", "soft kernel")
 
 
 def test_without_series_the_tables_have_columns_and_no_rows() -> None:
     slices = slice_table([])
     assert (list(slices), len(slices)) == (SLICE_COLUMNS, 0)
-    assert (list(series_table([])), len(series_table([]))) == (SERIES_COLUMNS, 0)
+    assert (list(series_table([], {})), len(series_table([], {}))) == (SERIES_COLUMNS, 0)
     assert submission(slices, RATES).empty
 
 
@@ -132,3 +135,19 @@ def test_a_left_out_slice_of_unknown_position_submits_the_base_rate() -> None:
     values = submitted(slice_table([scored_series(unscored=unscored)]))
     assert list(values) == ["1.2.0", "1.2.1", "1.2.2", "9.1"]
     assert values["9.1"] == 0.25
+
+
+def test_a_sop_uid_of_several_files_is_not_submitted() -> None:
+    uids = ("1.1", "1.2", "1.3")
+    first = scored_series(3, "1", sop_uids=uids)
+    second = scored_series(3, "2", sop_uids=("1.2", "1.3", "2.1"), frames=(None, 1, None))
+    slices = slice_table([first, second])
+    assert list(submitted(slices)) == ["1.1", "2.1"]
+    assert ambiguous_uids(slices)["sop_uid"].tolist() == ["1.2", "1.3", "1.2", "1.3"]
+
+
+def test_frames_of_one_file_and_no_series_at_all_are_not_ambiguous() -> None:
+    frames = scored_series(3, sop_uids=("1.1",) * 3, frames=(1, 2, 3))
+    assert not len(ambiguous_uids(slice_table([frames])))
+    assert not len(ambiguous_uids(slice_table([])))
+    assert not len(submission(slice_table([]), RATES))

@@ -3,11 +3,13 @@
 The steps, in the order of this module:
 
 1. `group_files` collects the slices of each SeriesInstanceUID. Files without one are grouped by
-   their folder.
+   their folder, StudyInstanceUID and SeriesNumber.
 2. A series with an invalid slice is rejected as a whole, because a volume with a hole would look
    complete. Under the lenient policy only the slice is dropped.
 3. `split_series` splits the slices of a series into volumes and sorts each along its slice normal.
 4. `cross_reference_orphans` links volumes without a SeriesInstanceUID to the series that they fit.
+5. `find_single_slices` warns of single slices that fit one series; the lenient policy joins them.
+6. Series that repeat each other's SOPInstanceUIDs are warned of.
 """
 
 from collections import defaultdict
@@ -16,16 +18,20 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import PurePosixPath
 
+from ich3d.core.issues import IssueCode
 from ich3d.core.text import pluralize
 from ich3d.core.types import DroppedSlice, FileRef, Issue, LeftOut, Rejected, Series, SliceHeader
 from ich3d.dicom.assembly.ordering import incomplete_issue
 from ich3d.dicom.assembly.orphans import cross_reference_orphans
+from ich3d.dicom.assembly.single_slices import find_single_slices
 from ich3d.dicom.assembly.splitting import GroupingResult, derive_series_uid, split_series
 from ich3d.dicom.assembly.stacks import Compare, compare_pixels, compare_positions
+from ich3d.dicom.headers.elements import tag_text
 from ich3d.dicom.headers.read import InvalidSlice, Slices
 
-SeriesKey = str | PurePosixPath
-"""What the slices of a series share: the SeriesInstanceUID, or the folder where files have none."""
+SeriesKey = str | tuple[PurePosixPath, str, str]
+"""What the slices of a series share: the SeriesInstanceUID; or where files have none, the folder,
+StudyInstanceUID and SeriesNumber."""
 
 AnySlice = SliceHeader | InvalidSlice
 
@@ -36,7 +42,8 @@ class Policy:
 
     Attributes:
         lenient: drop an invalid slice and use the rest of its series, instead of rejecting the
-            series; prepare and score a volume whose values do not look like HU.
+            series; join single slices that fit one series; prepare and score a volume whose values
+            do not look like HU.
         headers_only: decode no pixels. Slices at one position are then not compared, and copies
             cannot be told from different slices.
     """
@@ -67,15 +74,19 @@ def group_files(contents: Sequence[Slices | InvalidSlice], policy: Policy) -> Gr
         if isinstance(first, InvalidSlice) and first.series_uid is None:
             rejected.append(_reject_file(first))
         else:
-            groups[first.series_uid or _folder(first.file)].extend(slices)
+            groups[first.series_uid or _unnamed_series(first)].extend(slices)
 
+    # Cached, because a series that is split compares some pairs of slices several times.
+    compare = cache(compare_positions if policy.headers_only else compare_pixels)
     for slices_of_series in _merge_copied_folders(groups):
-        result = _assemble(slices_of_series, policy)
+        result = _assemble(slices_of_series, compare, policy)
         all_series += result.series
         left_out += result.left_out
         rejected += result.rejected
 
-    return GroupingResult(cross_reference_orphans(all_series), tuple(left_out), tuple(rejected))
+    linked = cross_reference_orphans(all_series)
+    warned = _warn_of_shared_uids(find_single_slices(linked, compare, join=policy.lenient))
+    return GroupingResult(warned, tuple(left_out), tuple(rejected))
 
 
 def _as_slices(content: Slices | InvalidSlice) -> Slices:
@@ -92,13 +103,13 @@ def _merge_copied_folders(groups: Mapping[SeriesKey, list[AnySlice]]) -> list[li
     merged: dict[SeriesKey, list[AnySlice]] = defaultdict(list)
     for key, slices in groups.items():
         headers = [header for header in slices if isinstance(header, SliceHeader)]
-        if isinstance(key, PurePosixPath) and headers:
+        if isinstance(key, tuple) and headers:
             key = derive_series_uid(headers)
         merged[key].extend(slices)
     return list(merged.values())
 
 
-def _assemble(slices: Sequence[AnySlice], policy: Policy) -> GroupingResult:
+def _assemble(slices: Sequence[AnySlice], compare: Compare, policy: Policy) -> GroupingResult:
     """The volumes of one series, or the series as rejected."""
     headers = [header for header in slices if isinstance(header, SliceHeader)]
     invalid = [invalid for invalid in slices if isinstance(invalid, InvalidSlice)]
@@ -106,12 +117,38 @@ def _assemble(slices: Sequence[AnySlice], policy: Policy) -> GroupingResult:
         first = invalid[0]
         return _reject(slices, Issue(first.code, _describe(first) + _count_more(invalid)))
 
-    # Cached, because a series that is split compares some pairs of slices several times.
-    compare: Compare = compare_positions if policy.headers_only else compare_pixels
-    result = split_series(headers, cache(compare))
+    result = split_series(headers, compare)
     if isinstance(result, Issue):
         result = _reject(headers, result)
     return _record_dropped(result, invalid, headers) if invalid else result
+
+
+def _warn_of_shared_uids(all_series: Sequence[Series]) -> tuple[Series, ...]:
+    """Add an issue to each series with a SOPInstanceUID that a slice of another series has too.
+
+    Within one SeriesInstanceUID, `split_series` warns of it.
+    """
+    holders: dict[str, dict[str, Series]] = defaultdict(dict)  # by SOPInstanceUID, then series
+    for series in all_series:
+        for header in series.headers:
+            holders[header.sop_uid].setdefault(series.series_uid, series)
+
+    warned = []
+    for series in all_series:
+        shared = [header for header in series.headers if len(holders[header.sop_uid]) > 1]
+        if shared:
+            others = holders[shared[0].sop_uid].values()
+            other = next(other for other in others if other.series_uid != series.series_uid)
+            series = replace(series, issues=(*series.issues, _shared_uid_issue(shared, other)))
+        warned.append(series)
+    return tuple(warned)
+
+
+def _shared_uid_issue(shared: Sequence[SliceHeader], other: Series) -> Issue:
+    """The warning about slices whose SOPInstanceUIDs are also those of slices of `other`."""
+    slices = pluralize(len(shared), "slice")
+    detail = f"{tag_text('SOPInstanceUID')} of {slices}, such as {shared[0].name}, is also that of"
+    return Issue(IssueCode.REPEATED_SOP_UID, f"{detail} a slice of {other.volume_id}")
 
 
 def _record_dropped(
@@ -158,6 +195,11 @@ def _reject(slices: Sequence[AnySlice], issue: Issue) -> GroupingResult:
 def _reject_file(invalid: InvalidSlice) -> Rejected:
     """A file whose series is unknown, as rejected."""
     return Rejected(invalid.file.name, invalid.code, _describe(invalid), (invalid.file.name,))
+
+
+def _unnamed_series(any_slice: AnySlice) -> SeriesKey:
+    """What the slices of a series without a SeriesInstanceUID share."""
+    return _folder(any_slice.file), any_slice.study_uid, any_slice.series_number
 
 
 def _folder(file: FileRef) -> PurePosixPath:

@@ -15,20 +15,41 @@ from ich3d.core.issues import IssueCode
 from ich3d.core.text import pluralize
 from ich3d.core.types import DroppedSlice, Issue, Series, SliceHeader
 from ich3d.dicom.geometry import (
+    ROUNDED_TO_MM,
+    common_plane,
     irregular_steps,
     out_of_tolerance,
     positions_mm,
     project_on_normal,
+    rounded_step_mm,
     slice_normal,
+    slice_thickness_mm,
     sort_along_normal,
+    stack_plane,
 )
+from ich3d.dicom.headers.elements import tag_text
 
 _ORDER_ISSUES: Final = (
     IssueCode.IRREGULAR_SPACING,
     IssueCode.SHIFTED_SLICE,
     IssueCode.SINGLE_SLICE,
+    IssueCode.INEXACT_ORIENTATION,
+    IssueCode.ROUNDED_POSITIONS,
 )
 """The issues that `order` adds; they are found anew when slices are removed."""
+
+
+WIDEST_STEP_MM: Final = 15.0
+"""Slices of a head CT are at most 10 mm apart."""
+
+WIDEST_STEP_OF_TWO: Final = 2.1
+"""The same for two slices, in units of their thickness: some protocols leave every second out."""
+
+LEAST_TOLD_NOISE_DEG: Final = 0.06
+"""Smaller differences come from rounding to three decimals, in degrees."""
+
+LEAST_TOLD_SKEW_DEG: Final = 0.006
+"""Smaller errors come from rounding to four decimals, in degrees."""
 
 
 def order(headers: Sequence[SliceHeader], volume_id: str, issues: tuple[Issue, ...] = ()) -> Series:
@@ -40,11 +61,21 @@ def order(headers: Sequence[SliceHeader], volume_id: str, issues: tuple[Issue, .
         issues: warnings that are already known. They come first in the series' issues.
 
     Returns:
-        The series, with warnings about irregular steps, shifted slices, or a single slice.
+        The series, with warnings about irregular or wide steps, shifted slices, rounded positions
+        and orientations, or a single slice.
     """
     slices = sort_along_normal(headers)
     z_mm = project_on_normal(slices)  # (Z,)
+    spacing_mm = float(np.median(np.diff(z_mm))) if len(slices) > 1 else None
     step_issues = _step_issues(slices, z_mm)
+    further_issues = [*_orientation_issues(slices), *_single_slice_issues(slices)]
+
+    step_mm = rounded_step_mm(slices) if step_issues else None
+    if step_mm is not None:
+        spacing_mm = float(abs(step_mm @ slice_normal(slices)))
+        step_issues, further_issues = [], [_rounded_issue(spacing_mm), *further_issues]
+    if spacing_mm is not None and not step_issues:
+        further_issues = [*_wide_step_issues(slices, spacing_mm), *further_issues]
     first = slices[0]
 
     return Series(
@@ -54,10 +85,10 @@ def order(headers: Sequence[SliceHeader], volume_id: str, issues: tuple[Issue, .
         patient_id=first.patient_id,
         headers=slices,
         z_mm=z_mm,
-        spacing_mm=float(np.median(np.diff(z_mm))) if len(slices) > 1 else None,
+        spacing_mm=spacing_mm,
         tilt_deg=_tilt_deg(slices),
         is_regular=not step_issues,
-        issues=(*issues, *step_issues, *_single_slice_issues(slices)),
+        issues=(*issues, *step_issues, *further_issues),
     )
 
 
@@ -140,6 +171,46 @@ def _shift_issues(slices: Sequence[SliceHeader], z_mm: np.ndarray) -> list[Issue
     lower = shifted[0]
     shift = f"{_pair_names(slices, lower)} are shifted in their plane by {shifts_mm[lower]:.2f} mm"
     return [Issue(IssueCode.SHIFTED_SLICE, shift + _count_more(shifted, "shifted step"))]
+
+
+def _wide_step_issues(slices: Sequence[SliceHeader], spacing_mm: float) -> list[Issue]:
+    """A warning about slices so far apart that others must be missing between them.
+
+    Two slices have no other step to compare theirs with, only their SliceThickness.
+    """
+    widest_mm = WIDEST_STEP_MM
+    thickness_mm = slice_thickness_mm(slices[0])
+    if len(slices) == 2 and thickness_mm is not None:
+        widest_mm = min(widest_mm, WIDEST_STEP_OF_TWO * thickness_mm)
+    if spacing_mm <= widest_mm:
+        return []
+    detail = f"{_pair_names(slices, 0)} lie {spacing_mm:.2f} mm apart: slices are missing"
+    return [Issue(IssueCode.IRREGULAR_SPACING, detail)]
+
+
+def _rounded_issue(spacing_mm: float) -> Issue:
+    """The note about positions that were rounded."""
+    rounded = f"{tag_text('ImagePositionPatient')} is rounded to {ROUNDED_TO_MM} mm"
+    detail = f"{rounded}: taken for regular steps of {spacing_mm:.3f} mm"
+    return Issue(IssueCode.ROUNDED_POSITIONS, detail)
+
+
+def _orientation_issues(slices: Sequence[SliceHeader]) -> list[Issue]:
+    """A warning about orientations that differ a little, or about directions that were rounded."""
+    plane = common_plane(slices)
+    if len(slices) > 1:
+        plane = stack_plane(slices, np.subtract(slices[-1].position_mm, slices[0].position_mm))
+    name = tag_text("ImageOrientationPatient")
+    if plane.noise_deg > LEAST_TOLD_NOISE_DEG:
+        common = "the median is taken for all slices"
+        detail = f"{name} differs by up to {plane.noise_deg:.2f} degrees: {common}"
+    elif max(plane.skew_deg, plane.turned_deg) > LEAST_TOLD_SKEW_DEG:
+        right_angle = f"rows and columns are {plane.skew_deg:.3f} degrees off a right angle"
+        stack = f"{plane.turned_deg:.3f} degrees off that to the stack"
+        detail = f"{name}: {right_angle} and {stack}: they were made perpendicular"
+    else:
+        return []
+    return [Issue(IssueCode.INEXACT_ORIENTATION, detail)]
 
 
 def _single_slice_issues(slices: Sequence[SliceHeader]) -> list[Issue]:

@@ -2,38 +2,49 @@
 
 A SeriesInstanceUID usually holds one volume. It may also hold several, which differ in size,
 orientation or reconstruction kernel, or repeat a sweep. It is split only where every part is a
-regular stack. Anything else, such as a single slice of another size, comes from a mistake in
-sending or sorting the files, and the series is rejected.
+regular stack. Scouts are left out, and one stray slice of another size, spacing or orientation is
+rejected by itself. Anything else comes from a mistake in sending or sorting the files, and the
+series is rejected.
 """
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import Final
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.text import pluralize
 from ich3d.core.types import FileRef, Issue, LeftOut, Rejected, Series, SliceHeader
-from ich3d.dicom.assembly.ordering import order
+from ich3d.dicom.assembly.ordering import incomplete_issue, order
+from ich3d.dicom.assembly.series_kind import contrast_issue, derived_issue
 from ich3d.dicom.assembly.stacks import (
-    MIN_CLEAN_SLICES,
-    SWEEP_ATTRIBUTES,
     Compare,
     DuplicateSlice,
     Stack,
-    alternating,
     geometry_differences,
-    have_same_geometry,
+    group_by_geometry,
     split_into_stacks,
 )
-from ich3d.dicom.geometry import project_on_normal
+from ich3d.dicom.assembly.sweeps import (
+    MIN_CLEAN_SLICES,
+    SWEEP_ATTRIBUTES,
+    sweep_labels,
+    warned_of,
+)
+from ich3d.dicom.geometry import project_on_normal, slice_normal
 from ich3d.dicom.headers.elements import tag_text
+from ich3d.dicom.headers.read import MAX_SCOUT_NORMAL_Z
 from ich3d.dicom.headers.units import is_unspecified
 from ich3d.dicom.uids import uid
 
 _MAX_NAMES: Final = 5
 """Most file names in one message."""
+
+_MAX_SCOUTS: Final = 2
+"""A frontal and a lateral localizer."""
+
+_SCOUT_ATTRIBUTES: Final = ("Rows", "Columns", "PixelSpacing")
+_STRAY_ATTRIBUTES: Final = (*_SCOUT_ATTRIBUTES, "ImageOrientationPatient")
 
 
 @dataclass(frozen=True)
@@ -55,19 +66,27 @@ def split_series(headers: Sequence[SliceHeader], compare: Compare) -> GroupingRe
     """Split the slices of one DICOM series into ordered volumes.
 
     Args:
-        headers: all slices of one SeriesInstanceUID, or of one folder where files have none.
+        headers: all slices of one SeriesInstanceUID, or those without one that share folder, study
+            and SeriesNumber.
         compare: how two slices at one position are compared.
 
     Returns:
-        The volumes, and the files left out as duplicates. Or the issue for which the whole series
-        is rejected: several patients, different slices at one position, or slices of another
-        geometry that are no regular stack.
+        The volumes, the files left out as duplicates and scouts, and a stray slice as rejected. Or
+        the issue for which the whole series is rejected: several patients, different slices at
+        one position, mixed sweeps, or slices of another geometry that are no regular stack.
     """
     if len({header.patient_id for header in headers}) > 1:
         return _mixed_patients_issue(headers)
 
+    groups = group_by_geometry(headers)
+    scouts = _scouts(groups)
+    groups = [group for group in groups if group[0] not in scouts]
+    without_stray = _split_off_stray(groups, compare)
+    if without_stray is not None:
+        return _with_scouts(without_stray, scouts)
+
     stacks: list[Stack] = []
-    for headers_of_group in _group_by_geometry(headers):
+    for headers_of_group in groups:
         group_stacks = split_into_stacks(headers_of_group, compare)
         if isinstance(group_stacks, Issue):
             return group_stacks
@@ -77,7 +96,7 @@ def split_series(headers: Sequence[SliceHeader], compare: Compare) -> GroupingRe
     # its slices do not belong together.
     if len(stacks) > 1 and not all(stack.is_clean for stack in stacks):
         return _mixed_geometry_issue(stacks)
-    return _build_volumes(stacks)
+    return _with_scouts(_build_volumes(stacks), scouts)
 
 
 def derive_series_uid(headers: Sequence[SliceHeader]) -> str:
@@ -92,16 +111,70 @@ def derive_series_uid(headers: Sequence[SliceHeader]) -> str:
     return uid("series", *patients, *studies, *slices)
 
 
-def _group_by_geometry(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
-    """Group slices of equal geometry; the order of files has no influence on the result."""
-    groups: list[list[SliceHeader]] = []
-    for header in sorted(headers, key=lambda header: (header.sop_uid, header.position_mm)):
-        fitting = next((group for group in groups if have_same_geometry(group[0], header)), None)
-        if fitting is None:
-            groups.append([header])
-        else:
-            fitting.append(header)
-    return groups
+def _scouts(groups: Sequence[Sequence[SliceHeader]]) -> list[SliceHeader]:
+    """The localizers among the slices, which no attribute says to be such.
+
+    They are one or two slices at right angles to a stack. A single one must also have another size
+    or pixel spacing: with those of the stack it may be a slice whose orientation is damaged.
+    """
+    largest = max(groups, key=len)
+    if len(largest) < MIN_CLEAN_SLICES:
+        return []
+    normal = slice_normal(largest[:1])
+    across = [
+        header
+        for group in groups
+        if group is not largest and abs(slice_normal(group[:1]) @ normal) < MAX_SCOUT_NORMAL_Z
+        for header in group
+    ]
+    if len(across) == 1:
+        differences = geometry_differences(across[0], largest[0])
+        across = across if any(differences[keyword] for keyword in _SCOUT_ATTRIBUTES) else []
+    return across if len(across) <= _MAX_SCOUTS else []
+
+
+def _with_scouts(result: GroupingResult, scouts: Sequence[SliceHeader]) -> GroupingResult:
+    """`result`, with the files of `scouts` left out unless another frame of them is used."""
+    used_files = {header.file for series in result.series for header in series.headers}
+    across = "at right angles to the other slices of the series, as a localizer is"
+    left_out = [
+        LeftOut((scout.file.name,), IssueCode.LOCALIZER, f"{scout.file.name}: {across}")
+        for scout in scouts
+        if scout.file not in used_files
+    ]
+    return replace(result, left_out=(*result.left_out, *left_out))
+
+
+def _split_off_stray(
+    groups: Sequence[Sequence[SliceHeader]], compare: Compare
+) -> GroupingResult | None:
+    """The volumes without a stray, which is rejected by itself; None where there is no such thing.
+
+    A stray is the only slice of another size, spacing or orientation. The others must be regular
+    without it: in a gap it may have been the slice that is missing.
+    """
+    if len(groups) != 2 or min(map(len, groups)) != 1:
+        return None
+    stray_group, others = sorted(groups, key=len)
+    (stray,) = stray_group
+    keyword = _first_difference(others[0], stray)
+    stacks = split_into_stacks(others, compare)
+    if keyword not in _STRAY_ATTRIBUTES or isinstance(stacks, Issue):
+        return None
+    if not all(stack.is_clean for stack in stacks):
+        return None
+
+    regular = f"the {pluralize(len(others), 'other slice')} of the series, which are regular alone"
+    detail = f"{stray.name}: {tag_text(keyword)} differs from that of {regular}"
+    result = _build_volumes(stacks)
+    incomplete = incomplete_issue([detail])
+    is_used = any(stray.file == header.file for header in others)
+    paths = () if is_used else (stray.file.name,)
+    return replace(
+        result,
+        series=tuple(replace(s, issues=(*s.issues, incomplete)) for s in result.series),
+        rejected=(Rejected(stray.name, IssueCode.MIXED_GEOMETRY, detail, paths),),
+    )
 
 
 def _build_volumes(stacks: Sequence[Stack]) -> GroupingResult:
@@ -122,7 +195,7 @@ def _build_volumes(stacks: Sequence[Stack]) -> GroupingResult:
         if not has_uid:
             slices = tuple(replace(header, series_uid=series_uid) for header in slices)
         volume_id = f"{series_uid}-{number}" if len(stacks) > 1 else series_uid
-        issues = (*series_issues, *_stack_issues(stack, used_files))
+        issues = (*series_issues, *_stack_issues(stack, used_files), *_kind_issues(slices))
         all_series.append(order(slices, volume_id, issues))
 
     left_out = _left_out_duplicates(stacks, used_files)
@@ -158,11 +231,11 @@ def _left_out_duplicates(
 
 
 def _no_uid_issues(headers: Sequence[SliceHeader]) -> list[Issue]:
-    """A warning where the files have no SeriesInstanceUID; it names their folder."""
+    """A warning where the files have no SeriesInstanceUID; it names the first of them."""
     if headers[0].series_uid:
         return []
-    folder = PurePosixPath(headers[0].file.name).parent
-    detail = f"{folder}: {tag_text('SeriesInstanceUID')} is missing, the folder is one series"
+    same = f"files of one folder with one {tag_text('SeriesNumber')} are one series"
+    detail = f"{headers[0].file.name}: {tag_text('SeriesInstanceUID')} is missing, {same}"
     return [Issue(IssueCode.NO_SERIES_UID, detail)]
 
 
@@ -190,6 +263,15 @@ def _repeated_uid_issues(headers: Sequence[SliceHeader]) -> list[Issue]:
     return []
 
 
+def _kind_issues(slices: Sequence[SliceHeader]) -> list[Issue]:
+    """Warnings that slices show contrast agent or are derived; each names one file."""
+    issues = []
+    for issue_of in (contrast_issue, derived_issue):
+        found = (issue for header in slices if (issue := issue_of(header)) is not None)
+        issues += [issue for issue in [next(found, None)] if issue is not None]
+    return issues
+
+
 def _stack_issues(stack: Stack, used_files: AbstractSet[FileRef]) -> list[Issue]:
     """Warnings about attributes that alternate along the stack, and about its duplicates.
 
@@ -197,11 +279,9 @@ def _stack_issues(stack: Stack, used_files: AbstractSet[FileRef]) -> list[Issue]
     pixels were not compared.
     """
     issues = _unit_issues(stack.slices)
-    for keyword in alternating(stack.slices):
-        # Scanners number the acquisitions of one sweep in any way, so that number is no warning.
-        if keyword != "AcquisitionNumber":
-            detail = f"{tag_text(keyword)} alternates along the slices"
-            issues.append(Issue(IssueCode.INTERLEAVED, detail))
+    for keyword in warned_of(stack.slices):
+        detail = f"{tag_text(keyword)} of some slices is not that of the others"
+        issues.append(Issue(IssueCode.INTERLEAVED, detail))
 
     for duplicate in stack.duplicates:
         if duplicate.code is IssueCode.SAME_POSITION or duplicate.header.file in used_files:
@@ -269,6 +349,8 @@ def _mixed_geometry_issue(stacks: Sequence[Stack]) -> Issue:
 def _first_difference(a: SliceHeader, b: SliceHeader) -> str:
     """Keyword of the first attribute in which `a` and `b`, slices of two stacks, differ."""
     differences = geometry_differences(a, b)
-    for keyword, attribute in SWEEP_ATTRIBUTES.items():
-        differences[keyword] = attribute(a) != attribute(b)
-    return next(keyword for keyword, differs in differences.items() if differs)
+    for keyword in SWEEP_ATTRIBUTES:
+        label_a, label_b = sweep_labels(keyword, (a, b))
+        differences[keyword] = label_a != label_b
+    found = (keyword for keyword, differs in differences.items() if differs)
+    return next(found, "ImageOrientationPatient")  # by less than two noisy slices may differ

@@ -21,16 +21,31 @@ TAGS: Final = {
     "ImageType": 0x00080008,
     "SOPClassUID": 0x00080016,
     "SOPInstanceUID": 0x00080018,
+    "SeriesTime": 0x00080031,
+    "AcquisitionTime": 0x00080032,
     "Modality": 0x00080060,
+    "StudyDescription": 0x00081030,
+    "SeriesDescription": 0x0008103E,
     "FrameType": 0x00089007,
     "PatientID": 0x00100020,
+    "ContrastBolusAgent": 0x00180010,
+    "SliceThickness": 0x00180050,
+    "KVP": 0x00180060,
+    "ProtocolName": 0x00181030,
     "ConvolutionKernel": 0x00181210,
+    "FrameAcquisitionDateTime": 0x00189074,
+    "ContrastBolusAgentPhase": 0x00189344,
     "StudyInstanceUID": 0x0020000D,
     "SeriesInstanceUID": 0x0020000E,
+    "SeriesNumber": 0x00200011,
     "AcquisitionNumber": 0x00200012,
     "ImagePositionPatient": 0x00200032,
     "ImageOrientationPatient": 0x00200037,
+    "FrameOfReferenceUID": 0x00200052,
+    "TemporalPositionIdentifier": 0x00200100,
+    "TemporalPositionIndex": 0x00209128,
     "FrameAcquisitionNumber": 0x00209156,
+    "NominalPercentageOfCardiacPhase": 0x00209241,
     "SamplesPerPixel": 0x00280002,
     "PhotometricInterpretation": 0x00280004,
     "NumberOfFrames": 0x00280008,
@@ -116,7 +131,8 @@ class Elements:
         Padding is spaces on both sides and NUL at the end (PS3.5 6.2). A NUL before a number is
         damage, which may have replaced a digit, so it is kept and the number is refused.
         """
-        return self.values.get(keyword, b"").decode("latin-1").rstrip(" \0").lstrip(" ")
+        raw = self.values.get(keyword)
+        return raw.decode("latin-1").rstrip(" \0").lstrip(" ") if raw else ""
 
     def numbers(self, keyword: str, count: int, code: IssueCode) -> tuple[float, ...]:
         """Return the `count` numbers of a decimal string (PS3.5 6.2, VR DS).
@@ -124,26 +140,27 @@ class Elements:
         Raises InvalidHeader with `code` where the element is missing or empty, holds another
         count of values, or holds a value that is not a finite number up to `LARGEST_NUMBER`.
         """
-        name = tag_text(keyword)
-        if keyword not in self.values:
-            raise InvalidHeader(code, f"{name} is missing")
+        numbers = _floats(self.text(keyword))
+        if numbers is None or len(numbers) != count or not _are_in_range(numbers):
+            raise InvalidHeader(code, f"{tag_text(keyword)} {self._number_problem(keyword, count)}")
+        return numbers
 
+    def _number_problem(self, keyword: str, count: int) -> str:
+        """Why an element does not hold `count` numbers, in words that follow its name."""
+        if keyword not in self.values:
+            return "is missing"
         parts = self.text(keyword).split("\\")
         if parts == [""]:
-            raise InvalidHeader(code, f"{name} is empty")
+            return "is empty"
         if len(parts) != count:
-            raise InvalidHeader(
-                code, f"{name} holds {pluralize(len(parts), 'value')} and not {count}"
-            )
+            return f"holds {pluralize(len(parts), 'value')} and not {count}"
 
-        numbers = _floats(parts)
+        numbers = _floats(self.text(keyword))
         if numbers is None:
-            raise InvalidHeader(code, f"{name} cannot be read as numbers")
+            return "cannot be read as numbers"
         if not all(map(math.isfinite, numbers)):
-            raise InvalidHeader(code, f"{name} holds a value that is not finite")
-        if max(map(abs, numbers)) > LARGEST_NUMBER:
-            raise InvalidHeader(code, f"{name} holds a value beyond {LARGEST_NUMBER:,.0f}")
-        return numbers
+            return "holds a value that is not finite"
+        return f"holds a value beyond {LARGEST_NUMBER:,.0f}"
 
     def unsigned_short(self, keyword: str) -> int:
         """Return the value of an unsigned short (PS3.5 6.2, VR US).
@@ -156,12 +173,17 @@ class Elements:
         return int(struct.unpack(f"{self.byte_order}H", raw[:2])[0])
 
 
-def _floats(parts: list[str]) -> tuple[float, ...] | None:
-    """Convert texts to numbers, or return None where one of them is no number."""
+def _floats(text: str) -> tuple[float, ...] | None:
+    """The numbers in a text, or None where one of them is no number."""
     # Python reads "1_0" as ten, which is not a decimal string.
-    if any("_" in part for part in parts):
+    if "_" in text:
         return None
     try:
-        return tuple(float(part) for part in parts)
+        return tuple(map(float, text.split("\\")))
     except ValueError:
         return None
+
+
+def _are_in_range(numbers: tuple[float, ...]) -> bool:
+    """Whether all are finite and up to `LARGEST_NUMBER`; a sum with NaN or infinity is neither."""
+    return math.isfinite(sum(numbers)) and max(map(abs, numbers)) <= LARGEST_NUMBER

@@ -17,13 +17,24 @@ _PIXEL_VRS: Final = (b"OB", b"OW", b"UN")
 _MACROS: Final = {
     "PlanePositionSequence": ("ImagePositionPatient",),
     "PlaneOrientationSequence": ("ImageOrientationPatient",),
-    "PixelMeasuresSequence": ("PixelSpacing",),
+    "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),
     "PixelValueTransformationSequence": ("RescaleIntercept", "RescaleSlope", "RescaleType"),
-    "FrameContentSequence": ("FrameAcquisitionNumber",),
+    "FrameContentSequence": (
+        "FrameAcquisitionNumber",
+        "FrameAcquisitionDateTime",
+        "TemporalPositionIndex",
+    ),
+    "CardiacSynchronizationSequence": ("NominalPercentageOfCardiacPhase",),
+    "ContrastBolusUsageSequence": ("ContrastBolusAgentPhase",),
+    "CTXRayDetailsSequence": ("KVP",),
     "CTImageFrameTypeSequence": ("FrameType",),
     "CTReconstructionSequence": ("ConvolutionKernel",),
 }
 """Functional group macros, and what is read from each (PS3.3 C.7.6.16.2 and C.8.15.3)."""
+
+_CONTRAST_SEQUENCE: Final = 0x00180012
+"""ContrastBolusAgentSequence, which in multi-frame files has the place of ContrastBolusAgent (PS3.3
+C.7.6.4b)."""
 
 _FRAME_KEYWORDS: Final = frozenset(keyword for keywords in _MACROS.values() for keyword in keywords)
 
@@ -36,18 +47,24 @@ def parse_with_pydicom(stream: BinaryIO) -> Elements:
     """
     with suppress_pydicom_warnings():
         dataset = pydicom.dcmread(
-            stream, stop_before_pixels=True, force=True, specific_tags=list(_DATA_SET_TAGS)
+            stream,
+            stop_before_pixels=True,
+            force=True,
+            specific_tags=[*_DATA_SET_TAGS, _CONTRAST_SEQUENCE],
         )
         # Raw bytes first: pydicom replaces them by converted values once an element was looked at.
         values = _raw_values(dataset)
         frames = _frame_values(dataset)
         patient_id = str(dataset.get("PatientID") or "").strip()
+        has_contrast_sequence = bool(dataset.get(_CONTRAST_SEQUENCE))
         media_sop_class = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
         transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
 
     # In a multi-frame file these attributes belong to the frames, wherever else they occur.
     if frames:
         values = {key: value for key, value in values.items() if key not in _FRAME_KEYWORDS}
+        if has_contrast_sequence:
+            values.setdefault("ContrastBolusAgent", b"in ContrastBolusAgentSequence")
     values["MediaStorageSOPClassUID"] = media_sop_class.encode("latin-1", "replace")
 
     implicit, byte_order = _encoding(dataset)

@@ -3,8 +3,10 @@
 Bad files are values, not exceptions. Pixels are not decoded; only their length is checked.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import BinaryIO, Final
 
 from pydicom.uid import (
@@ -32,6 +34,12 @@ _FIRST_READ_BYTES: Final = 8192
 """Holds the header of an ordinary file, and is what a buffered file reads at once anyway."""
 
 
+MAX_SCOUT_NORMAL_Z: Final = 0.5
+"""A localizer is coronal or sagittal: its normal is 60 degrees or more from the patient's axis."""
+
+_SCOUT: Final = re.compile("LOCALIZER|SURVIEW|SCOUT|TOPOGRAM|SCANOGRAM", re.IGNORECASE)
+
+
 @dataclass(frozen=True)
 class NonCTFile:
     """A file that is no part of a CT volume; `problem` says what it is instead."""
@@ -57,6 +65,7 @@ class InvalidSlice:
         sop_uid: SOPInstanceUID, empty where unknown.
         position_mm: ImagePositionPatient, None where unknown.
         frame: number of the frame from 1, None where the issue concerns the whole file.
+        study_uid, series_number: StudyInstanceUID and SeriesNumber, empty where unknown.
     """
 
     file: FileRef
@@ -66,6 +75,8 @@ class InvalidSlice:
     sop_uid: str = ""
     position_mm: Vector3 | None = None
     frame: int | None = None
+    study_uid: str = ""
+    series_number: str = ""
 
 
 @dataclass(frozen=True)
@@ -160,8 +171,9 @@ def _non_ct_reason(elements: Elements) -> tuple[IssueCode, str] | None:
     if other_class and not modality:
         return IssueCode.NO_IMAGE, not_ct_image
 
-    if "LOCALIZER" in elements.text("ImageType").upper().split("\\"):
-        return IssueCode.LOCALIZER, f"{tag_text('ImageType')} is that of a localizer"
+    scout = _scout_keyword(elements)
+    if scout:
+        return IssueCode.LOCALIZER, f"{tag_text(scout)} is that of a localizer"
 
     # Some writers store CT slices as Secondary Capture: with a position they are kept.
     geometry = elements.text("ImagePositionPatient") or elements.text("ImageOrientationPatient")
@@ -174,6 +186,30 @@ def _non_ct_reason(elements: Elements) -> tuple[IssueCode, str] | None:
 
     not_hu = not_hu_problem(elements)
     return (IssueCode.NOT_HU, not_hu) if not_hu else None
+
+
+def _scout_keyword(elements: Elements) -> str:
+    """The attribute that says that the file is a localizer; empty where none does.
+
+    ImageType says LOCALIZER (PS3.3 C.8.2.1.1.1) or a vendor's own word, as in REF_SURVIEW. A
+    description counts only where the image is not axial: it may say "without scout".
+    """
+    if _scout_starts(elements.text("ImageType")) >= 0:
+        return "ImageType"
+    if _scout_starts(elements.text("SeriesDescription")) != 0:
+        return ""
+    try:
+        a, b, _, d, e, _ = elements.numbers("ImageOrientationPatient", 6, IssueCode.NO_ORIENTATION)
+    except InvalidHeader:
+        return "SeriesDescription"
+    return "SeriesDescription" if abs(a * e - b * d) < MAX_SCOUT_NORMAL_Z else ""
+
+
+@lru_cache(maxsize=1024)
+def _scout_starts(text: str) -> int:
+    """Where a word for a localizer starts in `text`; -1 where there is none."""
+    found = _SCOUT.search(text)
+    return found.start() if found else -1
 
 
 def _require_basics(elements: Elements) -> None:
@@ -276,9 +312,17 @@ def _invalid_slice(
     elements: Elements, file: FileRef, code: IssueCode, problem: str, series_uid: str | None
 ) -> InvalidSlice:
     """Keep UID and position of an invalid slice where they can be read: later they show the gap."""
-    sop_uid = elements.text("SOPInstanceUID")
+    invalid = InvalidSlice(
+        file,
+        code,
+        problem,
+        series_uid,
+        sop_uid=elements.text("SOPInstanceUID"),
+        study_uid=elements.text("StudyInstanceUID"),
+        series_number=elements.text("SeriesNumber"),
+    )
     try:
         x, y, z = elements.numbers("ImagePositionPatient", 3, code)
     except InvalidHeader:
-        return InvalidSlice(file, code, problem, series_uid, sop_uid)
-    return InvalidSlice(file, code, problem, series_uid, sop_uid, (x, y, z))
+        return invalid
+    return replace(invalid, position_mm=(x, y, z))

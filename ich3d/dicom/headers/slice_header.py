@@ -69,6 +69,18 @@ def slice_header(elements: Elements, file: FileRef, pixel_format: PixelFormat) -
         kernel=elements.text("ConvolutionKernel"),
         acquisition_number=_acquisition_number(elements),
         transfer_syntax=elements.transfer_syntax,
+        frame_of_reference=elements.text("FrameOfReferenceUID"),
+        series_number=elements.text("SeriesNumber"),
+        series_time=elements.text("SeriesTime"),
+        acquisition_time=_acquisition_time(elements),
+        kvp=elements.text("KVP"),
+        thickness=elements.text("SliceThickness"),
+        contrast_agent=_contrast_agent(elements),
+        series_description=elements.text("SeriesDescription"),
+        protocol_name=elements.text("ProtocolName"),
+        study_description=elements.text("StudyDescription"),
+        temporal_position=_temporal_position(elements),
+        cardiac_phase=elements.values.get("NominalPercentageOfCardiacPhase", b"").hex(),
         rescale_type=elements.text("RescaleType"),
     )
 
@@ -145,6 +157,26 @@ def _acquisition_number(elements: Elements) -> str:
     if "FrameAcquisitionNumber" in elements.values:
         return str(elements.unsigned_short("FrameAcquisitionNumber"))
     return elements.text("AcquisitionNumber")
+
+
+def _acquisition_time(elements: Elements) -> str:
+    """AcquisitionTime, or the time of FrameAcquisitionDateTime in a multi-frame file (VR DT)."""
+    return elements.text("FrameAcquisitionDateTime")[8:] or elements.text("AcquisitionTime")
+
+
+def _contrast_agent(elements: Elements) -> str:
+    """ContrastBolusAgent and, in a multi-frame file, the frame's phase (PS3.3 C.7.6.16.2.12)."""
+    texts = (elements.text("ContrastBolusAgent"), elements.text("ContrastBolusAgentPhase"))
+    return " ".join(filter(None, texts))
+
+
+def _temporal_position(elements: Elements) -> str:
+    """TemporalPositionIndex of a frame (PS3.3 C.7.6.16.2.2, VR UL), or TemporalPositionIdentifier.
+
+    Both serve only to tell phases apart.
+    """
+    index = elements.values.get("TemporalPositionIndex", b"")
+    return index.hex() or elements.text("TemporalPositionIdentifier")
 
 
 def _unreadable(problem: str) -> InvalidHeader:

@@ -16,9 +16,14 @@ ISSUE_TEXT: Final = {
     IssueCode.INCOMPLETE: "Some of its files could not be used and were left out.",
     IssueCode.SINGLE_SLICE: "It has a single slice, so the model had no neighbours to read.",
     IssueCode.SEVERAL_VOLUMES: "Its SeriesInstanceUID holds several volumes; this is one of them.",
-    IssueCode.INTERLEAVED: "A header attribute alternates: it may be two series in one.",
+    IssueCode.INTERLEAVED: "A header attribute of some slices differs: it may be two in one.",
     IssueCode.REPEATED_SOP_UID: "A SOPInstanceUID occurs in more than one file.",
     IssueCode.NO_SERIES_UID: "It has no SeriesInstanceUID.",
+    IssueCode.UID_PER_SLICE: "Each of its slices has a SeriesInstanceUID of its own.",
+    IssueCode.DERIVED: "It holds projections or reformats, not the slices of a scan.",
+    IssueCode.CONTRAST: "Contrast agent was given: enhanced vessels may look like blood.",
+    IssueCode.INEXACT_ORIENTATION: "Its orientation is rounded, or differs a little by slice.",
+    IssueCode.ROUNDED_POSITIONS: "Its positions are rounded; equal steps were taken.",
 }
 """What each warning means. Another issue is shown by its code."""
 

@@ -253,3 +253,19 @@ def test_two_slices_are_compared_once(
     assert [len(series) for series in indexed.series] == [4, 4]
     assert compared
     assert len(set(compared)) == len(compared)
+
+
+def test_series_that_share_sop_uids_are_both_warned_of(
+    tmp_path: Path, write_stack: WriteStack
+) -> None:
+    sop_uids = [uid("sop", "a", i) for i in range(4)]
+    write_stack(name="a")
+    write_stack(name="b", sop_uids=[*sop_uids[:3], "2.25.5"])
+    write_stack(name="c")
+    by_id = {series.volume_id: series for series in index(tmp_path).series}
+    for name, other in (("a", "b"), ("b", "a")):
+        (issue,) = by_id[uid("series", name)].issues
+        assert issue.code is IssueCode.REPEATED_SOP_UID
+        assert f"3 slices, such as {name}000.dcm" in issue.detail
+        assert uid("series", other) in issue.detail
+    assert by_id[uid("series", "c")].issues == ()

@@ -15,7 +15,7 @@ from ich3d.dicom.geometry import affine_mm
 from ich3d.dicom.index import index
 from ich3d.dicom.volume import load_volume
 from ich3d.dicom.write import SeriesToWrite, write_series
-from tests.helpers.pixels import WriteStack
+from tests.helpers.pixels import EditFile, WriteStack
 
 TILT = np.radians(20)
 TILTED = (0.0, float(np.cos(TILT)), float(-np.sin(TILT)))
@@ -125,6 +125,100 @@ def test_a_step_may_err_by_a_hundredth_or_two_hundredths_of_a_mm(
     z[5:] += shift
     write_stack(n=8, position_mm=positions(z))
     assert index(tmp_path).series[0].is_regular is regular
+
+
+@pytest.mark.parametrize("step_mm", [0.625, 1.25, 0.6, 3.75, 0.33])
+def test_positions_rounded_to_a_tenth_are_regular_with_a_note(
+    tmp_path: Path, write_stack: WriteStack, step_mm: float
+) -> None:
+    z_mm = np.round(np.arange(40) * step_mm + 3.3, 1)
+    write_stack(n=40, position_mm=positions(z_mm), slice_thickness_mm=step_mm)
+    (series,) = index(tmp_path).series
+    assert series.is_regular
+    assert series.spacing_mm == pytest.approx(step_mm, abs=0.005)
+    expected = [] if step_mm == 0.6 else [IssueCode.ROUNDED_POSITIONS]
+    assert [issue.code for issue in series.issues] == expected
+    for issue in series.issues:
+        assert f"rounded to 0.1 mm: taken for regular steps of {step_mm:.2f}" in issue.detail
+
+
+def test_a_missing_slice_is_no_rounding(tmp_path: Path, write_stack: WriteStack) -> None:
+    z_mm = np.delete(np.round(np.arange(20) * 0.625, 1), 9)
+    write_stack(n=19, position_mm=positions(z_mm))
+    (series,) = index(tmp_path).series
+    assert not series.is_regular
+    assert [issue.code for issue in series.issues] == [IssueCode.IRREGULAR_SPACING]
+
+
+def test_a_tilted_stack_rounded_to_a_tenth_has_no_shifted_slices(
+    tmp_path: Path, write_stack: WriteStack
+) -> None:
+    along = np.array([0.0, 0.123, 1.237])
+    position_mm = np.round(np.outer(np.arange(20), along), 1)
+    write_stack(n=20, position_mm=position_mm, col_dir=TILTED)
+    (series,) = index(tmp_path).series
+    assert [issue.code for issue in series.issues] == [IssueCode.ROUNDED_POSITIONS]
+
+
+@pytest.mark.parametrize("noise_deg", [0.03, 0.1, 0.2])
+def test_orientation_noise_is_one_volume_with_a_warning(
+    tmp_path: Path, write_stack: WriteStack, edit_file: EditFile, noise_deg: float
+) -> None:
+    for i, path in enumerate(write_stack(n=9)):
+        turn = rotation(*np.radians((0, (i % 3 - 1) * noise_deg, 0)))
+        edit_file(path, ImageOrientationPatient=[f"{v:.7f}" for v in turn.T[:2].ravel()])
+    (series,) = index(tmp_path).series
+    assert (len(series), series.is_regular) == (9, True)
+    assert series.spacing_mm == pytest.approx(5)
+    expected = [IssueCode.INEXACT_ORIENTATION] if noise_deg > 0.06 else []
+    assert [issue.code for issue in series.issues] == expected
+    for issue in series.issues:
+        assert "ImageOrientationPatient (0020,0037)" in issue.detail
+        assert f"differs by up to {noise_deg:.2f} degrees" in issue.detail
+    affine = affine_mm(series)
+    assert affine is not None
+    assert affine[:3, :3] == pytest.approx(np.diag((0.4, 0.5, 5.0)))
+
+
+def test_an_orientation_half_a_degree_off_is_another_geometry(
+    tmp_path: Path, write_stack: WriteStack, edit_file: EditFile
+) -> None:
+    paths = write_stack(n=9)
+    turn = rotation(*np.radians((0, 0.5, 0)))
+    edit_file(paths[-1], ImageOrientationPatient=[f"{v:.7f}" for v in turn.T[:2].ravel()])
+    indexed = index(tmp_path)
+    assert [len(series) for series in indexed.series] == [8]
+    assert [entry.paths for entry in indexed.rejected] == [(paths[-1].name,)]
+
+
+@pytest.mark.parametrize(
+    ("n", "step_mm", "thickness_mm", "is_wide"),
+    [
+        (2, 35.0, 5.0, True),
+        (2, 35.0, 50.0, True),
+        (2, 12.0, 5.0, True),
+        (2, 10.0, 5.0, False),
+        (2, 5.0, 5.0, False),
+        (6, 35.0, 5.0, True),
+        (6, 10.0, 10.0, False),
+        (6, 10.0, 1.0, False),
+    ],
+)
+def test_slices_too_far_apart_are_warned_of(
+    tmp_path: Path,
+    write_stack: WriteStack,
+    n: int,
+    step_mm: float,
+    thickness_mm: float,
+    is_wide: bool,
+) -> None:
+    position_mm = positions(np.arange(n) * step_mm)
+    write_stack(n=n, position_mm=position_mm, slice_thickness_mm=thickness_mm)
+    (series,) = index(tmp_path).series
+    codes = [issue.code for issue in series.issues]
+    assert codes == ([IssueCode.IRREGULAR_SPACING] if is_wide else [])
+    if is_wide:
+        assert f"a000.dcm and a001.dcm lie {step_mm:.2f} mm apart" in series.issues[0].detail
 
 
 def test_a_single_slice_has_neither_spacing_nor_tilt(

@@ -53,20 +53,109 @@ class TestSeveralGeometries:
         for series in indexed.series:
             assert [issue.code for issue in series.issues] == [IssueCode.SEVERAL_VOLUMES]
 
-    @pytest.mark.parametrize("n", [1, 2])
-    def test_a_lone_odd_slice_or_two_reject_the_series(
-        self, tmp_path: Path, write_stack: WriteStack, changes: dict[str, Any], keyword: str, n: int
+    def test_a_stray_slice_is_rejected_by_itself_unless_it_is_of_another_study(
+        self, tmp_path: Path, write_stack: WriteStack, changes: dict[str, Any], keyword: str
     ) -> None:
         write_stack()
-        odd = self.other(write_stack, changes, n=n)
+        (stray,) = self.other(write_stack, changes, n=1)
+        indexed = index(tmp_path)
+        (rejected,) = indexed.rejected
+        assert rejected.code is IssueCode.MIXED_GEOMETRY
+        assert keyword in rejected.detail
+        assert stray.name in rejected.detail
+        if "study_uid" in changes:
+            assert (indexed.series, len(rejected.paths)) == ((), 5)
+            return
+        assert (rejected.subject, rejected.paths) == (stray.name, (stray.name,))
+        (series,) = indexed.series
+        (issue,) = series.issues
+        assert (len(series), issue.code) == (4, IssueCode.INCOMPLETE)
+        assert stray.name in issue.detail
+
+    def test_a_stray_slice_beside_a_gap_rejects_the_series(
+        self, tmp_path: Path, write_stack: WriteStack, changes: dict[str, Any], keyword: str
+    ) -> None:
+        write_stack(n=6)[2].unlink()
+        self.other(write_stack, changes, n=1)
+        (rejected,) = index(tmp_path).rejected
+        assert (rejected.code, len(rejected.paths)) == (IssueCode.MIXED_GEOMETRY, 6)
+
+    def test_two_odd_slices_reject_the_series(
+        self, tmp_path: Path, write_stack: WriteStack, changes: dict[str, Any], keyword: str
+    ) -> None:
+        write_stack()
+        odd = self.other(write_stack, changes, n=2)
         indexed = index(tmp_path)
         assert not indexed.series
         (rejected,) = indexed.rejected
         assert rejected.code is IssueCode.MIXED_GEOMETRY
-        assert len(rejected.paths) == 4 + n
+        assert len(rejected.paths) == 6
         assert keyword in rejected.detail
         for path in odd:
             assert path.name in rejected.detail
+
+
+CORONAL = {"row_dir": (1.0, 0.0, 0.0), "col_dir": (0.0, 0.0, -1.0)}
+SAGITTAL = {"row_dir": (0.0, 1.0, 0.0), "col_dir": (0.0, 0.0, -1.0)}
+
+
+class TestScouts:
+    """Localizers that ImageType does not name, under the UID of a head series."""
+
+    def write(self, write_stack: WriteStack, name: str, **changes: Any) -> Path:
+        same = {"series_uid": uid("series", "a"), "study_uid": uid("study", "a")}
+        (path,) = write_stack(**{"name": name, "n": 1, **same, **changes})
+        return path
+
+    @pytest.mark.parametrize("spacing", [(0.5, 0.4), (1.0, 1.0)])
+    def test_a_pair_is_left_out(
+        self, tmp_path: Path, write_stack: WriteStack, spacing: tuple[float, float]
+    ) -> None:
+        write_stack()
+        self.write(write_stack, "front", pixel_spacing_mm=spacing, **CORONAL)
+        self.write(write_stack, "side", pixel_spacing_mm=spacing, **SAGITTAL)
+        indexed = index(tmp_path)
+        (series,) = indexed.series
+        assert (len(series), series.issues, indexed.rejected) == (4, (), ())
+        assert [(e.paths, e.code) for e in indexed.left_out] == [
+            (("front000.dcm",), IssueCode.LOCALIZER),
+            (("side000.dcm",), IssueCode.LOCALIZER),
+        ]
+
+    def test_one_is_left_out(self, tmp_path: Path, write_stack: WriteStack) -> None:
+        write_stack()
+        self.write(write_stack, "front", pixel_spacing_mm=(1.0, 1.0), **CORONAL)
+        indexed = index(tmp_path)
+        assert [entry.code for entry in indexed.left_out] == [IssueCode.LOCALIZER]
+        assert (indexed.series[0].issues, indexed.rejected) == ((), ())
+
+    def test_a_slice_that_only_lost_its_orientation_is_no_scout(
+        self, tmp_path: Path, write_stack: WriteStack
+    ) -> None:
+        write_stack()
+        self.write(write_stack, "odd", **CORONAL)
+        indexed = index(tmp_path)
+        assert [entry.code for entry in indexed.rejected] == [IssueCode.MIXED_GEOMETRY]
+        assert [len(series) for series in indexed.series] == [4]
+
+    def test_a_pair_and_a_stray_cost_themselves(
+        self, tmp_path: Path, write_stack: WriteStack
+    ) -> None:
+        write_stack()
+        self.write(write_stack, "front", **CORONAL)
+        self.write(write_stack, "side", **SAGITTAL)
+        self.write(write_stack, "odd", pixel_spacing_mm=(0.7, 0.7))
+        indexed = index(tmp_path)
+        assert [entry.paths for entry in indexed.rejected] == [("odd000.dcm",)]
+        assert len(indexed.left_out) == 2
+        assert [len(series) for series in indexed.series] == [4]
+
+    def test_a_coronal_stack_is_a_volume(self, tmp_path: Path, write_stack: WriteStack) -> None:
+        write_stack()
+        position_mm = np.array([(0.0, 3.0 * i, 0.0) for i in range(3)])
+        same = {"series_uid": uid("series", "a"), "study_uid": uid("study", "a")}
+        write_stack(name="b", n=3, position_mm=position_mm, **same, **CORONAL)
+        assert [len(series) for series in index(tmp_path).series] == [4, 3]
 
 
 def test_odd_slices_scattered_over_a_series_reject_it(
@@ -96,11 +185,9 @@ def test_a_rounding_of_the_geometry_is_no_difference(
         ({"PixelSpacing": [0.5006, 0.4]}, False),
         ({"PixelSpacing": [0.5, 0.39968]}, True),
         ({"PixelSpacing": [0.5, 0.39952]}, False),
-        ({"ImageOrientationPatient": [1, 0, 0, 0, 1, 0.0009]}, True),
-        ({"ImageOrientationPatient": [1, 0, 0, 0, 1, 0.0011]}, False),
     ],
 )
-def test_geometry_parts_from_a_thousandth_on(
+def test_spacing_parts_from_a_thousandth_on(
     tmp_path: Path,
     write_stack: WriteStack,
     edit_file: EditFile,
@@ -112,7 +199,7 @@ def test_geometry_parts_from_a_thousandth_on(
     assert [len(series) for series in indexed.series] == ([4] if together else [])
     assert [entry.code for entry in indexed.rejected] == (
         [] if together else [IssueCode.MIXED_GEOMETRY]
-    )
+    )  # the slice is the second of four, so its loss leaves a gap
 
 
 def test_two_patients_under_one_series_uid_are_rejected(

@@ -204,6 +204,14 @@ def test_quality_notes_are_listed(model: Model, scored: SeriesPrediction, page: 
     assert notes
 
 
+def test_the_series_that_speaks_for_the_study_says_why(
+    model: Model, scored: SeriesPrediction, page: Element, tmp_path: Path
+) -> None:
+    assert "Speaks for the study" not in page.words
+    leading = page_of(model, replace(scored, leads="soft kernel"), tmp_path)
+    assert "Speaks for the study: soft kernel" in leading.words
+
+
 def test_a_single_slice_has_a_page(
     model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
 ) -> None:
