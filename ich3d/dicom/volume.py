@@ -1,6 +1,7 @@
 """From an ordered series to its volume in Hounsfield units; every slice is decoded once."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -16,8 +17,8 @@ from ich3d.dicom.pixels.wrapping import looks_wrapped, may_be_wrapped, unwrap
 def load_volume(series: Series) -> Volume | Rejected:
     """Decode `series` to `hu` (Z, Y, X) int16, Hounsfield units, slices ascending along the normal.
 
-    The volume's `issues` are those of the series, and what only the pixels show: WRAP_MENDED and
-    HU_CLIPPED. A series with a slice that cannot be decoded is rejected; the detail names the first
+    The volume's `issues` are those of the series, and what only the pixels show: ENCODING_MENDED,
+    WRAP_MENDED and HU_CLIPPED. A series with a slice that cannot be decoded is rejected; the detail names the first
     such file.
 
     Example:
@@ -31,11 +32,14 @@ def load_volume(series: Series) -> Volume | Rejected:
     hu = np.empty((len(series), first.rows, first.columns), dtype=np.int16)  # (Z, Y, X)
     n_clipped = np.zeros(len(series), dtype=np.int64)  # (Z,)
     suspects: dict[int, StoredValues] = {}
+    deviations: dict[str, list[str]] = defaultdict(list)
 
     for index, stored in enumerate(read_slices(series.headers)):
         if isinstance(stored, Issue):
             return series.reject(stored)
         header = series.headers[index]
+        if stored.deviation:
+            deviations[stored.deviation].append(header.name)
         if may_be_wrapped(header):
             suspects[index] = stored
         else:
@@ -51,8 +55,21 @@ def load_volume(series: Series) -> Volume | Rejected:
             hu[index], n_clipped[index] = to_hu(stored, header.slope, header.intercept)
 
     wrap_issues = _wrap_issues(len(suspects)) if is_wrapped else ()
-    issues = (*series.issues, *wrap_issues, *_clip_issues(series, n_clipped))
+    clip_issues = _clip_issues(series, n_clipped)
+    issues = (*series.issues, *_encoding_issues(deviations), *wrap_issues, *clip_issues)
     return Volume(series=series, hu=hu, affine_mm=affine_mm(series), issues=issues)
+
+
+def _encoding_issues(deviations: Mapping[str, Sequence[str]]) -> Sequence[Issue]:
+    """Warnings about files that break a rule of their encoding; slice names by what is wrong."""
+    return tuple(
+        Issue(
+            IssueCode.ENCODING_MENDED,
+            f"{names[0]}: {deviation}; the pixels of {pluralize(len(names), 'such slice')} "
+            "were read all the same",
+        )
+        for deviation, names in deviations.items()
+    )
 
 
 def _wrap_issues(n_slices: int) -> Sequence[Issue]:

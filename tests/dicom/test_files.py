@@ -14,9 +14,13 @@ from ich3d.dicom.files import (
     list_files,
     list_members,
     open_file,
-    read_bytes,
 )
 from tests.helpers.zips import damage_member, mark_last_member_encrypted
+
+
+def read_bytes(file: FileRef) -> bytes:
+    with open_file(file) as (stream, _):
+        return stream.read()
 
 
 def write_files(folder: Path, *names: str) -> list[Path]:
@@ -37,7 +41,7 @@ def write_zip(path: Path, method: int = zipfile.ZIP_DEFLATED, **members: bytes) 
 
 def test_files_of_all_subfolders_are_listed_in_order(tmp_path: Path) -> None:
     paths = write_files(tmp_path, "b", "a/deep/c", ".hidden")
-    assert list_files(tmp_path) == sorted(paths)
+    assert list_files(tmp_path).files == tuple(sorted(paths))
 
 
 def test_a_linked_folder_is_searched_once_and_a_circle_of_links_ends(tmp_path: Path) -> None:
@@ -72,7 +76,7 @@ def test_a_file_is_kept_once_under_its_first_path(tmp_path: Path) -> None:
 def test_a_link_without_a_target_is_listed_and_cannot_be_opened(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "nowhere")
-    assert list_files(tmp_path) == [link]
+    assert list_files(tmp_path).files == (link,)
     with pytest.raises(FileNotFoundError):
         is_regular_file(link)
 
@@ -88,7 +92,7 @@ def test_a_pipe_is_not_a_regular_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
 def test_members_of_a_zip_are_named_and_read_like_files(tmp_path: Path, method: int) -> None:
     archive = write_zip(tmp_path / "a.dat", method, y=b"second", x=b"first")
-    members = list_members(archive)
+    members = list_members(archive).members
     assert [member.name for member in members] == ["a.dat/x", "a.dat/y"]
     assert [read_bytes(member) for member in members] == [b"first", b"second"]
     with open_file(members[0]) as (stream, size):
@@ -109,7 +113,7 @@ def test_folders_in_a_zip_are_not_listed(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.mkdir("inner")
         archive.writestr("inner/x", b"x")
-    members = list_members(FileRef(tmp_path / "a.zip", "a.zip"))
+    members = list_members(FileRef(tmp_path / "a.zip", "a.zip")).members
     assert [member.member for member in members] == ["inner/x"]
 
 
@@ -118,13 +122,13 @@ def test_a_member_written_twice_is_read_once_as_the_last(tmp_path: Path) -> None
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for content in (b"old", b"new"):
             archive.writestr("x", content)
-    (member,) = list_members(FileRef(tmp_path / "a.zip", "a.zip"))
+    (member,) = list_members(FileRef(tmp_path / "a.zip", "a.zip")).members
     assert read_bytes(member) == b"new"
 
 
 def test_a_zip_that_changed_is_opened_again(tmp_path: Path) -> None:
-    assert len(list_members(write_zip(tmp_path / "a.zip", x=b"x"))) == 1
-    assert len(list_members(write_zip(tmp_path / "a.zip", x=b"x", y=b"y"))) == 2
+    assert len(list_members(write_zip(tmp_path / "a.zip", x=b"x")).members) == 1
+    assert len(list_members(write_zip(tmp_path / "a.zip", x=b"x", y=b"y")).members) == 2
 
 
 def test_a_truncated_zip_cannot_be_listed(tmp_path: Path) -> None:
@@ -137,7 +141,7 @@ def test_a_truncated_zip_cannot_be_listed(tmp_path: Path) -> None:
 def test_a_member_with_a_wrong_checksum_cannot_be_read(tmp_path: Path) -> None:
     archive = write_zip(tmp_path / "a.zip", zipfile.ZIP_STORED, x=bytes(100))
     damage_member(archive.path, "x")
-    (member,) = list_members(archive)
+    (member,) = list_members(archive).members
     with pytest.raises(OSError, match="the zip is damaged"):
         read_bytes(member)
 
@@ -145,6 +149,6 @@ def test_a_member_with_a_wrong_checksum_cannot_be_read(tmp_path: Path) -> None:
 def test_an_encrypted_member_cannot_be_read(tmp_path: Path) -> None:
     archive = write_zip(tmp_path / "a.zip", x=b"x")
     mark_last_member_encrypted(archive.path)
-    (member,) = list_members(archive)
+    (member,) = list_members(archive).members
     with pytest.raises(OSError, match="the zip member is encrypted"):
         read_bytes(member)

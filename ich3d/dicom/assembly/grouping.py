@@ -39,10 +39,12 @@ class Policy:
             series.
         headers_only: decode no pixels. Slices at one position are then not compared, and copies
             cannot be told from different slices.
+        follow_links: also follow symbolic links that lead out of the searched folders.
     """
 
     lenient: bool = False
     headers_only: bool = False
+    follow_links: bool = False
 
 
 def group_files(contents: Sequence[Slices | InvalidSlice], policy: Policy) -> GroupingResult:

@@ -14,10 +14,10 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 
 PIXEL_DATA: Final = 0x7FE00010
 UNDEFINED_LENGTH: Final = 0xFFFFFFFF
+ITEM: Final = 0xFFFEE000
 
 _TRANSFER_SYNTAX_UID: Final = 0x00020010
 _LAST_META_TAG: Final = 0x0002FFFF
-_ITEM: Final = 0xFFFEE000
 _ITEM_DELIMITER: Final = 0xFFFEE00D
 _SEQUENCE_DELIMITER: Final = 0xFFFEE0DD
 
@@ -186,7 +186,7 @@ def _value_end(content: bytes, vr: bytes, start: int, length: int, implicit: boo
         offset += 8
         if tag == _SEQUENCE_DELIMITER:
             return offset
-        if tag != _ITEM:
+        if tag != ITEM:
             raise UnusualFile
         if length == UNDEFINED_LENGTH:
             offset = _item_end(content, offset, implicit)

@@ -46,12 +46,15 @@ class Frame:
         bits_allocated: BitsAllocated.
         high_bit: HighBit; None where the file has none.
         padding: the values that mark padding: none, one value, or both ends of a range.
+        deviation: how the file breaks the rules of its encoding although its pixels are exact;
+            empty where it does not.
     """
 
     cells: np.ndarray
     bits_allocated: int
     high_bit: int | None
     padding: tuple[int, ...]
+    deviation: str = ""
 
 
 def native_frame(content: bytes) -> Frame | None:

@@ -6,16 +6,18 @@ C.7.6.3.1, PS3.5 8.1.1).
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
-from pydicom.dataset import FileDataset
-
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import FileRef, Issue, SliceHeader
-from ich3d.dicom.files import read_bytes
-from ich3d.dicom.pixels.decode import decode, read_dataset
+from ich3d.dicom.files import open_for_frames
+from ich3d.dicom.headers.deflated import inflated
+from ich3d.dicom.headers.elements import InvalidHeader
+from ich3d.dicom.limits import WHOLE_FILE_BYTES
+from ich3d.dicom.pixels.decode import FrameSource, decode, open_frames
 from ich3d.dicom.pixels.native import DecoderError, Frame, native_frame
 
 
@@ -27,10 +29,13 @@ class StoredValues:
         values: stored values (Y, X), integers; they may be a view of the bytes of the file.
         is_padding: bool (Y, X), the pixels that the file declares as padding; None where it
             declares no padding value.
+        deviation: how the file breaks the rules of its encoding although its pixels are exact;
+            empty where it does not.
     """
 
     values: np.ndarray
     is_padding: np.ndarray | None
+    deviation: str = ""
 
 
 def read_slice(header: SliceHeader) -> StoredValues | Issue:
@@ -39,29 +44,39 @@ def read_slice(header: SliceHeader) -> StoredValues | Issue:
 
 
 def read_slices(headers: Sequence[SliceHeader]) -> Iterator[StoredValues | Issue]:
-    """Decode slices in their order; a file is read once for the frames that follow each other."""
+    """Decode slices in their order; a file is opened once for the frames that follow each other.
+
+    Frames of a multi-frame file are read one at a time.
+    """
     for file, slices in groupby(headers, key=lambda header: header.file):
-        source = _open(file)
-        for header in slices:
-            yield source if isinstance(source, Issue) else _decode_slice(source, header)
+        with ExitStack() as opened:
+            source = _open(file, opened)
+            for header in slices:
+                yield source if isinstance(source, Issue) else _decode_slice(source, header)
 
 
-def _open(file: FileRef) -> Frame | FileDataset | Issue:
-    """The only frame of an ordinary file, or a dataset whose frames are to be decoded."""
+def _open(file: FileRef, opened: ExitStack) -> Frame | FrameSource | Issue:
+    """The only frame of an ordinary file, or the frames to decode; `opened` keeps the file open."""
     try:
-        content = read_bytes(file)
-        return native_frame(content) or read_dataset(content)
+        stream, size = opened.enter_context(open_for_frames(file))
+        frame = native_frame(stream.read(min(size, WHOLE_FILE_BYTES)))
+        if frame is not None:
+            return frame
+        plain, _, _ = opened.enter_context(inflated(stream, size))
+        return open_frames(plain)
     except OSError as error:
         # The operating system numbers its errors; a broken zip has no number.
         code = IssueCode.UNREADABLE if error.errno else IssueCode.UNDECODABLE
         problem = error.strerror
+    except (InvalidHeader, DecoderError) as error:
+        code, problem = IssueCode.UNDECODABLE, str(error)
     # pydicom may raise anything on damaged bytes. Whatever it is, there are no pixels.
-    except Exception as error:
-        code, problem = IssueCode.UNDECODABLE, type(error).__name__
-    return Issue(code, f"{file.name}: PixelData (7FE0,0010) cannot be read ({problem})")
+    except Exception:
+        code, problem = IssueCode.UNDECODABLE, "its header is damaged"
+    return Issue(code, f"{file.name}: PixelData (7FE0,0010) cannot be read: {problem}")
 
 
-def _decode_slice(source: Frame | FileDataset, header: SliceHeader) -> StoredValues | Issue:
+def _decode_slice(source: Frame | FrameSource, header: SliceHeader) -> StoredValues | Issue:
     """The stored values of one slice from its opened file."""
     subject = f"{header.name}: PixelData (7FE0,0010)"
     try:
@@ -70,13 +85,13 @@ def _decode_slice(source: Frame | FileDataset, header: SliceHeader) -> StoredVal
     except DecoderError as error:
         return Issue(IssueCode.UNDECODABLE, f"{subject} cannot be decoded: {error}")
     # pydicom and SimpleITK may raise anything on damaged pixels. Whatever it is, there are none.
-    except Exception as error:
-        return Issue(IssueCode.UNDECODABLE, f"{subject} cannot be decoded ({type(error).__name__})")
+    except Exception:
+        return Issue(IssueCode.UNDECODABLE, f"{subject} cannot be decoded: it is damaged")
 
     if frame.cells.shape != (header.rows, header.columns):
         return Issue(IssueCode.UNDECODABLE, f"{subject} decodes to the shape {frame.cells.shape}")
     values = _extract_bits(frame.cells, header.signed, high, low)
-    return StoredValues(values, _declared_padding(frame, values))
+    return StoredValues(values, _declared_padding(frame, values), frame.deviation)
 
 
 def _unused_bits(frame: Frame, bits_stored: int) -> tuple[int, int]:
