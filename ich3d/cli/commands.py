@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ich3d.cli.terminal import as_text, print_error, print_rejected
+from ich3d.cli.terminal import as_text, print_error, print_nothing_found, print_rejected
 from ich3d.core.errors import DataError, UserError, suggestion
 from ich3d.core.progress import progress_bar
 from ich3d.core.text import pluralize, printable
@@ -70,7 +70,11 @@ def inspect(arguments: Namespace) -> int:
     if arguments.identifiers and not arguments.json:
         raise UserError("--identifiers needs --json: the table shows no PatientID")
 
-    policy = Policy(lenient=arguments.lenient, headers_only=arguments.headers_only)
+    policy = Policy(
+        lenient=arguments.lenient,
+        headers_only=arguments.headers_only,
+        follow_links=arguments.follow_links,
+    )
     index = _index_and_check(arguments.path, policy)
 
     if arguments.json:
@@ -102,12 +106,13 @@ def _index_and_check(path: Path, policy: "Policy") -> "Index":
 def convert(arguments: Namespace) -> int:
     """`ich3d convert`: write each series below a path as NIfTI, in Hounsfield units."""
     from ich3d.core.types import Rejected
+    from ich3d.dicom.assembly.grouping import Policy
     from ich3d.dicom.index import index
     from ich3d.dicom.validate import load_volumes
     from ich3d.export.nifti import Converted, as_acquired, convert, deskewed
 
     _require_folder(arguments.out)
-    indexed = index(arguments.path, progress_bar)
+    indexed = index(arguments.path, progress_bar, Policy(follow_links=arguments.follow_links))
     chosen = [
         series
         for series in indexed.series
@@ -139,7 +144,7 @@ def convert(arguments: Namespace) -> int:
 
     print_rejected(rejected)
     if not chosen:
-        print_error(f"no CT volume was found in {arguments.path}")
+        print_nothing_found("CT volume", [arguments.path], indexed.left_out)
     return REJECTED if rejected or not chosen else OK
 
 
@@ -267,13 +272,13 @@ def predict(arguments: Namespace) -> int:
         arguments.paths,
         arguments.out,
         progress_bar,
-        Policy(lenient=arguments.lenient),
+        Policy(lenient=arguments.lenient, follow_links=arguments.follow_links),
         _output_writers(arguments, model),
     )
 
     print_rejected(outcome.rejected)
     if not outcome.scored:
-        print_error(f"no head CT volume was found in {', '.join(map(str, arguments.paths))}")
+        print_nothing_found("head CT volume", arguments.paths, outcome.left_out)
         return REJECTED
     print(arguments.out / "slices.csv")
     return _code(len(outcome.rejected))
@@ -386,6 +391,7 @@ def _output_writers(arguments: Namespace, model: "Model") -> "dict[str, OutputWr
 def explain(arguments: Namespace) -> int:
     """`ich3d explain`: write what moved one label of one slice: neighbours, features, pixels."""
     from ich3d.core.labels import label_index
+    from ich3d.dicom.assembly.grouping import Policy
     from ich3d.explain.explanation import explain, pick_slice
     from ich3d.inference.scoring import predict_one
     from ich3d.model.folder import load_model
@@ -395,7 +401,8 @@ def explain(arguments: Namespace) -> int:
     label_index(arguments.label)  # raises DataError for an unknown label, before any work
     model = load_model(_model_folder(arguments.model))
 
-    prediction = predict_one(model, arguments.path, arguments.series, progress_bar)
+    policy = Policy(follow_links=arguments.follow_links)
+    prediction = predict_one(model, arguments.path, arguments.series, progress_bar, policy)
     print_rejected(prediction.rejected)
     if not prediction.series:
         print_error(f"no head CT volume was found in {arguments.path}")

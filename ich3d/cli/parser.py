@@ -136,6 +136,7 @@ def _add_inspect(subparsers: Subparsers) -> None:
         example="inspect study/ --json",
     )
     _add_path(parser)
+    _add_follow_links(parser)
     _add_json(parser)
     parser.add_argument("--identifiers", action="store_true", help="with --json: show PatientIDs")
     _add_lenient(parser)
@@ -154,6 +155,7 @@ def _add_convert(subparsers: Subparsers) -> None:
     )
     _add_path(parser)
     _add_out(parser)
+    _add_follow_links(parser)
     parser.add_argument("--series", metavar="UID", help="only this SeriesInstanceUID or volume_id")
     parser.add_argument(
         "--deskew",
@@ -305,6 +307,7 @@ def _add_predict(subparsers: Subparsers) -> None:
     _add_model(parser)
     _add_out(parser)
     _add_lenient(parser)
+    _add_follow_links(parser)
     parser.add_argument(
         "--fast", action="store_true", help="use the model's first fold only, not the mean of all"
     )
@@ -395,6 +398,7 @@ def _add_explain(subparsers: Subparsers) -> None:
     )
     _add_path(parser)
     _add_model(parser)
+    _add_follow_links(parser)
     parser.add_argument(
         "--series",
         metavar="UID",
@@ -468,6 +472,14 @@ def _add_lenient(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_follow_links(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--follow-links",
+        action="store_true",
+        help="also follow symbolic links that lead out of the given folder",
+    )
+
+
 def _add_config(parser: argparse.ArgumentParser, default: Path | None = None) -> None:
     """Add `--config` and `--set`; without a default the config file must be given."""
     default_text = "" if default is None else f" (default {default})"
@@ -485,6 +497,13 @@ def _add_config(parser: argparse.ArgumentParser, default: Path | None = None) ->
         default=[],
         metavar="SECTION.KEY=VALUE",
         help="change one value of the configuration; may be repeated",
+    )
+    parser.add_argument(
+        "--follow-links",
+        dest="overrides",
+        action="append_const",
+        const="source.follow_links=true",
+        help="also follow symbolic links that lead out of the source's folder",
     )
 
 

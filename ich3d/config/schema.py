@@ -36,12 +36,14 @@ class SourceConfig:
         path: the folder of the data set; not used for phantoms.
         labels: label table (CSV) of a plain folder; the data sets bring their own.
         max_slices: take patients in random order until this many slices are reached; None for all.
+        follow_links: also follow symbolic links that lead out of `path`.
     """
 
     kind: str = "phantom"
     path: str | None = None
     labels: str | None = None
     max_slices: int | None = None
+    follow_links: bool = False
 
     def __post_init__(self) -> None:
         require_one_of(SOURCES, "source.kind", self.kind)

@@ -206,8 +206,7 @@ def _overlapping(archive: zipfile.ZipFile) -> bool:
     So a zip of 42 KB can unpack to petabytes, and no honest program writes it.
     """
     spans = sorted(
-        (info.header_offset, info.header_offset + info.compress_size)
-        for info in archive.infolist()
+        (info.header_offset, info.header_offset + info.compress_size) for info in archive.infolist()
     )
     next_starts = [start for start, _ in spans[1:]] + [archive.start_dir]
     return any(end > start for (_, end), start in zip(spans, next_starts, strict=False))
@@ -292,4 +291,3 @@ def _cached_zip(path: Path) -> zipfile.ZipFile:
 def _open_zip(path: Path, mtime_ns: int, size: int) -> zipfile.ZipFile:
     """Open a zip and keep it open: listing an archive of 750,000 members takes seconds."""
     return zipfile.ZipFile(path)
-

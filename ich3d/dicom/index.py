@@ -13,7 +13,6 @@ from typing import Final
 from ich3d.core.errors import DataError
 from ich3d.core.issues import IssueCode
 from ich3d.core.progress import Progress, quiet
-from ich3d.core.text import pluralize
 from ich3d.core.types import FileRef, LeftOut, Rejected, Series
 from ich3d.dicom.assembly.grouping import Policy, group_files
 from ich3d.dicom.files import (
@@ -162,10 +161,9 @@ def _unread_paths(listing: FolderListing, root: Path) -> list[Rejected]:
     if names:
         shown = ", ".join(names[:MAX_NAMES])
         more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-        detail = (
-            f"{pluralize(len(names), 'link')} out of the folder, not followed: {shown}{more}; "
-            "--follow-links follows them"
-        )
+        links = "a link that leads" if len(names) == 1 else f"{len(names)} links that lead"
+        problem = f"{links} out of the folder, not followed without --follow-links"
+        detail = f"{shown}{more}: {problem}"
         unread.append(Rejected(names[0], IssueCode.OUTSIDE_LINK, detail, names))
     return unread
 

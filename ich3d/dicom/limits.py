@@ -20,7 +20,7 @@ MAX_RATIO: Final = 250
 a tenth. Zeros, of which bombs are made, pack to a thousandth, and so do small images of air."""
 
 MAX_HEADER_COST: Final = 1_000_000
-"""What `HeaderStream` allows: an Enhanced CT file of 2,000 frames costs a quarter of it."""
+"""What `HeaderStream` allows: an Enhanced CT file of 2,000 frames costs less than half of it."""
 
 
 def unpacking_problem(unpacked_bytes: int, packed_bytes: int) -> str:

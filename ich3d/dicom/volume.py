@@ -18,8 +18,8 @@ def load_volume(series: Series) -> Volume | Rejected:
     """Decode `series` to `hu` (Z, Y, X) int16, Hounsfield units, slices ascending along the normal.
 
     The volume's `issues` are those of the series, and what only the pixels show: ENCODING_MENDED,
-    WRAP_MENDED and HU_CLIPPED. A series with a slice that cannot be decoded is rejected; the detail names the first
-    such file.
+    WRAP_MENDED and HU_CLIPPED. A series with a slice that cannot be decoded is rejected; the detail
+    names the first such file.
 
     Example:
         >>> from pathlib import Path

@@ -27,7 +27,7 @@ import ich3d
 from ich3d.config.load import as_dict
 from ich3d.core.issues import IssueCode
 from ich3d.core.progress import Progress, quiet
-from ich3d.core.types import Rejected, Series
+from ich3d.core.types import LeftOut, Rejected, Series
 from ich3d.core.workspace import write_csv, write_json
 from ich3d.dicom.assembly.grouping import Policy
 from ich3d.dicom.index import STRICT, Index
@@ -63,10 +63,11 @@ class OutputWriter:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The number of scored series, and everything rejected, further outputs included."""
+    """The number of scored series, everything rejected, further outputs included, and left out."""
 
     scored: int
     rejected: tuple[Rejected, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def predict_to_folder(
@@ -140,7 +141,7 @@ def predict_to_folder(
     write_json(
         out / "run.json", {**_provenance(model), **options, **counts, "seconds": clock.seconds}
     )
-    return Outcome(len(results), (*rejected, *refused))
+    return Outcome(len(results), (*rejected, *refused), index.left_out)
 
 
 def _journal_keys(model: Model, index: Index, writers: Iterable[str]) -> dict[str, str]:

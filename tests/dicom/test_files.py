@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ich3d.core.errors import DataError
+from ich3d.core.issues import IssueCode
 from ich3d.core.types import FileRef
 from ich3d.dicom.files import (
     drop_repeated_files,
@@ -14,8 +15,15 @@ from ich3d.dicom.files import (
     list_files,
     list_members,
     open_file,
+    open_for_frames,
 )
-from tests.helpers.zips import damage_member, mark_last_member_encrypted
+from ich3d.dicom.limits import WHOLE_FILE_BYTES
+from tests.helpers.zips import (
+    damage_member,
+    mark_last_member_encrypted,
+    set_method,
+    share_first_member,
+)
 
 
 def read_bytes(file: FileRef) -> bytes:
@@ -51,7 +59,8 @@ def test_a_linked_folder_is_searched_once_and_a_circle_of_links_ends(tmp_path: P
     for link in ("first", "second"):
         (folder / link).symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "circle").symlink_to(tmp_path / "elsewhere")
-    assert list_files(folder) == [folder / "first" / "x", folder / "first" / "y"]
+    listing = list_files(folder, follow_links=True)
+    assert listing.files == (folder / "first" / "x", folder / "first" / "y")
 
 
 def test_a_folder_that_cannot_be_listed_is_an_error(
@@ -63,6 +72,50 @@ def test_a_folder_that_cannot_be_listed_is_an_error(
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(DataError, match=f"cannot list directory {tmp_path}: Permission denied"):
         list_files(tmp_path)
+
+
+def test_a_sub_folder_that_cannot_be_listed_is_skipped_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path,) = write_files(tmp_path, "a")
+    write_files(tmp_path, "locked/b")
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    listing = list_files(tmp_path)
+    assert listing.files == (path,)
+    assert listing.unlistable == ((tmp_path / "locked", "Permission denied"),)
+
+
+def test_links_are_followed_within_the_searched_folders_alone(tmp_path: Path) -> None:
+    write_files(tmp_path, "in/deep/x", "also/y", "elsewhere/z")
+    for name, target in (
+        ("inside", tmp_path / "in" / "deep"),
+        ("to_also", tmp_path / "also"),
+        ("outside", tmp_path / "elsewhere"),
+        ("file_outside", tmp_path / "elsewhere" / "z"),
+        ("sibling_of_like_name", tmp_path / "in_not"),
+    ):
+        (tmp_path / "in" / name).symlink_to(target)
+    folder = tmp_path / "in"
+    listing = list_files(folder, [folder, tmp_path / "also"])
+    assert listing.files == (folder / "deep" / "x", folder / "to_also" / "y")
+    names = ("file_outside", "outside", "sibling_of_like_name")
+    assert listing.outside_links == tuple(folder / name for name in names)
+    assert not list_files(folder, [folder], follow_links=True).outside_links
+
+
+def test_a_searched_folder_may_be_a_link_itself(tmp_path: Path) -> None:
+    write_files(tmp_path, "real/x")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    listing = list_files(tmp_path / "link")
+    assert listing.files == (tmp_path / "link" / "x",)
+    assert not listing.outside_links
 
 
 def test_a_file_is_kept_once_under_its_first_path(tmp_path: Path) -> None:
@@ -148,7 +201,71 @@ def test_a_member_with_a_wrong_checksum_cannot_be_read(tmp_path: Path) -> None:
 
 def test_an_encrypted_member_cannot_be_read(tmp_path: Path) -> None:
     archive = write_zip(tmp_path / "a.zip", x=b"x")
-    mark_last_member_encrypted(archive.path)
     (member,) = list_members(archive).members
-    with pytest.raises(OSError, match="the zip member is encrypted"):
+    mark_last_member_encrypted(archive.path)
+    with pytest.raises(OSError, match="encrypted: unpack the zip with its password"):
         read_bytes(member)
+
+
+def refusals(archive: Path) -> list[tuple[IssueCode, str, int]]:
+    """Code, sentence and number of the members of a zip that are refused."""
+    listing = list_members(FileRef(archive, archive.name))
+    return [(those.code, those.problem, len(those.members)) for those in listing.refused]
+
+
+def test_encrypted_members_are_refused_together(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", x=b"x", y=b"y")
+    mark_last_member_encrypted(archive.path)
+    assert [member.member for member in list_members(archive).members] == ["x"]
+    sentence = "1 member encrypted: unpack the zip with its password, and give the folder"
+    assert refusals(archive.path) == [(IssueCode.UNREADABLE, sentence, 1)]
+
+
+def test_a_method_of_packing_that_is_not_read_is_named(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", x=b"x", y=b"y")
+    set_method(archive.path, 9)
+    ((code, sentence, n),) = refusals(archive.path)
+    assert (code, n) == (IssueCode.UNREADABLE, 2)
+    assert sentence.startswith("2 members packed with Deflate64, which is not read here: unpack")
+
+
+def test_a_member_that_unpacks_to_a_multiple_is_refused_and_the_others_are_read(
+    tmp_path: Path,
+) -> None:
+    """80 MB of zeros are 80 KB in the zip."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb", bytes(80_000_000))
+        archive.writestr("small", bytes(1_000_000))
+        archive.writestr("x", b"x")
+    listing = list_members(FileRef(tmp_path / "a.zip", "a.zip"))
+    assert [member.member for member in listing.members] == ["small", "x"]
+    sentence = "1 member not read: unpacks to more than 250 times its size, as a bomb does"
+    assert refusals(tmp_path / "a.zip") == [(IssueCode.TOO_LARGE, sentence, 1)]
+
+
+def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", a=bytes(range(256)) * 9)
+    share_first_member(archive.path, ["a", "b", "c"])
+    sentence = "3 members not read: members overlap in the zip, as in a zip bomb"
+    assert refusals(archive.path) == [(IssueCode.TOO_LARGE, sentence, 3)]
+
+
+def test_a_zip_of_very_many_members_is_listed(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for number in range(20_000):
+            archive.writestr(f"{number}", b"x")
+    listing = list_members(FileRef(tmp_path / "a.zip", "a.zip"))
+    assert len(listing.members) == 20_000
+    assert not listing.refused
+
+
+@pytest.mark.parametrize("size", [1000, WHOLE_FILE_BYTES + 1000])
+def test_a_member_is_opened_for_seeking_whatever_its_size(tmp_path: Path, size: int) -> None:
+    content = bytes(size - 4) + b"last"
+    (member,) = list_members(write_zip(tmp_path / "a.zip", zipfile.ZIP_STORED, x=content)).members
+    with open_for_frames(member) as (stream, n_bytes):
+        assert n_bytes == size
+        stream.seek(size - 4)
+        assert stream.read() == b"last"
+        stream.seek(0)
+        assert stream.read(3) == bytes(3)

@@ -400,7 +400,7 @@ def test_a_truncated_zip_is_rejected_alone(tmp_path: Path, write_stack: WriteSta
     (rejected,) = indexed.rejected
     assert (rejected.subject, rejected.paths) == ("a.zip", ("a.zip",))
     assert rejected.code is IssueCode.UNREADABLE
-    assert rejected.detail == "a.zip: the zip is damaged (BadZipFile)"
+    assert rejected.detail == "a.zip: the zip is damaged: copy or download it again"
     assert [series.volume_id for series in indexed.series] == [uid("series", "valid")]
 
 
@@ -409,10 +409,13 @@ def test_an_encrypted_member_is_rejected(tmp_path: Path, write_stack: WriteStack
     pack_zip(tmp_path / "x", tmp_path / "a.zip")
     mark_last_member_encrypted(tmp_path / "a.zip")
     (rejected,) = index(tmp_path).rejected
-    assert rejected.detail == "a.zip/inner/a000.dcm: the zip member is encrypted"
+    assert rejected.subject == "a.zip"
+    assert rejected.paths == ("a.zip/inner/a000.dcm",)
+    advice = "unpack the zip with its password, and give the folder"
+    assert rejected.detail == f"a.zip: 1 member encrypted: {advice}"
 
 
-def test_an_empty_zip_and_a_zip_within_a_zip_are_left_out(
+def test_an_empty_zip_is_left_out_and_a_zip_within_a_zip_rejected(
     tmp_path: Path, write_stack: WriteStack
 ) -> None:
     with zipfile.ZipFile(tmp_path / "empty", "w"):
@@ -422,10 +425,9 @@ def test_an_empty_zip_and_a_zip_within_a_zip_are_left_out(
     pack_zip(tmp_path / "x", tmp_path / "outer.zip")
     indexed = index(tmp_path)
     assert indexed.n_files == 2
-    assert [left_out.detail for left_out in indexed.left_out] == [
-        "empty: an empty zip",
-        "outer.zip/inner/within.zip: a zip within a zip",
-    ]
+    assert [left_out.detail for left_out in indexed.left_out] == ["empty: an empty zip"]
+    (rejected,) = indexed.rejected
+    assert rejected.detail.startswith("outer.zip/inner/within.zip: a zip within a zip, not opened")
 
 
 def test_frames_of_one_file_are_a_series_in_ascending_order(tmp_path: Path) -> None:

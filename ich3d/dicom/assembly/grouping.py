@@ -20,7 +20,12 @@ from ich3d.core.text import pluralize
 from ich3d.core.types import DroppedSlice, FileRef, Issue, LeftOut, Rejected, Series, SliceHeader
 from ich3d.dicom.assembly.ordering import incomplete_issue
 from ich3d.dicom.assembly.orphans import cross_reference_orphans
-from ich3d.dicom.assembly.splitting import GroupingResult, derive_series_uid, split_series
+from ich3d.dicom.assembly.splitting import (
+    GroupingResult,
+    derive_series_uid,
+    folder_name,
+    split_series,
+)
 from ich3d.dicom.assembly.stacks import Compare, compare_pixels, compare_positions
 from ich3d.dicom.headers.read import InvalidSlice, Slices
 
@@ -152,7 +157,7 @@ def _unused_files(invalid: Iterable[InvalidSlice], headers: Iterable[SliceHeader
 
 def _reject(slices: Sequence[AnySlice], issue: Issue) -> GroupingResult:
     """A whole series as rejected, with all its files."""
-    subject = slices[0].series_uid or str(_folder(slices[0].file))
+    subject = slices[0].series_uid or folder_name(slices[0].file)
     paths = tuple(dict.fromkeys(any_slice.file.name for any_slice in slices))
     return GroupingResult(rejected=(Rejected(subject, issue.code, issue.detail, paths),))
 

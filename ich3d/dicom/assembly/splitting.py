@@ -91,6 +91,12 @@ def derive_series_uid(headers: Sequence[SliceHeader]) -> str:
     return uid("series", *patients, *studies, *slices)
 
 
+def folder_name(file: FileRef) -> str:
+    """The folder of a file in messages; the file itself if it lies in the searched folder."""
+    folder = PurePosixPath(file.name).parent
+    return str(folder) if folder.name else file.name
+
+
 def _group_by_geometry(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
     """Group slices of equal geometry; the order of files has no influence on the result."""
     groups: list[list[SliceHeader]] = []
@@ -160,7 +166,7 @@ def _no_uid_issues(headers: Sequence[SliceHeader]) -> list[Issue]:
     """A warning where the files have no SeriesInstanceUID; it names their folder."""
     if headers[0].series_uid:
         return []
-    folder = PurePosixPath(headers[0].file.name).parent
+    folder = folder_name(headers[0].file)
     detail = f"{folder}: {tag_text('SeriesInstanceUID')} is missing, the folder is one series"
     return [Issue(IssueCode.NO_SERIES_UID, detail)]
 

@@ -1,7 +1,7 @@
 """Check that a file holds PixelData for all of its frames, without decoding any of it."""
 
 import struct
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -12,8 +12,13 @@ from pydicom.uid import (
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.text import pluralize
-from ich3d.dicom.headers.element_scanner import ITEM, UNDEFINED_LENGTH
+from ich3d.dicom.headers.element_scanner import ITEM, SEQUENCE_DELIMITER, UNDEFINED_LENGTH
 from ich3d.dicom.headers.elements import Elements, InvalidHeader, tag_text
+
+DELIMITER: Final = struct.pack("<HHI", SEQUENCE_DELIMITER >> 16, SEQUENCE_DELIMITER & 0xFFFF, 0)
+"""The delimiter behind the items of compressed pixels (PS3.5 A.4)."""
+
+_TRAILING_PADDING: Final = 0xFFFCFFFC
 
 _NATIVE_SYNTAXES: Final = (
     "",
@@ -62,28 +67,45 @@ def require_whole_pixel_data(
             IssueCode.UNREADABLE,
             f"{tag_text('PixelData')} has no length, and no compression is named",
         )
-    stream.seek(elements.pixel_data_offset)
-    _require_all_items(stream, file_bytes, len(elements.frames) or 1)
+    items = walk_items(stream, elements.pixel_data_offset, file_bytes)
+    n_frames = len(elements.frames) or 1
+    # A file may lack the delimiter where each frame has its one item: then no item is missing.
+    if items.is_cut or not (items.has_delimiter or items.n_items == n_frames):
+        raise InvalidHeader(
+            IssueCode.TRUNCATED_PIXELS, f"{tag_text('PixelData')} ends within one of its items"
+        )
 
 
-def _require_all_items(stream: BinaryIO, file_bytes: int, n_frames: int) -> None:
-    """Go from item to item up to the delimiter. Raises InvalidHeader if the file ends before.
+class PixelItems(NamedTuple):
+    """The items of compressed pixels.
 
-    A file may end without the delimiter where each frame has its one item: then none is missing.
+    Attributes:
+        n_items: their number, without the Basic Offset Table, which is the first item.
+        end: byte offset in the file behind the last item.
+        has_delimiter: whether the sequence delimiter follows. False where the file ends instead,
+            within the delimiter or before it, or goes on with DataSetTrailingPadding (FFFC,FFFC).
+        is_cut: whether the file ends within an item.
     """
-    n_items = 0
+
+    n_items: int
+    end: int
+    has_delimiter: bool
+    is_cut: bool
+
+
+def walk_items(stream: BinaryIO, offset: int, file_bytes: int) -> PixelItems:
+    """Go from item to item of the compressed pixels at byte `offset` (PS3.5 A.4).
+
+    What follows the items and is neither their delimiter nor its lack counts as the delimiter:
+    whoever reads the frames will refuse it.
+    """
+    n_items, end = -1, offset
+    stream.seek(offset)
     while len(head := stream.read(8)) == 8:
         group, number, length = struct.unpack("<HHI", head)
         if group << 16 | number != ITEM:
-            return
+            return PixelItems(n_items, end, group << 16 | number != _TRAILING_PADDING, False)
         if stream.seek(length, 1) > file_bytes:
-            break
-        n_items += 1
-    else:
-        # The first item is the Basic Offset Table.
-        if not head and n_items - 1 == n_frames:
-            return
-
-    raise InvalidHeader(
-        IssueCode.TRUNCATED_PIXELS, f"{tag_text('PixelData')} ends within one of its items"
-    )
+            return PixelItems(n_items, end, False, True)
+        n_items, end = n_items + 1, stream.tell()
+    return PixelItems(n_items, end, False, not DELIMITER.startswith(head))

@@ -20,7 +20,12 @@ from ich3d.dicom.files import is_regular_file, open_file
 from ich3d.dicom.headers.deflated import inflated
 from ich3d.dicom.headers.elements import Elements, InvalidHeader, tag_text
 from ich3d.dicom.headers.fast_parser import fast_parse
-from ich3d.dicom.headers.file_format import damaged_dicom_problem, is_dicom, is_zip
+from ich3d.dicom.headers.file_format import (
+    damaged_dicom_problem,
+    is_dicom,
+    is_zip,
+    other_format,
+)
 from ich3d.dicom.headers.pixel_length import require_whole_pixel_data
 from ich3d.dicom.headers.pydicom_parser import parse_with_pydicom
 from ich3d.dicom.headers.slice_header import PixelFormat, read_pixel_format, slice_header
@@ -102,14 +107,18 @@ def _read_stream(stream: BinaryIO, size: int, file: FileRef) -> FileContent:
     start = stream.read(_FIRST_READ_BYTES)
     if is_zip(start):
         if file.member:
-            return NonCTFile(file, IssueCode.NOT_DICOM, "a zip within a zip")
+            problem = "a zip within a zip, not opened: unpack the outer zip and give the folder"
+            return InvalidSlice(file, IssueCode.UNREADABLE, problem, None)
         return ZipArchive(file)
 
     if not is_dicom(start, size):
         problem = damaged_dicom_problem(start, size)
         if problem:
             return InvalidSlice(file, IssueCode.UNREADABLE, problem, None)
-        return NonCTFile(file, IssueCode.NOT_DICOM, "not a DICOM file")
+        other = other_format(start)
+        if other.may_hold_dicom:
+            return InvalidSlice(file, IssueCode.UNREADABLE, other.problem, None)
+        return NonCTFile(file, IssueCode.NOT_DICOM, other.problem)
 
     ordinary = fast_parse(start)
     if ordinary is not None:

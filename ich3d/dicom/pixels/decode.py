@@ -1,18 +1,18 @@
 """The frames of any DICOM file, of whatever transfer syntax.
 
-Uncompressed frames are read by pydicom, RLE by `rle`, and all other compressed frames by SimpleITK
+Uncompressed frames are read here, RLE by `rle`, and all other compressed frames by SimpleITK
 in a process of its own. Optional decoders that pydicom may find on a machine are never used, so a
 file gives the same pixels everywhere.
 """
 
 import struct
 from dataclasses import dataclass
+from io import BytesIO
 from typing import BinaryIO, Final
 
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate, get_frame
-from pydicom.pixels.utils import pixel_array
 from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
@@ -24,7 +24,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from ich3d.dicom.headers.element_scanner import ITEM, UNDEFINED_LENGTH
+from ich3d.dicom.headers.element_scanner import UNDEFINED_LENGTH
+from ich3d.dicom.headers.pixel_length import DELIMITER, walk_items
 from ich3d.dicom.headers.pydicom_parser import PixelDataElement, read_until_pixels
 from ich3d.dicom.pixels import rle, sitk_process
 from ich3d.dicom.pixels.native import DecoderError, Frame, padding_range
@@ -64,8 +65,8 @@ class FrameSource:
 
     Attributes:
         header: the elements that `decode` needs, without PixelData.
-        stream: the plain file (`headers.deflated.inflated`).
-        pixel_data: where PixelData is in it.
+        stream: the plain file (`headers.deflated.inflated`), or its mended PixelData.
+        pixel_data: where PixelData is in the stream.
         deviation: how the file breaks the rules of its encoding although its pixels are exact;
             empty where it does not.
     """
@@ -76,8 +77,11 @@ class FrameSource:
     deviation: str
 
 
-def open_frames(stream: BinaryIO) -> FrameSource:
-    """The frames of a plain file that is open at its beginning. Raises whatever pydicom raises."""
+def open_frames(stream: BinaryIO, size: int) -> FrameSource:
+    """The frames of a plain file of `size` bytes that is open at its beginning.
+
+    Raises DecoderError where PixelData is missing, and whatever pydicom raises.
+    """
     header, pixel_data = read_until_pixels(stream, _TAGS)
     if pixel_data is None:
         raise DecoderError("PixelData is missing")
@@ -86,8 +90,16 @@ def open_frames(stream: BinaryIO) -> FrameSource:
     deviation = _label_deviation(header, pixel_data)
     with suppress_pydicom_warnings():
         _set_transfer_syntax(header)
-        if pixel_data.length == UNDEFINED_LENGTH and not _has_delimiter(stream, pixel_data.offset):
+        for keyword in _IMAGE_KEYWORDS:
+            header.get(keyword)  # pydicom raises here if it has a VR that is not known
+
+    if pixel_data.length == UNDEFINED_LENGTH:
+        items = walk_items(stream, pixel_data.offset, size)
+        if not items.has_delimiter:
             deviation = "the sequence delimiter behind its compressed pixels is missing"
+            stream.seek(pixel_data.offset)
+            stream = BytesIO(stream.read(items.end - pixel_data.offset) + DELIMITER)
+            pixel_data = pixel_data._replace(offset=0)
     return FrameSource(header, stream, pixel_data, deviation)
 
 
@@ -124,26 +136,22 @@ def _cells(source: FrameSource, index: int) -> tuple[np.ndarray, str]:
     _require_equal_size(header, frame)
     if syntax in JPEG2000TransferSyntaxes:
         _require_equal_sign(header, frame)
-    single = _single_frame_dataset(header, syntax)
-    single.PixelData = encapsulate([frame])
-    single["PixelData"].VR = "OB"
-    single["PixelData"].is_undefined_length = True
-    return sitk_process.decode(single), ""
+    return sitk_process.decode(_single_frame_dataset(header, frame)), ""
 
 
 def _native_cells(source: FrameSource, index: int) -> np.ndarray:
     """The pixel cells (Y, X) of an uncompressed frame (PS3.5 8.1.1)."""
     header = source.header
-    frame_bytes = header.Rows * header.Columns * header.BitsAllocated // 8
-    source.stream.seek(source.pixel_data.offset + index * frame_bytes)
+    is_big = header.file_meta.TransferSyntaxUID in (ExplicitVRBigEndian, GE_PRIVATE_SYNTAX)
+    cell_bytes = header.BitsAllocated // 8
+    frame_bytes = header.Rows * header.Columns * cell_bytes
 
-    syntax = header.file_meta.TransferSyntaxUID
-    single = _single_frame_dataset(
-        header, ExplicitVRBigEndian if syntax == GE_PRIVATE_SYNTAX else syntax
-    )
-    single.PixelData = source.stream.read(frame_bytes)
-    single["PixelData"].VR = source.pixel_data.vr or "OW"
-    return pixel_array(single, raw=True, correct_unused_bits=False)
+    source.stream.seek(source.pixel_data.offset + index * frame_bytes)
+    content = source.stream.read(frame_bytes)
+    if cell_bytes == 1 and is_big and source.pixel_data.vr == "OW":
+        content = np.frombuffer(content, "u2").byteswap().tobytes()  # two pixels a word
+    cells = np.frombuffer(content, f"{'>' if is_big else '<'}u{cell_bytes}")
+    return cells.reshape(header.Rows, header.Columns)
 
 
 def _encapsulated_frame(source: FrameSource, index: int) -> bytes:
@@ -164,17 +172,6 @@ def _label_deviation(header: FileDataset, pixel_data: PixelDataElement) -> str:
         return ""
     found, declared = ("implicit", "explicit") if is_implicit else ("explicit", "implicit")
     return f"its elements have {found} VR, TransferSyntaxUID (0002,0010) says {declared}"
-
-
-def _has_delimiter(stream: BinaryIO, offset: int) -> bool:
-    """Whether a delimiter follows the items of compressed pixels (PS3.5 A.4)."""
-    stream.seek(offset)
-    while len(head := stream.read(8)) == 8:
-        group, number, length = struct.unpack("<HHI", head)
-        if group << 16 | number != ITEM:
-            return True
-        stream.seek(length, 1)
-    return False
 
 
 def _require_equal_size(ds: FileDataset, frame: bytes) -> None:
@@ -236,14 +233,18 @@ def _set_transfer_syntax(ds: FileDataset) -> None:
     ds.file_meta.TransferSyntaxUID = syntaxes[ds.original_encoding]
 
 
-def _single_frame_dataset(header: FileDataset, syntax: UID) -> Dataset:
-    """A dataset for one frame, without rescale and without anything about the patient."""
+def _single_frame_dataset(header: FileDataset, frame: bytes) -> Dataset:
+    """A dataset of one compressed frame, without rescale and without anything about the patient."""
     single = Dataset()
     single.file_meta = FileMetaDataset()
-    single.file_meta.TransferSyntaxUID = syntax
+    single.file_meta.TransferSyntaxUID = header.file_meta.TransferSyntaxUID
     single.SOPClassUID = single.file_meta.MediaStorageSOPClassUID = CTImageStorage
     single.SOPInstanceUID = single.file_meta.MediaStorageSOPInstanceUID = UID("2.25.1")
     for keyword in _IMAGE_KEYWORDS:
         if keyword in header:
             single[keyword] = header[keyword]
+
+    single.PixelData = encapsulate([frame])
+    single["PixelData"].VR = "OB"
+    single["PixelData"].is_undefined_length = True
     return single

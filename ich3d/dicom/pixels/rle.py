@@ -1,7 +1,7 @@
 """Decoder of RLE Lossless frames (PS3.5 Annex G), with every length checked.
 
 A frame is never filled up: where damage changes a length, it no longer unpacks to its size and is
-refused. One byte too many is cut off where the runs before it prove that no pixel has moved. Damage
+refused. A byte too many is cut off where the runs before it show that no pixel has moved. Damage
 that keeps all lengths cannot be detected, as the format has no checksum.
 """
 
@@ -18,6 +18,9 @@ _HEADER: Final = struct.Struct("<16L")
 
 _NO_OPERATION: Final = 128
 """A control byte that stands for no output (PS3.5 G.3.1)."""
+
+_LONGEST_REST: Final = 4
+"""Bytes of a run of one or two bytes and of padding, behind the last pixel."""
 
 
 def decode(frame: bytes, rows: int, columns: int, n_bytes: int) -> tuple[np.ndarray, str]:
@@ -36,7 +39,7 @@ def decode(frame: bytes, rows: int, columns: int, n_bytes: int) -> tuple[np.ndar
             raise DecoderError(f"RLE segment {number} {error}") from None
         planes[:, n_bytes - number] = np.frombuffer(plane, np.uint8)
         if has_excess:
-            deviation = "an RLE segment holds a byte more than there are pixels"
+            deviation = "its RLE segments hold more bytes than there are pixels"
     return planes.view(f"<u{n_bytes}").reshape(rows, columns), deviation  # (Y, X)
 
 
@@ -58,7 +61,7 @@ def _split_segments(frame: bytes, n_expected: int) -> list[bytes]:
 
 
 def _unpack(segment: bytes, rows: int, columns: int) -> tuple[bytes, bool]:
-    """The rows * columns bytes of a segment (PS3.5 G.3.2), and whether it holds one byte more."""
+    """The rows * columns bytes of a segment (PS3.5 G.3.2), and whether a byte more was cut off."""
     size = rows * columns
     unpacked = bytearray()
     position = 0
@@ -73,19 +76,20 @@ def _unpack(segment: bytes, rows: int, columns: int) -> tuple[bytes, bool]:
         else:
             position += 1
 
-    n_left = len(segment) - position
-    if len(unpacked) == size and n_left in (0, 1):
+    rest = segment[position:]
+    is_whole = len(unpacked) == size and position <= len(segment)
+    if is_whole and len(rest) <= 1:
         return bytes(unpacked), False  # segments have an even length, so a byte may be padding
-    if len(unpacked) < size or n_left < 0 or len(unpacked) > size + 1:
-        raise DecoderError(f"unpacks to {pluralize(len(unpacked), 'byte')} and not to {size}")
 
     # The byte too many is the last one of the last run, or a run of its own.
-    is_own_run = len(unpacked) == size and segment[position] == 0 and n_left in (2, 3)
-    if not is_own_run and (len(unpacked) == size or n_left > 1):
-        raise DecoderError(f"has {pluralize(n_left, 'byte')} beyond its {size}")
-    if not _ends_rows(segment, columns, size) and not (is_own_run and segment[position + 1] == 0):
-        raise DecoderError(f"unpacks to {size + 1} bytes and not to {size}")
-    return bytes(unpacked[:size]), True
+    is_one_more = len(unpacked) in (size, size + 1) and position <= len(segment)
+    is_zero_run = is_whole and len(rest) <= _LONGEST_REST - 1 and not any(rest)
+    in_step = is_one_more and len(rest) <= _LONGEST_REST and _ends_rows(segment, columns, size)
+    if is_zero_run or in_step:
+        return bytes(unpacked[:size]), True
+    if is_whole:
+        raise DecoderError(f"has {pluralize(len(rest), 'byte')} beyond its {size}")
+    raise DecoderError(f"unpacks to {pluralize(len(unpacked), 'byte')} and not to {size}")
 
 
 def _ends_rows(segment: bytes, columns: int, size: int) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
+
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import FileRef, Issue, SliceHeader
 from ich3d.dicom.files import open_for_frames
@@ -62,8 +63,8 @@ def _open(file: FileRef, opened: ExitStack) -> Frame | FrameSource | Issue:
         frame = native_frame(stream.read(min(size, WHOLE_FILE_BYTES)))
         if frame is not None:
             return frame
-        plain, _, _ = opened.enter_context(inflated(stream, size))
-        return open_frames(plain)
+        plain, plain_bytes, _ = opened.enter_context(inflated(stream, size))
+        return open_frames(plain, plain_bytes)
     except OSError as error:
         # The operating system numbers its errors; a broken zip has no number.
         code = IssueCode.UNREADABLE if error.errno else IssueCode.UNDECODABLE
