@@ -78,7 +78,7 @@ def _inflate(stream: BinaryIO, packed_bytes: int, plain: BinaryIO) -> None:
         while not inflater.eof:
             packed = inflater.unconsumed_tail or stream.read(_CHUNK_BYTES)
             if not packed:
-                raise InvalidHeader(IssueCode.UNREADABLE, "its deflated part ends too early")
+                raise InvalidHeader(IssueCode.UNREADABLE, "its deflated part is damaged")
             plain.write(inflater.decompress(packed, _CHUNK_BYTES))
             problem = unpacking_problem(plain.tell() - start, packed_bytes)
             if problem:
