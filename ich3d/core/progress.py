@@ -1,4 +1,4 @@
-"""Progress bars and lines. Library functions take a `Progress`; only the command line and notebooks pass one.
+"""Progress bars and lines: library functions take a `Progress`, and only programs pass one.
 
 The default is `quiet`, so that importing code prints nothing.
 """
