@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import BinaryIO, Final, NamedTuple, cast
 
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 
 from ich3d.dicom.headers.element_scanner import PIXEL_DATA
@@ -83,7 +84,7 @@ def read_until_pixels(
             force=True,
             specific_tags=list(tags),
         )
-    return dataset, _pixel_data_element(stream, _byte_order(dataset))
+    return dataset, _pixel_data_element(stream, _is_implicit(dataset), _byte_order(dataset))
 
 
 def _raw_values(dataset: Dataset) -> dict[str, bytes]:
@@ -129,23 +130,31 @@ def _byte_order(dataset: FileDataset) -> str:
     return "<" if little_endian else ">"
 
 
-def _pixel_data_element(stream: BinaryIO, byte_order: str) -> PixelDataElement | None:
+def _is_implicit(dataset: FileDataset) -> bool:
+    """Whether the elements just read have no VR, whatever the transfer syntax says of it."""
+    for tag in list(dataset.keys()):
+        element = dataset.get_item(tag)
+        if isinstance(element, RawDataElement):
+            return element.is_implicit_VR
+    return bool(dataset.original_encoding[0])
+
+
+def _pixel_data_element(
+    stream: BinaryIO, implicit: bool, byte_order: str
+) -> PixelDataElement | None:
     """PixelData, if the stream stands at that element.
 
-    Its own bytes tell whether it has a VR (PS3.5 7.1.2) or not (7.1.3), since a file may be encoded
-    otherwise than its transfer syntax says. No length of a slice reads like a VR: it would be odd.
+    The layout of an element is that of PS3.5 7.1.2 (explicit VR) and 7.1.3 (implicit VR).
     """
-    head = stream.read(8)
-    if len(head) < 8:
+    head = stream.read(8 if implicit else 12)
+    if len(head) < (8 if implicit else 12):
         return None
-    group, number, length = struct.unpack(f"{byte_order}HHI", head)
+
+    group, number = struct.unpack(f"{byte_order}HH", head[:4])
     if group << 16 | number != PIXEL_DATA:
         return None
-    if head[4:6] not in _PIXEL_VRS:
-        return PixelDataElement(stream.tell(), length, "")
-
-    vr, long_length = head[4:6].decode("ascii"), stream.read(4)
-    if len(long_length) < 4:
+    if not implicit and head[4:6] not in _PIXEL_VRS:
         return None
-    (length,) = struct.unpack(f"{byte_order}I", long_length)
+    (length,) = struct.unpack(f"{byte_order}I", head[-4:])
+    vr = "" if implicit else head[4:6].decode("ascii")
     return PixelDataElement(stream.tell(), length, vr)
