@@ -15,12 +15,12 @@ WHOLE_FILE_BYTES: Final = 64 << 20
 MAX_UNPACKED_BYTES: Final = 5 << 30
 """What one file may unpack to. PixelData has a length of 32 bits, so 4 GiB of it are possible."""
 
-MAX_RATIO: Final = 250
+MAX_RATIO: Final = 100
 """Unpacked to packed bytes, of what unpacks to more than `WHOLE_FILE_BYTES`. CT packs to a half or
-a tenth. Zeros, of which bombs are made, pack to a thousandth, and so do small images of air."""
+a tenth. Zeros, of which bombs are made, pack to a 200th or a 1000th, as small images of air do."""
 
-MAX_HEADER_COST: Final = 1_000_000
-"""What `HeaderStream` allows: an Enhanced CT file of 2,000 frames costs less than half of it."""
+MAX_HEADER_COST: Final = 600_000
+"""What `HeaderStream` allows: an Enhanced CT file of 2,000 frames costs less."""
 
 
 def unpacking_problem(unpacked_bytes: int, packed_bytes: int) -> str:

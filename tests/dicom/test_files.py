@@ -239,7 +239,7 @@ def test_a_member_that_unpacks_to_a_multiple_is_refused_and_the_others_are_read(
         archive.writestr("x", b"x")
     listing = list_members(FileRef(tmp_path / "a.zip", "a.zip"))
     assert [member.member for member in listing.members] == ["small", "x"]
-    sentence = "1 member not read: unpacks to more than 250 times its size, as a bomb does"
+    sentence = "1 member not read: unpacks to more than 100 times its size, as a bomb does"
     assert refusals(tmp_path / "a.zip") == [(IssueCode.TOO_LARGE, sentence, 1)]
 
 

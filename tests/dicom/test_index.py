@@ -1,5 +1,6 @@
 """Every file below a path ends up in a series, left out, or rejected."""
 
+import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -118,6 +119,64 @@ def test_a_linked_file_is_read_once(tmp_path: Path, write_stack: WriteStack) -> 
     indexed = index(tmp_path / "in")
     assert indexed.n_files == 4
     assert not indexed.left_out
+
+
+def test_links_that_lead_out_are_counted_named_and_followed_where_asked(
+    tmp_path: Path, write_stack: WriteStack
+) -> None:
+    elsewhere = write_stack("elsewhere", name="other")
+    write_stack("in", name="good")
+    (tmp_path / "in" / "folder").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "file").symlink_to(elsewhere[0])
+
+    indexed = index(tmp_path / "in")
+    assert lengths(indexed) == [4]
+    assert indexed.n_files == 6
+    (rejected,) = indexed.rejected
+    assert (rejected.code, rejected.paths) == (IssueCode.OUTSIDE_LINK, ("file", "folder"))
+    problem = "2 links that lead out of the folder, not followed without --follow-links"
+    assert rejected.detail == f"file, folder: {problem}"
+
+    followed = index(tmp_path / "in", policy=Policy(follow_links=True))
+    assert lengths(followed) == [4, 4]
+    assert not followed.rejected
+    both = index_all([tmp_path / "in", tmp_path / "elsewhere"])
+    assert lengths(both) == [4, 4]
+    assert not both.rejected
+
+
+def test_a_sub_folder_that_cannot_be_listed_is_rejected_and_the_rest_is_read(
+    tmp_path: Path, write_stack: WriteStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_stack("open")
+    (tmp_path / "locked").mkdir()
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    indexed = index(tmp_path)
+    assert lengths(indexed) == [4]
+    (rejected,) = indexed.rejected
+    assert (rejected.code, rejected.paths) == (IssueCode.UNREADABLE, ("locked",))
+    assert rejected.detail.startswith("locked: the folder cannot be listed (Permission denied)")
+
+
+def test_a_series_without_uid_in_the_searched_folder_is_named_by_a_file(
+    tmp_path: Path, write_stack: WriteStack
+) -> None:
+    paths = write_stack()
+    for path in paths:
+        edit(path, SeriesInstanceUID=None)
+    (series,) = index(tmp_path).series
+    (issue,) = series.issues
+    assert issue.detail.startswith("a000.dcm: SeriesInstanceUID (0020,000E) is missing")
+    edit(paths[2], PixelSpacing=None)
+    (rejected,) = index(tmp_path).rejected
+    assert rejected.subject == "a000.dcm"
 
 
 def test_a_link_without_a_target_is_rejected_alone(tmp_path: Path, write_stack: WriteStack) -> None:
