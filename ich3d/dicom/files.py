@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
@@ -250,20 +249,29 @@ def open_file(file: FileRef) -> Iterator[tuple[BinaryIO, int]]:
             yield cast(BinaryIO, member), info.file_size
 
 
+def read_small(file: FileRef) -> bytes | None:
+    """The bytes of a file or member of a zip; None for one of more than `WHOLE_FILE_BYTES`.
+
+    Raises OSError where it cannot be read.
+    """
+    if not file.member:
+        # Not by `open_file`: this is called for each slice, and a context manager takes its time.
+        with file.path.open("rb", buffering=0) as stream:
+            n_bytes = os.fstat(stream.fileno()).st_size
+            return stream.readall() if n_bytes <= WHOLE_FILE_BYTES else None
+    with open_file(file) as (member, n_bytes):
+        return member.read() if n_bytes <= WHOLE_FILE_BYTES else None
+
+
 @contextmanager
-def open_for_frames(file: FileRef) -> Iterator[tuple[BinaryIO, int]]:
+def open_large(file: FileRef) -> Iterator[tuple[BinaryIO, int]]:
     """Open a file as `open_file` does, so that seeking backwards is cheap.
 
-    A member of a zip is unpacked first: to memory up to `WHOLE_FILE_BYTES`, else to a temporary
-    file, which is deleted in the end.
+    A member of a zip is unpacked to a temporary file, which is deleted in the end.
     """
     with open_file(file) as (stream, size):
         if not file.member:
             yield stream, size
-            return
-        if size <= WHOLE_FILE_BYTES:
-            content = stream.read()
-            yield BytesIO(content), len(content)
             return
         with tempfile.TemporaryFile(prefix="ich3d-") as unpacked:
             shutil.copyfileobj(stream, unpacked)

@@ -15,7 +15,8 @@ from ich3d.dicom.files import (
     list_files,
     list_members,
     open_file,
-    open_for_frames,
+    open_large,
+    read_small,
 )
 from ich3d.dicom.limits import WHOLE_FILE_BYTES
 from tests.helpers.zips import (
@@ -259,13 +260,26 @@ def test_a_zip_of_very_many_members_is_listed(tmp_path: Path) -> None:
     assert not listing.refused
 
 
-@pytest.mark.parametrize("size", [1000, WHOLE_FILE_BYTES + 1000])
-def test_a_member_is_opened_for_seeking_whatever_its_size(tmp_path: Path, size: int) -> None:
-    content = bytes(size - 4) + b"last"
-    (member,) = list_members(write_zip(tmp_path / "a.zip", zipfile.ZIP_STORED, x=content)).members
-    with open_for_frames(member) as (stream, n_bytes):
-        assert n_bytes == size
-        stream.seek(size - 4)
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_large_file_is_opened_for_seeking_and_not_read_as_a_whole(
+    tmp_path: Path, zipped: bool
+) -> None:
+    content = bytes(WHOLE_FILE_BYTES) + b"last"
+    (tmp_path / "x").write_bytes(content)
+    file = FileRef(tmp_path / "x", "x")
+    if zipped:
+        (file,) = list_members(write_zip(tmp_path / "a.zip", zipfile.ZIP_STORED, x=content)).members
+    assert read_small(file) is None
+    with open_large(file) as (stream, n_bytes):
+        assert n_bytes == len(content)
+        stream.seek(WHOLE_FILE_BYTES)
         assert stream.read() == b"last"
         stream.seek(0)
         assert stream.read(3) == bytes(3)
+
+
+def test_a_small_file_is_read_as_a_whole(tmp_path: Path) -> None:
+    (path,) = write_files(tmp_path, "x")
+    assert read_small(FileRef(path, "x")) == b"x"
+    (member,) = list_members(write_zip(tmp_path / "a.zip", x=b"y")).members
+    assert read_small(member) == b"y"

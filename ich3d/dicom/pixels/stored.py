@@ -8,16 +8,16 @@ C.7.6.3.1, PS3.5 8.1.1).
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import groupby
 
 import numpy as np
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import FileRef, Issue, SliceHeader
-from ich3d.dicom.files import open_for_frames
+from ich3d.dicom.files import open_large, read_small
 from ich3d.dicom.headers.deflated import inflated
 from ich3d.dicom.headers.elements import InvalidHeader
-from ich3d.dicom.limits import WHOLE_FILE_BYTES
 from ich3d.dicom.pixels.decode import FrameSource, decode, open_frames
 from ich3d.dicom.pixels.native import DecoderError, Frame, native_frame
 
@@ -59,10 +59,14 @@ def read_slices(headers: Sequence[SliceHeader]) -> Iterator[StoredValues | Issue
 def _open(file: FileRef, opened: ExitStack) -> Frame | FrameSource | Issue:
     """The only frame of an ordinary file, or the frames to decode; `opened` keeps the file open."""
     try:
-        stream, size = opened.enter_context(open_for_frames(file))
-        frame = native_frame(stream.read(min(size, WHOLE_FILE_BYTES)))
-        if frame is not None:
-            return frame
+        content = read_small(file)
+        if content is None:
+            stream, size = opened.enter_context(open_large(file))
+        else:
+            frame = native_frame(content)
+            if frame is not None:
+                return frame
+            stream, size = BytesIO(content), len(content)
         plain, plain_bytes, _ = opened.enter_context(inflated(stream, size))
         return open_frames(plain, plain_bytes)
     except OSError as error:
