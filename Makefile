@@ -12,7 +12,7 @@ help:
 	@echo "make test           every test except the slow ones"
 	@echo "make test-fast      the tests that train and run no network: under a minute on two cores"
 	@echo "make test-slow      notebooks and longer training"
-	@echo "make check          lint, format, types, import contracts"
+	@echo "make check          lint, format, types, import contracts, advisories"
 	@echo "make format         put the code in its standard format"
 	@echo "make counts         lengths of files and functions, shares of documented names"
 	@echo "make release-check  build the wheel, install it in an empty environment and try it"
@@ -47,6 +47,7 @@ check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_advisories.py
 
 format: $(VENV)/installed-test
 	$(BIN)/ruff check --fix .

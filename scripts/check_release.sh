@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Build the wheel, install it with the pinned versions in an empty environment, and try it there.
-# Leaves the wheel in dist/. Set PYTHON to choose the interpreter.
+# Leaves the wheel in dist/, and beside it a bill of materials of what was installed with it. Set PYTHON to choose the interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -33,6 +33,8 @@ CHECK
 echo "2. An empty environment"
 "$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
     -c constraints.txt "$wheel"
+
+"$work/venv/bin/python" scripts/write_sbom.py > "${wheel%-py3-none-any.whl}.cdx.json"
 
 echo "3. No packages for accelerators on a machine without one"
 if ! command -v nvidia-smi > /dev/null; then

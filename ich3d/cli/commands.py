@@ -11,7 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ich3d.cli.terminal import as_text, print_error, print_not_hu, print_rejected
+from ich3d.cli.terminal import (
+    as_text,
+    print_error,
+    print_not_hu,
+    print_nothing_found,
+    print_rejected,
+)
 from ich3d.core.errors import DataError, UserError, suggestion
 from ich3d.core.progress import progress_bar
 from ich3d.core.text import pluralize, printable
@@ -78,7 +84,11 @@ def inspect(arguments: Namespace) -> int:
     if arguments.identifiers and not arguments.json:
         raise UserError("--identifiers needs --json: the table shows no PatientID")
 
-    policy = Policy(lenient=arguments.lenient, headers_only=arguments.headers_only)
+    policy = Policy(
+        lenient=arguments.lenient,
+        headers_only=arguments.headers_only,
+        follow_links=arguments.follow_links,
+    )
     index = _index_and_check(arguments.path, policy)
 
     if arguments.json:
@@ -116,7 +126,8 @@ def convert(arguments: Namespace) -> int:
     from ich3d.export.nifti import Converted, as_acquired, convert, deskewed
 
     _require_folder(arguments.out)
-    indexed = index(arguments.path, progress_bar, Policy(lenient=arguments.lenient))
+    policy = Policy(lenient=arguments.lenient, follow_links=arguments.follow_links)
+    indexed = index(arguments.path, progress_bar, policy)
     if arguments.lenient:
         indexed = leave_out_undecodable(indexed, progress_bar)
     chosen = [
@@ -148,11 +159,12 @@ def convert(arguments: Namespace) -> int:
                 case Converted() as converted:
                     _print_converted(converted)
 
-    print_not_hu(indexed.left_out)
     print_rejected(rejected)
     if not chosen:
-        print_error(f"no CT volume was found in {arguments.path}")
-    return REJECTED if rejected or not chosen else OK
+        print_nothing_found("CT volume", [arguments.path], indexed.left_out)
+        return REJECTED
+    print_not_hu(indexed.left_out)
+    return _code(len(rejected))
 
 
 def _print_converted(converted: "Converted") -> None:
@@ -279,15 +291,15 @@ def predict(arguments: Namespace) -> int:
         arguments.paths,
         arguments.out,
         progress_bar,
-        Policy(lenient=arguments.lenient),
+        Policy(lenient=arguments.lenient, follow_links=arguments.follow_links),
         _output_writers(arguments, model),
     )
 
-    print_not_hu(outcome.left_out)
     print_rejected(outcome.rejected)
     if not outcome.scored:
-        print_error(f"no head CT volume was found in {', '.join(map(str, arguments.paths))}")
+        print_nothing_found("head CT volume", arguments.paths, outcome.left_out)
         return REJECTED
+    print_not_hu(outcome.left_out)
     print(arguments.out / "slices.csv")
     return _code(len(outcome.rejected))
 
@@ -400,6 +412,7 @@ def _output_writers(arguments: Namespace, model: "Model") -> "dict[str, OutputWr
 def explain(arguments: Namespace) -> int:
     """`ich3d explain`: write what moved one label of one slice: neighbours, features, pixels."""
     from ich3d.core.labels import label_index
+    from ich3d.dicom.assembly.grouping import Policy
     from ich3d.explain.explanation import explain, pick_slice
     from ich3d.inference.scoring import predict_one
     from ich3d.model.folder import load_model
@@ -409,11 +422,11 @@ def explain(arguments: Namespace) -> int:
     label_index(arguments.label)  # raises DataError for an unknown label, before any work
     model = load_model(_model_folder(arguments.model))
 
-    prediction = predict_one(model, arguments.path, arguments.series, progress_bar)
-    print_not_hu(prediction.left_out)
+    policy = Policy(follow_links=arguments.follow_links)
+    prediction = predict_one(model, arguments.path, arguments.series, progress_bar, policy)
     print_rejected(prediction.rejected)
     if not prediction.series:
-        print_error(f"no head CT volume was found in {arguments.path}")
+        print_nothing_found("head CT volume", [arguments.path], prediction.left_out)
         return REJECTED
 
     (series,) = prediction.series

@@ -139,6 +139,7 @@ def _add_inspect(subparsers: Subparsers) -> None:
         example="inspect study/ --json",
     )
     _add_path(parser)
+    _add_follow_links(parser)
     _add_json(parser)
     parser.add_argument("--identifiers", action="store_true", help="with --json: show PatientIDs")
     _add_lenient(parser)
@@ -158,6 +159,7 @@ def _add_convert(subparsers: Subparsers) -> None:
     _add_path(parser)
     _add_out(parser)
     _add_lenient(parser)
+    _add_follow_links(parser)
     parser.add_argument("--series", metavar="UID", help="only this SeriesInstanceUID or volume_id")
     parser.add_argument(
         "--deskew",
@@ -322,6 +324,7 @@ def _add_predict(subparsers: Subparsers) -> None:
     _add_model(parser)
     _add_out(parser)
     _add_lenient(parser)
+    _add_follow_links(parser)
     parser.add_argument(
         "--fast", action="store_true", help="use the model's first fold only, not the mean of all"
     )
@@ -412,6 +415,7 @@ def _add_explain(subparsers: Subparsers) -> None:
     )
     _add_path(parser)
     _add_model(parser)
+    _add_follow_links(parser)
     parser.add_argument(
         "--series",
         metavar="UID",
@@ -487,6 +491,14 @@ def _add_lenient(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_follow_links(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--follow-links",
+        action="store_true",
+        help="also follow symbolic links that lead out of the given folder",
+    )
+
+
 def _add_config(parser: argparse.ArgumentParser, default: Path | None = None) -> None:
     """Add `--config` and `--set`; without a default the config file must be given."""
     default_text = "" if default is None else f" (default {default})"
@@ -511,6 +523,13 @@ def _add_config(parser: argparse.ArgumentParser, default: Path | None = None) ->
         action="append_const",
         const="source.repair_labels=true",
         help=REPAIR_HELP,
+    )
+    parser.add_argument(
+        "--follow-links",
+        dest="overrides",
+        action="append_const",
+        const="source.follow_links=true",
+        help="also follow symbolic links that lead out of the source's folder",
     )
 
 

@@ -2,14 +2,18 @@
 
 import logging
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from ich3d.core.text import printable
 
 if TYPE_CHECKING:
     from ich3d.core.types import LeftOut, Rejected
+
+MAX_LEFT_OUT: Final = 5
+"""How many files that are no CT are named where nothing else was found."""
 
 
 def print_error(message: str) -> None:
@@ -18,9 +22,21 @@ def print_error(message: str) -> None:
 
 
 def print_rejected(rejected: Iterable["Rejected"]) -> None:
-    """Print one line for each rejected file or series to stderr: its name and what is wrong."""
-    for rejection in rejected:
-        print(printable(f"{rejection.subject}: {rejection.detail}"), file=sys.stderr)
+    """Print one line for each rejected file or series to stderr: its name and what is wrong.
+
+    No line is printed twice.
+    """
+    for sentence in dict.fromkeys(rejection.sentence for rejection in rejected):
+        print(printable(sentence), file=sys.stderr)
+
+
+def print_nothing_found(what: str, paths: Iterable[Path], left_out: Sequence["LeftOut"]) -> None:
+    """Say on stderr that there is no `what` below `paths`, and what the first files are instead."""
+    for entry in left_out[:MAX_LEFT_OUT]:
+        print(printable(entry.detail), file=sys.stderr)
+    if len(left_out) > MAX_LEFT_OUT:
+        print(f"and {len(left_out) - MAX_LEFT_OUT} more like these", file=sys.stderr)
+    print_error(f"no {what} was found in {', '.join(map(str, paths))}")
 
 
 def print_not_hu(left_out: Iterable["LeftOut"]) -> None:

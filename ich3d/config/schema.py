@@ -38,6 +38,7 @@ class SourceConfig:
         repair_labels: mend slices whose label `any` contradicts their subtypes, instead of refusing
             the table (`sources.read_labels`).
         max_slices: take patients in random order until this many slices are reached; None for all.
+        follow_links: also follow symbolic links that lead out of `path`.
     """
 
     kind: str = "phantom"
@@ -45,6 +46,7 @@ class SourceConfig:
     labels: str | None = None
     repair_labels: bool = False
     max_slices: int | None = None
+    follow_links: bool = False
 
     def __post_init__(self) -> None:
         require_one_of(SOURCES, "source.kind", self.kind)

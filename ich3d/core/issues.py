@@ -22,6 +22,8 @@ class IssueCode(StrEnum):
     # Rejected: the file or series should have been a CT volume, but cannot be used.
     EMPTY_FILE = "empty_file"
     UNREADABLE = "unreadable"
+    TOO_LARGE = "too_large"
+    OUTSIDE_LINK = "outside_link"
     NO_UID = "no_uid"
     NO_POSITION = "no_position"
     NO_ORIENTATION = "no_orientation"
@@ -48,6 +50,7 @@ class IssueCode(StrEnum):
     WRAP_MENDED = "wrap_mended"
     PADDING_IGNORED = "padding_ignored"
     UNSPECIFIED_UNIT = "unspecified_unit"
+    ENCODING_MENDED = "encoding_mended"
     SHIFTED_SLICE = "shifted_slice"
     INCOMPLETE = "incomplete"
     SINGLE_SLICE = "single_slice"

@@ -1,13 +1,17 @@
-"""Progress bars. Library functions take a `Progress`; only the command line and notebooks pass one.
+"""Progress bars and lines: library functions take a `Progress`, and only programs pass one.
 
 The default is `quiet`, so that importing code prints nothing.
 """
 
 import sys
-from collections.abc import Iterable
-from typing import Protocol, TypeVar
+import time
+from collections.abc import Iterable, Iterator
+from typing import Final, Protocol, TypeVar
 
 T = TypeVar("T")
+
+LINE_SECONDS: Final = 30
+"""Seconds between two lines of progress in a log or a pipe."""
 
 
 class Progress(Protocol):
@@ -24,9 +28,23 @@ def quiet(items: Iterable[T], label: str, total: int | None = None) -> Iterable[
 
 
 def progress_bar(items: Iterable[T], label: str, total: int | None = None) -> Iterable[T]:
-    """A `Progress` that draws a bar on stderr, updated at most every 0.5 seconds."""
+    """A `Progress` on stderr: a bar on a terminal, else a line every `LINE_SECONDS` at most."""
+    if not sys.stderr.isatty():
+        return _progress_lines(items, label, total)
+
     from tqdm import tqdm
 
     return tqdm(
         items, desc=label, total=total, file=sys.stderr, dynamic_ncols=True, mininterval=0.5
     )
+
+
+def _progress_lines(items: Iterable[T], label: str, total: int | None) -> Iterator[T]:
+    """Yield the items; what takes less than `LINE_SECONDS` prints nothing."""
+    of_total = "" if total is None else f" of {total}"
+    last_line = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        if time.monotonic() - last_line >= LINE_SECONDS:
+            sys.stderr.write(f"{label}: {done}{of_total}\n")
+            last_line = time.monotonic()

@@ -97,6 +97,13 @@ class Rejected:
     detail: str
     paths: tuple[str, ...] = ()
 
+    @property
+    def sentence(self) -> str:
+        """Subject and detail; the subject is not repeated where the detail begins with it."""
+        if self.detail.startswith(self.subject):
+            return self.detail
+        return f"{self.subject}: {self.detail}"
+
 
 @dataclass(frozen=True)
 class LeftOut:

@@ -15,11 +15,21 @@ from ich3d.core.issues import IssueCode
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.types import FileRef, LeftOut, Rejected, Series
 from ich3d.dicom.assembly.grouping import Policy, group_files
-from ich3d.dicom.files import drop_repeated_files, list_files, list_members
+from ich3d.dicom.files import (
+    FolderListing,
+    RefusedMembers,
+    ZipListing,
+    drop_repeated_files,
+    list_files,
+    list_members,
+)
 from ich3d.dicom.headers.read import InvalidSlice, NonCTFile, Slices, ZipArchive, read_file
 
 STRICT: Final = Policy()
 """The default policy: one invalid slice rejects its series."""
+
+MAX_NAMES: Final = 5
+"""How many links a message names; `Rejected.paths` holds all."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,8 @@ class Index:
 
     Attributes:
         root: the folder to which all names are relative, such as `paths` of the rejections.
-        n_files: the number of files; each of them is in one of the three tuples.
+        n_files: the number of files; each of them is in one of the three tuples. A sub-folder that
+            cannot be listed, and a link that is not followed, count as one each.
         series: one ordered `Series` for each volume. `index` sorts them by `volume_id`; a caller
             may replace that order.
         left_out: files that are no part of a CT volume, sorted by path.
@@ -71,7 +82,7 @@ def index(path: Path, progress: Progress = quiet, policy: Policy = STRICT) -> In
         policy: how strictly files are judged.
 
     Raises:
-        DataError: where `path` does not exist or a folder cannot be listed.
+        DataError: where `path` does not exist or is a folder that cannot be listed.
 
     Example:
         >>> study = index(Path("study"))
@@ -93,9 +104,11 @@ def index_all(paths: Sequence[Path], progress: Progress = quiet, policy: Policy 
             raise DataError(f"no file or folder {path}")
 
     root = _common_folder(paths)
-    files = [FileRef(path, path.relative_to(root).as_posix()) for path in _expand_folders(paths)]
+    listing = _expand_folders(paths, policy.follow_links)
+    files = [FileRef(path, path.relative_to(root).as_posix()) for path in listing.files]
 
-    contents = _read_all(files, progress)
+    contents, refused = _read_all(files, progress)
+    unread = [*_unread_paths(listing, root), *refused]
     non_ct_files = [content for content in contents if isinstance(content, NonCTFile)]
     ct_files = [content for content in contents if not isinstance(content, NonCTFile)]
 
@@ -103,10 +116,10 @@ def index_all(paths: Sequence[Path], progress: Progress = quiet, policy: Policy 
     left_out = [*map(_left_out, non_ct_files), *grouping.left_out]
     return Index(
         root=root,
-        n_files=len(contents),
+        n_files=len(contents) + sum(len(rejected.paths) for rejected in unread),
         series=tuple(sorted(grouping.series, key=lambda series: series.volume_id)),
         left_out=tuple(sorted(left_out, key=lambda files: files.paths)),
-        rejected=tuple(sorted(grouping.rejected, key=_subject_and_paths)),
+        rejected=tuple(sorted([*unread, *grouping.rejected], key=_subject_and_paths)),
     )
 
 
@@ -116,47 +129,89 @@ def _common_folder(paths: Sequence[Path]) -> Path:
     return Path(os.path.commonpath(folders))
 
 
-def _expand_folders(paths: Sequence[Path]) -> list[Path]:
+def _expand_folders(paths: Sequence[Path], follow_links: bool) -> FolderListing:
     """The files among `paths` and below the folders among them, each real file once."""
     files: list[Path] = []
+    outside_links: list[Path] = []
+    unlistable: list[tuple[Path, str]] = []
     for path in paths:
-        files += list_files(path) if path.is_dir() else [path]
-    return drop_repeated_files(files)
+        if not path.is_dir():
+            files.append(path)
+            continue
+        listing = list_files(path, paths, follow_links)
+        files += listing.files
+        outside_links += listing.outside_links
+        unlistable += listing.unlistable
+    return FolderListing(
+        tuple(drop_repeated_files(files)),
+        tuple(dict.fromkeys(outside_links)),
+        tuple(dict.fromkeys(unlistable)),
+    )
+
+
+def _unread_paths(listing: FolderListing, root: Path) -> list[Rejected]:
+    """The sub-folders and links of a listing that were not followed, as rejected."""
+    unread = []
+    for folder, reason in listing.unlistable:
+        name = folder.relative_to(root).as_posix()
+        problem = f"the folder cannot be listed ({reason}): check who may read it"
+        unread.append(Rejected(name, IssueCode.UNREADABLE, f"{name}: {problem}", (name,)))
+
+    names = tuple(link.relative_to(root).as_posix() for link in listing.outside_links)
+    if names:
+        shown = ", ".join(names[:MAX_NAMES])
+        more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+        links = "a link that leads" if len(names) == 1 else f"{len(names)} links that lead"
+        problem = f"{links} out of the folder, not followed without --follow-links"
+        detail = f"{shown}{more}: {problem}"
+        unread.append(Rejected(names[0], IssueCode.OUTSIDE_LINK, detail, names))
+    return unread
 
 
 def _read_all(
     files: Sequence[FileRef], progress: Progress
-) -> list[Slices | NonCTFile | InvalidSlice]:
-    """Read all files. A zip is replaced by its members, which are read after all other files."""
+) -> tuple[list[Slices | NonCTFile | InvalidSlice], list[Rejected]]:
+    """The contents of all files, and members of zips that are not opened.
+
+    A zip is replaced by its members, which are read after all other files.
+    """
     contents: list[Slices | NonCTFile | InvalidSlice] = []
+    refused: list[Rejected] = []
     zip_members: list[FileRef] = []
 
     for file in progress(files, "headers", total=len(files)):
         match read_file(file):
             case ZipArchive() as archive:
-                members = _list_zip(archive.file)
-                if isinstance(members, list):
-                    zip_members += members
+                listing = _list_zip(archive.file)
+                if isinstance(listing, ZipListing):
+                    zip_members += listing.members
+                    refused += [_reject_members(archive.file, those) for those in listing.refused]
                 else:
-                    contents.append(members)
+                    contents.append(listing)
             case content:
                 contents.append(content)
 
     # A zip within a zip is no archive to `read_file`, so this ends after one level.
     if zip_members:
-        contents += _read_all(zip_members, progress)
-    return contents
+        contents += _read_all(zip_members, progress)[0]
+    return contents, refused
 
 
-def _list_zip(file: FileRef) -> list[FileRef] | NonCTFile | InvalidSlice:
+def _list_zip(file: FileRef) -> ZipListing | NonCTFile | InvalidSlice:
     """The members of a zip, or why none of them can be read."""
     try:
-        members = list_members(file)
+        listing = list_members(file)
     except OSError as error:
         return InvalidSlice(file, IssueCode.UNREADABLE, error.strerror or "cannot be read", None)
-    if not members:
+    if not (listing.members or listing.refused):
         return NonCTFile(file, IssueCode.NOT_DICOM, "an empty zip")
-    return members
+    return listing
+
+
+def _reject_members(archive: FileRef, those: RefusedMembers) -> Rejected:
+    """Members of a zip that are not opened, as rejected."""
+    paths = tuple(member.name for member in those.members)
+    return Rejected(archive.name, those.code, f"{archive.name}: {those.problem}", paths)
 
 
 def _subject_and_paths(rejected: Rejected) -> tuple[str, tuple[str, ...]]:

@@ -28,9 +28,9 @@ MIN_STRAY_SHARE: Final = 1e-4
 def load_volume(series: Series) -> Volume | Rejected:
     """Decode `series` to `hu` (Z, Y, X) int16, Hounsfield units, slices ascending along the normal.
 
-    The volume's `issues` are those of the series, and what only the pixels show: WRAP_MENDED,
-    PADDING_IGNORED, HU_CLIPPED and IMPLAUSIBLE_HU. A series with a slice that cannot be decoded is
-    rejected; the detail names the first such file.
+    The volume's `issues` are those of the series, and what only the pixels show: ENCODING_MENDED,
+    WRAP_MENDED, PADDING_IGNORED, HU_CLIPPED and IMPLAUSIBLE_HU. A series with a slice that cannot
+    be decoded is rejected; the detail names the first such file.
 
     Example:
         >>> from pathlib import Path
@@ -70,6 +70,7 @@ class _VolumePixels:
         self._n_clipped = np.zeros(len(series), dtype=np.int64)  # (Z,)
         self._n_stray = np.zeros(len(series), dtype=np.int64)  # (Z,)
         self._ignored_limit: list[str] = []
+        self._deviations: dict[str, list[str]] = defaultdict(list)
         self._samples: dict[int, np.ndarray] = {}
         self._step = sample_step(*self.hu.shape)
 
@@ -78,12 +79,15 @@ class _VolumePixels:
         self.hu[index], self._n_clipped[index] = to_hu(stored, slope, intercept)
         self._n_stray[index] = stored.n_stray
         self._samples[index] = sample_hu(stored, slope, intercept, self._step)
+        if stored.deviation:
+            self._deviations[stored.deviation].append(self.series.headers[index].name)
         if stored.ignored_limit:
             self._ignored_limit.append(self.series.headers[index].name)
 
     def issues(self) -> list[Issue]:
         """The warnings about the pixels of all slices."""
         return [
+            *_encoding_issues(self._deviations),
             *_padding_issues(self._ignored_limit),
             *_clip_issues(self.series, self._n_clipped),
             *_implausible_issues(self.series, self._samples, self._n_stray, self.hu.size),
@@ -167,6 +171,18 @@ def _implausibility(series: Series, samples: Mapping[int, np.ndarray]) -> str:
         if problem:
             return problem
     return ""
+
+
+def _encoding_issues(deviations: Mapping[str, Sequence[str]]) -> Sequence[Issue]:
+    """Warnings about files that break a rule of their encoding; slice names by what is wrong."""
+    return tuple(
+        Issue(
+            IssueCode.ENCODING_MENDED,
+            f"{names[0]}: {deviation}; the pixels of {pluralize(len(names), 'such slice')} "
+            "were read all the same",
+        )
+        for deviation, names in deviations.items()
+    )
 
 
 def _clip_issues(series: Series, n_clipped: np.ndarray) -> Sequence[Issue]:

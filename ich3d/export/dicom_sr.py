@@ -18,9 +18,10 @@ from ich3d.core.errors import UserError
 from ich3d.core.labels import LABELS
 from ich3d.core.types import Rejected
 from ich3d.core.workspace import replacing
+from ich3d.dicom.pydicom_warnings import suppress_pydicom_warnings
 from ich3d.dicom.uids import uid
 from ich3d.export import concepts
-from ich3d.export.source_images import SourceImages, read_source_images
+from ich3d.export.source_images import SourceImages, read_source_images, store_texts
 from ich3d.export.sr_content import ReportContent, report_content
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ def _document_attributes(content: ReportContent, modality: str, description: str
 
 def _save(document: "SOPClass", source: SourceImages, path: Path) -> None:
     """Complete `document` with the source's patient and study, and write it to `path`."""
-    source.copy_patient_study(document)
-    with replacing(path) as partial:
+    with suppress_pydicom_warnings(), replacing(path) as partial:
+        texts = source.copy_patient_study(document)
         document.save_as(partial, enforce_file_format=True)
+        store_texts(partial, texts)

@@ -50,7 +50,7 @@ def from_dicom(path: str, matrix: int, pixel_mm: float) -> Iterator[dict[str, An
             yield _as_arrays(prepared)
 
     for rejection in rejected:
-        log.warning("%s: %s", rejection.subject, rejection.detail)
+        log.warning(rejection.sentence)
 
 
 def _as_arrays(series: PreparedSeries) -> dict[str, Any]:

@@ -104,9 +104,9 @@ def read_embeddings(path: Path) -> EmbeddedSeries:
         arrays = {name: tensors[name].tolist() for name in _ARRAYS}
         series = metadata_from_json({**tree, **arrays})
         embedded = EmbeddedSeries(series, tensors["embeddings"], metadata["model_sha256"])
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError):
         raise DataError(
-            f"{path} does not hold the embeddings of a series ({type(error).__name__})"
+            f"{path} does not hold the embeddings of a series: run `ich3d predict` again"
         ) from None
     if series.hu_features.shape[1] != len(HU_FEATURES):
         raise DataError(f"{path} is of another version; run `ich3d predict` again")

@@ -152,7 +152,11 @@ def predict(
 
 
 def predict_one(
-    model: Model, path: Path, uid: str | None, progress: Progress = quiet
+    model: Model,
+    path: Path,
+    uid: str | None,
+    progress: Progress = quiet,
+    policy: Policy = STRICT,
 ) -> Prediction:
     """Score the only head CT series below `path`, or the one that is named.
 
@@ -161,11 +165,12 @@ def predict_one(
         path: a folder, zip or DICOM file.
         uid: a SeriesInstanceUID or volume_id; None where `path` holds one series.
         progress: shows how far reading and scoring are.
+        policy: how strictly files are judged.
 
     Raises:
         DataError: there are several series to choose from, or none is called `uid`.
     """
-    index = find([path], progress)
+    index = find([path], progress, policy)
     names = [series.volume_id for series in index.series]
     chosen = [
         series for series in index.series if uid in (None, series.series_uid, series.volume_id)

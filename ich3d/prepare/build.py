@@ -24,6 +24,7 @@ from ich3d.core.seeds import derive, stream
 from ich3d.core.text import pluralize
 from ich3d.core.types import Rejected, Series, SeriesMetadata
 from ich3d.core.workspace import Workspace, read_json, write_csv, write_json
+from ich3d.dicom.assembly.grouping import Policy
 from ich3d.dicom.index import index
 from ich3d.dicom.inspection import not_hu_summary
 from ich3d.dicom.validate import SeriesGroup, group_by_series_uid
@@ -79,7 +80,8 @@ def prepare(config: Config, progress: Progress = quiet) -> PreparedSource:
         return PreparedSource(_carried_store(workspace.store, config.prepare), ())
 
     source = open_source(config, workspace, progress)
-    source_index = index(source.images, progress)
+    policy = Policy(follow_links=config.source.follow_links)
+    source_index = index(source.images, progress, policy)
     not_hu = not_hu_summary(source_index.left_out)
     if not_hu:
         log.warning("%s", not_hu)

@@ -92,8 +92,8 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
             if path.suffix == ".safetensors"
             else torch.load(path, weights_only=True, map_location="cpu")
         )
-    except Exception as error:  # on foreign bytes both readers raise many kinds of exceptions
-        raise ModelError(f"{path} cannot be read as tensors ({type(error).__name__})") from None
+    except Exception:  # on foreign bytes both readers raise many kinds of exceptions
+        raise ModelError(f"{path} cannot be read as tensors: it is damaged or no weights") from None
 
     if not isinstance(content, dict) or not all(
         isinstance(value, torch.Tensor) for value in content.values()

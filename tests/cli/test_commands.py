@@ -1,10 +1,13 @@
 """Each command of `ich3d`: what it prints, which exit code it returns, and what it refuses."""
 
+import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from tests.helpers.command import Run, sentence, write_config
 from tests.helpers.hospital import random_cases, write_frozen_model, write_hospital
 from tests.helpers.networks import random_context, random_encoder
 from tests.helpers.runs import copy_run, workspace_of
+from tests.helpers.zips import mark_last_member_encrypted, set_method
 
 
 def test_inspect_shows_a_good_series(run: Run, good: Path) -> None:
@@ -73,6 +77,75 @@ def test_inspect_decodes_pixels_unless_only_headers_are_wanted(run: Run, good: P
     code, out, _ = run("inspect", good, "--lenient")
     assert code == 0
     assert f"left out: {path.name}" in out
+
+
+def other_files(folder: Path, ct_file: bytes) -> dict[str, str]:
+    """Write files that are not read, beside each other; the sentence about each, by its name."""
+    folder.mkdir(parents=True)
+    (folder / "a.dcm.gz").write_bytes(gzip.compress(ct_file))
+    (folder / "b.nii").write_bytes(bytes(344) + b"n+1\0" + bytes(999))
+    (folder / "c.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(999))
+    for name in ("deflate64", "encrypted", "inner", "damaged"):
+        with zipfile.ZipFile(folder / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("slice", ct_file)
+    set_method(folder / "deflate64.zip", 9)
+    mark_last_member_encrypted(folder / "encrypted.zip")
+    with zipfile.ZipFile(folder / "outer.zip", "w") as archive:
+        archive.write(folder / "inner.zip", "inner.zip")
+    (folder / "inner.zip").unlink()
+    damaged = (folder / "damaged.zip").read_bytes()
+    (folder / "damaged.zip").write_bytes(damaged[:-20])
+    return {
+        "a.dcm.gz": "a DICOM file packed with gzip: unpack it with gunzip",
+        "b.nii": "a NIfTI image, not DICOM: give the DICOM files of the study",
+        "c.png": "a PNG picture, not DICOM: give the DICOM files of the study",
+        "damaged.zip": "the zip is damaged: copy or download it again",
+        "deflate64.zip": "1 member packed with Deflate64, which is not read here: unpack",
+        "encrypted.zip": "1 member encrypted: unpack the zip with its password",
+        "outer.zip/inner.zip": "a zip within a zip, not opened: unpack the outer zip",
+    }
+
+
+@pytest.mark.parametrize("command", ["inspect", "convert", "predict"])
+def test_what_is_not_read_gets_one_sentence_in_every_command(
+    run: Run, good: Path, tmp_path: Path, command: str
+) -> None:
+    sentences = other_files(tmp_path / "other", min(good.iterdir()).read_bytes())
+    words = [] if command == "inspect" else ["-o", tmp_path / "out"]
+    code, out, err = run(command, tmp_path / "other", *words)
+    assert code == 3
+    told = out + err
+    for name, text in sentences.items():
+        assert told.count(f"{name}: {text}") == 1, name
+    assert not re.search(r"\b\w+(Error|Exception|BadZipFile|Warning)\b", told)
+    assert not re.search(r"(?m)^\.:", told)
+
+
+def test_each_file_that_is_not_read_says_so_when_it_is_given_alone(
+    run: Run, good: Path, tmp_path: Path
+) -> None:
+    sentences = other_files(tmp_path / "other", min(good.iterdir()).read_bytes())
+    for name, text in sentences.items():
+        path = tmp_path / "other" / name.split("/")[0]
+        code, _, err = run("convert", path, "-o", tmp_path / "out")
+        assert code == 3
+        assert err.count(f"{name}: {text}") == 1, name
+
+
+@pytest.mark.parametrize("command", ["inspect", "convert", "predict"])
+def test_links_that_lead_out_are_told_and_followed_where_asked(
+    run: Run, make_head: Callable[..., SeriesToWrite], good: Path, tmp_path: Path, command: str
+) -> None:
+    write_series(make_head("other"), tmp_path / "elsewhere")
+    (good / "link").symlink_to(tmp_path / "elsewhere")
+    words = [] if command == "inspect" else ["-o", tmp_path / "out"]
+    code, out, err = run(command, good, *words)
+    assert code == 3
+    sentence = "link: a link that leads out of the folder, not followed without --follow-links"
+    assert (out + err).count(sentence) == 1
+    code, out, err = run(command, good, *words, "--follow-links")
+    assert code == 0, err
+    assert sentence not in out + err
 
 
 HOSTILE = b"a\n\x1b[31m/..\\b\x00c\x9b'\""

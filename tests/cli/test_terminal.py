@@ -47,11 +47,11 @@ def test_an_error_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> N
 def test_rejected_files_are_a_line_each_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     first = Rejected("a\n.dcm", IssueCode.EMPTY_FILE, "a\n.dcm is empty")
     second = Rejected("1.2.3", IssueCode.NO_HEAD, "no head in 1.2.3")
-    print_rejected([first, second])
+    print_rejected([first, second, first])
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
-        "a\\n.dcm: a\\n.dcm is empty",
+        "a\\n.dcm is empty",
         "1.2.3: no head in 1.2.3",
     ]
 

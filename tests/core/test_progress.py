@@ -1,5 +1,9 @@
 """Progress is shown on stderr, and only if it is asked for."""
 
+import sys
+import time
+from io import StringIO
+
 import pytest
 
 from ich3d.core.progress import progress_bar, quiet
@@ -11,9 +15,32 @@ def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.out + captured.err == ""
 
 
-def test_a_bar_is_drawn_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+class Terminal(StringIO):
+    """A stderr that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
     assert list(progress_bar(iter([1, 2, 3]), "count", total=3)) == [1, 2, 3]
+    assert isinstance(sys.stderr, Terminal)
+    assert "count" in sys.stderr.getvalue()
+    assert "3/3" in sys.stderr.getvalue()
+
+
+def test_a_pipe_gets_a_line_every_half_minute_at_most(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = iter([0, 10, 29, 31, 31, 60, 61, 61])
+    monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
+    assert list(progress_bar(iter("abcde"), "files", total=5)) == list("abcde")
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "count" in captured.err
-    assert "3/3" in captured.err
+    assert captured.err == "files: 3 of 5\nfiles: 5 of 5\n"
+
+
+def test_a_pipe_gets_nothing_of_what_is_quick(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress_bar([1, 2, 3], "count")) == [1, 2, 3]
+    assert capsys.readouterr() == ("", "")

@@ -1,5 +1,6 @@
 """Every file below a path ends up in a series, left out, or rejected."""
 
+import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -118,6 +119,64 @@ def test_a_linked_file_is_read_once(tmp_path: Path, write_stack: WriteStack) -> 
     indexed = index(tmp_path / "in")
     assert indexed.n_files == 4
     assert not indexed.left_out
+
+
+def test_links_that_lead_out_are_counted_named_and_followed_where_asked(
+    tmp_path: Path, write_stack: WriteStack
+) -> None:
+    elsewhere = write_stack("elsewhere", name="other")
+    write_stack("in", name="good")
+    (tmp_path / "in" / "folder").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "file").symlink_to(elsewhere[0])
+
+    indexed = index(tmp_path / "in")
+    assert lengths(indexed) == [4]
+    assert indexed.n_files == 6
+    (rejected,) = indexed.rejected
+    assert (rejected.code, rejected.paths) == (IssueCode.OUTSIDE_LINK, ("file", "folder"))
+    problem = "2 links that lead out of the folder, not followed without --follow-links"
+    assert rejected.detail == f"file, folder: {problem}"
+
+    followed = index(tmp_path / "in", policy=Policy(follow_links=True))
+    assert lengths(followed) == [4, 4]
+    assert not followed.rejected
+    both = index_all([tmp_path / "in", tmp_path / "elsewhere"])
+    assert lengths(both) == [4, 4]
+    assert not both.rejected
+
+
+def test_a_sub_folder_that_cannot_be_listed_is_rejected_and_the_rest_is_read(
+    tmp_path: Path, write_stack: WriteStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_stack("open")
+    (tmp_path / "locked").mkdir()
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    indexed = index(tmp_path)
+    assert lengths(indexed) == [4]
+    (rejected,) = indexed.rejected
+    assert (rejected.code, rejected.paths) == (IssueCode.UNREADABLE, ("locked",))
+    assert rejected.detail.startswith("locked: the folder cannot be listed (Permission denied)")
+
+
+def test_a_series_without_uid_in_the_searched_folder_is_named_by_a_file(
+    tmp_path: Path, write_stack: WriteStack
+) -> None:
+    paths = write_stack()
+    for path in paths:
+        edit(path, SeriesInstanceUID=None)
+    (series,) = index(tmp_path).series
+    (issue,) = series.issues
+    assert issue.detail.startswith("a000.dcm: SeriesInstanceUID (0020,000E) is missing")
+    edit(paths[2], PixelSpacing=None)
+    (rejected,) = index(tmp_path).rejected
+    assert rejected.subject == "a000.dcm"
 
 
 def test_a_link_without_a_target_is_rejected_alone(tmp_path: Path, write_stack: WriteStack) -> None:
@@ -400,7 +459,7 @@ def test_a_truncated_zip_is_rejected_alone(tmp_path: Path, write_stack: WriteSta
     (rejected,) = indexed.rejected
     assert (rejected.subject, rejected.paths) == ("a.zip", ("a.zip",))
     assert rejected.code is IssueCode.UNREADABLE
-    assert rejected.detail == "a.zip: the zip is damaged (BadZipFile)"
+    assert rejected.detail == "a.zip: the zip is damaged: copy or download it again"
     assert [series.volume_id for series in indexed.series] == [uid("series", "valid")]
 
 
@@ -409,10 +468,13 @@ def test_an_encrypted_member_is_rejected(tmp_path: Path, write_stack: WriteStack
     pack_zip(tmp_path / "x", tmp_path / "a.zip")
     mark_last_member_encrypted(tmp_path / "a.zip")
     (rejected,) = index(tmp_path).rejected
-    assert rejected.detail == "a.zip/inner/a000.dcm: the zip member is encrypted"
+    assert rejected.subject == "a.zip"
+    assert rejected.paths == ("a.zip/inner/a000.dcm",)
+    advice = "unpack the zip with its password, and give the folder"
+    assert rejected.detail == f"a.zip: 1 member encrypted: {advice}"
 
 
-def test_an_empty_zip_and_a_zip_within_a_zip_are_left_out(
+def test_an_empty_zip_is_left_out_and_a_zip_within_a_zip_rejected(
     tmp_path: Path, write_stack: WriteStack
 ) -> None:
     with zipfile.ZipFile(tmp_path / "empty", "w"):
@@ -422,10 +484,9 @@ def test_an_empty_zip_and_a_zip_within_a_zip_are_left_out(
     pack_zip(tmp_path / "x", tmp_path / "outer.zip")
     indexed = index(tmp_path)
     assert indexed.n_files == 2
-    assert [left_out.detail for left_out in indexed.left_out] == [
-        "empty: an empty zip",
-        "outer.zip/inner/within.zip: a zip within a zip",
-    ]
+    assert [left_out.detail for left_out in indexed.left_out] == ["empty: an empty zip"]
+    (rejected,) = indexed.rejected
+    assert rejected.detail.startswith("outer.zip/inner/within.zip: a zip within a zip, not opened")
 
 
 def test_frames_of_one_file_are_a_series_in_ascending_order(tmp_path: Path) -> None:

@@ -29,10 +29,12 @@ from tests.helpers.dicom_results import (
     PATIENT_AND_STUDY,
     predicted_series,
     raw_values,
+    store_implicit,
     text_without_times,
     write_enhanced,
     write_objects,
 )
+from tests.helpers.series import edit
 from tests.helpers.tid1500 import (
     children_named,
     concept_name,
@@ -218,6 +220,59 @@ def test_unusual_and_invalid_values_are_copied_byte_for_byte(
     for written_path in written:
         assert raw_values(written_path, *keywords) == raw_values(path, *keywords)
     assert values["PatientName"] not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [
+        (b"ISO_IR 100", "Müller^Jürgen".encode("latin-1")),
+        (b"ISO_IR 144", "Люкceмбypг".encode("iso8859_5")),
+        (b"ISO_IR 13", b"\xd4\xcf\xc0\xde^\xc0\xdb\xb3"),
+        (b"\\ISO 2022 IR 149", b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7"),
+        (b"\\ISO 2022 IR 87", b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B"),
+        (b"GB18030", "Wang^XiaoDong=王^小东".encode("gb18030")),
+        (b"ISO_IR 192", "Wang^XiaoDong=王^小東".encode()),
+        (b"ISO_IR 192", "Müller^Jürgen".encode("latin-1")),
+        (b"ISO_IR 100", "Wang^XiaoDong=王^小東".encode()),
+        (b"ISO_IR 999", "Müller^Jürgen".encode("latin-1")),
+        (None, "Müller^Jürgen".encode()),
+    ],
+    ids=["Latin-1", "Cyrillic", "Katakana", "Korean", "Japanese", "GB18030", "UTF-8",
+         "UTF-8 that is Latin-1", "Latin-1 that is UTF-8", "unknown", "not declared"],
+)  # fmt: skip
+@pytest.mark.parametrize("implicit", [False, True])
+def test_names_and_ids_keep_their_bytes_in_every_character_set(
+    make_head: Callable[..., SeriesToWrite],
+    tmp_path: Path,
+    character_set: bytes | None,
+    name: bytes,
+    implicit: bool,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    name += b" " * (len(name) % 2)
+    texts = {"PatientName": name, "PatientID": name, "ReferringPhysicianName": name}
+    paths = write_series(make_head("named"), tmp_path / "in")
+    for path in paths:
+        if implicit:
+            store_implicit(path)
+        if character_set:
+            edit(path, SpecificCharacterSet=character_set)
+        edit(path, **texts)
+        assert path.read_bytes().count(name) == len(texts)
+    capfd.readouterr()
+
+    written = write_objects(predicted_series(tmp_path / "in", (1, "any", 0.9)), tmp_path / "out")
+
+    assert len(written) == 2
+    length = len(name).to_bytes(2, "little")
+    for path in written:
+        content = path.read_bytes()
+        for start in (b"\x10\0\x10\0PN", b"\x10\0\x20\0LO", b"\x08\0\x90\0PN"):
+            assert start + length + name in content
+        declared = content.partition(b"\x08\0\x05\0CS")[2][2:]
+        assert declared.startswith(character_set or b"")
+        assert bool(declared) == bool(character_set)
+    assert capfd.readouterr() == ("", "")  # where pydicom's warnings would be
 
 
 def test_file_names_and_log_do_not_identify_the_patient(

@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import EnhancedCTImageStorage
+from pydicom.uid import EnhancedCTImageStorage, ImplicitVRLittleEndian
 
 from ich3d.config.schema import PrepareConfig
 from ich3d.core.labels import LABELS
@@ -102,6 +102,13 @@ def raw_values(path: Path, *keywords: str) -> dict[str, Any]:
         for keyword in keywords
         if keyword != "SpecificCharacterSet"
     }
+
+
+def store_implicit(path: Path) -> None:
+    """Write a file anew in Implicit VR Little Endian; the bytes of texts stay as they are."""
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    pydicom.dcmwrite(path, dataset, implicit_vr=True, little_endian=True, force_encoding=True)
 
 
 def write_enhanced(series: SeriesToWrite, folder: Path) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from struct import unpack_from
+from struct import pack, unpack_from
 from typing import TypeVar
 
 import numpy as np
@@ -115,6 +115,52 @@ def encode(path: Path, syntax: UID) -> Seed:
         ds["PixelData"].VR = "OB"
         ds["PixelData"].is_undefined_length = True
     return _seed(encoded(ds, syntax), syntax)
+
+
+def mislabel(seed: Seed, syntax: UID) -> Seed:
+    """A seed whose file meta information names another transfer syntax than it is encoded in."""
+    (element,) = (e for e in seed.elements if seed.content[e.start : e.start + 4] == b"\2\0\x10\0")
+    text = syntax.encode()
+    text += b"\0" * (len(text) % 2)
+    grown = len(text) - (element.end - element.value)
+    content = bytearray(seed.content)
+    content[element.value : element.end] = text
+    content[element.value - 2 : element.value] = len(text).to_bytes(2, "little")
+    (group_length,) = unpack_from("<I", content, 140)
+    content[140:144] = (group_length + grown).to_bytes(4, "little")
+    moved = [
+        Element(e.start + grown, e.value + grown, e.end + grown, e.is_decisive)
+        if e.start > element.start
+        else e
+        for e in seed.elements
+    ]
+    moved[seed.elements.index(element)] = Element(
+        element.start, element.value, element.end + grown, element.is_decisive
+    )
+    return Seed(bytes(content), tuple(moved), seed.pixels_at + grown)
+
+
+def without_delimiter(seed: Seed) -> Seed:
+    """A seed of compressed pixels that ends before its sequence delimiter."""
+    return Seed(seed.content[:-8], seed.elements, seed.pixels_at)
+
+
+def with_excess(path: Path) -> Seed:
+    """The file at `path` in RLE, each segment a byte too long."""
+    seed = encode(path, RLELossless)
+    ds = pydicom.dcmread(BytesIO(seed.content))
+    frame = next(generate_frames(ds.PixelData, number_of_frames=1))
+    count, *offsets = unpack_from("<16L", frame)
+    ends = [*offsets[1:count], len(frame)]
+    segments = [
+        frame[start:end] + b"\0\0" for start, end in zip(offsets[:count], ends, strict=True)
+    ]
+    starts = [64 + sum(map(len, segments[:k])) for k in range(count)]
+    header = pack("<16L", count, *starts, *[0] * (15 - count))
+    ds.PixelData = encapsulate([header + b"".join(segments)])
+    out = BytesIO()
+    ds.save_as(out)
+    return _seed(out.getvalue(), RLELossless)
 
 
 def encode_together(paths: list[Path]) -> Seed:
@@ -321,7 +367,31 @@ def _insert(content: bytearray, seed: Seed, rng: np.random.Generator) -> None:
     content[at:at] = rng.bytes(int(rng.integers(1, 9)))
 
 
-MUTATIONS = (_flip, _flip_decisive, _digit, _digit, _number, _swap_tags, _copy, _cut, _insert)
+def _size(content: bytearray, seed: Seed, rng: np.random.Generator) -> None:
+    """Declare a huge size: in Rows or Columns, or as the length of an element."""
+    huge = int(rng.choice((0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFE)))
+    if rng.random() < 0.5:
+        shorts = [e for e in seed.elements if e.is_decisive and e.end - e.value == 2]
+        element = _pick(shorts, rng)
+        content[element.value : element.end] = (huge & 0xFFFF).to_bytes(2, "little")
+    else:
+        element = _element(seed, rng, decisive_only=False)
+        width = min(4, element.value - element.start - 4)
+        content[element.value - width : element.value] = huge.to_bytes(4, "little")[:width]
+
+
+MUTATIONS = (
+    _flip,
+    _flip_decisive,
+    _digit,
+    _digit,
+    _number,
+    _size,
+    _swap_tags,
+    _copy,
+    _cut,
+    _insert,
+)
 """Ways to damage a header; `_digit` twice, because it finds the most."""
 
 

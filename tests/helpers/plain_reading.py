@@ -12,6 +12,7 @@ from pydicom.uid import JPEG2000, JPEG2000Lossless, RLELossless
 
 AIR = -1024
 FILL = -2000
+DELIMITER = b"\xfe\xff\xdd\xe0" + bytes(4)
 MACRO = {
     "ImagePositionPatient": "PlanePositionSequence",
     "ImageOrientationPatient": "PlaneOrientationSequence",
@@ -47,7 +48,7 @@ def read_plainly(content: bytes, frame: int | None) -> Plain:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ds = pydicom.dcmread(BytesIO(content), force=True)
+        ds = pydicom.dcmread(BytesIO(with_delimiter(content)), force=True)
         holders = {keyword: holder(ds, frame, keyword) for keyword in MACRO}
 
         def of_slice(keyword: str, count: int) -> np.ndarray:
@@ -66,6 +67,19 @@ def read_plainly(content: bytes, frame: int | None) -> Plain:
             hu=rescaled(stored, *rescale, padding(ds, pixels, stored, *rescale)),
             wrapped_hu=unwrapped(ds, stored, *rescale, padding(ds, pixels, stored, *rescale)),
         )
+
+
+def with_delimiter(content: bytes) -> bytes:
+    """A file that ends within or before the delimiter behind its compressed pixels, completed.
+
+    pydicom finds no PixelData in such a file.
+    """
+    ds = pydicom.dcmread(BytesIO(content), force=True, stop_before_pixels=True)
+    syntax = ds.file_meta.get("TransferSyntaxUID")
+    if syntax not in (RLELossless, JPEG2000Lossless, JPEG2000):
+        return content
+    n_left = next((n for n in range(8, 0, -1) if content.endswith(DELIMITER[:n])), 0)
+    return content + DELIMITER[n_left:]
 
 
 def holder(ds: FileDataset, frame: int | None, keyword: str) -> Dataset:

@@ -4,6 +4,7 @@ What is accepted nevertheless must equal what a plain reading of the same bytes 
 """
 
 import json
+import resource
 import signal
 import struct
 import zipfile
@@ -17,7 +18,12 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEG2000Lossless, RLELossless
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    RLELossless,
+)
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import Rejected, SliceHeader, Volume
@@ -25,12 +31,24 @@ from ich3d.dicom.index import Index, index
 from ich3d.dicom.inspection import as_json, as_table
 from ich3d.dicom.volume import load_volume
 from ich3d.dicom.write import SeriesToWrite, write_series
-from tests.helpers.mutations import SYNTAXES, Seed, damaged, encode, encode_together, mutate
+from tests.helpers.mutations import (
+    SYNTAXES,
+    Seed,
+    damaged,
+    encode,
+    encode_together,
+    mislabel,
+    mutate,
+    with_excess,
+    without_delimiter,
+)
 from tests.helpers.pixels import EditFile, WriteStack
 from tests.helpers.plain_reading import Plain, read_plainly
 
 SIZE = 64
 TIMEOUT_S = 120
+MAX_BYTES = 400 << 20
+"""How much the cases of a test may add to the peak of the process."""
 DAMAGED_ZIPS = 0.3
 """The share of cases in a zip in which the zip itself is damaged as well."""
 
@@ -78,10 +96,29 @@ def undamaged(
         )
         paths = write_series(stack, tmp_path_factory.mktemp("seed"))
         series.append(UndamagedSeries(syntax.name, [encode(path, syntax) for path in paths]))
+    by_name = {one.name: one.seeds for one in series}
     return [
         *series,
         UndamagedSeries("zip", series[0].seeds, zipped=True),
         UndamagedSeries("multi-frame", [encode_together(paths)]),
+        UndamagedSeries("RLE, a byte too many", [with_excess(path) for path in paths]),
+        UndamagedSeries(
+            "implicit under explicit",
+            [
+                mislabel(seed, ExplicitVRLittleEndian)
+                for seed in by_name[ImplicitVRLittleEndian.name]
+            ],
+        ),
+        UndamagedSeries(
+            "explicit under implicit",
+            [
+                mislabel(seed, ImplicitVRLittleEndian)
+                for seed in by_name[ExplicitVRLittleEndian.name]
+            ],
+        ),
+        UndamagedSeries(
+            "no delimiter", [without_delimiter(seed) for seed in by_name[RLELossless.name]]
+        ),
     ]
 
 
@@ -102,8 +139,12 @@ def no_hang() -> Iterator[None]:
 
 
 def fuzz(undamaged: list[UndamagedSeries], folder: Path, cases: range) -> tuple[int, int]:
-    """Check every case; how many volumes were accepted, and how many files were damaged."""
+    """Check every case; how many volumes were accepted, and how many files were damaged.
+
+    No case, whatever size it declares, may take much memory.
+    """
     n_accepted = n_damaged = 0
+    peak_before = peak_bytes()
     for case in cases:
         rng = np.random.default_rng(case)
         series = undamaged[case % len(undamaged)]
@@ -123,7 +164,13 @@ def fuzz(undamaged: list[UndamagedSeries], folder: Path, cases: range) -> tuple[
                 n_accepted += check(index(folder))
         except Exception as error:
             raise AssertionError(f"case {case} ({series.name}): {error!r}") from error
+        assert peak_bytes() - peak_before < MAX_BYTES, f"case {case} ({series.name})"
     return n_accepted, n_damaged
+
+
+def peak_bytes() -> int:
+    """The largest resident size of this process so far."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def check(indexed: Index) -> int:

@@ -24,7 +24,12 @@ from ich3d.core.types import DroppedSlice, FileRef, Issue, LeftOut, Rejected, Se
 from ich3d.dicom.assembly.ordering import incomplete_issue
 from ich3d.dicom.assembly.orphans import cross_reference_orphans
 from ich3d.dicom.assembly.single_slices import find_single_slices
-from ich3d.dicom.assembly.splitting import GroupingResult, derive_series_uid, split_series
+from ich3d.dicom.assembly.splitting import (
+    GroupingResult,
+    derive_series_uid,
+    folder_name,
+    split_series,
+)
 from ich3d.dicom.assembly.stacks import Compare, compare_pixels, compare_positions
 from ich3d.dicom.headers.elements import tag_text
 from ich3d.dicom.headers.read import InvalidSlice, Slices
@@ -46,10 +51,12 @@ class Policy:
             do not look like HU.
         headers_only: decode no pixels. Slices at one position are then not compared, and copies
             cannot be told from different slices.
+        follow_links: also follow symbolic links that lead out of the searched folders.
     """
 
     lenient: bool = False
     headers_only: bool = False
+    follow_links: bool = False
 
 
 def group_files(contents: Sequence[Slices | InvalidSlice], policy: Policy) -> GroupingResult:
@@ -187,7 +194,7 @@ def _unused_files(invalid: Iterable[InvalidSlice], headers: Iterable[SliceHeader
 
 def _reject(slices: Sequence[AnySlice], issue: Issue) -> GroupingResult:
     """A whole series as rejected, with all its files."""
-    subject = slices[0].series_uid or str(_folder(slices[0].file))
+    subject = slices[0].series_uid or folder_name(slices[0].file)
     paths = tuple(dict.fromkeys(any_slice.file.name for any_slice in slices))
     return GroupingResult(rejected=(Rejected(subject, issue.code, issue.detail, paths),))
 

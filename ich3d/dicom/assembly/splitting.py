@@ -10,6 +10,7 @@ series is rejected.
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Final
 
 from ich3d.core.issues import IssueCode
@@ -177,6 +178,12 @@ def _split_off_stray(
     )
 
 
+def folder_name(file: FileRef) -> str:
+    """The folder of a file in messages; the file itself if it lies in the searched folder."""
+    folder = PurePosixPath(file.name).parent
+    return str(folder) if folder.name else file.name
+
+
 def _build_volumes(stacks: Sequence[Stack]) -> GroupingResult:
     """One ordered series for each stack.
 
@@ -235,7 +242,7 @@ def _no_uid_issues(headers: Sequence[SliceHeader]) -> list[Issue]:
     if headers[0].series_uid:
         return []
     same = f"files of one folder with one {tag_text('SeriesNumber')} are one series"
-    detail = f"{headers[0].file.name}: {tag_text('SeriesInstanceUID')} is missing, {same}"
+    detail = f"{folder_name(headers[0].file)}: {tag_text('SeriesInstanceUID')} is missing, {same}"
     return [Issue(IssueCode.NO_SERIES_UID, detail)]
 
 

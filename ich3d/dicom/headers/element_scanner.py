@@ -14,12 +14,12 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 
 PIXEL_DATA: Final = 0x7FE00010
 UNDEFINED_LENGTH: Final = 0xFFFFFFFF
+ITEM: Final = 0xFFFEE000
+SEQUENCE_DELIMITER: Final = 0xFFFEE0DD
 
 _TRANSFER_SYNTAX_UID: Final = 0x00020010
 _LAST_META_TAG: Final = 0x0002FFFF
-_ITEM: Final = 0xFFFEE000
 _ITEM_DELIMITER: Final = 0xFFFEE00D
-_SEQUENCE_DELIMITER: Final = 0xFFFEE0DD
 
 _LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 """VRs with a length of four bytes in explicit VR (PS3.5 7.1.2)."""
@@ -184,9 +184,9 @@ def _value_end(content: bytes, vr: bytes, start: int, length: int, implicit: boo
         group, number, length = _unpack_implicit(content, offset)
         tag = group << 16 | number
         offset += 8
-        if tag == _SEQUENCE_DELIMITER:
+        if tag == SEQUENCE_DELIMITER:
             return offset
-        if tag != _ITEM:
+        if tag != ITEM:
             raise UnusualFile
         if length == UNDEFINED_LENGTH:
             offset = _item_end(content, offset, implicit)

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pydicom.uid import DeflatedExplicitVRLittleEndian
-
 from ich3d.core.issues import IssueCode
 from ich3d.core.text import pluralize
 from ich3d.dicom.headers.element_scanner import PIXEL_DATA
@@ -92,8 +90,8 @@ class Elements:
         patient_id: PatientID, decoded by the file's character set.
         transfer_syntax: TransferSyntaxUID, empty where the file has none.
         byte_order: `<` for little endian, `>` for big endian, as in `struct`.
-        pixel_data_offset: byte offset in the file at which the value of PixelData begins, None
-            where there is no PixelData, and in a deflated file, which has to be unpacked first.
+        pixel_data_offset: byte offset in the plain file (`inflated`) at which the value of
+            PixelData begins; None where there is no PixelData.
         pixel_data_length: length in bytes that PixelData declares; None like the offset.
         frames: for each frame of a multi-frame file, the raw bytes of the attributes in its
             functional groups (PS3.3 C.7.6.16); empty in a file without functional groups.
@@ -108,17 +106,9 @@ class Elements:
     frames: tuple[Mapping[str, bytes], ...] = ()
 
     @property
-    def is_deflated(self) -> bool:
-        """Whether everything after the file meta information is compressed (PS3.5 A.5)."""
-        return self.transfer_syntax == DeflatedExplicitVRLittleEndian
-
-    @property
     def has_pixel_data(self) -> bool:
-        """Whether PixelData follows, which also means that the header is complete.
-
-        Always true for a deflated file, which is not unpacked here: there PixelData may follow.
-        """
-        return self.pixel_data_offset is not None or self.is_deflated
+        """Whether PixelData follows, which also means that the header is complete."""
+        return self.pixel_data_offset is not None
 
     @property
     def sop_class(self) -> str:

@@ -1,24 +1,31 @@
 """Check that a file holds PixelData for all of its frames, without decoding any of it."""
 
 import struct
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
-import pydicom
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.text import pluralize
-from ich3d.dicom.headers.element_scanner import UNDEFINED_LENGTH
+from ich3d.dicom.headers.element_scanner import ITEM, SEQUENCE_DELIMITER, UNDEFINED_LENGTH
 from ich3d.dicom.headers.elements import Elements, InvalidHeader, tag_text
-from ich3d.dicom.pydicom_warnings import suppress_pydicom_warnings
 
-_ITEM: Final = (0xFFFE, 0xE000)
+DELIMITER: Final = struct.pack("<HHI", SEQUENCE_DELIMITER >> 16, SEQUENCE_DELIMITER & 0xFFFF, 0)
+"""The delimiter behind the items of compressed pixels (PS3.5 A.4)."""
+
+_TRAILING_PADDING: Final = 0xFFFCFFFC
 
 _NATIVE_SYNTAXES: Final = (
     "",
     ImplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
 )
 """Transfer syntaxes of uncompressed pixels; a file that names none is read as one of them."""
 
@@ -33,15 +40,18 @@ def require_whole_pixel_data(
 
     Args:
         elements: the header of the file, which has PixelData.
-        stream: the file; it is left at any place.
-        file_bytes: the size of the file.
+        stream: the plain file (`deflated.inflated`); it is left at any place.
+        file_bytes: the size of the plain file.
         expected_bytes: the length of all frames if they are not compressed.
 
     Raises:
         InvalidHeader: with TRUNCATED_PIXELS where pixels are missing, with UNREADABLE where
             PixelData has no length although no compression is named.
     """
-    declared, present = _declared_and_present_bytes(elements, stream, file_bytes)
+    assert elements.pixel_data_offset is not None
+    assert elements.pixel_data_length is not None
+    declared = elements.pixel_data_length
+    present = file_bytes - elements.pixel_data_offset
 
     if declared != UNDEFINED_LENGTH:
         if min(declared, present) < expected_bytes:
@@ -57,48 +67,45 @@ def require_whole_pixel_data(
             IssueCode.UNREADABLE,
             f"{tag_text('PixelData')} has no length, and no compression is named",
         )
-    _require_all_items(stream, file_bytes)
-
-
-def _declared_and_present_bytes(
-    elements: Elements, stream: BinaryIO, file_bytes: int
-) -> tuple[int, int]:
-    """The length that PixelData declares, and how many bytes the file holds of it.
-
-    Leaves the stream at the value of PixelData, except in a deflated file, which is unpacked.
-    """
-    if elements.pixel_data_offset is None or elements.pixel_data_length is None:
-        unpacked_bytes = _deflated_pixel_bytes(stream)
-        return unpacked_bytes, unpacked_bytes
-
-    stream.seek(elements.pixel_data_offset)
-    return elements.pixel_data_length, file_bytes - elements.pixel_data_offset
-
-
-def _deflated_pixel_bytes(stream: BinaryIO) -> int:
-    """The length of PixelData in a deflated file, which has to be unpacked for it (PS3.5 A.5)."""
-    stream.seek(0)
-    try:
-        with suppress_pydicom_warnings():
-            dataset = pydicom.dcmread(stream, specific_tags=["PixelData"])
-            return len(dataset.get("PixelData") or b"")
-    # pydicom may raise anything on damaged bytes, for example on an unknown VR.
-    except Exception as error:
+    items = walk_items(stream, elements.pixel_data_offset, file_bytes)
+    n_frames = len(elements.frames) or 1
+    # A file may lack the delimiter where each frame has its one item: then no item is missing.
+    if items.is_cut or not (items.has_delimiter or items.n_items == n_frames):
         raise InvalidHeader(
-            IssueCode.UNREADABLE,
-            f"{tag_text('PixelData')} cannot be read ({type(error).__name__})",
-        ) from None
+            IssueCode.TRUNCATED_PIXELS, f"{tag_text('PixelData')} ends within one of its items"
+        )
 
 
-def _require_all_items(stream: BinaryIO, file_bytes: int) -> None:
-    """Go from item to item up to the delimiter. Raises InvalidHeader if the file ends before."""
+class PixelItems(NamedTuple):
+    """The items of compressed pixels.
+
+    Attributes:
+        n_items: their number, without the Basic Offset Table, which is the first item.
+        end: byte offset in the file behind the last item.
+        has_delimiter: whether the sequence delimiter follows. False where the file ends instead,
+            within the delimiter or before it, or goes on with DataSetTrailingPadding (FFFC,FFFC).
+        is_cut: whether the file ends within an item.
+    """
+
+    n_items: int
+    end: int
+    has_delimiter: bool
+    is_cut: bool
+
+
+def walk_items(stream: BinaryIO, offset: int, file_bytes: int) -> PixelItems:
+    """Go from item to item of the compressed pixels at byte `offset` (PS3.5 A.4).
+
+    What follows the items and is neither their delimiter nor its lack counts as the delimiter:
+    whoever reads the frames will refuse it.
+    """
+    n_items, end = -1, offset
+    stream.seek(offset)
     while len(head := stream.read(8)) == 8:
         group, number, length = struct.unpack("<HHI", head)
-        if (group, number) != _ITEM:
-            return
+        if group << 16 | number != ITEM:
+            return PixelItems(n_items, end, group << 16 | number != _TRAILING_PADDING, False)
         if stream.seek(length, 1) > file_bytes:
-            break
-
-    raise InvalidHeader(
-        IssueCode.TRUNCATED_PIXELS, f"{tag_text('PixelData')} ends within one of its items"
-    )
+            return PixelItems(n_items, end, False, True)
+        n_items, end = n_items + 1, stream.tell()
+    return PixelItems(n_items, end, False, not DELIMITER.startswith(head))

@@ -1,14 +1,16 @@
 """Parse a header with pydicom: every encoding, and the functional groups of multi-frame files."""
 
 import struct
-from collections.abc import Mapping
-from typing import BinaryIO, Final
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO, Final, NamedTuple, cast
 
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 
 from ich3d.dicom.headers.element_scanner import PIXEL_DATA
 from ich3d.dicom.headers.elements import TAGS, Elements
+from ich3d.dicom.limits import HeaderStream
 from ich3d.dicom.pydicom_warnings import suppress_pydicom_warnings
 
 _DATA_SET_TAGS: Final = tuple(tag for tag in TAGS.values() if 0x0002FFFF < tag < PIXEL_DATA)
@@ -39,19 +41,22 @@ C.7.6.4b)."""
 _FRAME_KEYWORDS: Final = frozenset(keyword for keywords in _MACROS.values() for keyword in keywords)
 
 
+class PixelDataElement(NamedTuple):
+    """Byte offset of the value of PixelData, its declared length in bytes, its VR if it has one."""
+
+    offset: int
+    length: int
+    vr: str
+
+
 def parse_with_pydicom(stream: BinaryIO) -> Elements:
     """Parse the header of a DICOM file, from a binary stream that stands at its beginning.
 
     The stream is left somewhere after the header. pydicom may raise almost any exception on a
     damaged file, and none of them is caught here.
     """
+    dataset, pixel_data = read_until_pixels(stream, [*_DATA_SET_TAGS, _CONTRAST_SEQUENCE])
     with suppress_pydicom_warnings():
-        dataset = pydicom.dcmread(
-            stream,
-            stop_before_pixels=True,
-            force=True,
-            specific_tags=[*_DATA_SET_TAGS, _CONTRAST_SEQUENCE],
-        )
         # Raw bytes first: pydicom replaces them by converted values once an element was looked at.
         values = _raw_values(dataset)
         frames = _frame_values(dataset)
@@ -67,17 +72,33 @@ def parse_with_pydicom(stream: BinaryIO) -> Elements:
             values.setdefault("ContrastBolusAgent", b"in ContrastBolusAgentSequence")
     values["MediaStorageSOPClassUID"] = media_sop_class.encode("latin-1", "replace")
 
-    implicit, byte_order = _encoding(dataset)
-    offset, length = _pixel_data_extent(stream, implicit, byte_order)
     return Elements(
         values=values,
         patient_id=patient_id,
         transfer_syntax=transfer_syntax,
-        byte_order=byte_order,
-        pixel_data_offset=offset,
-        pixel_data_length=length,
+        byte_order=_byte_order(dataset),
+        pixel_data_offset=None if pixel_data is None else pixel_data.offset,
+        pixel_data_length=None if pixel_data is None else pixel_data.length,
         frames=frames,
     )
+
+
+def read_until_pixels(
+    stream: BinaryIO, tags: Sequence[int]
+) -> tuple[FileDataset, PixelDataElement | None]:
+    """Read some elements of a plain file, and where its PixelData is; None if that is missing.
+
+    `stream` stands at its beginning, and is left somewhere after the header. Raises
+    `HeaderTooLarge`, and whatever pydicom raises.
+    """
+    with suppress_pydicom_warnings():
+        dataset = pydicom.dcmread(
+            cast(BinaryIO, HeaderStream(stream)),
+            stop_before_pixels=True,
+            force=True,
+            specific_tags=list(tags),
+        )
+    return dataset, _pixel_data_element(stream, _is_implicit(dataset), _byte_order(dataset))
 
 
 def _raw_values(dataset: Dataset) -> dict[str, bytes]:
@@ -117,26 +138,37 @@ def _macro_values(groups: Dataset) -> dict[str, bytes]:
     return macro_values
 
 
-def _encoding(dataset: FileDataset) -> tuple[bool, str]:
-    """Whether the VR is implicit, and the byte order as `struct` writes it."""
-    implicit, little_endian = dataset.original_encoding
-    return bool(implicit), "<" if little_endian else ">"
+def _byte_order(dataset: FileDataset) -> str:
+    """The byte order as `struct` writes it."""
+    _, little_endian = dataset.original_encoding
+    return "<" if little_endian else ">"
 
 
-def _pixel_data_extent(
+def _is_implicit(dataset: FileDataset) -> bool:
+    """Whether the elements just read have no VR, whatever the transfer syntax says of it."""
+    for tag in list(dataset.keys()):
+        element = dataset.get_item(tag)
+        if isinstance(element, RawDataElement):
+            return element.is_implicit_VR
+    return bool(dataset.original_encoding[0])
+
+
+def _pixel_data_element(
     stream: BinaryIO, implicit: bool, byte_order: str
-) -> tuple[int, int] | tuple[None, None]:
-    """Byte offset and declared length of PixelData, if the stream stands at that element.
+) -> PixelDataElement | None:
+    """PixelData, if the stream stands at that element.
 
     The layout of an element is that of PS3.5 7.1.2 (explicit VR) and 7.1.3 (implicit VR).
     """
     head = stream.read(8 if implicit else 12)
-    if len(head) < 8:
-        return None, None
+    if len(head) < (8 if implicit else 12):
+        return None
 
     group, number = struct.unpack(f"{byte_order}HH", head[:4])
     if group << 16 | number != PIXEL_DATA:
-        return None, None
+        return None
     if not implicit and head[4:6] not in _PIXEL_VRS:
-        return None, None
-    return stream.tell(), struct.unpack(f"{byte_order}I", head[-4:])[0]
+        return None
+    (length,) = struct.unpack(f"{byte_order}I", head[-4:])
+    vr = "" if implicit else head[4:6].decode("ascii")
+    return PixelDataElement(stream.tell(), length, vr)

@@ -11,6 +11,7 @@ from typing import BinaryIO, Final
 
 from pydicom.uid import (
     CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
     LegacyConvertedEnhancedCTImageStorage,
 )
@@ -19,13 +20,20 @@ from ich3d.core.issues import IssueCode
 from ich3d.core.text import pluralize
 from ich3d.core.types import FileRef, SliceHeader, Vector3
 from ich3d.dicom.files import is_regular_file, open_file
+from ich3d.dicom.headers.deflated import inflated
 from ich3d.dicom.headers.elements import Elements, InvalidHeader, tag_text
 from ich3d.dicom.headers.fast_parser import fast_parse
-from ich3d.dicom.headers.file_format import damaged_dicom_problem, is_dicom, is_zip
+from ich3d.dicom.headers.file_format import (
+    damaged_dicom_problem,
+    is_dicom,
+    is_zip,
+    other_format,
+)
 from ich3d.dicom.headers.pixel_length import require_whole_pixel_data
 from ich3d.dicom.headers.pydicom_parser import parse_with_pydicom
 from ich3d.dicom.headers.slice_header import PixelFormat, read_pixel_format, slice_header
 from ich3d.dicom.headers.units import not_hu_problem
+from ich3d.dicom.limits import HeaderTooLarge
 
 CT_CLASSES: Final = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 """The SOP classes of CT images (PS3.4 B.5)."""
@@ -112,28 +120,43 @@ def _read_stream(stream: BinaryIO, size: int, file: FileRef) -> FileContent:
     start = stream.read(_FIRST_READ_BYTES)
     if is_zip(start):
         if file.member:
-            return NonCTFile(file, IssueCode.NOT_DICOM, "a zip within a zip")
+            problem = "a zip within a zip, not opened: unpack the outer zip and give the folder"
+            return InvalidSlice(file, IssueCode.UNREADABLE, problem, None)
         return ZipArchive(file)
 
     if not is_dicom(start, size):
         problem = damaged_dicom_problem(start, size)
         if problem:
             return InvalidSlice(file, IssueCode.UNREADABLE, problem, None)
-        return NonCTFile(file, IssueCode.NOT_DICOM, "not a DICOM file")
+        other = other_format(start)
+        if other.may_hold_dicom:
+            return InvalidSlice(file, IssueCode.UNREADABLE, other.problem, None)
+        return NonCTFile(file, IssueCode.NOT_DICOM, other.problem)
 
+    ordinary = fast_parse(start)
+    if ordinary is not None:
+        return _read_slices(ordinary, stream, size, file)
+    return _read_unusual(stream, size, file)
+
+
+def _read_unusual(stream: BinaryIO, size: int, file: FileRef) -> FileContent:
+    """Read the slices of a DICOM file that only pydicom can parse."""
     try:
-        elements = fast_parse(start) or _parse_from_start(stream)
+        with inflated(stream, size) as (plain, plain_bytes, was_deflated):
+            elements = parse_with_pydicom(plain)
+            if was_deflated:
+                elements = replace(elements, transfer_syntax=DeflatedExplicitVRLittleEndian)
+            return _read_slices(elements, plain, plain_bytes, file)
+    except HeaderTooLarge:
+        code, problem = IssueCode.TOO_LARGE, "its header has more elements than that of any CT"
+    except InvalidHeader as error:
+        code, problem = error.code, str(error)
+    except OSError:
+        raise
     # pydicom may raise anything on damaged bytes. Whatever it is, the file cannot be read.
-    except Exception as error:
-        problem = f"cannot be read as DICOM ({type(error).__name__})"
-        return InvalidSlice(file, IssueCode.UNREADABLE, problem, None)
-
-    return _read_slices(elements, stream, size, file)
-
-
-def _parse_from_start(stream: BinaryIO) -> Elements:
-    stream.seek(0)
-    return parse_with_pydicom(stream)
+    except Exception:
+        code, problem = IssueCode.UNREADABLE, "its header is damaged"
+    return InvalidSlice(file, code, problem, None)
 
 
 def _read_slices(elements: Elements, stream: BinaryIO, size: int, file: FileRef) -> FileContent:

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import FileRef, SliceHeader, Vector3
 from ich3d.dicom.headers.elements import Elements, InvalidHeader, tag_text
+from ich3d.dicom.limits import MAX_PIXELS
 
 UNIT_TOLERANCE: Final = 1e-2
 """How far ImageOrientationPatient may be from two perpendicular unit vectors: many files round it
@@ -89,7 +90,7 @@ def read_pixel_format(elements: Elements) -> PixelFormat:
     """Return the size and the bits of each frame, by the Image Pixel module (PS3.3 C.7.6.3.1).
 
     Raises InvalidHeader with UNREADABLE where the frame is not monochrome or its values are not
-    allowed.
+    allowed, and with TOO_LARGE where it has more than `MAX_PIXELS`.
     """
     if not elements.text("PhotometricInterpretation"):
         raise _unreadable(f"{tag_text('PhotometricInterpretation')} is missing")
@@ -99,6 +100,11 @@ def read_pixel_format(elements: Elements) -> PixelFormat:
     rows, columns = elements.unsigned_short("Rows"), elements.unsigned_short("Columns")
     if min(rows, columns) == 0:
         raise _unreadable(f"{tag_text('Rows')} or {tag_text('Columns')} is 0")
+    if rows * columns > MAX_PIXELS:
+        size = f"{tag_text('Rows')} {rows} x {tag_text('Columns')} {columns}"
+        raise InvalidHeader(
+            IssueCode.TOO_LARGE, f"{size} is more than {MAX_PIXELS:,} pixels, the limit of a slice"
+        )
 
     allocated = elements.unsigned_short("BitsAllocated")
     stored = elements.unsigned_short("BitsStored")

@@ -54,6 +54,8 @@ class Frame:
         high_bit: HighBit; None where the file has none.
         padding: the values that mark padding: none, one value, or both ends of a range.
         has_overlay_bits: whether unused bits of the cells may hold an overlay.
+        deviation: how the file breaks the rules of its encoding although its pixels are exact;
+            empty where it does not.
     """
 
     cells: np.ndarray
@@ -61,6 +63,7 @@ class Frame:
     high_bit: int | None
     padding: tuple[int, ...]
     has_overlay_bits: bool = False
+    deviation: str = ""
 
 
 def native_frame(content: bytes) -> Frame | None:

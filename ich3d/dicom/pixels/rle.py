@@ -1,7 +1,8 @@
 """Decoder of RLE Lossless frames (PS3.5 Annex G), with every length checked.
 
-A frame is never cut or filled up: where damage changes a length, it no longer unpacks to its size
-and is refused. Damage that keeps all lengths cannot be detected, as the format has no checksum.
+A frame is never filled up: where damage changes a length, it no longer unpacks to its size and is
+refused. A byte too many is cut off where the runs before it show that no pixel has moved. Damage
+that keeps all lengths cannot be detected, as the format has no checksum.
 """
 
 import struct
@@ -18,21 +19,28 @@ _HEADER: Final = struct.Struct("<16L")
 _NO_OPERATION: Final = 128
 """A control byte that stands for no output (PS3.5 G.3.1)."""
 
+_LONGEST_REST: Final = 4
+"""Bytes of a run of one or two bytes and of padding, behind the last pixel."""
 
-def decode(frame: bytes, rows: int, columns: int, n_bytes: int) -> np.ndarray:
+
+def decode(frame: bytes, rows: int, columns: int, n_bytes: int) -> tuple[np.ndarray, str]:
     """Decode a greyscale frame to pixel cells (Y, X), unsigned integers of `n_bytes` bytes.
 
-    Each segment holds one byte of every pixel, the most significant first (PS3.5 G.2). Raises
+    Each segment holds one byte of every pixel, the most significant first (PS3.5 G.2). Also returns
+    how the frame breaks these rules although its pixels are exact; empty where it does not. Raises
     DecoderError where the header, an offset or a length is wrong.
     """
     planes = np.empty((rows * columns, n_bytes), dtype=np.uint8)
+    deviation = ""
     for number, segment in enumerate(_split_segments(frame, n_bytes), start=1):
         try:
-            plane = _unpack(segment, rows * columns)
+            plane, has_excess = _unpack(segment, rows, columns)
         except DecoderError as error:
             raise DecoderError(f"RLE segment {number} {error}") from None
         planes[:, n_bytes - number] = np.frombuffer(plane, np.uint8)
-    return planes.view(f"<u{n_bytes}").reshape(rows, columns)  # (Y, X)
+        if has_excess:
+            deviation = "its RLE segments hold more bytes than there are pixels"
+    return planes.view(f"<u{n_bytes}").reshape(rows, columns), deviation  # (Y, X)
 
 
 def _split_segments(frame: bytes, n_expected: int) -> list[bytes]:
@@ -52,8 +60,9 @@ def _split_segments(frame: bytes, n_expected: int) -> list[bytes]:
     return [frame[start:end] for start, end in bounds]
 
 
-def _unpack(segment: bytes, size: int) -> bytes:
-    """The `size` bytes of a segment (PS3.5 G.3.2)."""
+def _unpack(segment: bytes, rows: int, columns: int) -> tuple[bytes, bool]:
+    """The rows * columns bytes of a segment (PS3.5 G.3.2), and whether a byte more was cut off."""
+    size = rows * columns
     unpacked = bytearray()
     position = 0
     while len(unpacked) < size and position < len(segment):
@@ -67,10 +76,38 @@ def _unpack(segment: bytes, size: int) -> bytes:
         else:
             position += 1
 
-    if len(unpacked) != size or position > len(segment):
-        raise DecoderError(f"unpacks to {pluralize(len(unpacked), 'byte')} and not to {size}")
-    # Segments have an even length, so one byte of padding may follow.
-    n_left = len(segment) - position
-    if n_left > 1:
-        raise DecoderError(f"has {pluralize(n_left, 'byte')} beyond its {size}")
-    return bytes(unpacked)
+    rest = segment[position:]
+    is_whole = len(unpacked) == size and position <= len(segment)
+    if is_whole and len(rest) <= 1:
+        return bytes(unpacked), False  # segments have an even length, so a byte may be padding
+
+    # The byte too many is the last one of the last run, or a run of its own.
+    is_one_more = len(unpacked) in (size, size + 1) and position <= len(segment)
+    is_zero_run = is_whole and len(rest) <= _LONGEST_REST - 1 and not any(rest)
+    in_step = is_one_more and len(rest) <= _LONGEST_REST and _ends_rows(segment, columns, size)
+    if is_zero_run or in_step:
+        return bytes(unpacked[:size]), True
+    if is_whole:
+        raise DecoderError(f"has {pluralize(len(rest), 'byte')} beyond its {size}")
+    raise DecoderError(f"unpacks to {pluralize(len(unpacked), 'byte')} and not to {size}")
+
+
+def _ends_rows(segment: bytes, columns: int, size: int) -> bool:
+    """Whether a run ends where each row but the last does, as PS3.5 G.3.1 demands.
+
+    Then no run before is too long: otherwise the rows behind it would be out of step.
+    """
+    unpacked = position = 0
+    run_ends = set()
+    while unpacked < size:
+        control = segment[position]
+        if control < _NO_OPERATION:
+            unpacked += control + 1
+            position += 2 + control
+        elif control > _NO_OPERATION:
+            unpacked += 257 - control
+            position += 2
+        else:
+            position += 1
+        run_ends.add(unpacked)
+    return run_ends.issuperset(range(columns, size, columns))

@@ -8,6 +8,7 @@ prints a warning. Here that counts as a failure.
 """
 
 import os
+import re
 import sys
 import tempfile
 from io import FileIO
@@ -19,9 +20,14 @@ import SimpleITK as sitk
 DAMAGE_WARNINGS = (b"Corrupt JPEG data", b"Premature end of JPEG")
 """What libjpeg prints about streams in which it filled in pixels (jerror.h)."""
 
+MEMORY_BYTES = 256 << 20
+"""What decoding may take beyond what the process has when it starts. The largest slice that is
+accepted takes 32 MiB at 16 bits, and a decoder needs a few copies of it."""
+
 
 def main() -> None:
     """Serve until standard input ends."""
+    _limit_memory()
     # Answers go to a copy of standard output. The original, and standard error, are replaced by a
     # file that collects what the decoder prints.
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
@@ -33,6 +39,19 @@ def main() -> None:
             printed = _take_output(output)
             is_damaged = any(warning in printed for warning in DAMAGE_WARNINGS)
             answers.write(b"done\n" if decoded and not is_damaged else b"failed\n")
+
+
+def _limit_memory() -> None:
+    """Let allocations beyond `MEMORY_BYTES` fail: a frame may claim any size (Linux alone)."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return
+    import resource
+
+    data_kib = re.search(r"^VmData:\s*(\d+) kB", status.read_text(), re.MULTILINE)
+    assert data_kib is not None
+    limit = 1024 * int(data_kib[1]) + MEMORY_BYTES
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def _decode(path: Path) -> bool:

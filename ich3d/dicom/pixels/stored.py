@@ -6,17 +6,20 @@ C.7.6.3.1, PS3.5 8.1.1).
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import groupby
 from typing import Final
 
 import numpy as np
-from pydicom.dataset import FileDataset
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import FileRef, Issue, SliceHeader
-from ich3d.dicom.files import read_bytes
-from ich3d.dicom.pixels.decode import decode, read_dataset
+from ich3d.dicom.files import open_large, read_small
+from ich3d.dicom.headers.deflated import inflated
+from ich3d.dicom.headers.elements import InvalidHeader
+from ich3d.dicom.pixels.decode import FrameSource, decode, open_frames
 from ich3d.dicom.pixels.native import DecoderError, Frame, native_frame
 
 _BODY_HU: Final = (-100, 0, 40, 1000)
@@ -37,12 +40,15 @@ class StoredValues:
         n_stray: how many pixels hold data in bits of their cell that BitsStored calls unused.
         ignored_limit: whether PixelPaddingRangeLimit was ignored, because the range holds HU of
             the body.
+        deviation: how the file breaks the rules of its encoding although its pixels are exact;
+            empty where it does not.
     """
 
     values: np.ndarray
     is_padding: np.ndarray | None
     n_stray: int = 0
     ignored_limit: bool = False
+    deviation: str = ""
 
 
 def read_slice(header: SliceHeader) -> StoredValues | Issue:
@@ -51,29 +57,43 @@ def read_slice(header: SliceHeader) -> StoredValues | Issue:
 
 
 def read_slices(headers: Sequence[SliceHeader]) -> Iterator[StoredValues | Issue]:
-    """Decode slices in their order; a file is read once for the frames that follow each other."""
+    """Decode slices in their order; a file is opened once for the frames that follow each other.
+
+    Frames of a multi-frame file are read one at a time.
+    """
     for file, slices in groupby(headers, key=lambda header: header.file):
-        source = _open(file)
-        for header in slices:
-            yield source if isinstance(source, Issue) else _decode_slice(source, header)
+        with ExitStack() as opened:
+            source = _open(file, opened)
+            for header in slices:
+                yield source if isinstance(source, Issue) else _decode_slice(source, header)
 
 
-def _open(file: FileRef) -> Frame | FileDataset | Issue:
-    """The only frame of an ordinary file, or a dataset whose frames are to be decoded."""
+def _open(file: FileRef, opened: ExitStack) -> Frame | FrameSource | Issue:
+    """The only frame of an ordinary file, or the frames to decode; `opened` keeps the file open."""
     try:
-        content = read_bytes(file)
-        return native_frame(content) or read_dataset(content)
+        content = read_small(file)
+        if content is None:
+            stream, size = opened.enter_context(open_large(file))
+        else:
+            frame = native_frame(content)
+            if frame is not None:
+                return frame
+            stream, size = BytesIO(content), len(content)
+        plain, plain_bytes, _ = opened.enter_context(inflated(stream, size))
+        return open_frames(plain, plain_bytes)
     except OSError as error:
         # The operating system numbers its errors; a broken zip has no number.
         code = IssueCode.UNREADABLE if error.errno else IssueCode.UNDECODABLE
         problem = error.strerror
+    except (InvalidHeader, DecoderError) as error:
+        code, problem = IssueCode.UNDECODABLE, str(error)
     # pydicom may raise anything on damaged bytes. Whatever it is, there are no pixels.
-    except Exception as error:
-        code, problem = IssueCode.UNDECODABLE, type(error).__name__
-    return Issue(code, f"{file.name}: PixelData (7FE0,0010) cannot be read ({problem})")
+    except Exception:
+        code, problem = IssueCode.UNDECODABLE, "its header is damaged"
+    return Issue(code, f"{file.name}: PixelData (7FE0,0010) cannot be read: {problem}")
 
 
-def _decode_slice(source: Frame | FileDataset, header: SliceHeader) -> StoredValues | Issue:
+def _decode_slice(source: Frame | FrameSource, header: SliceHeader) -> StoredValues | Issue:
     """The stored values of one slice from its opened file."""
     subject = f"{header.name}: PixelData (7FE0,0010)"
     try:
@@ -82,8 +102,8 @@ def _decode_slice(source: Frame | FileDataset, header: SliceHeader) -> StoredVal
     except DecoderError as error:
         return Issue(IssueCode.UNDECODABLE, f"{subject} cannot be decoded: {error}")
     # pydicom and SimpleITK may raise anything on damaged pixels. Whatever it is, there are none.
-    except Exception as error:
-        return Issue(IssueCode.UNDECODABLE, f"{subject} cannot be decoded ({type(error).__name__})")
+    except Exception:
+        return Issue(IssueCode.UNDECODABLE, f"{subject} cannot be decoded: it is damaged")
 
     if frame.cells.shape != (header.rows, header.columns):
         return Issue(IssueCode.UNDECODABLE, f"{subject} decodes to the shape {frame.cells.shape}")
@@ -94,18 +114,17 @@ def _decode_slice(source: Frame | FileDataset, header: SliceHeader) -> StoredVal
         padding = padding[:1]
     is_padding = _declared_padding(frame.cells, padding, values)
 
-    is_stray = _stray_pixels(frame, high, low)
-    if is_stray is None:
-        return StoredValues(values, is_padding, ignored_limit=ignored_limit)
-    if is_padding is not None:
-        is_stray &= ~is_padding
-    # One and the same value that needs more bits than there are is the fill of a background.
-    stray_cells = frame.cells[is_stray]
-    is_frequent = stray_cells.size > MIN_FILL_SHARE * is_stray.size
-    if is_frequent and np.all(stray_cells == stray_cells[0]):
-        is_padding = is_stray if is_padding is None else is_padding | is_stray
-        is_stray = np.zeros_like(is_stray)
-    return StoredValues(values, is_padding, int(np.count_nonzero(is_stray)), ignored_limit)
+    n_stray, is_stray = 0, _stray_pixels(frame, high, low)
+    if is_stray is not None:
+        if is_padding is not None:
+            is_stray &= ~is_padding
+        n_stray = int(np.count_nonzero(is_stray))
+        # One and the same value that needs more bits than there are is the fill of a background.
+        stray_cells = frame.cells[is_stray]
+        if n_stray > MIN_FILL_SHARE * is_stray.size and np.all(stray_cells == stray_cells[0]):
+            is_padding = is_stray if is_padding is None else is_padding | is_stray
+            n_stray = 0
+    return StoredValues(values, is_padding, n_stray, ignored_limit, frame.deviation)
 
 
 def _unused_bits(frame: Frame, bits_stored: int) -> tuple[int, int]:

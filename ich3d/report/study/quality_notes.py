@@ -9,6 +9,7 @@ from ich3d.model.folder import Model
 ISSUE_TEXT: Final = {
     IssueCode.IRREGULAR_SPACING: "The slices are unevenly spaced, or slices are missing.",
     IssueCode.HU_CLIPPED: "Hounsfield units beyond 16 bits were clipped.",
+    IssueCode.ENCODING_MENDED: "The files break a rule of their encoding; their pixels are exact.",
     IssueCode.WRAP_MENDED: "Signed 12-bit values that were stored as unsigned were corrected.",
     IssueCode.SHIFTED_SLICE: "Some slices are shifted within their plane against the slices below.",
     IssueCode.DUPLICATE: "Copies of some of its slices were left out.",

@@ -1,7 +1,6 @@
 """Values of elements are checked when they are asked for."""
 
 import pytest
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from ich3d.core.issues import IssueCode
 from ich3d.dicom.headers.elements import Elements, InvalidHeader, tag_text
@@ -84,8 +83,3 @@ def test_the_sop_class_may_stand_in_the_file_meta_information_alone() -> None:
     assert elements(MediaStorageSOPClassUID=b"1.2\0").sop_class == "1.2"
     assert elements(MediaStorageSOPClassUID=b"1.2", SOPClassUID=b"1.3").sop_class == "1.3"
     assert elements().sop_class == ""
-
-
-def test_only_a_deflated_file_may_hide_its_pixel_data() -> None:
-    assert elements(transfer_syntax=DeflatedExplicitVRLittleEndian).has_pixel_data
-    assert not elements().has_pixel_data

@@ -1,10 +1,16 @@
 """Formats are recognized by the first bytes of a file."""
 
+import gzip
 from pathlib import Path
 
 import pytest
 
-from ich3d.dicom.headers.file_format import damaged_dicom_problem, is_dicom, is_zip
+from ich3d.dicom.headers.file_format import (
+    damaged_dicom_problem,
+    is_dicom,
+    is_zip,
+    other_format,
+)
 from ich3d.dicom.write import write_series
 from tests.helpers.series import stack
 
@@ -68,6 +74,40 @@ def test_a_file_may_end_within_its_preamble(ct_file: bytes, length: int) -> None
     start = ct_file[:length]
     assert not is_dicom(start, length)
     assert damaged_dicom_problem(start, length) == "the file ends within its preamble"
+
+
+NIFTI = bytes(344) + b"n+1\0" + bytes(200)
+TAR = bytes(257) + b"ustar\x0000" + bytes(300)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence", "may_hold_dicom"),
+    [
+        (b"\x89PNG\r\n\x1a\n" + bytes(300), "a PNG picture, not DICOM: give the DICOM", False),
+        (b"\xff\xd8\xff\xe0" + bytes(300), "a JPEG picture, not DICOM: give the DICOM", False),
+        (NIFTI, "a NIfTI image, not DICOM: give the DICOM files of the study", False),
+        (gzip.compress(NIFTI), "packed with gzip, inside: a NIfTI image, not DICOM", False),
+        (gzip.compress(b"text " * 99), "packed with gzip, inside: not a DICOM file", False),
+        (gzip.compress(TAR), "packed with gzip, inside: an archive (tar): unpack it", True),
+        (TAR, "an archive (tar): unpack it and give the folder", True),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(300), "an archive (7z): unpack it and give", True),
+        (b"\x1f\x8b" + b"\xff" * 300, "a damaged gzip file: copy or download it again", True),
+        (b"plain text " * 50, "not a DICOM file", False),
+    ],
+)
+def test_a_file_of_another_format_says_what_it_is_and_what_to_do(
+    content: bytes, sentence: str, may_hold_dicom: bool
+) -> None:
+    other = other_format(content)
+    assert other.problem.startswith(sentence)
+    assert other.may_hold_dicom == may_hold_dicom
+
+
+def test_dicom_that_is_packed_with_gzip_is_known(ct_file: bytes) -> None:
+    for level in (1, 9):
+        other = other_format(gzip.compress(ct_file, level)[:8192])
+        assert other.problem == "a DICOM file packed with gzip: unpack it with gunzip"
+        assert other.may_hold_dicom
 
 
 def test_the_prefix_may_be_damaged(ct_file: bytes) -> None:

@@ -15,8 +15,9 @@ from pydicom.uid import (
 )
 
 from ich3d.core.issues import IssueCode
+from ich3d.dicom.headers.deflated import inflated
 from ich3d.dicom.headers.elements import InvalidHeader
-from ich3d.dicom.headers.pixel_length import require_whole_pixel_data
+from ich3d.dicom.headers.pixel_length import DELIMITER, require_whole_pixel_data
 from ich3d.dicom.headers.pydicom_parser import parse_with_pydicom
 from ich3d.dicom.write import write_series
 from tests.helpers.mutations import encode, encoded
@@ -27,13 +28,13 @@ FRAME_BYTES = 2 * 16 * 16
 
 def check(content: bytes) -> InvalidHeader | None:
     """What is wrong with the PixelData of a CT slice of `FRAME_BYTES`."""
-    stream = BytesIO(content)
-    elements = parse_with_pydicom(stream)
-    try:
-        require_whole_pixel_data(elements, stream, len(content), FRAME_BYTES)
-    except InvalidHeader as error:
-        return error
-    return None
+    with inflated(BytesIO(content), len(content)) as (stream, size, _):
+        elements = parse_with_pydicom(stream)
+        try:
+            require_whole_pixel_data(elements, stream, size, FRAME_BYTES)
+        except InvalidHeader as error:
+            return error
+        return None
 
 
 def ct_file(folder: Path) -> Path:
@@ -92,11 +93,20 @@ def test_pixels_without_a_length_must_be_compressed(tmp_path: Path, syntax: byte
     assert str(error) == "PixelData (7FE0,0010) has no length, and no compression is named"
 
 
-def test_deflated_pixels_of_an_unknown_vr_are_unreadable(tmp_path: Path) -> None:
-    seed = encode(ct_file(tmp_path), DeflatedExplicitVRLittleEndian)
-    inflated = seed.open()
-    at = inflated.index(b"\xe0\x7f\x10\x00OW")
-    error = check(seed.close(inflated[: at + 4] + b"Oe" + inflated[at + 6 :]))
+@pytest.mark.parametrize("n_left", [0, 2, 4])
+def test_a_file_may_end_before_or_within_its_sequence_delimiter(
+    tmp_path: Path, n_left: int
+) -> None:
+    content = encode(ct_file(tmp_path), RLELossless).content
+    assert content.endswith(DELIMITER)
+    assert check(content[: len(content) - 8 + n_left]) is None
+
+
+def test_without_a_delimiter_each_frame_must_have_its_item(tmp_path: Path) -> None:
+    """Of a frame in two items, the second may have been cut off."""
+    content = encode(ct_file(tmp_path), RLELossless).content
+    half = DELIMITER[:2] + b"\x00\xe0" + bytes(4)
+    assert check(content[:-8] + half + DELIMITER) is None
+    error = check(content[:-8] + half)
     assert error is not None
-    assert error.code is IssueCode.UNREADABLE
-    assert str(error) == "PixelData (7FE0,0010) cannot be read (NotImplementedError)"
+    assert error.code is IssueCode.TRUNCATED_PIXELS

@@ -64,14 +64,6 @@ def test_pixel_data_is_located_but_not_read(tmp_path: Path, syntax: UID) -> None
     assert elements.pixel_data_length == n_bytes
 
 
-def test_a_deflated_file_does_not_show_where_its_pixels_are(tmp_path: Path) -> None:
-    (path,) = write_series(stack(n=1), tmp_path)
-    content = encode(path, DeflatedExplicitVRLittleEndian).content
-    elements = parse_with_pydicom(BytesIO(content))
-    assert (elements.pixel_data_offset, elements.pixel_data_length) == (None, None)
-    assert elements.has_pixel_data
-
-
 def test_a_file_without_pixel_data_has_none(tmp_path: Path) -> None:
     (path,) = write_series(stack(n=1), tmp_path)
     edit(path, PixelData=None)

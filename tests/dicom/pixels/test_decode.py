@@ -11,7 +11,9 @@ import SimpleITK as sitk
 from pydicom.data import get_testdata_file
 from pydicom.encaps import generate_frames
 from pydicom.uid import (
+    UID,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLosslessSV1,
@@ -20,12 +22,14 @@ from pydicom.uid import (
 )
 
 from ich3d.core.hounsfield import AIR_HU
+from ich3d.core.issues import IssueCode
 from ich3d.core.types import Volume
 from ich3d.dicom.index import index
+from ich3d.dicom.pixels.decode import GE_PRIVATE_SYNTAX
 from ich3d.dicom.pixels.rescale import FILL_HU
 from ich3d.dicom.volume import load_volume
 from ich3d.dicom.write import SeriesToWrite
-from tests.helpers.mutations import compressed
+from tests.helpers.mutations import SYNTAXES, compressed, encode, encoded, mislabel
 from tests.helpers.pixels import RAMP, EditFile, WriteStack, load, store_frame, store_values
 
 
@@ -82,6 +86,103 @@ def test_encodings_may_be_mixed_within_a_series(
     volume = load(tmp_path)
     assert [header.file.path for header in volume.series.headers][-1] == plain
     assert np.array_equal(volume.hu, hu)
+
+
+def in_syntax(path: Path, label: UID, encoding: UID) -> None:
+    """Store a file in the `encoding` of one transfer syntax under the `label` of another."""
+    path.write_bytes(mislabel(encode(path, encoding), label).content)
+
+
+def encoding_details(volume: Volume) -> list[str]:
+    return [i.detail for i in volume.issues if i.code is IssueCode.ENCODING_MENDED]
+
+
+@pytest.mark.parametrize(
+    ("label", "encoding", "sentence", "by_itk"),
+    [
+        (
+            ExplicitVRLittleEndian,
+            ImplicitVRLittleEndian,
+            "its elements have implicit VR, TransferSyntaxUID (0002,0010) says explicit",
+            True,
+        ),
+        (
+            ImplicitVRLittleEndian,
+            ExplicitVRLittleEndian,
+            "its elements have explicit VR, TransferSyntaxUID (0002,0010) says implicit",
+            False,  # ITK opens no such file
+        ),
+        (
+            GE_PRIVATE_SYNTAX,
+            ImplicitVRLittleEndian,
+            "its transfer syntax is GE's private one",
+            True,
+        ),
+    ],
+)
+def test_elements_under_a_wrong_label_give_exact_hu_and_a_warning(
+    tmp_path: Path, write_stack: WriteStack, label: UID, encoding: UID, sentence: str, by_itk: bool
+) -> None:
+    paths = write_stack()
+    before = load(tmp_path).hu
+    for path, hu in zip(paths, before, strict=True):
+        big_endian = label == GE_PRIVATE_SYNTAX  # its pixels alone
+        edit_pixels = hu.astype(">i2" if big_endian else "<i2").tobytes()
+        content = path.read_bytes()
+        path.write_bytes(content[: -len(edit_pixels)] + edit_pixels)
+        in_syntax(path, label, encoding)
+    volume = load(tmp_path)
+    assert np.array_equal(volume.hu, before)
+    (detail,) = encoding_details(volume)
+    assert detail.startswith(f"a000.dcm: {sentence}; the pixels of 4 such slices were read")
+    if by_itk:
+        hu = [sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[0] for path in paths]
+        assert np.array_equal(hu, before)
+
+
+@pytest.mark.parametrize("codec", ["RLE", "JPEG", "JPEG2000"])
+@pytest.mark.parametrize(
+    "end",
+    [b"", b"\xfe\xff\xdd\xe0", b"\xfc\xff\xfc\xffOB\0\0\4\0\0\0\0\0\0\0"],
+    ids=["no delimiter", "half of it", "padding instead of it"],
+)
+def test_without_a_sequence_delimiter_pixels_are_those_that_itk_reads(
+    write_stack: WriteStack, codec: str, end: bytes
+) -> None:
+    (path,) = write_stack(n=1)
+    before = load(path).hu
+    if codec == "RLE":
+        path.write_bytes(encode(path, RLELossless).content)
+    else:
+        store_frame(path, *compressed(path, codec))
+    assert not encoding_details(load(path))
+
+    content = path.read_bytes()
+    assert content.endswith(b"\xfe\xff\xdd\xe0" + bytes(4))
+    path.write_bytes(content[:-8] + end)
+    volume = load(path)
+    assert np.array_equal(volume.hu, before)
+    (detail,) = encoding_details(volume)
+    assert "the sequence delimiter behind its compressed pixels is missing" in detail
+    assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), before)
+
+
+def test_ordinary_files_have_no_warning_about_their_encoding(
+    tmp_path: Path, write_stack: WriteStack
+) -> None:
+    for path, syntax in zip(write_stack(n=len(SYNTAXES)), SYNTAXES, strict=True):
+        path.write_bytes(encode(path, syntax).content)
+    assert not encoding_details(load(tmp_path))
+
+
+def test_pixels_of_eight_bits_in_big_endian_words_are_swapped(write_stack: WriteStack) -> None:
+    (path,) = write_stack(n=1)
+    ds = pydicom.dcmread(path)
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 8, 8, 7, 0
+    ds.PixelData = RAMP.astype("u1").tobytes()
+    path.write_bytes(encoded(ds, ExplicitVRBigEndian))
+    pixels = pydicom.dcmread(path).pixel_array
+    assert np.array_equal(load(path).hu[0], pixels)
 
 
 def test_jpeg_ls_is_decoded_exactly(write_stack: WriteStack) -> None:

@@ -17,7 +17,7 @@ from ich3d.core.types import Rejected
 from ich3d.dicom.index import index
 from ich3d.dicom.pixels import rle
 from ich3d.dicom.volume import load_volume
-from tests.helpers.pixels import WriteStack, load, store_frame
+from tests.helpers.pixels import WriteStack, issue_codes, load, store_frame
 
 BUNDLED = Path(str(get_testdata_file("CT_small.dcm", download=False))).parent
 SIZE = 16 * 16
@@ -38,7 +38,8 @@ def test_the_files_in_pydicom_unpack_as_pydicom_unpacks_them() -> None:
             expected = ds.pixel_array.reshape(frames, ds.Rows, ds.Columns)
             for number in range(frames):
                 frame = get_frame(ds.PixelData, number, number_of_frames=frames)
-                cells = rle.decode(frame, ds.Rows, ds.Columns, ds.BitsAllocated // 8)
+                cells, deviation = rle.decode(frame, ds.Rows, ds.Columns, ds.BitsAllocated // 8)
+                assert not deviation
                 assert np.array_equal(cells.view(expected.dtype), expected[number]), path
             names.append(path.name)
     assert {"MR_small_RLE.dcm", "rtdose_rle.dcm"} <= set(names)
@@ -91,6 +92,42 @@ def test_sound_segments_unpack(write_stack: WriteStack, low: bytes, tail: bytes)
     assert values[127] == (127 if low.startswith(LITERAL) else 5)
 
 
+ROWS = [bytes([15, *range(k, k + 16)]) for k in range(16)]
+"""Rows of 16 pixels, each a run of its own, as PS3.5 G.3.1 demands."""
+
+
+@pytest.mark.parametrize(
+    ("excess", "by_itk"),
+    [
+        (b"\0\0", True),
+        (b"\0\x2a", True),
+        (b"\0\0\0", True),
+        (b"\xff\0", True),
+        (b"\x80\x80", True),
+        (None, False),
+    ],
+    ids=["a zero", "another byte", "padded", "a run", "no operation", "within the last run"],
+)
+def test_a_byte_too_many_is_cut_off_and_the_pixels_are_those_of_other_readers(
+    write_stack: WriteStack, excess: bytes | None, by_itk: bool
+) -> None:
+    (path,) = write_stack(n=1)
+    rows = (
+        b"".join(ROWS) + excess if excess else b"".join(ROWS[:15]) + b"\x10" + ROWS[15][1:] + b"\1"
+    )
+    store_frame(path, RLELossless, frame_of(b"\xf1\0" * 16 + (excess or b""), rows))
+    volume = load(path)
+    assert issue_codes(volume) == {IssueCode.ENCODING_MENDED}
+    (detail,) = (i.detail for i in volume.issues if i.code is IssueCode.ENCODING_MENDED)
+    assert detail.startswith("a000.dcm: its RLE segments hold more bytes than there are pixels")
+    assert np.array_equal(volume.hu[0], [range(k, k + 16) for k in range(16)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns of the byte
+        assert np.array_equal(pydicom.dcmread(path).pixel_array, volume.hu[0])
+    if by_itk:
+        assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[0], volume.hu[0])
+
+
 HIGH = b"\x81\0\x81\0"
 DAMAGED = {
     "a segment too many": (frame_of(HIGH, RUNS, RUNS), "counts 3 segments where the pixels have 2"),
@@ -123,7 +160,15 @@ DAMAGED = {
         frame_of(HIGH, LITERAL + LITERAL[:-8]),
         "segment 2 unpacks to 248 bytes",
     ),
-    "two bytes left over": (frame_of(HIGH, RUNS + b"\0\0"), "segment 2 has 2 bytes beyond its 256"),
+    "bytes left over": (frame_of(HIGH, RUNS + b"\3" * 6), "segment 2 has 6 bytes beyond its 256"),
+    "a byte too many somewhere": (
+        frame_of(HIGH, bytes([0, 1]) + b"\x81\5\x81\6"),
+        "segment 2 unpacks to 257 bytes and not to 256",
+    ),
+    "a last byte that may be a pixel": (
+        frame_of(HIGH, b"\x81\5\x82\6\0\7\0\7"),
+        "segment 2 has 2 bytes beyond its 256",
+    ),
     "a cut header": (frame_of(HIGH, RUNS)[:40], "ends within the RLE header"),
 }
 

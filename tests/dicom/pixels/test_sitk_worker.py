@@ -42,6 +42,24 @@ def test_pixels_are_written_beside_each_file(jpeg_files: list[Path]) -> None:
         assert pixels.shape == (16, 16)
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux has the limit")
+def test_a_frame_that_takes_too_much_memory_fails_and_the_next_is_decoded(
+    write_stack: WriteStack,
+) -> None:
+    """A JPEG 2000 stream that claims 65535 x 65535 pixels, in a file that claims them too."""
+    huge, sound = write_stack(n=2)
+    for path in (huge, sound):
+        store_frame(path, *compressed(path, "JPEG2000"))
+    content = huge.read_bytes()
+    at = content.index(b"\xff\x4f\xff\x51") + 8
+    claim = (65535).to_bytes(4, "big") * 2
+    huge.write_bytes(content[:at] + claim + content[at + 8 : at + 16] + claim + content[at + 24 :])
+    ds = pydicom.dcmread(huge)
+    ds.Rows = ds.Columns = 65535
+    ds.save_as(huge)
+    assert answers(huge, sound) == ["failed", "done"]
+
+
 def test_a_file_that_is_gone_fails_and_the_next_is_decoded(jpeg_files: list[Path]) -> None:
     first, second = jpeg_files
     first.unlink()
