@@ -30,7 +30,8 @@ def to_hu(stored: StoredValues, slope: float, intercept: float) -> tuple[np.ndar
     hu = stored.values.astype(np.uint16)
     if slope != 1:
         hu *= np.uint16(int(slope) % modulus)
-    hu += np.uint16(int(intercept) % modulus)
+    if intercept != 0:
+        hu += np.uint16(int(intercept) % modulus)
     hu = hu.view(np.int16)
     if stored.is_padding is not None:
         hu[stored.is_padding] = AIR_HU
