@@ -247,7 +247,8 @@ class Series:
         headers: one for each slice, in order along the slice normal.
         z_mm: ImagePositionPatient projected on the slice normal `row_dir x col_dir` (Z,) float64,
             in mm, strictly increasing; where the normal points down, toward inferior.
-        spacing_mm: median step between slices in mm; None for a single slice.
+        spacing_mm: median step between slices in mm, or the equal step of which positions are
+            rounded; None for a single slice.
         tilt_deg: angle in degrees between the slice normal and the direction in which slices are
             stacked, which is the gantry tilt; None for a single slice.
         is_regular: whether all steps are equal within tolerance and no slice is shifted sideways;

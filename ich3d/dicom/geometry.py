@@ -189,14 +189,16 @@ def rounded_step_mm(slices: Sequence[SliceHeader]) -> np.ndarray | None:
     if len(slices) < 3 or np.any(np.abs(tenths - np.rint(tenths)) > 1e-4):
         return None
 
-    # Between slices i < j, rounding moves a distance by at most one unit.
-    lower, upper = np.triu_indices(len(slices), k=1)
-    n_steps = (upper - lower)[:, None]
-    apart = positions[upper] - positions[lower]  # (pairs, 3)
-    smallest = ((apart - ROUNDED_TO_MM) / n_steps).max(axis=0)  # (3,)
-    largest = ((apart + ROUNDED_TO_MM) / n_steps).min(axis=0)
-    if np.any(smallest > largest + 1e-6):
-        return None
+    # Between slices i < j, rounding moves a distance by at most one unit. Slice by slice, because
+    # all pairs of a long series would fill the memory.
+    smallest, largest = np.full(3, -np.inf), np.full(3, np.inf)
+    for i in range(len(slices) - 1):
+        apart = positions[i + 1 :] - positions[i]  # (Z - i - 1, 3)
+        n_steps = np.arange(1, len(apart) + 1)[:, None]
+        smallest = np.maximum(smallest, ((apart - ROUNDED_TO_MM) / n_steps).max(axis=0))
+        largest = np.minimum(largest, ((apart + ROUNDED_TO_MM) / n_steps).min(axis=0))
+        if np.any(smallest > largest + 1e-6):
+            return None
     step: np.ndarray = (smallest + largest) / 2
     return step
 

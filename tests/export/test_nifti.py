@@ -20,6 +20,7 @@ from ich3d.dicom.volume import load_volume
 from ich3d.dicom.write import SeriesToWrite
 from ich3d.export.nifti import Converted, Grid, as_acquired, convert, deskewed
 from tests.helpers.pixels import EditFile, WriteStack
+from tests.helpers.undecodable import garble
 
 RunConvert = Callable[..., tuple[int, str, str]]
 Place = Callable[[Volume], Grid | Rejected]
@@ -434,6 +435,25 @@ def test_convert_writes_a_single_slice(
     code, out, _ = run(tmp_path / "in", "-o", tmp_path / "out", *words)
     assert code == 0
     assert "1 slice of 16 x 16; a000.dcm is the only slice of its series; a000.dcm: Slice" in out
+
+
+def test_convert_joins_single_slices_and_drops_damaged_ones_if_lenient(
+    tmp_path: Path, write_stack: WriteStack, edit_file: EditFile, run: RunConvert
+) -> None:
+    paths = write_stack("in", n=4)
+    for i, path in enumerate(paths):
+        edit_file(path, SeriesInstanceUID=f"2.25.{i + 1}", FrameOfReferenceUID="2.25.9")
+    code, out, _ = run(tmp_path / "in", "-o", tmp_path / "out")
+    assert (code, out.count("1 slice of")) == (0, 4)
+    assert "--lenient joins them" in out
+    code, out, _ = run(tmp_path / "in", "-o", tmp_path / "out", "--lenient")
+    assert (code, out.count("4 slices of")) == (0, 1)
+
+    garble(write_stack("damaged", name="b", n=6)[-1])
+    assert run(tmp_path / "damaged", "-o", tmp_path / "out")[0] == 3
+    code, out, _ = run(tmp_path / "damaged", "-o", tmp_path / "out", "--lenient")
+    assert (code, out.count("5 slices of")) == (0, 1)
+    assert "left out: b005.dcm" in out
 
 
 def test_convert_of_nothing_finds_no_volume(tmp_path: Path, run: RunConvert) -> None:
