@@ -89,7 +89,8 @@ def open_frames(stream: BinaryIO, size: int) -> FrameSource:
     deviation = _label_deviation(header, pixel_data)
     with suppress_pydicom_warnings():
         _set_transfer_syntax(header)
-        header.get("NumberOfFrames")  # pydicom raises here if it has a VR that is not known
+        for keyword in (*_IMAGE_KEYWORDS, "NumberOfFrames"):
+            header.get(keyword)  # pydicom raises here if it has a VR that is not known
         for keyword in _NUMBER_KEYWORDS:
             if not isinstance(header.get(keyword), int):
                 raise DecoderError(f"{keyword} is not a single number")
