@@ -36,16 +36,15 @@ from ich3d.dicom.pixels.native import (
 )
 from ich3d.dicom.pydicom_warnings import suppress_pydicom_warnings
 
-_IMAGE_KEYWORDS: Final = (
+_NUMBER_KEYWORDS: Final = (
     "SamplesPerPixel",
-    "PhotometricInterpretation",
     "Rows",
     "Columns",
     "BitsAllocated",
     "BitsStored",
-    "HighBit",
     "PixelRepresentation",
 )
+_IMAGE_KEYWORDS: Final = (*_NUMBER_KEYWORDS, "PhotometricInterpretation", "HighBit")
 _PADDING_KEYWORDS: Final = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 _TAGS: Final = (
     *(int(Tag(keyword)) for keyword in (*_IMAGE_KEYWORDS, *_PADDING_KEYWORDS, "NumberOfFrames")),
@@ -96,8 +95,11 @@ def open_frames(stream: BinaryIO, size: int) -> FrameSource:
     deviation = _label_deviation(header, pixel_data)
     with suppress_pydicom_warnings():
         _set_transfer_syntax(header)
-        for keyword in _IMAGE_KEYWORDS:
+        for keyword in (*_IMAGE_KEYWORDS, "NumberOfFrames"):
             header.get(keyword)  # pydicom raises here if it has a VR that is not known
+        for keyword in _NUMBER_KEYWORDS:
+            if not isinstance(header.get(keyword), int):
+                raise DecoderError(f"{keyword} is not a single number")
 
     if pixel_data.length == UNDEFINED_LENGTH:
         items = walk_items(stream, pixel_data.offset, size)
