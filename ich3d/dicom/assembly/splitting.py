@@ -242,7 +242,7 @@ def _no_uid_issues(headers: Sequence[SliceHeader]) -> list[Issue]:
     if headers[0].series_uid:
         return []
     same = f"files of one folder with one {tag_text('SeriesNumber')} are one series"
-    detail = f"{folder_name(headers[0].file)}: {tag_text('SeriesInstanceUID')} is missing, {same}"
+    detail = f"{headers[0].file.name}: {tag_text('SeriesInstanceUID')} is missing, {same}"
     return [Issue(IssueCode.NO_SERIES_UID, detail)]
 
 
