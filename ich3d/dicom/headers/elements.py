@@ -8,6 +8,7 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from ich3d.core.issues import IssueCode
@@ -122,7 +123,7 @@ class Elements:
         damage, which may have replaced a digit, so it is kept and the number is refused.
         """
         raw = self.values.get(keyword)
-        return raw.decode("latin-1").rstrip(" \0").lstrip(" ") if raw else ""
+        return _without_padding(raw) if raw else ""
 
     def numbers(self, keyword: str, count: int, code: IssueCode) -> tuple[float, ...]:
         """Return the `count` numbers of a decimal string (PS3.5 6.2, VR DS).
@@ -163,6 +164,12 @@ class Elements:
         return int(struct.unpack(f"{self.byte_order}H", raw[:2])[0])
 
 
+@lru_cache(maxsize=4096)  # the files of a series share most of their values
+def _without_padding(raw: bytes) -> str:
+    return raw.decode("latin-1").rstrip(" \0").lstrip(" ")
+
+
+@lru_cache(maxsize=4096)
 def _floats(text: str) -> tuple[float, ...] | None:
     """The numbers in a text, or None where one of them is no number."""
     # Python reads "1_0" as ten, which is not a decimal string.

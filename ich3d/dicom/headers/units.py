@@ -5,6 +5,7 @@ effective atomic numbers. RescaleType names the unit (PS3.3 C.11.1.1.2); ImageTy
 name the map (PS3.3 C.8.2.1.1.1 and C.8.15.3.1).
 """
 
+from functools import lru_cache
 from typing import Final
 
 from pydicom.uid import (
@@ -14,7 +15,7 @@ from pydicom.uid import (
 
 from ich3d.dicom.headers.elements import Elements, InvalidHeader, tag_text
 
-_HU_TYPES: Final = frozenset({"", "HU", "HOUNSFIELD", "HOUNSFIELD UNIT", "HOUNSFIELD UNITS"})
+_HU_TYPES: Final = frozenset({"HU", "HOUNSFIELD", "HOUNSFIELD UNIT", "HOUNSFIELD UNITS"})
 """Texts of RescaleType for HU; it may be absent in CT images (PS3.3 C.8.2.1)."""
 
 _UNSPECIFIED_TYPES: Final = frozenset({"US", "UNSPECIFIED"})
@@ -44,13 +45,13 @@ _SCREEN_BITS: Final = 8
 def not_hu_problem(elements: Elements) -> str:
     """Say what shows that the values of a file or frame are not HU; empty where nothing does."""
     rescale_type = elements.text("RescaleType")
-    if rescale_type.upper() not in _HU_TYPES | _UNSPECIFIED_TYPES:
+    if rescale_type and rescale_type.upper() not in _HU_TYPES | _UNSPECIFIED_TYPES:
         return f"{tag_text('RescaleType')} is {rescale_type}: the values are not HU"
 
     for keyword in ("ImageType", "FrameType"):
-        for value in elements.text(keyword).upper().split("\\")[2:]:
-            if value.strip() in _MAPS:
-                return f"{tag_text(keyword)} names a map, {value.strip()}: the values are not HU"
+        named = _named_map(elements.text(keyword))
+        if named:
+            return f"{tag_text(keyword)} names a map, {named}: the values are not HU"
 
     if elements.sop_class in _SECONDARY_CAPTURES and _is_screen(elements):
         return (
@@ -58,6 +59,13 @@ def not_hu_problem(elements: Elements) -> str:
             "a pixel or less: it shows a window, and the values are not HU"
         )
     return ""
+
+
+@lru_cache(maxsize=256)
+def _named_map(image_type: str) -> str:
+    """The map that an ImageType or FrameType names; empty where it names none."""
+    values = (value.strip() for value in image_type.upper().split("\\")[2:])
+    return next((value for value in values if value in _MAPS), "")
 
 
 def is_unspecified(rescale_type: str) -> bool:
