@@ -23,6 +23,7 @@ from ich3d.core.metrics import (
     weighted_log_loss,
     weighted_mean,
 )
+from ich3d.core.text import pluralize
 from ich3d.evaluation.bootstrap import Interval, PatientBootstrap, interval
 from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.stack.booster import coherent
@@ -278,7 +279,7 @@ def markdown(rows: list[ResultRow], truth: GroundTruth) -> str:
     positive = truth.positive_patients
     has_seeds = any(row.seeds > 1 for row in rows)
     header = ["row", "weighted log loss", *["SD over seeds"] * has_seeds, "difference (paired)"]
-    header += [f"AUC {label} ({positive[label]} patients)" for label in LABELS]
+    header += [f"AUC {label} ({pluralize(positive[label], 'patient')})" for label in LABELS]
 
     text = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
     for row in rows:

@@ -208,7 +208,7 @@ def _scale_temperature(
         for scale in TEMPERATURE_SCALES
     ]
     scale = TEMPERATURE_SCALES[int(np.argmin(losses))]
-    log.info("logits scaled around the base rate by %.2f", scale)
+    log.info("the encoder's logits are scaled by %.2f, as fits its validation patients best", scale)
 
     encoder.head.weight.mul_(scale)
     encoder.head.bias.copy_(base + scale * (encoder.head.bias - base))
