@@ -27,7 +27,6 @@ from ich3d.dicom.assembly.single_slices import find_single_slices
 from ich3d.dicom.assembly.splitting import (
     GroupingResult,
     derive_series_uid,
-    folder_name,
     split_series,
 )
 from ich3d.dicom.assembly.stacks import Compare, compare_pixels, compare_positions
@@ -192,9 +191,15 @@ def _unused_files(invalid: Iterable[InvalidSlice], headers: Iterable[SliceHeader
     ]
 
 
+def _folder_name(file: FileRef) -> str:
+    """The folder of a file in messages; the file itself if it lies in the searched folder."""
+    folder = PurePosixPath(file.name).parent
+    return str(folder) if folder.name else file.name
+
+
 def _reject(slices: Sequence[AnySlice], issue: Issue) -> GroupingResult:
     """A whole series as rejected, with all its files."""
-    subject = slices[0].series_uid or folder_name(slices[0].file)
+    subject = slices[0].series_uid or _folder_name(slices[0].file)
     paths = tuple(dict.fromkeys(any_slice.file.name for any_slice in slices))
     return GroupingResult(rejected=(Rejected(subject, issue.code, issue.detail, paths),))
 

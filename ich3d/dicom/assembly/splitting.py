@@ -10,7 +10,6 @@ series is rejected.
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import Final
 
 from ich3d.core.issues import IssueCode
@@ -176,12 +175,6 @@ def _split_off_stray(
         series=tuple(replace(s, issues=(*s.issues, incomplete)) for s in result.series),
         rejected=(Rejected(stray.name, IssueCode.MIXED_GEOMETRY, detail, paths),),
     )
-
-
-def folder_name(file: FileRef) -> str:
-    """The folder of a file in messages; the file itself if it lies in the searched folder."""
-    folder = PurePosixPath(file.name).parent
-    return str(folder) if folder.name else file.name
 
 
 def _build_volumes(stacks: Sequence[Stack]) -> GroupingResult:
