@@ -123,6 +123,26 @@ class LeftOut:
     detail: str
 
 
+class ZipSpan(NamedTuple):
+    """Where a member lies in a zip, as the zip's list of members says.
+
+    With it a member is opened without that list, which takes 0.5 GB for a million members.
+
+    Attributes:
+        offset: where the member's local header begins, in bytes.
+        packed_bytes: length as packed.
+        unpacked_bytes: length as unpacked.
+        method: compression method (PKWARE APPNOTE 4.4.5).
+        crc32: checksum of the unpacked bytes.
+    """
+
+    offset: int
+    packed_bytes: int
+    unpacked_bytes: int
+    method: int
+    crc32: int
+
+
 class FileRef(NamedTuple):
     """Where the bytes of a file are: on disk, or inside a zip.
 
@@ -131,12 +151,12 @@ class FileRef(NamedTuple):
         name: path relative to the searched folder, with forward slashes, as shown in messages. A
             zip counts as a folder: `study.zip/0001.dcm`. Keys, rejections and tables hold this
             text as `path` or `paths`.
-        member: name inside the zip; empty for a file on disk.
+        span: where the file lies inside the zip; None for a file on disk.
     """
 
     path: Path
     name: str
-    member: str = ""
+    span: ZipSpan | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import lzma
 import os
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -14,14 +15,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from ich3d.core.errors import DataError
 from ich3d.core.issues import IssueCode
 from ich3d.core.text import pluralize
-from ich3d.core.types import FileRef
+from ich3d.core.types import FileRef, ZipSpan
 from ich3d.dicom.limits import WHOLE_FILE_BYTES, unpacking_problem
 
 ZIP_SIGNATURES: Final = (b"PK\x03\x04", b"PK\x05\x06")
@@ -29,6 +29,11 @@ ZIP_SIGNATURES: Final = (b"PK\x03\x04", b"PK\x05\x06")
 
 _ENCRYPTED_FLAG: Final = 0x1
 """Bit 0 of a member's general purpose flags (PKWARE APPNOTE 4.4.4)."""
+
+_ENCRYPTED: Final = "encrypted: unpack the zip with its password, and give the folder"
+
+_LOCAL_HEADER: Final = struct.Struct("<4s2xHH16xHH")
+"""Signature, flags, method, and length of name and extra field (PKWARE APPNOTE 4.3.7)."""
 
 _READABLE_METHODS: Final = (
     zipfile.ZIP_STORED,
@@ -175,16 +180,16 @@ def list_members(archive: FileRef) -> ZipListing:
     one that unpacking would leave. Members that this program cannot unpack, or whose size or
     packing makes them a zip bomb, are refused. Raises OSError where the zip is damaged.
     """
-    with _zip_errors_as_os_error():
-        opened = _cached_zip(archive.path)
+    with _zip_errors_as_os_error(), zipfile.ZipFile(archive.path) as opened:
         infos = {info.filename: info for info in opened.infolist() if not info.is_dir()}
+        overlapping = _overlapping(opened)
 
     members: list[FileRef] = []
     refused: dict[tuple[IssueCode, str], list[FileRef]] = defaultdict(list)
-    overlapping = _overlapping(opened)
     for name in sorted(infos):
-        member = FileRef(archive.path, f"{archive.name}/{name.lstrip('/')}", name)
-        refusal = _refusal(infos[name], overlapping)
+        info = infos[name]
+        member = FileRef(archive.path, f"{archive.name}/{name.lstrip('/')}", _span(info))
+        refusal = _refusal(info, overlapping)
         if refusal is None:
             members.append(member)
         else:
@@ -216,8 +221,7 @@ def _refusal(info: zipfile.ZipInfo, overlapping: bool) -> tuple[IssueCode, str] 
     if overlapping:
         return IssueCode.TOO_LARGE, "not read: members overlap in the zip, as in a zip bomb"
     if info.flag_bits & _ENCRYPTED_FLAG:
-        advice = "unpack the zip with its password, and give the folder"
-        return IssueCode.UNREADABLE, f"encrypted: {advice}"
+        return IssueCode.UNREADABLE, _ENCRYPTED
     if info.compress_type not in _READABLE_METHODS:
         name = _METHOD_NAMES.get(info.compress_type, f"method {info.compress_type}")
         advice = "unpack the zip with another program, and give the folder"
@@ -233,20 +237,39 @@ def open_file(file: FileRef) -> Iterator[tuple[BinaryIO, int]]:
     Yields a seekable binary stream and the file's size in bytes. Raises OSError where the file
     cannot be opened, and also inside the `with` block where a damaged member cannot be read on.
     """
-    if not file.member:
-        with file.path.open("rb") as stream:
+    with file.path.open("rb") as stream:
+        if file.span is None:
             yield stream, os.fstat(stream.fileno()).st_size
-        return
+            return
+        with _zip_errors_as_os_error(), _open_member(stream, file.span) as member:
+            yield cast(BinaryIO, member), file.span.unpacked_bytes
 
-    with _zip_errors_as_os_error():
-        archive = _cached_zip(file.path)
-        info = archive.getinfo(file.member)
-        # Again, because the zip may have changed since it was listed.
-        refusal = _refusal(info, overlapping=False)
-        if refusal is not None:
-            raise OSError(0, refusal[1])
-        with archive.open(info) as member:
-            yield cast(BinaryIO, member), info.file_size
+
+def _open_member(stream: BinaryIO, span: ZipSpan) -> zipfile.ZipExtFile:
+    """Open the member at `span` of the open zip `stream`; its local header is checked, because the
+    zip may have changed since it was listed.
+    """
+    stream.seek(span.offset)
+    header = stream.read(_LOCAL_HEADER.size)
+    if len(header) < _LOCAL_HEADER.size:
+        raise zipfile.BadZipFile
+    signature, flags, method, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
+    if signature != ZIP_SIGNATURES[0] or method != span.method:
+        raise zipfile.BadZipFile
+    if flags & _ENCRYPTED_FLAG:
+        raise OSError(0, _ENCRYPTED)
+    stream.seek(name_bytes + extra_bytes, os.SEEK_CUR)
+
+    info = zipfile.ZipInfo()
+    info.compress_size, info.file_size = span.packed_bytes, span.unpacked_bytes
+    info.compress_type, info.CRC = span.method, span.crc32
+    return zipfile.ZipExtFile(stream, "r", info)
+
+
+def _span(info: zipfile.ZipInfo) -> ZipSpan:
+    return ZipSpan(
+        info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC
+    )
 
 
 def read_small(file: FileRef) -> bytes | None:
@@ -254,7 +277,7 @@ def read_small(file: FileRef) -> bytes | None:
 
     Raises OSError where it cannot be read.
     """
-    if not file.member:
+    if file.span is None:
         # Not by `open_file`: this is called for each slice, and a context manager takes its time.
         with file.path.open("rb", buffering=0) as stream:
             n_bytes = os.fstat(stream.fileno()).st_size
@@ -270,7 +293,7 @@ def open_large(file: FileRef) -> Iterator[tuple[BinaryIO, int]]:
     A member of a zip is unpacked to a temporary file, which is deleted in the end.
     """
     with open_file(file) as (stream, size):
-        if not file.member:
+        if file.span is None:
             yield stream, size
             return
         with tempfile.TemporaryFile(prefix="ich3d-") as unpacked:
@@ -287,15 +310,3 @@ def _zip_errors_as_os_error() -> Iterator[None]:
         yield
     except _ZIP_ERRORS:
         raise OSError(0, "the zip is damaged: copy or download it again") from None
-
-
-def _cached_zip(path: Path) -> zipfile.ZipFile:
-    """Return the open zip at `path`; a zip that has changed on disk is opened again."""
-    status = path.stat()
-    return _open_zip(path, status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(maxsize=2)
-def _open_zip(path: Path, mtime_ns: int, size: int) -> zipfile.ZipFile:
-    """Open a zip and keep it open: listing an archive of 750,000 members takes seconds."""
-    return zipfile.ZipFile(path)

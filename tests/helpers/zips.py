@@ -25,10 +25,10 @@ def damage_member(path: Path, member: str) -> None:
 
 
 def mark_last_member_encrypted(path: Path) -> None:
-    """Set the flag of encryption of the last member in the zip's central directory."""
+    """Set the flag of encryption of the last member, in the zip's directory and at the member."""
     content = bytearray(path.read_bytes())
-    entry = content.rindex(b"PK\x01\x02")
-    content[entry + 8] |= 1
+    content[content.rindex(b"PK\x01\x02") + 8] |= 1
+    content[content.rindex(b"PK\x03\x04") + 6] |= 1
     path.write_bytes(content)
 
 

@@ -218,10 +218,12 @@ def check_volume(volume: Volume) -> None:
 
 
 def content_of(header: SliceHeader) -> bytes:
-    if not header.file.member:
+    span = header.file.span
+    if span is None:
         return header.file.path.read_bytes()
     with zipfile.ZipFile(header.file.path) as archive:
-        return archive.read(header.file.member)
+        (info,) = (info for info in archive.infolist() if info.header_offset == span.offset)
+        return archive.read(info)
 
 
 def check_slice(header: SliceHeader, plain: Plain, hu: np.ndarray, mended: bool) -> None:

@@ -119,7 +119,7 @@ def _read_stream(stream: BinaryIO, size: int, file: FileRef) -> FileContent:
 
     start = stream.read(_FIRST_READ_BYTES)
     if is_zip(start):
-        if file.member:
+        if file.span is not None:
             problem = "a zip within a zip, not opened: unpack the outer zip and give the folder"
             return InvalidSlice(file, IssueCode.UNREADABLE, problem, None)
         return ZipArchive(file)

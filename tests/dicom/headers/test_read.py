@@ -16,6 +16,7 @@ from pydicom.uid import (
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import FileRef, SliceHeader
+from ich3d.dicom.files import list_members
 from ich3d.dicom.headers.read import FileContent, InvalidSlice, NonCTFile, ZipArchive, read_file
 from ich3d.dicom.uids import uid
 from tests.helpers.enhanced import for_frames, functional_group, write_enhanced
@@ -232,7 +233,7 @@ def test_a_zip_is_named_unless_it_lies_in_a_zip(tmp_path: Path) -> None:
     outer = FileRef(tmp_path / "outer", "outer")
     assert read_file(outer) == ZipArchive(outer)
 
-    member = FileRef(outer.path, "outer/inner", "inner")
+    (member,) = list_members(outer).members
     invalid = read_file(member)
     assert isinstance(invalid, InvalidSlice)
     assert invalid.code is IssueCode.UNREADABLE
