@@ -177,9 +177,18 @@ def _print_converted(converted: "Converted") -> None:
 def prepare(arguments: Namespace) -> int:
     """`ich3d prepare`: read the source into the prepared store."""
     from ich3d.config.load import load_config
-    from ich3d.prepare.build import prepare
+    from ich3d.prepare.build import prepare, prepare_shard
+    from ich3d.prepare.spread import Shard, Spread
 
-    prepared = prepare(load_config(arguments.config, arguments.overrides), progress_bar)
+    config = load_config(arguments.config, arguments.overrides)
+    spread = Spread(arguments.workers, arguments.ray)
+    if arguments.shard is not None:
+        shard = Shard(*arguments.shard)
+        n_parts = prepare_shard(config, shard, progress_bar, spread)
+        print(f"shard {shard}: {pluralize(n_parts, 'part')} prepared; after the last shard, "
+              "`ich3d prepare` without --shard completes the store")  # fmt: skip
+        return OK
+    prepared = prepare(config, progress_bar, spread)
     print(prepared.store.folder)
     return _code(len(prepared.rejected))
 

@@ -16,6 +16,7 @@ from ich3d.cli import commands
 from ich3d.cli.commands import FAILED, INTERRUPTED, USAGE
 from ich3d.cli.terminal import escape_unencodable, log_to_stderr, print_error
 from ich3d.core.errors import UserError
+from ich3d.core.hardware import usable_cores
 
 Command = Callable[[argparse.Namespace], int]
 """Runs one command with its parsed arguments and returns the exit code."""
@@ -177,6 +178,41 @@ def _add_prepare(subparsers: Subparsers) -> None:
         example="prepare --config configs/ct_ich.yaml --set workspace=runs/mine",
     )
     _add_config(parser)
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        default=usable_cores(),
+        metavar="N",
+        help="processes that read and resample (default: %(default)s, the usable cores)",
+    )
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="i/n",
+        help="prepare only share i of n, as other machines with the same folders prepare the "
+        "others; then `prepare` without --shard completes the store",
+    )
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="prepare on the Ray cluster at ADDRESS, or `local` (needs ich3d[ray]); all machines "
+        "see source and workspace under the same paths",
+    )
+
+
+def _positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """`i/n` as two numbers."""
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 2/8")
+    return int(number), int(count)
 
 
 def _add_config_reference(subparsers: Subparsers) -> None:

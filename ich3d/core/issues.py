@@ -37,6 +37,7 @@ class IssueCode(StrEnum):
     SAME_POSITION = "same_position"
     NOT_AXIAL = "not_axial"
     NO_HEAD = "no_head"
+    KILLED_WORKER = "killed_worker"
 
     # No DICOM results: the volume was scored, but its UIDs cannot be referenced (PS3.5 9.1).
     INVALID_UID = "invalid_uid"

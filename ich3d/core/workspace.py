@@ -3,6 +3,7 @@
 <workspace>/
   inspect.csv          the series of the source and their issues
   folds.csv            patient group and fold of each patient
+  headers.sqlite       the headers of the source's files
   rejected.csv         series and files that cannot be used
   unmatched.csv        labels without a slice, slices without a label
   store/               the prepared store
@@ -54,6 +55,15 @@ class Workspace:
     def rejected(self) -> Path:
         """Table of series and files that cannot be used."""
         return self.root / "rejected.csv"
+
+    @property
+    def scan(self) -> Path:
+        """Database of the headers of the source's files."""
+        return self.root / "headers.sqlite"
+
+    def shard_scan(self, shard: str) -> Path:
+        """The same of the shard `i/n`, which other machines prepare beside others."""
+        return self.root / f"headers.{shard.replace('/', '_of_')}.sqlite"
 
     @property
     def unmatched(self) -> Path:

@@ -23,7 +23,7 @@ from ich3d.crossfit.stages import Stages
 from ich3d.model.fold_model import FoldModel
 from ich3d.model.folder import Model
 from ich3d.prepare.store import Store
-from ich3d.prepare.tables import fingerprint
+from ich3d.prepare.tables import fingerprint, inspect_table
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
 from ich3d.slices.frozen import FrozenEmbeddings, mean_head, save_head
 from ich3d.stack.booster import coherent
@@ -43,7 +43,7 @@ class MemoryStore(Store):
         self.table = table
         self.meta = {
             "preprocessing_sha256": series[0].preprocessing_sha256,
-            "fingerprint": fingerprint(series, table),
+            "fingerprint": fingerprint(inspect_table(series), table),
         }
         self._metadata = {one_series.volume_id: one_series for one_series in series}
         self._rows = {str(name): rows for name, rows in table.groupby("volume_id", sort=True)}

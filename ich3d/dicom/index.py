@@ -23,7 +23,7 @@ from ich3d.dicom.files import (
     list_files,
     list_members,
 )
-from ich3d.dicom.headers.read import InvalidSlice, NonCTFile, Slices, ZipArchive, read_file
+from ich3d.dicom.headers.read import InvalidSlice, NonCTFile, PlainContent, ZipArchive, read_file
 
 STRICT: Final = Policy()
 """The default policy: one invalid slice rejects its series."""
@@ -103,12 +103,28 @@ def index_all(paths: Sequence[Path], progress: Progress = quiet, policy: Policy 
         if not path.exists():
             raise DataError(f"no file or folder {path}")
 
-    root = _common_folder(paths)
-    listing = _expand_folders(paths, policy.follow_links)
+    root = common_folder(paths)
+    listing = list_all(paths, policy.follow_links)
     files = [FileRef(path, path.relative_to(root).as_posix()) for path in listing.files]
 
     contents, refused = _read_all(files, progress)
-    unread = [*_unread_paths(listing, root), *refused]
+    return index_contents(root, contents, policy, [*unread_paths(listing, root), *refused])
+
+
+def index_contents(
+    root: Path,
+    contents: Sequence[PlainContent],
+    policy: Policy,
+    unread: Sequence[Rejected] = (),
+) -> Index:
+    """Group files that have been read into series.
+
+    Args:
+        root: the folder to which all names are relative.
+        contents: what each file holds; zips are replaced by their members.
+        policy: how strictly files are judged.
+        unread: files and folders that were not read.
+    """
     non_ct_files = [content for content in contents if isinstance(content, NonCTFile)]
     ct_files = [content for content in contents if not isinstance(content, NonCTFile)]
 
@@ -123,13 +139,13 @@ def index_all(paths: Sequence[Path], progress: Progress = quiet, policy: Policy 
     )
 
 
-def _common_folder(paths: Sequence[Path]) -> Path:
+def common_folder(paths: Sequence[Path]) -> Path:
     """The deepest folder that holds all paths; a folder holds itself."""
     folders = [path if path.is_dir() else path.parent for path in paths]
     return Path(os.path.commonpath(folders))
 
 
-def _expand_folders(paths: Sequence[Path], follow_links: bool) -> FolderListing:
+def list_all(paths: Sequence[Path], follow_links: bool) -> FolderListing:
     """The files among `paths` and below the folders among them, each real file once."""
     files: list[Path] = []
     outside_links: list[Path] = []
@@ -149,7 +165,7 @@ def _expand_folders(paths: Sequence[Path], follow_links: bool) -> FolderListing:
     )
 
 
-def _unread_paths(listing: FolderListing, root: Path) -> list[Rejected]:
+def unread_paths(listing: FolderListing, root: Path) -> list[Rejected]:
     """The sub-folders and links of a listing that were not followed, as rejected."""
     unread = []
     for folder, reason in listing.unlistable:
@@ -170,22 +186,22 @@ def _unread_paths(listing: FolderListing, root: Path) -> list[Rejected]:
 
 def _read_all(
     files: Sequence[FileRef], progress: Progress
-) -> tuple[list[Slices | NonCTFile | InvalidSlice], list[Rejected]]:
+) -> tuple[list[PlainContent], list[Rejected]]:
     """The contents of all files, and members of zips that are not opened.
 
     A zip is replaced by its members, which are read after all other files.
     """
-    contents: list[Slices | NonCTFile | InvalidSlice] = []
+    contents: list[PlainContent] = []
     refused: list[Rejected] = []
     zip_members: list[FileRef] = []
 
     for file in progress(files, "headers", total=len(files)):
         match read_file(file):
             case ZipArchive() as archive:
-                listing = _list_zip(archive.file)
+                listing = list_zip(archive.file)
                 if isinstance(listing, ZipListing):
                     zip_members += listing.members
-                    refused += [_reject_members(archive.file, those) for those in listing.refused]
+                    refused += [reject_members(archive.file, those) for those in listing.refused]
                 else:
                     contents.append(listing)
             case content:
@@ -197,7 +213,7 @@ def _read_all(
     return contents, refused
 
 
-def _list_zip(file: FileRef) -> ZipListing | NonCTFile | InvalidSlice:
+def list_zip(file: FileRef) -> ZipListing | NonCTFile | InvalidSlice:
     """The members of a zip, or why none of them can be read."""
     try:
         listing = list_members(file)
@@ -208,7 +224,7 @@ def _list_zip(file: FileRef) -> ZipListing | NonCTFile | InvalidSlice:
     return listing
 
 
-def _reject_members(archive: FileRef, those: RefusedMembers) -> Rejected:
+def reject_members(archive: FileRef, those: RefusedMembers) -> Rejected:
     """Members of a zip that are not opened, as rejected."""
     paths = tuple(member.name for member in those.members)
     return Rejected(archive.name, those.code, f"{archive.name}: {those.problem}", paths)

@@ -6,7 +6,8 @@ the preprocessing are the same.
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,26 +18,29 @@ import pandas as pd
 from ich3d.config.load import as_dict
 from ich3d.config.root import Config
 from ich3d.config.schema import PrepareConfig
-from ich3d.core.errors import DataError
+from ich3d.core.errors import ConfigError, DataError
 from ich3d.core.labels import LABELS
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.seeds import derive, stream
 from ich3d.core.text import pluralize
-from ich3d.core.types import Rejected, Series, SeriesMetadata
+from ich3d.core.types import Rejected
 from ich3d.core.workspace import Workspace, read_json, write_csv, write_json
-from ich3d.dicom.assembly.grouping import Policy
-from ich3d.dicom.index import index
+from ich3d.dicom.index import STRICT, Index, index_contents
 from ich3d.dicom.inspection import not_hu_summary
-from ich3d.dicom.validate import SeriesGroup, group_by_series_uid
+from ich3d.dicom.scan import HeaderScan, Part, finished_scan, scan_headers
 from ich3d.phantom import write_phantoms
 from ich3d.prepare import folds
-from ich3d.prepare.series import files_digest, prepare_group
+from ich3d.prepare.parts import (
+    PartTask,
+    read_outcome,
+    remove_other_outcomes,
+)
+from ich3d.prepare.spread import HERE, Shard, Spread, prepare_parts
 from ich3d.prepare.store import (
     Store,
     preprocessing_sha256,
-    read_metadata,
+    require_metadata,
     slice_rows,
-    write_series,
 )
 from ich3d.prepare.tables import (
     fingerprint,
@@ -47,6 +51,9 @@ from ich3d.prepare.tables import (
 from ich3d.sources import Source, folder_source, import_ct_ich, read_labels, rsna_source
 
 log = logging.getLogger(__name__)
+
+VOLUMES_AT_ONCE: Final = 500
+"""Volumes whose metadata are in memory together while tables are made of them."""
 
 FEWEST_PATIENTS: Final = 8
 """Below so many patient groups a warning says that figures mean nothing: results and
@@ -62,7 +69,7 @@ class PreparedSource:
     rejected: tuple[Rejected, ...]
 
 
-def prepare(config: Config, progress: Progress = quiet) -> PreparedSource:
+def prepare(config: Config, progress: Progress = quiet, spread: Spread = HERE) -> PreparedSource:
     """Prepare the source that `config` names and write the store to its workspace.
 
     `inspect.csv`, `folds.csv`, `rejected.csv` and `unmatched.csv` are written beside the store.
@@ -80,42 +87,113 @@ def prepare(config: Config, progress: Progress = quiet) -> PreparedSource:
         return PreparedSource(_carried_store(workspace.store, config.prepare), ())
 
     source = open_source(config, workspace, progress)
-    policy = Policy(follow_links=config.source.follow_links)
-    source_index = index(source.images, progress, policy)
-    not_hu = not_hu_summary(source_index.left_out)
+    scan = _scan(source, config, workspace.scan, spread.workers, progress)
+    tasks = _tasks(scan, config, workspace)
+    prepare_parts(tasks, spread, progress)
+    loose = index_contents(scan.root, scan.without_series(), STRICT, scan.unread())
+    return _finish(source, config, workspace, tasks, loose, progress)
+
+
+def prepare_shard(
+    config: Config, shard: Shard, progress: Progress = quiet, spread: Spread = HERE
+) -> int:
+    """Prepare one of several shards of a source, on this or another machine with the same folders.
+
+    No shard waits for another. When all are done, `prepare` finds that the series are prepared,
+    and completes the store. A shard reads all headers itself, unless a finished scan of them lies
+    in the workspace.
+
+    Returns:
+        How many parts of the source, such as studies, the shard has.
+
+    Raises:
+        ConfigError: the source is not one of files that lie there.
+        DataError: the source cannot be read.
+    """
+    if config.source.kind not in ("folder", "rsna"):
+        raise ConfigError(
+            f"source.kind {config.source.kind} writes its DICOM files itself and is prepared as a "
+            "whole: leave out --shard"
+        )
+    workspace = Workspace(Path(config.workspace))
+    source = open_source(config, workspace, progress)
+    scan = finished_scan(
+        source.images.absolute(), workspace.scan, source.within, config.source.follow_links
+    )
+    if scan is None:
+        scan = _scan(source, config, workspace.shard_scan(str(shard)), spread.workers, progress)
+    tasks = [task for task in _tasks(scan, config, workspace) if shard.has(task)]
+    prepare_parts(tasks, spread, progress)
+    return len(tasks)
+
+
+def _scan(
+    source: Source, config: Config, database: Path, workers: int, progress: Progress
+) -> HeaderScan:
+    """The headers of the source's files."""
+    return scan_headers(
+        source.images.absolute(),
+        database.absolute(),
+        within=source.within,
+        follow_links=config.source.follow_links,
+        workers=workers,
+        progress=progress,
+    )
+
+
+def _tasks(scan: HeaderScan, config: Config, workspace: Workspace) -> list[PartTask]:
+    """The parts of the source to prepare."""
+    return [
+        PartTask(scan.database, part, workspace.store.absolute(), config.prepare)
+        for part in _subset(scan.parts(), config)
+    ]
+
+
+def _finish(
+    source: Source,
+    config: Config,
+    workspace: Workspace,
+    tasks: Sequence[PartTask],
+    loose: Index,
+    progress: Progress,
+) -> PreparedSource:
+    """Write the tables of a store whose parts are all prepared."""
+    outcomes = [outcome for task in tasks if (outcome := read_outcome(task)) is not None]
+    remove_other_outcomes(tasks, workspace.store)
+    left_out = [*loose.left_out, *(files for outcome in outcomes for files in outcome.left_out)]
+    not_hu = not_hu_summary(left_out)
     if not_hu:
         log.warning("%s", not_hu)
 
-    chosen = _subset(source_index.series, config)
-    stored, not_stored = _store_all(chosen, workspace.store, config.prepare, progress)
-    rejected = source_index.all_rejected(not_stored)
+    rejected = _in_order([*loose.rejected, *(r for outcome in outcomes for r in outcome.rejected)])
     write_csv(workspace.rejected, rejected_table(rejected))
-    if not stored:
+    volume_ids = sorted(name for outcome in outcomes for name in outcome.volume_ids)
+    if not volume_ids:
         raise DataError(
             f"{source.images} holds no head CT volume; {len(rejected)} rejected, "
             f"see {workspace.rejected}"
         )
+    slices, series = _read_tables(workspace.store, volume_ids, progress)
 
     labels = _labels(source, config.source.repair_labels)
-    slices = pd.concat([slice_rows(series) for series in stored], ignore_index=True)
     slices = slices.join(labels.astype(np.float32), on="sop_uid")
     slices = _with_folds(slices, config)
 
     is_subset = config.source.max_slices is not None
     _tell_labels(source, labels, slices, is_subset)
     write_csv(workspace.unmatched, unmatched_table(slices, labels, source.unmatched, is_subset))
-    write_csv(workspace.inspect, inspect_table(stored))
+    write_csv(workspace.inspect, series)
     write_csv(workspace.folds, _fold_table(slices))
 
     meta = {
         "pixel_mm": config.prepare.pixel_mm,
         "matrix": config.prepare.matrix,
         "preprocessing_sha256": preprocessing_sha256(config.prepare),
-        "fingerprint": fingerprint(stored, slices),
+        "fingerprint": fingerprint(series, slices),
     }
     store = Store.finish(workspace.store, slices, meta)
     log.info(
-        "%d series, %s, %d rejected", len(stored), pluralize(len(slices), "slice"), len(rejected)
+        "%d series, %s, %d rejected", len(series), pluralize(len(slices), "slice"), len(rejected)
     )
     return PreparedSource(store, rejected)
 
@@ -143,7 +221,7 @@ def open_source(config: Config, workspace: Workspace, progress: Progress = quiet
         variable = "" if kind == "folder" else f": export ICH3D_{kind.upper()}, its folder"
         raise DataError(f"source.path is not set, and source.kind {kind} needs it{variable}")
     if kind == "rsna":
-        return rsna_source(Path(path))
+        return rsna_source(Path(path), workspace.source(kind))
     if kind == "ct_ich":
         return import_ct_ich(
             Path(path), workspace.source(kind), lambda patients: progress(patients, "import")
@@ -214,74 +292,45 @@ def _tell_labels(
         )
 
 
-def _subset(all_series: Sequence[Series], config: Config) -> list[Series]:
-    """All series, or those of the first patients in a seeded order up to `source.max_slices`.
+def _subset(parts: Sequence[Part], config: Config) -> list[Part]:
+    """All parts, or those of the first patients in a seeded order up to `source.max_slices`.
 
     The last patient is taken whole, so that the number of slices may be exceeded.
     """
     limit = config.source.max_slices
     if limit is None:
-        return list(all_series)
+        return list(parts)
 
-    patients = {series.patient_id for series in all_series}
-    order = sorted(patients, key=lambda patient: derive(config.seed, "subset", patient))
-    chosen: list[Series] = []
-    n_slices = 0
+    parts_of: dict[str, list[Part]] = defaultdict(list)
+    for part in parts:
+        for patient in part.patients:
+            parts_of[patient].append(part)
+    order = sorted(parts_of, key=lambda patient: derive(config.seed, "subset", patient))
+    chosen: dict[int, Part] = {}
     for patient in order:
-        if n_slices >= limit:
+        if sum(part.n_slices for part in chosen.values()) >= limit:
             break
-        series_of_patient = [series for series in all_series if series.patient_id == patient]
-        chosen += series_of_patient
-        n_slices += sum(map(len, series_of_patient))
-    return chosen
+        chosen |= {part.number: part for part in parts_of[patient]}
+    return [chosen[number] for number in sorted(chosen)]
 
 
-def _store_all(
-    chosen: Sequence[Series], folder: Path, config: PrepareConfig, progress: Progress
-) -> tuple[list[SeriesMetadata], list[Rejected]]:
-    """Store the series that are not stored yet; metadata of all, in the order of `chosen`."""
-    stored: dict[str, SeriesMetadata] = {}
-    rejected: list[Rejected] = []
-    groups = group_by_series_uid(chosen)
-    for group in progress(groups, "series", total=len(groups)):
-        for series in _store_group(group, folder, config):
-            if isinstance(series, Rejected):
-                rejected.append(series)
-            else:
-                stored[series.volume_id] = series
-    in_order = [series.volume_id for series in chosen if series.volume_id in stored]
-    return [stored[volume_id] for volume_id in in_order], rejected
+def _in_order(rejected: Iterable[Rejected]) -> tuple[Rejected, ...]:
+    """Sorted by subject and path."""
+    return tuple(sorted(rejected, key=lambda item: (item.subject, item.paths)))
 
 
-def _store_group(
-    group: SeriesGroup, folder: Path, config: PrepareConfig
-) -> list[SeriesMetadata | Rejected]:
-    """Store the volumes of one SeriesInstanceUID; nothing is decoded where all are stored."""
-    current = [_current(folder, series, config) for series in group]
-    missing = [series for series, kept in zip(group, current, strict=True) if kept is None]
-    results: list[SeriesMetadata | Rejected] = []
-    if missing:
-        for prepared in prepare_group(group, missing, config):
-            if isinstance(prepared, Rejected):
-                results.append(prepared)
-            else:
-                write_series(folder, prepared)
-                results.append(prepared.metadata)  # a whole store of pixels exceeds the memory
-
-    # One unreadable volume rejects the whole SeriesInstanceUID, also what was stored before.
-    rejected = [result for result in results if isinstance(result, Rejected)]
-    if any(result.subject == group[0].series_uid for result in rejected):
-        return results
-    return [*results, *(kept for kept in current if kept is not None)]
-
-
-def _current(folder: Path, series: Series, config: PrepareConfig) -> SeriesMetadata | None:
-    """Metadata of the stored series, None where it is not stored or was made of other files."""
-    metadata = read_metadata(folder, series.volume_id)
-    if metadata is None:
-        return None
-    wanted = (preprocessing_sha256(config), files_digest(series))
-    return metadata if (metadata.preprocessing_sha256, metadata.files_sha256) == wanted else None
+def _read_tables(
+    folder: Path, volume_ids: Sequence[str], progress: Progress
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A row a slice and a row a series of the stored volumes."""
+    slices, series = [], []
+    starts = range(0, len(volume_ids), VOLUMES_AT_ONCE)
+    for start in progress(starts, "tables", total=len(starts)):
+        names = volume_ids[start : start + VOLUMES_AT_ONCE]
+        stored = [require_metadata(folder, name) for name in names]
+        slices.append(pd.concat([slice_rows(one) for one in stored]))
+        series.append(inspect_table(stored))
+    return pd.concat(slices, ignore_index=True), pd.concat(series, ignore_index=True)
 
 
 def _with_folds(slices: pd.DataFrame, config: Config) -> pd.DataFrame:

@@ -15,11 +15,6 @@ HASHED_BRAIN_CM2 = 10.0
 """Slices with less brain than this are not hashed: empty slices of different heads can be equal."""
 
 
-def pseudonym(patient_id: str) -> str:
-    """A stable name for a patient that does not contain the PatientID."""
-    return "p" + hashlib.sha256(f"ich3d patient {patient_id}".encode()).hexdigest()[:12]
-
-
 def slice_hashes(hu: np.ndarray, brain_hu_cm2: np.ndarray) -> tuple[str, ...]:
     """A hash of each slice's pixels, empty where there is too little brain.
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ich3d.config.schema import PrepareConfig
 from ich3d.core.issues import IssueCode
+from ich3d.core.pseudonym import pseudonym
 from ich3d.core.slice_geometry import slice_geometry
 from ich3d.core.types import Acquisition, Issue, PreparedSeries, Rejected, Series, Volume
 from ich3d.dicom.assembly.grouping import Policy
@@ -45,7 +46,7 @@ def prepare_series(
         volume_id=series.volume_id,
         series_uid=series.series_uid,
         study_uid=series.study_uid,
-        patient_id=folds.pseudonym(series.patient_id),
+        patient_id=pseudonym(series.patient_id),
         z_mm=reoriented.z_mm,
         keys=reoriented.keys,
         slice_hashes=folds.slice_hashes(reoriented.hu, head.brain_hu_cm2(reoriented)),

@@ -101,6 +101,15 @@ def read_metadata(folder: Path, volume_id: str) -> SeriesMetadata | None:
     return metadata_from_json(tree)
 
 
+def require_metadata(folder: Path, volume_id: str) -> SeriesMetadata:
+    """The metadata of a stored series. DataError where its file is missing or too old."""
+    metadata = read_metadata(folder, volume_id)
+    if metadata is None:
+        path = series_file(folder, volume_id)
+        raise DataError(f"{path} is missing, or of an earlier version: run `ich3d prepare`")
+    return metadata
+
+
 def slice_rows(series: SeriesMetadata) -> pd.DataFrame:
     """The rows of one series in the store's `slices.csv`, without group, fold and labels."""
     return pd.DataFrame(
@@ -197,11 +206,7 @@ class Store:
 
     def metadata(self, volume_id: str) -> SeriesMetadata:
         """One volume without its pixels. DataError where its file is missing or too old."""
-        metadata = read_metadata(self.folder, volume_id)
-        if metadata is None:
-            path = series_file(self.folder, volume_id)
-            raise DataError(f"{path} is missing, or of an earlier version: run `ich3d prepare`")
-        return metadata
+        return require_metadata(self.folder, volume_id)
 
     def series(self, volume_id: str) -> PreparedSeries:
         """One volume with its metadata and all its pixels; DataError as in `metadata`."""

@@ -4,7 +4,7 @@
 `unmatched.csv` the slices without a label and the labels without a slice.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -91,11 +91,11 @@ def unmatched_table(
     return joined.drop_duplicates("sop_uid")
 
 
-def fingerprint(stored: Sequence[SeriesMetadata], slices: pd.DataFrame) -> dict[str, Any]:
+def fingerprint(series: pd.DataFrame, slices: pd.DataFrame) -> dict[str, Any]:
     """What the training set is like; a model keeps it and compares each series that it scores.
 
     Args:
-        stored: the series of the store.
+        series: the table of the store's series, from `inspect_table`.
         slices: the store's table of slices, with labels.
 
     Returns:
@@ -104,19 +104,18 @@ def fingerprint(stored: Sequence[SeriesMetadata], slices: pd.DataFrame) -> dict[
         `transfer_syntaxes`, how many series hold each; `prevalence` of each label in the labelled
         slices, None where no slice has it.
     """
-    facts = pd.DataFrame([acquisition_to_json(series.acquisition) for series in stored])
     counts = {
-        "series": len(stored),
+        "series": len(series),
         "slices": len(slices),
-        "irregular": int((~facts["is_regular"]).sum()),
+        "irregular": int((~series["is_regular"]).sum()),
     }
 
-    known = {name: facts[name].astype(float).dropna() for name in RANGED_FACTS}
+    known = {name: series[name].astype(float).dropna() for name in RANGED_FACTS}
     ranges = {
         name: values.quantile([0, 0.5, 1]).tolist() for name, values in known.items() if len(values)
     }
 
-    syntaxes = facts["transfer_syntaxes"].str.split("|").explode()
+    syntaxes = series["transfer_syntaxes"].str.split("|").explode()
     means = {label: float(slices[label].mean()) for label in LABELS}
     return {
         "counts": counts,

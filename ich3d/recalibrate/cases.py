@@ -13,12 +13,13 @@ import pandas as pd
 
 from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
+from ich3d.core.pseudonym import pseudonym
 from ich3d.core.seeds import stream
 from ich3d.core.text import pluralize
 from ich3d.core.workspace import read_csv, read_json
 from ich3d.inference.tables import SLICE_COLUMNS, SLICE_TEXT
 from ich3d.model.folder import Model
-from ich3d.prepare.folds import assign_folds, pseudonym
+from ich3d.prepare.folds import assign_folds
 from ich3d.prepare.hu_features import MIN_BRAIN_CM2
 
 MIN_GROUPS: Final = 3

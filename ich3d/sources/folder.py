@@ -10,14 +10,16 @@ from ich3d.core.errors import DataError
 class Source:
     """Studies and their labels on disk.
 
-    images: folder that is searched for DICOM files.
+    images: folder, or zip, that is searched for DICOM files.
     labels: label table in RSNA's form (`ID,Label`); None where nothing is labelled.
+    within: of a zip, only what lies in a folder of this name; all where it is empty.
     unmatched: table `sop_uid,lacks,detail` of what an importer could not match; None without
         importer.
     """
 
     images: Path
     labels: Path | None
+    within: str = ""
     unmatched: Path | None = None
 
 

@@ -12,7 +12,6 @@ from ich3d.core.seeds import stream
 from ich3d.prepare.folds import (
     assign_folds,
     link,
-    pseudonym,
     slice_hashes,
     split_validation,
     subsample_groups,
@@ -59,11 +58,6 @@ def test_only_slices_with_brain_are_hashed() -> None:
     assert air == ""
     assert first != second
     assert slice_hashes(hu[1:2].astype(">i2"), np.array([50.0])) == (first,)
-
-
-def test_a_pseudonym_is_stable_and_does_not_show_the_name() -> None:
-    assert pseudonym("Jane Doe") == pseudonym("Jane Doe") != pseudonym("John Doe")
-    assert "Doe" not in pseudonym("Jane Doe")
 
 
 @given(rows=BLEEDS, folds=st.integers(3, 5), seed=st.integers(0, 2**31))

@@ -73,7 +73,7 @@ def test_the_fingerprint_has_ranges_counts_and_prevalence() -> None:
         stored(4, 2.0, False, "1.2", "1.3"),
         stored(1, None, True, "1.2"),
     ]
-    summary = fingerprint(series, labelled([0.0, 1.0, np.nan, 0.0]))
+    summary = fingerprint(inspect_table(series), labelled([0.0, 1.0, np.nan, 0.0]))
     assert summary["counts"] == {"series": 3, "slices": 4, "irregular": 1}
     assert summary["ranges"]["n_slices"] == [1.0, 3.0, 4.0]
     assert summary["ranges"]["spacing_mm"] == [2.0, 3.5, 5.0]
@@ -83,5 +83,5 @@ def test_the_fingerprint_has_ranges_counts_and_prevalence() -> None:
 
 
 def test_a_label_that_no_slice_has_has_no_prevalence() -> None:
-    summary = fingerprint([stored(1, None, True, "1.2")], labelled([np.nan]))
+    summary = fingerprint(inspect_table([stored(1, None, True, "1.2")]), labelled([np.nan]))
     assert summary["prevalence"] == dict.fromkeys(LABELS)

@@ -77,10 +77,11 @@ def group_files(contents: Sequence[Slices | InvalidSlice], policy: Policy) -> Gr
     # Sorted, so that messages name the same files whatever the order of the folder listing.
     for slices in sorted(map(_as_slices, contents), key=lambda slices: slices[0].file.name):
         first = slices[0]
-        if isinstance(first, InvalidSlice) and first.series_uid is None:
+        key = series_key(first)
+        if isinstance(first, InvalidSlice) and key is None:
             rejected.append(_reject_file(first))
-        else:
-            groups[first.series_uid or _unnamed_series(first)].extend(slices)
+        elif key is not None:
+            groups[key].extend(slices)
 
     # Cached, because a series that is split compares some pairs of slices several times.
     compare = cache(compare_positions if policy.headers_only else compare_pixels)
@@ -93,6 +94,13 @@ def group_files(contents: Sequence[Slices | InvalidSlice], policy: Policy) -> Gr
     linked = cross_reference_orphans(all_series)
     warned = _warn_of_shared_uids(find_single_slices(linked, compare, join=policy.lenient))
     return GroupingResult(warned, tuple(left_out), tuple(rejected))
+
+
+def series_key(any_slice: AnySlice) -> SeriesKey | None:
+    """What the slices of a series share; None where a file is too damaged to tell its series."""
+    if any_slice.series_uid is None:
+        return None
+    return any_slice.series_uid or _unnamed_series(any_slice)
 
 
 def _as_slices(content: Slices | InvalidSlice) -> Slices:

@@ -43,12 +43,14 @@ def _has_no_series_uid(series: Series) -> bool:
 
 
 def _fits(orphan: Series, parent: Series) -> bool:
-    """Whether the slices of both make one volume of the parent's patient, geometry and spacing.
+    """Whether the slices of both make one volume of the parent's study, geometry and spacing.
 
     The orphan then fills gaps of the parent, or continues it at one end.
     """
     first, parent_first = orphan.headers[0], parent.headers[0]
-    if first.patient_id != parent_first.patient_id or parent.spacing_mm is None:
+    if (first.patient_id, first.study_uid) != (parent_first.patient_id, parent_first.study_uid):
+        return False
+    if parent.spacing_mm is None:
         return False
     if not have_same_geometry(first, parent_first):
         return False

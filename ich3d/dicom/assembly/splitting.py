@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ich3d.core.issues import IssueCode
+from ich3d.core.pseudonym import pseudonym
 from ich3d.core.text import pluralize
 from ich3d.core.types import FileRef, Issue, LeftOut, Rejected, Series, SliceHeader
 from ich3d.dicom.assembly.ordering import incomplete_issue, order
@@ -105,7 +106,7 @@ def derive_series_uid(headers: Sequence[SliceHeader]) -> str:
     It depends on the PatientID, StudyInstanceUID and SOPInstanceUIDs alone, so copies of a folder
     get the same UID.
     """
-    patients = sorted({header.patient_id for header in headers})
+    patients = sorted({pseudonym(header.patient_id) for header in headers})
     studies = sorted({header.study_uid for header in headers})
     slices = sorted({header.sop_uid for header in headers})
     return uid("series", *patients, *studies, *slices)

@@ -97,7 +97,10 @@ class ZipArchive:
 Slices = tuple[SliceHeader | InvalidSlice, ...]
 """The slices of one file: one, or one for each frame of which some may be invalid."""
 
-FileContent = Slices | NonCTFile | InvalidSlice | ZipArchive
+PlainContent = Slices | NonCTFile | InvalidSlice
+"""Everything that a file which is no zip can be."""
+
+FileContent = PlainContent | ZipArchive
 """Everything that a file can be."""
 
 
