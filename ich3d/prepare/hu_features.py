@@ -28,6 +28,9 @@ but also the part of bone that a pixel takes in, and what beam hardening adds.
 BLOB_MM: Final = (3.0, 6.0)
 """SDs of the Gaussians under which the densest spot of a slice is sought."""
 
+COARSEST_MM: Final = 1.2
+"""Finer grids are averaged to pixels of at most this size."""
+
 MIN_BRAIN_CM2: Final = 2.0
 """A slice with less inside the skull shows no brain, and so no bleed."""
 
@@ -96,9 +99,29 @@ def hu_features(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
         hu: Hounsfield units on the model's grid, int16 (Z, H, W).
         pixel_mm: distance between its pixels in mm.
     """
+    step = coarsening(pixel_mm)
+    hu, pixel_mm = _coarser(hu, step), pixel_mm * step
     masks = intracranial_mask(hu, pixel_mm)
     rows = [_slice_row(image, mask, pixel_mm) for image, mask in zip(hu, masks, strict=True)]
     return np.array(rows, dtype=np.float32).reshape(len(hu), len(HU_FEATURES))
+
+
+def coarsening(pixel_mm: float) -> int:
+    """How many pixels a side are averaged before features are computed: 1 on most grids.
+
+    Morphology on a grid of 0.6 mm takes five times as long as on one of 1.2 mm, to tell the same.
+    """
+    return max(1, int(COARSEST_MM / pixel_mm + 1e-9))
+
+
+def _coarser(hu: np.ndarray, step: int) -> np.ndarray:
+    """`hu` (Z, H, W) averaged over squares of `step` pixels, int16; a rest at the edge is cut."""
+    if step == 1:
+        return hu
+    n, height, width = hu.shape
+    rows, columns = height // step, width // step
+    squares = hu[:, : rows * step, : columns * step].reshape(n, rows, step, columns, step)
+    return np.asarray(np.rint(squares.mean(axis=(2, 4), dtype=np.float32)), dtype=np.int16)
 
 
 def shows_brain(features: np.ndarray) -> np.ndarray:

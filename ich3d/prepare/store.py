@@ -30,6 +30,7 @@ from ich3d.core.seeds import stream
 from ich3d.core.types import PreparedSeries, SeriesMetadata
 from ich3d.core.workspace import read_csv, read_json, replacing, write_csv, write_json
 from ich3d.prepare.folds import subsample_groups
+from ich3d.prepare.hu_features import coarsening
 from ich3d.prepare.metadata_json import metadata_from_json, metadata_to_json
 
 FORMAT = 2
@@ -51,9 +52,11 @@ _TEXT = (
 
 def preprocessing_sha256(config: PrepareConfig) -> str:
     """Hash of the grid and the store format: a model accepts only data prepared with the same."""
-    text = json.dumps(
-        {"format": FORMAT, "pixel_mm": config.pixel_mm, "matrix": config.matrix}, sort_keys=True
-    )
+    facts = {"format": FORMAT, "pixel_mm": config.pixel_mm, "matrix": config.matrix}
+    step = coarsening(config.pixel_mm)
+    if step > 1:  # new in version 0.3; elsewhere the hash is as it was
+        facts["features_step"] = step
+    text = json.dumps(facts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -17,6 +17,7 @@ from ich3d.prepare.hu_features import (
     BRAIN_CM2,
     HU_FEATURES,
     NO_BRAIN_PROB,
+    coarsening,
     hu_features,
     shows_brain,
     silenced,
@@ -171,3 +172,16 @@ def test_slices_with_more_blood_are_denser(
 
 
 AREAS = [f"{name}_mm2" for name in SUBTYPES]
+
+
+def test_a_finer_grid_is_averaged_and_tells_the_same() -> None:
+    """Each pixel repeated twice a side on a grid of half the size; a last row of air is cut."""
+    coarse = with_noise(with_blood(12.0), 2.0)[None]
+    fine = coarse.repeat(2, axis=1).repeat(2, axis=2)
+    fine = np.pad(fine, ((0, 0), (0, 1), (0, 1)), constant_values=AIR_HU)
+    assert hu_features(fine, PIXEL_MM / 2) == pytest.approx(hu_features(coarse, PIXEL_MM))
+
+
+@pytest.mark.parametrize(("pixel_mm", "step"), [(0.4, 3), (0.6, 2), (0.8, 1), (1.2, 1), (3.0, 1)])
+def test_pixels_are_averaged_up_to_1_2_mm(pixel_mm: float, step: int) -> None:
+    assert coarsening(pixel_mm) == step
