@@ -188,7 +188,7 @@ def prepare(arguments: Namespace) -> int:
         print(f"shard {shard}: {pluralize(n_parts, 'part')} prepared; after the last shard, "
               "`ich3d prepare` without --shard completes the store")  # fmt: skip
         return OK
-    prepared = prepare(config, progress_bar, spread)
+    prepared = prepare(config, progress_bar, spread, arguments.refold)
     print(prepared.store.folder)
     return _code(len(prepared.rejected))
 

@@ -193,6 +193,11 @@ def _add_prepare(subparsers: Subparsers) -> None:
         "others; then `prepare` without --shard completes the store",
     )
     parser.add_argument(
+        "--refold",
+        action="store_true",
+        help="give all patients a fold anew; without it those of a finished store keep theirs",
+    )
+    parser.add_argument(
         "--ray",
         metavar="ADDRESS",
         help="prepare on the Ray cluster at ADDRESS, or `local` (needs ich3d[ray]); all machines "

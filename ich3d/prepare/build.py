@@ -21,7 +21,7 @@ from ich3d.config.schema import PrepareConfig
 from ich3d.core.errors import ConfigError, DataError
 from ich3d.core.labels import LABELS
 from ich3d.core.progress import Progress, quiet
-from ich3d.core.seeds import derive, stream
+from ich3d.core.seeds import derive
 from ich3d.core.text import pluralize
 from ich3d.core.types import Rejected
 from ich3d.core.workspace import Workspace, read_json, write_csv, write_json
@@ -29,7 +29,7 @@ from ich3d.dicom.index import STRICT, Index, index_contents
 from ich3d.dicom.inspection import not_hu_summary
 from ich3d.dicom.scan import HeaderScan, Part, finished_scan, scan_headers
 from ich3d.phantom import write_phantoms
-from ich3d.prepare import folds
+from ich3d.prepare.fold_table import FoldRecord, fold_facts, fold_table, with_folds
 from ich3d.prepare.parts import (
     PartTask,
     read_outcome,
@@ -69,7 +69,9 @@ class PreparedSource:
     rejected: tuple[Rejected, ...]
 
 
-def prepare(config: Config, progress: Progress = quiet, spread: Spread = HERE) -> PreparedSource:
+def prepare(
+    config: Config, progress: Progress = quiet, spread: Spread = HERE, refold: bool = False
+) -> PreparedSource:
     """Prepare the source that `config` names and write the store to its workspace.
 
     `inspect.csv`, `folds.csv`, `rejected.csv` and `unmatched.csv` are written beside the store.
@@ -77,9 +79,18 @@ def prepare(config: Config, progress: Progress = quiet, spread: Spread = HERE) -
     Where `source.path` is not set, a complete store that lies in the workspace is used as it is: it
     was prepared on another machine, for training needs no DICOM files.
 
+    When data are added, the patients of a finished store keep their folds.
+
+    Args:
+        config: source, workspace and grid.
+        progress: shows headers, series and tables.
+        spread: where the series are prepared.
+        refold: give all patients a fold anew.
+
     Raises:
         DataError: the source cannot be read, holds no head CT, or holds fewer patient groups than
-            `prepare.folds`; or a store without its source has another grid or other folds.
+            `prepare.folds`; a new link joins patients of several folds; or a store without its
+            source has another grid or other folds.
     """
     workspace = Workspace(Path(config.workspace))
     is_carried = config.source.kind != "phantom" and config.source.path is None
@@ -91,7 +102,7 @@ def prepare(config: Config, progress: Progress = quiet, spread: Spread = HERE) -
     tasks = _tasks(scan, config, workspace)
     prepare_parts(tasks, spread, progress)
     loose = index_contents(scan.root, scan.without_series(), STRICT, scan.unread())
-    return _finish(source, config, workspace, tasks, loose, progress)
+    return _finish(source, config, workspace, tasks, loose, refold, progress)
 
 
 def prepare_shard(
@@ -155,6 +166,7 @@ def _finish(
     workspace: Workspace,
     tasks: Sequence[PartTask],
     loose: Index,
+    refold: bool,
     progress: Progress,
 ) -> PreparedSource:
     """Write the tables of a store whose parts are all prepared."""
@@ -177,19 +189,21 @@ def _finish(
 
     labels = _labels(source, config.source.repair_labels)
     slices = slices.join(labels.astype(np.float32), on="sop_uid")
-    slices = _with_folds(slices, config)
+    record = FoldRecord.read(workspace.folds, workspace.store / "meta.json", config)
+    slices = with_folds(slices, config, FoldRecord({}) if refold else record)
 
     is_subset = config.source.max_slices is not None
     _tell_labels(source, labels, slices, is_subset)
     write_csv(workspace.unmatched, unmatched_table(slices, labels, source.unmatched, is_subset))
     write_csv(workspace.inspect, series)
-    write_csv(workspace.folds, _fold_table(slices))
+    write_csv(workspace.folds, fold_table(slices))
 
     meta = {
         "pixel_mm": config.prepare.pixel_mm,
         "matrix": config.prepare.matrix,
         "preprocessing_sha256": preprocessing_sha256(config.prepare),
         "fingerprint": fingerprint(series, slices),
+        "folds": fold_facts(config),
     }
     store = Store.finish(workspace.store, slices, meta)
     log.info(
@@ -331,29 +345,3 @@ def _read_tables(
         slices.append(pd.concat([slice_rows(one) for one in stored]))
         series.append(inspect_table(stored))
     return pd.concat(slices, ignore_index=True), pd.concat(series, ignore_index=True)
-
-
-def _with_folds(slices: pd.DataFrame, config: Config) -> pd.DataFrame:
-    """`slices` with group_id and fold of the patients. DataError with fewer groups than folds."""
-    group_of = folds.link(slices["patient_id"].tolist(), slices["hash"].tolist())
-    group_id = slices["patient_id"].map(group_of)
-    bleeds = {
-        str(name): np.nan_to_num(rows.max().to_numpy(float))
-        for name, rows in slices[list(LABELS)].groupby(group_id, sort=True)
-    }
-
-    if len(bleeds) < config.prepare.folds:
-        groups = pluralize(len(bleeds), "patient group")
-        raise DataError(
-            f"{groups} {'is' if len(bleeds) == 1 else 'are'} too few for "
-            f"prepare.folds={config.prepare.folds}; every fold needs one"
-        )
-
-    fold_of = folds.assign_folds(bleeds, config.prepare.folds, stream(config.seed, "folds"))
-    return slices.assign(group_id=group_id, fold=group_id.map(fold_of))
-
-
-def _fold_table(slices: pd.DataFrame) -> pd.DataFrame:
-    """The table of `folds.csv`: one row a patient."""
-    patients = slices[["patient_id", "group_id", "fold"]].drop_duplicates()
-    return patients.sort_values(["fold", "patient_id"])

@@ -6,6 +6,7 @@ slices that are pixel-identical under different PatientIDs. Folds are assigned b
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -59,7 +60,10 @@ def link(patients: Sequence[str], hashes: Sequence[str]) -> dict[str, str]:
 
 
 def assign_folds(
-    bleeds: Mapping[str, np.ndarray], folds: int, rng: np.random.Generator
+    bleeds: Mapping[str, np.ndarray],
+    folds: int,
+    rng: np.random.Generator,
+    kept: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, int]:
     """Fold of each group, by iterative stratification (Sechidis et al., ECML PKDD 2011).
 
@@ -71,6 +75,7 @@ def assign_folds(
         bleeds: by group, the labels (K,) that occur in it, 0 or 1.
         folds: number of folds.
         rng: decides the order of groups and ties.
+        kept: fold of the groups that have one.
     """
     names = sorted(bleeds)
     rng.shuffle(names)
@@ -83,6 +88,12 @@ def assign_folds(
 
     fold_of: dict[str, int] = {}
     unassigned = np.ones(len(names), dtype=bool)
+    for position, name in enumerate(names):
+        if name in kept:
+            fold_of[name] = kept[name]
+            wanted[kept[name]] -= has[position]
+            places[kept[name]] -= 1
+            unassigned[position] = False
     while unassigned.any():
         counts = has[unassigned].sum(axis=0)  # (K,)
         label = int(np.argmin(np.where(counts > 0, counts, np.inf))) if counts.any() else None

@@ -2,7 +2,7 @@
 
 import sqlite3
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
@@ -98,7 +98,7 @@ class Counter:
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
 
-    def __call__(self, items: Iterator[T], label: str, total: int | None = None) -> Iterator[T]:
+    def __call__(self, items: Iterable[T], label: str, total: int | None = None) -> Iterable[T]:
         for item in items:
             self.counts[label] = self.counts.get(label, 0) + 1
             yield item

@@ -13,8 +13,11 @@ from ich3d.config.root import Config
 from ich3d.config.schema import PrepareConfig, SourceConfig
 from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
+from ich3d.core.types import Volume
 from ich3d.core.workspace import Workspace, read_csv
+from ich3d.dicom.index import index
 from ich3d.dicom.uids import uid
+from ich3d.dicom.volume import load_volume
 from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.prepare.build import prepare
 from tests.helpers.undecodable import garble, two_kernels
@@ -150,6 +153,58 @@ def test_the_same_seed_gives_the_same_folds_and_another_may_not(write: Write) ->
         prepare(replace(config, seed=seed))
         others.append(dict(folds_of(config)[["patient_id", "fold"]].to_numpy().tolist()))
     assert any(other != others[0] for other in others)
+
+
+def by_patient(config: Config) -> dict[str, int]:
+    table = folds_of(config)
+    return dict(zip(table["patient_id"], table["fold"].tolist(), strict=True))
+
+
+def test_when_data_are_added_patients_keep_their_folds_and_new_ones_fill_the_gaps(
+    write: Write,
+) -> None:
+    config = write(names="abcd")
+    prepare(config)
+    before = by_patient(config)
+    write(names="efghij")
+    prepare(config)
+    after = by_patient(config)
+    assert before.items() <= after.items()
+    assert sorted(list(after.values()).count(fold) for fold in range(3)) == [3, 3, 4]
+
+
+def test_a_new_link_across_folds_stops_and_refold_assigns_anew(write: Write) -> None:
+    """A new patient has a slice of each of two patients who are in different folds."""
+    config = write(names="abc")
+    prepare(config)
+    before = by_patient(config)
+    assert len(set(before.values())) == 3
+    hu = {name: make_hu(config, name) for name in "ab"}
+
+    def spoil(name: str, series: SeriesToWrite) -> SeriesToWrite:
+        pixels = series.hu.copy()
+        pixels[1], pixels[2] = hu["a"], hu["b"]
+        return replace(series, hu=pixels) if name == "d" else series
+
+    write(names="defg", spoil=spoil)
+    with pytest.raises(DataError, match="now share an identical brain slice") as caught:
+        prepare(config)
+    assert "--refold" in str(caught.value)
+    linked = {name for name in before if name in str(caught.value)}
+    assert len(linked) == 2
+    assert by_patient(config) == before
+
+    prepare(config, refold=True)
+    assert len({by_patient(config)[name] for name in linked}) == 1
+
+
+def make_hu(config: Config, name: str) -> np.ndarray:
+    """The second slice of head `name` as it was written."""
+    folder = Path(str(config.source.path)) / name
+    (series,) = index(folder).series
+    volume = load_volume(series)
+    assert isinstance(volume, Volume)
+    return np.asarray(volume.hu[1])
 
 
 def test_a_slice_without_a_label_is_listed_and_stays_in_its_series(write: Write) -> None:
