@@ -26,6 +26,16 @@ def main() -> None:
     start.add_argument("--model", type=Path, required=True, help="model folder")
     start.set_defaults(run=_start)
 
+    prepare = subjects.add_parser("prepare", help="DICOM to the store: rate and memory")
+    prepare.add_argument("--repeats", type=int, default=3, help="rounds that count (default 3)")
+    prepare.add_argument("--series", type=int, default=16, help="timed series (default 16)")
+    prepare.add_argument(
+        "--memory", type=int, nargs="*", default=[100, 1000, 3000], metavar="N",
+        help="numbers of series whose memory is measured (default: 100 1000 3000)",
+    )  # fmt: skip
+    prepare.add_argument("--workers", type=int, default=2, help="processes (default 2)")
+    prepare.set_defaults(run=_prepare)
+
     training = subjects.add_parser("training", help="training steps of encoders on this device")
     training.add_argument(
         "--encoder", nargs="+", default=["efficientnet-lite0", "densenet121", "seresnext50"],
@@ -58,6 +68,14 @@ def _start(arguments: argparse.Namespace) -> str:
     from ich3d.benchmarks.start import benchmark_start
 
     return benchmark_start(arguments.repeats, arguments.model)
+
+
+def _prepare(arguments: argparse.Namespace) -> str:
+    from ich3d.benchmarks.prepare import benchmark_prepare
+
+    return benchmark_prepare(
+        arguments.series, arguments.memory, arguments.workers, arguments.repeats
+    )
 
 
 def _training(arguments: argparse.Namespace) -> str:
