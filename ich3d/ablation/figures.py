@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ich3d.core.bootstrap import Interval
 from ich3d.core.labels import LABELS
-from ich3d.evaluation.bootstrap import Interval
 from ich3d.evaluation.table import FEW_PATIENTS, ResultRow
 from ich3d.report.figures import FAINT, INK, WIDTH_IN, EmbeddedImage, as_svg, style_axes
 
