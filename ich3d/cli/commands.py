@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ich3d.cli.terminal import (
     as_text,
     print_error,
+    print_incomplete,
     print_not_hu,
     print_nothing_found,
     print_rejected,
@@ -300,6 +301,7 @@ def predict(arguments: Namespace) -> int:
         print_nothing_found("head CT volume", arguments.paths, outcome.left_out)
         return REJECTED
     print_not_hu(outcome.left_out)
+    print_incomplete(outcome, arguments.out)
     print(arguments.out / "slices.csv")
     return _code(len(outcome.rejected))
 

@@ -7,10 +7,11 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ich3d.core.text import printable
+from ich3d.core.text import pluralize, printable
 
 if TYPE_CHECKING:
     from ich3d.core.types import LeftOut, Rejected
+    from ich3d.inference.run import Outcome
 
 MAX_LEFT_OUT: Final = 5
 """How many files that are no CT are named where nothing else was found."""
@@ -46,6 +47,17 @@ def print_not_hu(left_out: Iterable["LeftOut"]) -> None:
     summary = not_hu_summary(left_out)
     if summary:
         print_error(summary)
+
+
+def print_incomplete(outcome: "Outcome", out: Path) -> None:
+    """Say on stderr, in a line each, what outputs lack series and how many slices are guessed."""
+    for output, refused in outcome.refused.items():
+        first = printable(refused[0].sentence)
+        which = f"{output}: {len(refused)} of {outcome.scored} series, such as {first}"
+        print_error(f"{which}; all are in {out / 'incomplete.csv'}")
+    if outcome.at_base_rate:
+        slices = pluralize(outcome.at_base_rate, "slice")
+        print_error(f"submission.csv has only the base rate of {slices} without a score")
 
 
 def as_text(tree: Mapping[str, Any], indent: str = "") -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.progress import Progress, quiet
+from ich3d.core.text import pluralize
 from ich3d.core.types import FileRef, Issue, LeftOut, Rejected, Series, SliceHeader, Volume
 from ich3d.dicom.assembly.ordering import drop_undecodable
 from ich3d.dicom.index import Index
@@ -129,6 +130,18 @@ def _check_group(group: SeriesGroup) -> list[Series] | Rejected:
 
 
 def _reject_group(group: SeriesGroup, rejected: Rejected) -> Rejected:
-    """The whole group as rejected, because one of its volumes is `rejected`."""
+    """The whole group as rejected, because a slice of one of its volumes cannot be decoded."""
+    others = sum(map(len, group)) - 1
+    advice = (
+        f"; {pluralize(others, 'other slice')} of the series cannot be used because of it: "
+        "--lenient keeps what can be decoded"
+    )
     paths = dict.fromkeys(path for series in group for path in series.paths)
-    return replace(rejected, subject=group[0].series_uid, paths=tuple(paths))
+    sop_uids = dict.fromkeys(sop_uid for series in group for sop_uid in series.sop_uids)
+    return replace(
+        rejected,
+        subject=group[0].series_uid,
+        detail=rejected.detail + (advice if others else ""),
+        paths=tuple(paths),
+        sop_uids=tuple(sop_uids),
+    )

@@ -201,4 +201,10 @@ def _from_json(tree: dict[str, Any]) -> ScoredSeries:
 
 
 def _rejected_from_json(tree: dict[str, Any]) -> Rejected:
-    return Rejected(tree["subject"], IssueCode(tree["code"]), tree["detail"], tuple(tree["paths"]))
+    return Rejected(
+        subject=tree["subject"],
+        code=IssueCode(tree["code"]),
+        detail=tree["detail"],
+        paths=tuple(tree["paths"]),
+        sop_uids=tuple(tree["sop_uids"]),
+    )

@@ -314,7 +314,10 @@ def _prepare_readable(
         first = group[0]
         paths = dict.fromkeys(path for series in group for path in series.paths)
         detail = f"{first.paths[0]} and others can no longer be read ({error.strerror})"
-        rejected = Rejected(first.series_uid, IssueCode.UNREADABLE, detail, tuple(paths))
+        sop_uids = dict.fromkeys(sop_uid for series in group for sop_uid in series.sop_uids)
+        rejected = Rejected(
+            first.series_uid, IssueCode.UNREADABLE, detail, tuple(paths), tuple(sop_uids)
+        )
         return [rejected] * len(wanted)
 
 

@@ -59,6 +59,16 @@ def test_the_columns_of_a_prediction_are_documented(prediction: Path, name: str)
     assert_documented(prediction / name)
 
 
+def test_the_columns_of_what_further_outputs_lack_are_documented(
+    model: Model, tmp_path: Path
+) -> None:
+    sop_uids = [f"2.25.{i}" for i in range(1, 4)]
+    for name in "ab":  # two series share their SOPInstanceUIDs
+        write_series(head_series(name, n=3, sop_uids=sop_uids), tmp_path / "in" / name)
+    predict_to_folder(model.fold(0), [tmp_path / "in"], tmp_path / "out")
+    assert_documented(tmp_path / "out" / "incomplete.csv")
+
+
 @pytest.mark.parametrize("name", ["folds.csv", "rejected.csv", "unmatched.csv"])
 def test_the_columns_of_a_run_folder_are_documented(finished_run: Config, name: str) -> None:
     assert_documented(Workspace(Path(finished_run.workspace)).root / name)

@@ -17,6 +17,7 @@ from ich3d.inference.tables import (
     series_table,
     slice_table,
     submission,
+    uids_without_score,
 )
 
 STACK = [f"stack_{label}" for label in LABELS]
@@ -137,13 +138,39 @@ def test_a_left_out_slice_of_unknown_position_submits_the_base_rate() -> None:
     assert values["9.1"] == 0.25
 
 
-def test_a_sop_uid_of_several_files_is_not_submitted() -> None:
+def test_a_sop_uid_of_several_files_submits_the_highest_of_their_scores() -> None:
     uids = ("1.1", "1.2", "1.3")
     first = scored_series(3, "1", sop_uids=uids)
     second = scored_series(3, "2", sop_uids=("1.2", "1.3", "2.1"), frames=(None, 1, None))
     slices = slice_table([first, second])
-    assert list(submitted(slices)) == ["1.1", "2.1"]
+    assert submitted(slices) == pytest.approx({"1.1": 0.1, "1.2": 0.2, "1.3": 0.3, "2.1": 0.3})
     assert ambiguous_uids(slices)["sop_uid"].tolist() == ["1.2", "1.3", "1.2", "1.3"]
+
+
+def test_every_slice_that_was_given_is_submitted() -> None:
+    """A copy as the slice that is used instead, a slice that was not scored at the base rate."""
+    slices = slice_table([scored_series(1)])
+    table = submission(slices, RATES, {"7.1": "1.2.0", "7.2": "8.1"}, ["8.1", "7.2", "1.2.0"])
+    assert table["ID"].tolist() == [
+        f"{sop_uid}_{label}" for sop_uid in ("1.2.0", "7.1", "8.1", "7.2") for label in LABELS
+    ]
+    of_slices = table["Label"].to_numpy().reshape(4, len(LABELS))
+    assert of_slices[:, 0].tolist() == pytest.approx([0.1, 0.1, 0.25, 0.25])
+    assert (of_slices == of_slices[:, :1]).all()
+
+    rejected_alone = submission(slice_table([]), RATES, {}, ["8.1"])
+    assert rejected_alone["Label"].tolist() == [0.25] * len(LABELS)
+
+
+def test_slices_at_the_base_rate_are_counted_once() -> None:
+    unscored = (
+        UnscoredSlice("9.1", None, None, IssueCode.NO_POSITION),
+        UnscoredSlice("9.2", None, 7.0, IssueCode.UNDECODABLE),  # its neighbours are known
+        UnscoredSlice("", None, None, IssueCode.EMPTY_FILE),
+    )
+    slices = slice_table([scored_series(unscored=unscored)])
+    assert uids_without_score(slices, ["8.1", "1.2.0", "8.1"]) == ["9.1", "8.1"]
+    assert uids_without_score(slice_table([]), []) == []
 
 
 def test_frames_of_one_file_and_no_series_at_all_are_not_ambiguous() -> None:
