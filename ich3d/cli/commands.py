@@ -109,13 +109,14 @@ def _index_and_check(path: Path, policy: "Policy") -> "Index":
     """The series below `path`, with their pixels checked unless the policy says headers only."""
     from ich3d.dicom.index import index
     from ich3d.dicom.validate import check_pixels, leave_out_undecodable
+    from ich3d.prepare.series import refusal
 
     indexed = index(path, progress_bar, policy)
     if policy.headers_only:
         return indexed
     if policy.lenient:
         indexed = leave_out_undecodable(indexed, progress_bar)
-    return check_pixels(indexed, progress_bar)
+    return check_pixels(indexed, progress_bar, refusal)
 
 
 def convert(arguments: Namespace) -> int:
@@ -260,9 +261,10 @@ def doctor(arguments: Namespace) -> int:
 
 def info(arguments: Namespace) -> int:
     """`ich3d info`: describe a model folder, after checking that no file of it has changed."""
-    from ich3d.model.info import info
+    from ich3d.model.info import info, info_text
 
-    _print_tree(info(_model_folder(arguments.model)), arguments.json)
+    describe = info if arguments.json else info_text
+    _print_tree(describe(_model_folder(arguments.model)), arguments.json)
     return OK
 
 

@@ -50,7 +50,12 @@ def print_not_hu(left_out: Iterable["LeftOut"]) -> None:
 
 
 def print_incomplete(outcome: "Outcome", out: Path) -> None:
-    """Say on stderr, in a line each, what outputs lack series and how many slices are guessed."""
+    """Say on stderr, in a line each, what an output lacks, and which scores say little."""
+    if outcome.of_known_patients:
+        print_error(
+            f"{outcome.of_known_patients} of {outcome.scored} series are of patients that the "
+            "model was trained on: it scores new patients less well"
+        )
     for output, refused in outcome.refused.items():
         first = printable(refused[0].sentence)
         which = f"{output}: {len(refused)} of {outcome.scored} series, such as {first}"

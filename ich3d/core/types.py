@@ -162,11 +162,15 @@ class SliceHeader:
         frame: number of the frame, from 1; None in a single-frame file.
         image_type, frame_type, kernel, acquisition_number, transfer_syntax, frame_of_reference,
             series_number, series_time, acquisition_time, kvp, thickness, contrast_agent,
-            series_description, protocol_name, study_description: text of ImageType, FrameType,
-            ConvolutionKernel, AcquisitionNumber, TransferSyntaxUID, FrameOfReferenceUID,
-            SeriesNumber, SeriesTime, AcquisitionTime, KVP, SliceThickness, ContrastBolusAgent
-            (with its phase), SeriesDescription, ProtocolName and StudyDescription; empty where
-            absent. Descriptions are free text that may name a patient: no output shows them.
+            series_description, protocol_name, study_description, manufacturer,
+            manufacturer_model_name: text of ImageType, FrameType, ConvolutionKernel,
+            AcquisitionNumber, TransferSyntaxUID, FrameOfReferenceUID, SeriesNumber, SeriesTime,
+            AcquisitionTime, KVP, SliceThickness, ContrastBolusAgent (with its phase),
+            SeriesDescription, ProtocolName, StudyDescription, Manufacturer and
+            ManufacturerModelName; empty where absent. Descriptions are free text that may name a
+            patient: outputs show SeriesDescription alone, as `dicom.origin` masks it.
+        patient_name, birth_date: PatientName and PatientBirthDate, for that mask: no output shows
+            them.
         temporal_position: TemporalPositionIndex or TemporalPositionIdentifier, as text to compare.
         cardiac_phase: NominalPercentageOfCardiacPhase, as text to compare.
         rescale_type: RescaleType, the unit of rescaled values; empty where absent.
@@ -205,6 +209,10 @@ class SliceHeader:
     series_description: str = ""
     protocol_name: str = ""
     study_description: str = ""
+    manufacturer: str = ""
+    manufacturer_model_name: str = ""
+    patient_name: str = field(default="", repr=False)
+    birth_date: str = field(default="", repr=False)
     temporal_position: str = ""
     cardiac_phase: str = ""
     rescale_type: str = ""

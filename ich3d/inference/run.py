@@ -37,6 +37,7 @@ from ich3d.core.workspace import write_csv, write_json
 from ich3d.dicom.assembly.grouping import Policy
 from ich3d.dicom.headers.elements import tag_text
 from ich3d.dicom.index import STRICT, Index
+from ich3d.dicom.origin import series_origin
 from ich3d.dicom.validate import SeriesGroup, group_by_series_uid
 from ich3d.inference.journal import Journal, ScoredSeries
 from ich3d.inference.leading import leading_series
@@ -97,6 +98,7 @@ class Outcome:
         refused: by the name of a further output, the scored series that it lacks, or holds with
             doubt, and why.
         at_base_rate: number of slices of which `submission.csv` has only the base rate.
+        of_known_patients: number of scored series of patients that the model was trained on.
     """
 
     scored: int
@@ -104,6 +106,7 @@ class Outcome:
     left_out: tuple[LeftOut, ...] = ()
     refused: Mapping[str, tuple[Rejected, ...]] = field(default_factory=dict)
     at_base_rate: int = 0
+    of_known_patients: int = 0
 
 
 def predict_to_folder(
@@ -167,7 +170,8 @@ def predict_to_folder(
     refused = _refused(results, slices)
     leaders = leading_series(scored_series, study_uid_of)
     write_csv(out / "slices.csv", slices)
-    write_csv(out / "series.csv", series_table(results, leaders))
+    origins = {series.volume_id: series_origin(series) for series in scored_series}
+    write_csv(out / "series.csv", series_table(results, leaders, origins))
     base_rate = model.fingerprint["prevalence"]
     write_csv(out / "submission.csv", submission(slices, base_rate, copies, rejected_uids))
     write_csv(out / "failures.csv", rejected_table(rejected))
@@ -175,12 +179,14 @@ def predict_to_folder(
     at_base_rate = len(uids_without_score(slices, rejected_uids))
     clock.lap("tables")
 
+    of_known_patients = sum(series.is_known_patient for series in results)
     counts = {
         **_file_counts(index, scored_series),
         "series": len(results),
         "series_scored_before": sum(
             study_uid_of(series) not in unfinished_studies for series in scored_series
         ),
+        "series_trained_on": of_known_patients,
         "rejected": len(rejected),
         "slices_at_base_rate": at_base_rate,
         **_slice_counts(results, writers),
@@ -192,7 +198,14 @@ def predict_to_folder(
     write_json(
         out / "run.json", {**_provenance(model), **options, **counts, "seconds": clock.seconds}
     )
-    return Outcome(len(results), tuple(rejected), index.left_out, refused, at_base_rate)
+    return Outcome(
+        scored=len(results),
+        rejected=tuple(rejected),
+        left_out=index.left_out,
+        refused=refused,
+        at_base_rate=at_base_rate,
+        of_known_patients=of_known_patients,
+    )
 
 
 def _advice(index: Index) -> list[str]:
@@ -417,6 +430,7 @@ def _provenance(model: Model) -> dict[str, Any]:
         "packages": {name: version(name) for name in packages},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "model_sha256": model.sha256,
+        "model_performance": None if model.performance is None else model.performance.as_dict(),
         "folds_of_model": model.config.prepare.folds,
         "training_prevalence": model.fingerprint["prevalence"],
         "device": str(device()),

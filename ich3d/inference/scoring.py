@@ -7,7 +7,7 @@ its model loaded calls `predict` a study at a time, or `find` and `stream` for m
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Final, TypeVar
@@ -30,9 +30,11 @@ from ich3d.core.types import (
 from ich3d.dicom.assembly.grouping import Policy
 from ich3d.dicom.geometry import slice_normal
 from ich3d.dicom.index import STRICT, Index, index_all
+from ich3d.dicom.origin import SeriesOrigin, series_origin
 from ich3d.dicom.validate import SeriesGroup, group_by_series_uid, leave_out_undecodable
 from ich3d.inference.leading import leading_series
 from ich3d.model.folder import Model, fold_agreement, load_model
+from ich3d.prepare.folds import NOBODY
 from ich3d.prepare.series import prepare_group
 
 RANGE_MARGIN: Final = 0.05
@@ -82,6 +84,9 @@ class SeriesPrediction:
             have networks of their own.
         leads: why this series speaks for its study (`inference.leading`); empty where another one
             does, and where it is the only one.
+        origin: description, kernel, scanner and folder of the series.
+        is_known_patient: whether the model was trained on the patient, by the pseudonym of the
+            PatientID; False where the files have no PatientID.
     """
 
     series: PreparedSeries
@@ -92,6 +97,8 @@ class SeriesPrediction:
     unscored: tuple[UnscoredSlice, ...] = ()
     embeddings: np.ndarray | None = None
     leads: str = ""
+    origin: SeriesOrigin = field(default_factory=SeriesOrigin)
+    is_known_patient: bool = False
 
 
 @dataclass(frozen=True)
@@ -326,7 +333,8 @@ def _score(model: Model, series: Series, prepared: PreparedSeries) -> SeriesPred
     file_of = {header.key: header.file for header in series.headers}
     outputs = model.stage_outputs(prepared.hu, prepared.z_mm, prepared.hu_features)
     agreement = fold_agreement(outputs)
-    if prepared.patient_id in model.training_groups:
+    is_in_training = prepared.patient_id in model.training_groups
+    if is_in_training:
         agreement = np.full_like(agreement, np.nan)
     return SeriesPrediction(
         series=prepared,
@@ -336,6 +344,8 @@ def _score(model: Model, series: Series, prepared: PreparedSeries) -> SeriesPred
         out_of_range=_out_of_range(prepared, model),
         unscored=_unscored_slices(series),
         embeddings=outputs[0].embedded.embeddings if model.config.slices.frozen else None,
+        origin=series_origin(series),
+        is_known_patient=is_in_training and prepared.patient_id != NOBODY,
     )
 
 

@@ -6,6 +6,7 @@ challenge. `docs/tables.md` explains all columns.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 from ich3d.core.issues import join
 from ich3d.core.labels import ANY, LABELS, STAGES, series_prob
 from ich3d.core.slice_geometry import slice_geometry
+from ich3d.dicom.origin import SeriesOrigin
 from ich3d.inference.journal import ScoredSeries
 
 TOP_SLICES: Final = 3
@@ -44,6 +46,8 @@ SERIES_COLUMNS: Final = [
     "agreement",
     "top_slices",
     "leads_study",
+    *(each.name for each in fields(SeriesOrigin)),
+    "trained_on",
 ]
 SLICE_TEXT: Final = (*_ID_COLUMNS, "patient_id", "sop_uid", "codes")
 """The columns of `slices.csv` that are text."""
@@ -61,13 +65,25 @@ def slice_table(scored: Iterable[ScoredSeries]) -> pd.DataFrame:
     return pd.concat(blocks, ignore_index=True)
 
 
-def series_table(scored: Iterable[ScoredSeries], leaders: Mapping[str, str]) -> pd.DataFrame:
+def series_table(
+    scored: Iterable[ScoredSeries],
+    leaders: Mapping[str, str],
+    origins: Mapping[str, SeriesOrigin],
+) -> pd.DataFrame:
     """The table of `series.csv`: a row a series, with the highest probability of its slices.
 
-    `leaders` says by volume_id why a series speaks for its study (`inference.leading`).
+    Args:
+        scored: the series.
+        leaders: by volume_id, why a series speaks for its study (`inference.leading`).
+        origins: by volume_id, where each series comes from.
     """
     rows = [
-        {**_series_row(series), "leads_study": leaders.get(series.volume_id, "")}
+        {
+            **_series_row(series),
+            "leads_study": leaders.get(series.volume_id, ""),
+            **asdict(origins[series.volume_id]),
+            "trained_on": "yes" if series.is_known_patient else "",
+        }
         for series in scored
     ]
     return pd.DataFrame(rows, columns=SERIES_COLUMNS)

@@ -6,6 +6,7 @@ slices that are pixel-identical under different PatientIDs. Folds are assigned b
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -18,6 +19,10 @@ HASHED_BRAIN_CM2 = 10.0
 def pseudonym(patient_id: str) -> str:
     """A stable name for a patient that does not contain the PatientID."""
     return "p" + hashlib.sha256(f"ich3d patient {patient_id}".encode()).hexdigest()[:12]
+
+
+NOBODY: Final = pseudonym("")
+"""The pseudonym of every patient whose files have no PatientID."""
 
 
 def slice_hashes(hu: np.ndarray, brain_hu_cm2: np.ndarray) -> tuple[str, ...]:

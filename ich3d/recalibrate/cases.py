@@ -18,7 +18,7 @@ from ich3d.core.text import pluralize
 from ich3d.core.workspace import read_csv, read_json
 from ich3d.inference.tables import SLICE_COLUMNS, SLICE_TEXT
 from ich3d.model.folder import Model
-from ich3d.prepare.folds import assign_folds, pseudonym
+from ich3d.prepare.folds import NOBODY, assign_folds
 from ich3d.prepare.hu_features import MIN_BRAIN_CM2
 
 MIN_GROUPS: Final = 3
@@ -26,9 +26,6 @@ MIN_GROUPS: Final = 3
 
 PATIENT: Final = "patient"
 STUDY: Final = "study"
-
-NOBODY: Final = pseudonym("")
-"""The pseudonym of files without a PatientID."""
 
 _STACK: Final = [f"stack_{label}" for label in LABELS]
 

@@ -530,7 +530,9 @@ def test_an_invalid_frame_rejects_its_file(tmp_path: Path) -> None:
     path = write_enhanced(tmp_path, frame_groups=for_frames((3,), NO_POSITION))
     (rejected,) = index(path).rejected
     assert codes_and_paths([rejected]) == [(IssueCode.NO_POSITION, ("a.dcm",))]
-    assert rejected.detail.startswith("a.dcm: frame 3: ImagePositionPatient (0020,0032) is missing; ")
+    assert rejected.detail.startswith(
+        "a.dcm: frame 3: ImagePositionPatient (0020,0032) is missing; "
+    )
 
 
 def test_further_invalid_frames_are_counted(tmp_path: Path) -> None:

@@ -24,10 +24,11 @@ def documented_cells(file_name: str) -> dict[str, str]:
     """When each column of the table under the heading `file_name` is empty, by its name."""
     section = re.split(r"^#+ ", DOCUMENT.read_text(), flags=re.M)
     (text,) = [part for part in section if part.startswith(f"{file_name}\n")]
-    rows = re.findall(r"^\| `([\w<>]+)` \|.*\| (.*?) \|$", text, flags=re.M)
+    rows = re.findall(r"^\| (`[\w<>`, ]+`) \|.*\| (.*?) \|$", text, flags=re.M)
     return {
         name.replace("<label>", label): when_empty
-        for name, when_empty in rows
+        for names, when_empty in rows
+        for name in re.findall(r"`([\w<>]+)`", names)
         for label in (LABELS if "<label>" in name else ("",))
     }
 

@@ -34,7 +34,8 @@ SLICE_COLUMNS = [
 ]  # fmt: skip
 SERIES_COLUMNS = [
     *KEYS, "n_slices", "codes", "out_of_range", *(f"prob_{label}" for label in SIX), "agreement",
-    "top_slices", "leads_study",
+    "top_slices", "leads_study", "series_description", "convolution_kernel", "slice_thickness_mm",
+    "manufacturer", "manufacturer_model_name", "folder", "trained_on",
 ]  # fmt: skip
 TEXT = (*KEYS, "sop_uid", "codes", "out_of_range", "top_slices")
 

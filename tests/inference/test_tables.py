@@ -8,6 +8,7 @@ import pytest
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.labels import ANY, LABELS, STAGES
+from ich3d.dicom.origin import SeriesOrigin
 from ich3d.inference.journal import ScoredSeries
 from ich3d.inference.scoring import UnscoredSlice
 from ich3d.inference.tables import (
@@ -22,6 +23,11 @@ from ich3d.inference.tables import (
 
 STACK = [f"stack_{label}" for label in LABELS]
 RATES: dict[str, float | None] = dict.fromkeys(LABELS, 0.25)
+
+ORIGINS = {
+    "1.2": SeriesOrigin(series_description="Head"),
+    "3": SeriesOrigin(convolution_kernel="H60s"),
+}
 
 
 def scored_series(n: int = 3, name: str = "1.2", **changes: Any) -> ScoredSeries:
@@ -66,7 +72,7 @@ def test_slices_have_keys_positions_gaps_and_scores() -> None:
 
 
 def test_a_series_agrees_as_its_strongest_slice_does() -> None:
-    (agreement,) = series_table([scored_series(4)], {})["agreement"]
+    (agreement,) = series_table([scored_series(4)], {}, ORIGINS)["agreement"]
     assert agreement == pytest.approx(0.7)
 
 
@@ -86,8 +92,12 @@ def test_a_left_out_slice_stands_at_its_position_or_at_the_end() -> None:
 
 def test_series_have_the_maximum_of_their_slices_and_the_top_three() -> None:
     table = series_table(
-        [scored_series(4, out_of_range=("rows", "tilt_deg")), scored_series(1, "3")],
+        [
+            scored_series(4, out_of_range=("rows", "tilt_deg")),
+            scored_series(1, "3", is_known_patient=True),
+        ],
         {"3": "soft kernel"},
+        ORIGINS,
     )
     assert list(table) == SERIES_COLUMNS
     first, second = table.to_dict("records")
@@ -97,12 +107,14 @@ def test_series_have_the_maximum_of_their_slices_and_the_top_three() -> None:
     assert first["top_slices"] == "1.2.3|1.2.2|1.2.1"
     assert second["top_slices"] == "3.0"
     assert (first["leads_study"], second["leads_study"]) == ("", "soft kernel")
+    assert (first["series_description"], second["convolution_kernel"]) == ("Head", "H60s")
+    assert (first["trained_on"], second["trained_on"]) == ("", "yes")
 
 
 def test_without_series_the_tables_have_columns_and_no_rows() -> None:
     slices = slice_table([])
     assert (list(slices), len(slices)) == (SLICE_COLUMNS, 0)
-    assert (list(series_table([], {})), len(series_table([], {}))) == (SERIES_COLUMNS, 0)
+    assert (list(series_table([], {}, {})), len(series_table([], {}, {}))) == (SERIES_COLUMNS, 0)
     assert submission(slices, RATES).empty
 
 
