@@ -81,10 +81,13 @@ class OutputWriter:
         folder: where it is written; it is created before the first call.
         write: called with the scored series of each study. Returns a `Rejected` for each series
             that gets no output, with the volume_id as its subject.
+        finish: called once at the end with the table of `series.csv`, which also holds the series
+            that were scored before the run was resumed.
     """
 
     folder: Path
     write: Callable[[Sequence[SeriesPrediction]], tuple[Rejected, ...]]
+    finish: Callable[[pd.DataFrame], None] = lambda series: None
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,10 @@ def predict_to_folder(
     leaders = leading_series(scored_series, study_uid_of)
     write_csv(out / "slices.csv", slices)
     origins = {series.volume_id: series_origin(series) for series in scored_series}
-    write_csv(out / "series.csv", series_table(results, leaders, origins))
+    series = series_table(results, leaders, origins)
+    write_csv(out / "series.csv", series)
+    for writer in writers.values():
+        writer.finish(series)
     base_rate = model.fingerprint["prevalence"]
     write_csv(out / "submission.csv", submission(slices, base_rate, copies, rejected_uids))
     write_csv(out / "failures.csv", rejected_table(rejected))

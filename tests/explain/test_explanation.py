@@ -153,17 +153,45 @@ def test_a_single_slice_has_no_neighbours(
 # The heat map
 
 
-def test_the_heat_map_is_a_share_of_its_maximum(
+def likely(prediction: SeriesPrediction) -> SeriesPrediction:
+    """The same series, with a stack that is sure of every label."""
+    stack = np.ones_like(prediction.prob["stack"])
+    return replace(prediction, prob={**prediction.prob, "stack": stack})
+
+
+def test_heat_maps_of_a_series_have_one_scale(
     amplified: Model, prediction: SeriesPrediction
 ) -> None:
-    pairs = [(4, label) for label in ("any", "subdural", "epidural")]
-    heats = [explanation.heat for explanation in explain_slices(amplified, prediction, pairs)]
+    strongest = int(prediction.prob["encoder"][:, ANY].argmax())
+    pairs = [(index, "any") for index in range(N_SLICES)] + [(4, "subdural"), (4, "epidural")]
+    explanations = explain_slices(amplified, likely(prediction), pairs)
+    heats = [explanation.heat for explanation in explanations]
     for heat in heats:
         assert heat.shape == prediction.series.hu[4].shape
         assert heat.dtype == np.float32
         assert heat.min() >= 0
-        assert heat.max() in (0, 1)
-    assert max(heat.max() for heat in heats) == 1
+        assert heat.max() <= 1
+    assert heats[strongest].max() == 1
+    assert min(heat.max() for heat in heats[:N_SLICES]) < 1
+
+
+def test_there_is_no_heat_in_air(amplified: Model, prediction: SeriesPrediction) -> None:
+    strongest = int(prediction.prob["encoder"][:, ANY].argmax())
+    heat = explain(amplified, likely(prediction), strongest, "any").heat
+    is_air = prediction.series.hu[strongest] < -500
+    assert is_air.any()
+    assert not heat[is_air].any()
+    assert heat.any()
+
+
+@pytest.mark.parametrize(("prob", "is_shown"), [(0.09, False), (0.11, True)])
+def test_there_is_no_heat_map_where_the_probability_is_low(
+    amplified: Model, prediction: SeriesPrediction, prob: float, is_shown: bool
+) -> None:
+    stack = np.full_like(prediction.prob["stack"], prob)
+    scored = replace(prediction, prob={**prediction.prob, "stack": stack})
+    strongest = int(prediction.prob["encoder"][:, ANY].argmax())
+    assert explain(amplified, scored, strongest, "any").heat.any() == is_shown
 
 
 def test_an_encoder_that_sees_no_sign_has_an_empty_heat_map(
@@ -175,7 +203,7 @@ def test_an_encoder_that_sees_no_sign_has_an_empty_heat_map(
             encoders: Any = fold_model.encoder.members
             for encoder in encoders:
                 encoder.head.weight.abs_().neg_()  # features are never negative
-    assert not explain(blind, prediction, 4, "any").heat.any()
+    assert not explain(blind, likely(prediction), 4, "any").heat.any()
 
 
 # Which slices are explained
