@@ -30,8 +30,8 @@ SLICE: Final = "slice"
 """The two kinds of parts of a context model's logit."""
 
 HEAT_FROM: Final = 0.1
-"""A slice whose final probability of the label is lower has no heat map: there is nothing to
-explain, and the strongest spot of a faint map would look like a finding.
+"""A slice to which the encoder or the stack gives a lower probability of the label has no heat map:
+the strongest spot of a faint map would look like a finding.
 """
 
 _COLUMNS: Final = ["what", "offset_mm", "slice_index", "contribution"]
@@ -65,7 +65,7 @@ class Explanation:
         hu: the slice, int16 (H, W).
         heat: where the encoders saw signs of the label, float32 (H, W), as a share of the strongest
             sign in the series (`explain_slices`). Zero in air, and everywhere where they saw none
-            or where `prob` is below `HEAT_FROM`.
+            or where their probability or `prob` is below `HEAT_FROM`.
     """
 
     volume_id: str
@@ -194,6 +194,7 @@ def _explain_slice(
     stacker = pd.concat([_stacker_parts(fold, output, index, label) for fold, output in folds])
 
     prob = float(prediction.prob["stack"][index, k])
+    is_likely = min(prob, prediction.prob["encoder"][index, k]) >= HEAT_FROM
     kept = (fold.fold for fold in model.fold_models if fold.stacker.by_label[label].is_kept)
     return Explanation(
         volume_id=series.volume_id,
@@ -208,7 +209,7 @@ def _explain_slice(
         folds=tuple(fold.fold for fold in model.fold_models),
         kept=tuple(kept),
         hu=series.hu[index],
-        heat=(heat if prob >= HEAT_FROM else np.zeros_like(heat)).astype(np.float32),
+        heat=(heat * is_likely).astype(np.float32),
     )
 
 

@@ -6,7 +6,7 @@ such as evaluations on other hospitals, is read from `card.json` beside the mode
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,7 +56,9 @@ class Figures:
     def sentence(self) -> str:
         """Patients, AUC, sensitivity and specificity, with 95 % intervals in brackets."""
         who = "" if self.patients is None else f"{pluralize(self.patients, 'patient')}, "
-        levels = [point for point in (self.slices, self.series) if point is not None]
+        levels = [self.slices]
+        if self.series is not None and self.series != replace(self.slices, level=SERIES):
+            levels.append(self.series)  # series of one slice each repeat the figures of slices
         at_threshold = "; ".join(
             f"{point.level}: sensitivity {_share(point.sensitivity)}, "
             f"specificity {_share(point.specificity)}"
@@ -139,7 +141,7 @@ class Performance:
             if not figures.shows_likelier:
                 flagged, bled = figures.flagged
                 measured = f"{bled} of {pluralize(flagged, 'flagged slice')} bled"
-                return f"{measured} ({figures.name}), which is too few to exclude it"
+                return f"{measured} ({figures.name}), which does not prove that most do"
         return ""
 
     @property

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ich3d.core.text import pluralize
 from ich3d.core.windows import window
 from ich3d.core.workspace import replacing, write_csv
-from ich3d.explain.explanation import BASELINE, HEAT_FROM, SLICE, Explanation
+from ich3d.explain.explanation import BASELINE, SLICE, Explanation
 from ich3d.report.figures import FAINT, STAGE_COLOR
 from ich3d.stack.booster import AVERAGE, START
 
@@ -21,7 +21,7 @@ MAX_PARTS = 4  # in the clause on the stacker
 SMALLEST_PART = 0.005  # in logits; a smaller contribution would be printed as 0.00
 # What the parts of the stacker's logit are called in sentences and figures.
 _PART_NAMES = {
-    START: "the weighted scores of the other stages",
+    START: "the weighted mean of encoder, context model and Hounsfield units",
     AVERAGE: "the same for every slice",
     "own": "the slice's own scores",
     "neighbour": "its neighbours' scores",
@@ -30,6 +30,9 @@ _PART_NAMES = {
     "place": "the slice's position in the head",
     "hu": "what Hounsfield units say of it",
 }
+
+
+_WEIGHTED = "but the weighted mean of encoder, context model and Hounsfield units"
 
 
 def write_explanation(explanation: Explanation, out: Path) -> tuple[Path, Path]:
@@ -66,7 +69,7 @@ def contributions_clause(explanation: Explanation) -> str:
         return "it shows no brain, so every stage gives it next to nothing"
     context = f"the context model counts {_slice_and_neighbours(explanation.context)}"
     if not explanation.kept:
-        return f"{context}; for this label the stacker only weighs the other stages' scores"
+        return f"{context}; for this label the stacker has no trees, {_WEIGHTED}"
     stacker = _slice_and_neighbours(explanation.stacker)
     return f"{context}; the stacker's trees, {_kept_folds(explanation)}, count {stacker}"
 
@@ -134,8 +137,6 @@ def _draw_images(left: Axes, right: Axes, explanation: Explanation) -> None:
 
     signs = "signs" if explanation.heat.any() else "no sign"
     title = f"{signs} of {explanation.label} ({explanation.prob:.3f}) to the encoder"
-    if explanation.prob < HEAT_FROM:
-        title = f"{explanation.label} {explanation.prob:.3f}: no heat map below {HEAT_FROM}"
     _draw_image(right, grey, title)
     opacity = MAX_HEAT_OPACITY * explanation.heat
     right.imshow(explanation.heat, cmap="inferno", vmin=0, vmax=1, alpha=opacity)

@@ -154,9 +154,9 @@ def test_a_single_slice_has_no_neighbours(
 
 
 def likely(prediction: SeriesPrediction) -> SeriesPrediction:
-    """The same series, with a stack that is sure of every label."""
-    stack = np.ones_like(prediction.prob["stack"])
-    return replace(prediction, prob={**prediction.prob, "stack": stack})
+    """The same series, in which every label is likely to all stages; the ranks stay."""
+    prob = {stage: (1 + scores) / 2 for stage, scores in prediction.prob.items()}
+    return replace(prediction, prob=prob)
 
 
 def test_heat_maps_of_a_series_have_one_scale(
@@ -184,13 +184,15 @@ def test_there_is_no_heat_in_air(amplified: Model, prediction: SeriesPrediction)
     assert heat.any()
 
 
+@pytest.mark.parametrize("stage", ["encoder", "stack"])
 @pytest.mark.parametrize(("prob", "is_shown"), [(0.09, False), (0.11, True)])
 def test_there_is_no_heat_map_where_the_probability_is_low(
-    amplified: Model, prediction: SeriesPrediction, prob: float, is_shown: bool
+    amplified: Model, prediction: SeriesPrediction, prob: float, is_shown: bool, stage: str
 ) -> None:
-    stack = np.full_like(prediction.prob["stack"], prob)
-    scored = replace(prediction, prob={**prediction.prob, "stack": stack})
+    scored = likely(prediction)
     strongest = int(prediction.prob["encoder"][:, ANY].argmax())
+    scored.prob[stage][strongest] = prob
+    scored.prob["encoder"][:strongest] = scored.prob["encoder"][strongest + 1 :] = 0.0
     assert explain(amplified, scored, strongest, "any").heat.any() == is_shown
 
 

@@ -79,7 +79,7 @@ def test_the_largest_contributions_of_the_stacker_come_first(explanation: Explan
     clause = stacker_clause(explanation)
     assert clause.startswith("what counts most in the stacker: ")
     for part in (
-        "the weighted scores of the other stages (+0.62)",
+        "the weighted mean of encoder, context model and Hounsfield units (+0.62)",
         "its neighbours' scores (+0.62)",
         "the slice's own scores (-0.25)",
         "the whole series (+0.06)",
@@ -92,7 +92,8 @@ def test_the_largest_contributions_of_the_stacker_come_first(explanation: Explan
 def test_without_a_stacker_the_context_score_is_used(explanation: Explanation) -> None:
     without = replace(explanation, kept=(), stacker=parts(("start", None, None, 0.625)))
     assert summary_sentence(without).endswith(
-        "; for this label the stacker only weighs the other stages' scores."
+        "; for this label the stacker has no trees, but the weighted mean of encoder, context "
+        "model and Hounsfield units."
     )
     assert stacker_clause(without) == ""
 
