@@ -192,6 +192,7 @@ def _content(model: Model, study: Sequence[SeriesPrediction], identifiers: bool)
         "flag_at": FLAG_AT,
         "windows": {name: WINDOWS[name] for name in SHOWN_WINDOWS},
         "max_explained": MAX_EXPLAINED,
+        "pluralize": pluralize,
         "doubt": doubt_sentence(model),
         "performance": sentences(model.performance),
     }
