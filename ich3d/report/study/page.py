@@ -20,7 +20,7 @@ from ich3d.core.types import FileRef, Rejected, SliceHeader
 from ich3d.core.windows import WINDOWS
 from ich3d.core.workspace import replacing
 from ich3d.dicom.headers.read import read_file
-from ich3d.explain.explanation import Explanation, explain_slices
+from ich3d.explain.explanation import HEAT_FROM, Explanation, explain_slices
 from ich3d.inference.run import OutputWriter
 from ich3d.inference.scoring import SeriesPrediction, study_uid_of
 from ich3d.model.folder import Model
@@ -192,6 +192,7 @@ def _content(model: Model, study: Sequence[SeriesPrediction], identifiers: bool)
         "flag_at": FLAG_AT,
         "windows": {name: WINDOWS[name] for name in SHOWN_WINDOWS},
         "max_explained": MAX_EXPLAINED,
+        "heat_from": HEAT_FROM,
         "pluralize": pluralize,
         "doubt": doubt_sentence(model),
         "performance": sentences(model.performance),
