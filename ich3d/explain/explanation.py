@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ich3d.core.errors import DataError
-from ich3d.core.labels import ANY, label_index
+from ich3d.core.labels import label_index
 from ich3d.explain.grad_cam import heat_maps
 from ich3d.explain.integrated_gradients import context_contributions
 from ich3d.inference.scoring import SeriesPrediction
@@ -109,8 +109,8 @@ def explain_slices(
 ) -> list[Explanation]:
     """As `explain`, for several pairs of a slice and a label; the series is embedded once.
 
-    All heat maps of a series have one scale: 1 is the strongest sign of `any` in the slice that the
-    encoder scores highest for it. A stronger sign elsewhere counts as 1 too.
+    All heat maps of a label in a series have one scale: 1 is the strongest sign in the slice that
+    the encoder scores highest for the label. A stronger sign elsewhere counts as 1 too.
     """
     series = prediction.series
     n_slices = len(series.keys)
@@ -134,11 +134,11 @@ def _heat_on_one_scale(
 ) -> dict[tuple[int, int], np.ndarray]:
     """By pair of a slice and a label its map (H, W), the mean over folds, 0..1, zero in air.
 
-    All are zero where the encoders see no sign of bleeding in the slice that they score highest.
+    All of a label are zero where the encoders see no sign in the slice that they score highest.
     """
-    hu, of_any = prediction.series.hu, label_index(ANY)
-    strongest = int(prediction.prob["encoder"][:, of_any].argmax()), of_any
-    asked = list(dict.fromkeys([*pairs, strongest]))
+    hu, encoder_prob = prediction.series.hu, prediction.prob["encoder"]
+    strongest = {k: (int(encoder_prob[:, k].argmax()), k) for _, k in pairs}
+    asked = list(dict.fromkeys([*pairs, *strongest.values()]))
     maps_by_fold = [
         heat_maps(fold.encoder, hu, asked, model.config.slices.tta_flip)
         for fold in model.fold_models
@@ -147,8 +147,8 @@ def _heat_on_one_scale(
         (index, k): np.where(hu[index] > TISSUE_HU, np.mean(maps, axis=0), 0.0)
         for (index, k), maps in zip(asked, zip(*maps_by_fold, strict=True), strict=True)
     }
-    scale = heats[strongest].max() or np.inf
-    return {pair: (heat / scale).clip(max=1.0) for pair, heat in heats.items()}
+    scale = {k: heats[pair].max() or np.inf for k, pair in strongest.items()}
+    return {(index, k): (heat / scale[k]).clip(max=1.0) for (index, k), heat in heats.items()}
 
 
 def pick_slice(prediction: SeriesPrediction, name: str | None, label: str) -> int:
