@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from ich3d.core.errors import DataError
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import STAGES
 from ich3d.core.workspace import Workspace
 from ich3d.crossfit.out_of_fold import probabilities, read_oof
-from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.evaluation.table import compare, markdown
 
 DRAWS = 1000

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ich3d.core.bootstrap import Interval
 from ich3d.core.labels import LABELS
-from ich3d.evaluation.bootstrap import Interval
+from ich3d.core.text import pluralize
 from ich3d.evaluation.table import FEW_PATIENTS, ResultRow
 from ich3d.report.figures import FAINT, INK, WIDTH_IN, EmbeddedImage, as_svg, style_axes
 
@@ -67,7 +68,7 @@ def _draw_auc(axes: Axes, rows: Sequence[ResultRow], label: str, patients: int) 
 
     axes.axvline(0.5, color="#bbbbbb", lw=0.8)  # a score that knows nothing
     title_color = FAINT if has_few else INK
-    axes.set_title(f"{label}\n{patients} patients", fontsize=8, color=title_color)
+    axes.set_title(f"{label}\n{pluralize(patients, 'patient')}", fontsize=8, color=title_color)
     axes.set_xlabel("AUC")
     axes.grid(axis="x", color="#eeeeee")
     style_axes(axes)

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import ANY, LABELS
 from ich3d.core.metrics import log_losses, weighted_mean
-from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.evaluation.table import as_served
 
 

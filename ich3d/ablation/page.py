@@ -8,10 +8,10 @@ import ich3d
 from ich3d.ablation.figures import auc_by_label, forest_plot
 from ich3d.config.load import as_dict
 from ich3d.config.root import Config
+from ich3d.core.bootstrap import Interval
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import ANY, SUBTYPES
 from ich3d.core.workspace import replacing
-from ich3d.evaluation.bootstrap import Interval
-from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.evaluation.table import FEW_PATIENTS, ResultRow
 from ich3d.report.run.metadata import labels_without_truth
 from ich3d.report.run.page import table_content, template

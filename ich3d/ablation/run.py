@@ -31,6 +31,7 @@ from ich3d.config.load import as_dict, with_overrides
 from ich3d.config.root import Config
 from ich3d.config.schema import IMAGENET
 from ich3d.core.errors import ConfigError, DataError
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.types import SliceScores
 from ich3d.core.workspace import Workspace, read_csv, read_json, replacing, write_csv
@@ -44,7 +45,6 @@ from ich3d.evaluation.baselines import (
     position_only,
     rolling_mean,
 )
-from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.evaluation.table import Result, compare, markdown, tidy
 from ich3d.model.manifest import has_known_training_groups
 from ich3d.prepare.build import prepare, require_labels

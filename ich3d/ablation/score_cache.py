@@ -13,10 +13,10 @@ from safetensors.numpy import save_file
 
 from ich3d.config.ablation import file_stem
 from ich3d.core.errors import DataError
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import LABELS
 from ich3d.core.metrics import logit, sigmoid
 from ich3d.core.workspace import read_csv, replacing
-from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.prepare.store import Store
 
 _COLUMNS = ["volume_id", "slice_index", "z_mm", "group_id", "fold", "sop_uid", *LABELS]

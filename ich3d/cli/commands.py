@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ich3d.cli.terminal import (
     as_text,
     print_error,
+    print_incomplete,
     print_not_hu,
     print_nothing_found,
     print_rejected,
@@ -108,13 +109,14 @@ def _index_and_check(path: Path, policy: "Policy") -> "Index":
     """The series below `path`, with their pixels checked unless the policy says headers only."""
     from ich3d.dicom.index import index
     from ich3d.dicom.validate import check_pixels, leave_out_undecodable
+    from ich3d.prepare.series import refusal
 
     indexed = index(path, progress_bar, policy)
     if policy.headers_only:
         return indexed
     if policy.lenient:
         indexed = leave_out_undecodable(indexed, progress_bar)
-    return check_pixels(indexed, progress_bar)
+    return check_pixels(indexed, progress_bar, refusal)
 
 
 def convert(arguments: Namespace) -> int:
@@ -268,9 +270,10 @@ def doctor(arguments: Namespace) -> int:
 
 def info(arguments: Namespace) -> int:
     """`ich3d info`: describe a model folder, after checking that no file of it has changed."""
-    from ich3d.model.info import info
+    from ich3d.model.info import info, info_text
 
-    _print_tree(info(_model_folder(arguments.model)), arguments.json)
+    describe = info if arguments.json else info_text
+    _print_tree(describe(_model_folder(arguments.model)), arguments.json)
     return OK
 
 
@@ -309,6 +312,7 @@ def predict(arguments: Namespace) -> int:
         print_nothing_found("head CT volume", arguments.paths, outcome.left_out)
         return REJECTED
     print_not_hu(outcome.left_out)
+    print_incomplete(outcome, arguments.out)
     print(arguments.out / "slices.csv")
     return _code(len(outcome.rejected))
 

@@ -7,10 +7,11 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ich3d.core.text import printable
+from ich3d.core.text import pluralize, printable
 
 if TYPE_CHECKING:
     from ich3d.core.types import LeftOut, Rejected
+    from ich3d.inference.run import Outcome
 
 MAX_LEFT_OUT: Final = 5
 """How many files that are no CT are named where nothing else was found."""
@@ -46,6 +47,22 @@ def print_not_hu(left_out: Iterable["LeftOut"]) -> None:
     summary = not_hu_summary(left_out)
     if summary:
         print_error(summary)
+
+
+def print_incomplete(outcome: "Outcome", out: Path) -> None:
+    """Say on stderr, in a line each, what an output lacks, and which scores say little."""
+    if outcome.of_known_patients:
+        print_error(
+            f"{outcome.of_known_patients} of {outcome.scored} series are of patients that the "
+            "model was trained on: it scores new patients less well"
+        )
+    for output, refused in outcome.refused.items():
+        first = printable(refused[0].sentence)
+        which = f"{output}: {len(refused)} of {outcome.scored} series, such as {first}"
+        print_error(f"{which}; all are in {out / 'incomplete.csv'}")
+    if outcome.at_base_rate:
+        slices = pluralize(outcome.at_base_rate, "slice")
+        print_error(f"submission.csv has only the base rate of {slices} without a score")
 
 
 def as_text(tree: Mapping[str, Any], indent: str = "") -> str:

@@ -27,7 +27,8 @@ STAGES: Final = ("encoder", "context", "stack")
 """The three model stages, in the order in which they run."""
 
 FLAG_AT: Final = 0.5
-"""Probability from which a slice is flagged: hemorrhage is then more likely than not.
+"""Probability from which a slice is flagged: hemorrhage is then more likely than not, if the model
+is calibrated (`model.performance.Performance.doubt`).
 
 The threshold was not tuned on data. Every report that flags slices also shows the probabilities.
 """

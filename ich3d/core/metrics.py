@@ -4,7 +4,7 @@ A row is a slice. `prob` and `target` are (N, K) with labels in the order of `LA
 a single label. `prob` holds probabilities 0..1; `target` holds 0, 1 or NaN. NaN means that the
 slice has no ground truth for that label; such entries are excluded from every metric.
 
-Confidence intervals of these metrics are in `ich3d.evaluation.bootstrap`.
+Confidence intervals of these metrics are in `ich3d.core.bootstrap`.
 """
 
 from dataclasses import dataclass

@@ -16,3 +16,7 @@ def pseudonym(patient_id: str) -> str:
     if _PSEUDONYM.fullmatch(patient_id):
         return patient_id
     return "p" + hashlib.sha256(f"ich3d patient {patient_id}".encode()).hexdigest()[:12]
+
+
+NOBODY: Final = pseudonym("")
+"""The pseudonym of every patient whose files have no PatientID."""

@@ -41,7 +41,7 @@ Problems
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,12 +90,14 @@ class Rejected:
         code: the kind of problem.
         detail: one sentence for the user; it names the file or the tag.
         paths: all files that cannot be used because of it, relative to the searched folder.
+        sop_uids: SOPInstanceUID of the slices in these files, where it can be read.
     """
 
     subject: str
     code: IssueCode
     detail: str
     paths: tuple[str, ...] = ()
+    sop_uids: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def sentence(self) -> str:
@@ -116,11 +118,13 @@ class LeftOut:
         paths: the files, relative to the searched folder.
         code: why they are left out.
         detail: one sentence for the user.
+        copy_of: of a copy, its SOPInstanceUID and that of the slice that is used in its place.
     """
 
     paths: tuple[str, ...]
     code: IssueCode
     detail: str
+    copy_of: tuple[str, str] | None = field(default=None, compare=False)
 
 
 class ZipSpan(NamedTuple):
@@ -178,11 +182,15 @@ class SliceHeader:
         frame: number of the frame, from 1; None in a single-frame file.
         image_type, frame_type, kernel, acquisition_number, transfer_syntax, frame_of_reference,
             series_number, series_time, acquisition_time, kvp, thickness, contrast_agent,
-            series_description, protocol_name, study_description: text of ImageType, FrameType,
-            ConvolutionKernel, AcquisitionNumber, TransferSyntaxUID, FrameOfReferenceUID,
-            SeriesNumber, SeriesTime, AcquisitionTime, KVP, SliceThickness, ContrastBolusAgent
-            (with its phase), SeriesDescription, ProtocolName and StudyDescription; empty where
-            absent. Descriptions are free text that may name a patient: no output shows them.
+            series_description, protocol_name, study_description, manufacturer,
+            manufacturer_model_name: text of ImageType, FrameType, ConvolutionKernel,
+            AcquisitionNumber, TransferSyntaxUID, FrameOfReferenceUID, SeriesNumber, SeriesTime,
+            AcquisitionTime, KVP, SliceThickness, ContrastBolusAgent (with its phase),
+            SeriesDescription, ProtocolName, StudyDescription, Manufacturer and
+            ManufacturerModelName; empty where absent. Descriptions are free text that may name a
+            patient: outputs show SeriesDescription alone, as `dicom.origin` masks it.
+        patient_name, birth_date: PatientName and PatientBirthDate, for that mask: no output shows
+            them.
         temporal_position: TemporalPositionIndex or TemporalPositionIdentifier, as text to compare.
         cardiac_phase: NominalPercentageOfCardiacPhase, as text to compare.
         rescale_type: RescaleType, the unit of rescaled values; empty where absent.
@@ -221,6 +229,10 @@ class SliceHeader:
     series_description: str = ""
     protocol_name: str = ""
     study_description: str = ""
+    manufacturer: str = ""
+    manufacturer_model_name: str = ""
+    patient_name: str = field(default="", repr=False)
+    birth_date: str = field(default="", repr=False)
     temporal_position: str = ""
     cardiac_phase: str = ""
     rescale_type: str = ""
@@ -306,9 +318,14 @@ class Series:
         """`FileRef.name` of the files in slice order, each once: a file may hold many slices."""
         return tuple(dict.fromkeys(header.file.name for header in self.headers))
 
+    @property
+    def sop_uids(self) -> tuple[str, ...]:
+        """SOPInstanceUID of each slice, in slice order, each once: frames of a file share it."""
+        return tuple(dict.fromkeys(header.sop_uid for header in self.headers))
+
     def reject(self, issue: Issue) -> Rejected:
         """This series as rejected for `issue`, with all its files."""
-        return Rejected(self.volume_id, issue.code, issue.detail, self.paths)
+        return Rejected(self.volume_id, issue.code, issue.detail, self.paths, self.sop_uids)
 
 
 @dataclass(frozen=True)
@@ -436,7 +453,7 @@ class PreparedSeries(SeriesMetadata):
     @property
     def metadata(self) -> SeriesMetadata:
         """The series without its pixels."""
-        values = {field.name: getattr(self, field.name) for field in fields(SeriesMetadata)}
+        values = {each.name: getattr(self, each.name) for each in fields(SeriesMetadata)}
         return SeriesMetadata(**values)
 
 

@@ -22,9 +22,10 @@ from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.metrics import weighted_log_loss
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.workspace import Workspace, write_csv, write_json
-from ich3d.crossfit.out_of_fold import oof_table, probabilities, read_oof
+from ich3d.crossfit.out_of_fold import held_out_figures, oof_table, probabilities, read_oof
 from ich3d.crossfit.stages import Stages
 from ich3d.model.folder import write_model
+from ich3d.model.performance import Performance
 from ich3d.prepare.build import prepare, require_labels
 from ich3d.slices.lite0 import imagenet_file
 from ich3d.stack.booster import coherent
@@ -74,7 +75,14 @@ def train(config: Config, progress: Progress = quiet) -> Workspace:
     write_csv(workspace.oof("context"), oof_table(store, context, stages.agreement(embedded)))
     write_csv(workspace.oof("stack"), oof_table(store, stack))
     fold_models = [stages.fold_model(fold) for fold in range(config.prepare.folds)]
-    write_model(workspace.model, config, store.meta["fingerprint"], fold_models)
+    figures = held_out_figures(read_oof(workspace, "stack"), config.report.resamples, config.seed)
+    write_model(
+        workspace.model,
+        config,
+        store.meta["fingerprint"],
+        fold_models,
+        performance=Performance(config.source.kind, figures),
+    )
     write_json(workspace.run, _run_facts(config, workspace, time.time() - started))
     return workspace
 

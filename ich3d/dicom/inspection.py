@@ -5,6 +5,7 @@ Neither names a patient, unless PatientID is asked for with `with_identifiers`.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ich3d.core.issues import IssueCode, join
@@ -12,8 +13,12 @@ from ich3d.core.text import pluralize, printable
 from ich3d.core.types import LeftOut, Rejected, Series
 from ich3d.dicom.geometry import affine_mm
 from ich3d.dicom.index import Index
+from ich3d.dicom.origin import series_origin
 
-_TABLE_HEADER = ("volume", "slices", "size", "spacing mm", "tilt deg", "issues")
+_TABLE_HEADER = (
+    "volume", "slices", "size", "spacing mm", "tilt deg", "issues", "description", "kernel",
+    "thickness mm", "scanner", "folder",
+)  # fmt: skip
 
 
 def as_table(index: Index) -> str:
@@ -104,11 +109,12 @@ def _series_json(series: Series) -> dict[str, Any]:
         "affine_mm": None if affine is None else affine.tolist(),
         "status": "warn" if series.issues else "ok",
         "reasons": [{"code": issue.code.value, "detail": issue.detail} for issue in series.issues],
+        **asdict(series_origin(series)),
     }
 
 
 def _table_row(series: Series) -> tuple[str, ...]:
-    first = series.headers[0]
+    first, origin = series.headers[0], series_origin(series)
     return (
         printable(series.volume_id),
         str(len(series)),
@@ -116,6 +122,11 @@ def _table_row(series: Series) -> tuple[str, ...]:
         "-" if series.spacing_mm is None else f"{series.spacing_mm:.2f}",
         "-" if series.tilt_deg is None else f"{series.tilt_deg:.1f}",
         join([issue.code for issue in series.issues]) or "ok",
+        printable(origin.series_description) or "-",
+        printable(origin.convolution_kernel) or "-",
+        printable(origin.slice_thickness_mm) or "-",
+        printable(origin.scanner) or "-",
+        printable(origin.folder),
     )
 
 

@@ -5,11 +5,12 @@ decoded, the others are no longer all that was acquired.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.progress import Progress, quiet
+from ich3d.core.text import pluralize
 from ich3d.core.types import FileRef, Issue, LeftOut, Rejected, Series, SliceHeader, Volume
 from ich3d.dicom.assembly.ordering import drop_undecodable
 from ich3d.dicom.index import Index
@@ -58,18 +59,27 @@ def load_group(group: SeriesGroup) -> list[Volume] | Rejected:
     return volumes
 
 
-def check_pixels(index: Index, progress: Progress = quiet) -> Index:
+def check_pixels(
+    index: Index,
+    progress: Progress = quiet,
+    judge: Callable[[Volume], Issue | None] = lambda volume: None,
+) -> Index:
     """Decode every volume of `index`, and keep the issues but not the pixels.
 
     Series that cannot be decoded are moved to `rejected` with all volumes of their
     SeriesInstanceUID. The others gain the issues that only pixels show. Only one volume is needed
-    in memory at a time. `progress` shows the groups of `group_by_series_uid`.
+    in memory at a time.
+
+    Args:
+        index: where the series were found.
+        progress: shows the groups of `group_by_series_uid`.
+        judge: a further issue of a decoded volume; None where it has none.
     """
     accepted: list[Series] = []
     rejected = list(index.rejected)
     groups = group_by_series_uid(index.series)
     for group in progress(groups, "pixels", total=len(groups)):
-        checked = _check_group(group)
+        checked = _check_group(group, judge)
         if isinstance(checked, Rejected):
             rejected.append(checked)
         else:
@@ -117,18 +127,34 @@ def _undecodable_slices(series: Series) -> dict[SliceHeader, str]:
     return undecodable
 
 
-def _check_group(group: SeriesGroup) -> list[Series] | Rejected:
+def _check_group(
+    group: SeriesGroup, judge: Callable[[Volume], Issue | None]
+) -> list[Series] | Rejected:
     """Decode a group; return its series with the issues of their pixels, or the rejection."""
     checked = []
     for series in group:
         volume = load_volume(series)
         if isinstance(volume, Rejected):
             return _reject_group(group, volume)
-        checked.append(replace(series, issues=volume.issues))
+        further = judge(volume)
+        issues = volume.issues if further is None else (*volume.issues, further)
+        checked.append(replace(series, issues=issues))
     return checked
 
 
 def _reject_group(group: SeriesGroup, rejected: Rejected) -> Rejected:
-    """The whole group as rejected, because one of its volumes is `rejected`."""
+    """The whole group as rejected, because a slice of one of its volumes cannot be decoded."""
+    others = sum(map(len, group)) - 1
+    advice = (
+        f"; {pluralize(others, 'other slice')} of the series cannot be used because of it: "
+        "--lenient keeps what can be decoded"
+    )
     paths = dict.fromkeys(path for series in group for path in series.paths)
-    return replace(rejected, subject=group[0].series_uid, paths=tuple(paths))
+    sop_uids = dict.fromkeys(sop_uid for series in group for sop_uid in series.sop_uids)
+    return replace(
+        rejected,
+        subject=group[0].series_uid,
+        detail=rejected.detail + (advice if others else ""),
+        paths=tuple(paths),
+        sop_uids=tuple(sop_uids),
+    )

@@ -6,10 +6,10 @@ from typing import Final
 
 import numpy as np
 
+from ich3d.core.bootstrap import Interval, PatientBootstrap, interval
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import ANY, LABELS
 from ich3d.core.metrics import weighted_log_loss
-from ich3d.evaluation.bootstrap import Interval, PatientBootstrap, interval
-from ich3d.evaluation.ground_truth import GroundTruth
 
 THIRDS: Final = ("lowest", "middle", "highest")
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ich3d.core.errors import DataError
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.workspace import Workspace, read_json
 from ich3d.crossfit.out_of_fold import probabilities, read_oof
 from ich3d.evaluation.baselines import base_rate, position_features_by_volume, position_only
-from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.evaluation.table import ResultRow, compare
 
 _SHARED_COLUMNS = ["volume_id", "sop_uid", "frame", "slice_index", "fold", *LABELS]

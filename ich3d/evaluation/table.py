@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ich3d.config.ablation import STACKED
+from ich3d.core.bootstrap import Interval, PatientBootstrap, interval
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import LABELS
 from ich3d.core.metrics import (
     auc,
@@ -24,8 +26,6 @@ from ich3d.core.metrics import (
     weighted_mean,
 )
 from ich3d.core.text import pluralize
-from ich3d.evaluation.bootstrap import Interval, PatientBootstrap, interval
-from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.stack.booster import coherent
 
 FEW_PATIENTS = (

@@ -20,6 +20,7 @@ from ich3d.explain.integrated_gradients import context_contributions
 from ich3d.inference.scoring import SeriesPrediction
 from ich3d.model.fold_model import FoldModel, StageOutputs
 from ich3d.model.folder import Model
+from ich3d.prepare.head import TISSUE_HU
 from ich3d.prepare.hu_features import shows_brain
 from ich3d.stack.booster import AVERAGE, START
 from ich3d.stack.features import describe_column
@@ -27,6 +28,11 @@ from ich3d.stack.features import describe_column
 BASELINE: Final = "baseline"
 SLICE: Final = "slice"
 """The two kinds of parts of a context model's logit."""
+
+HEAT_FROM: Final = 0.1
+"""A slice to which the encoder or the stack gives a lower probability of the label has no heat map:
+the strongest spot of a faint map would look like a finding.
+"""
 
 _COLUMNS: Final = ["what", "offset_mm", "slice_index", "contribution"]
 
@@ -58,7 +64,8 @@ class Explanation:
         kept: those whose stacker was kept for the label; the others' added nothing.
         hu: the slice, int16 (H, W).
         heat: where the encoders saw signs of the label, float32 (H, W), as a share of the strongest
-            sign; zero everywhere where they saw none. It tells where, not how much.
+            sign in the series (`explain_slices`). Zero in air, and everywhere where they saw none
+            or where their probability or `prob` is below `HEAT_FROM`.
     """
 
     volume_id: str
@@ -100,7 +107,11 @@ def explain(
 def explain_slices(
     model: Model, prediction: SeriesPrediction, slices_and_labels: Sequence[tuple[int, str]]
 ) -> list[Explanation]:
-    """As `explain`, for several pairs of a slice and a label; the series is embedded once."""
+    """As `explain`, for several pairs of a slice and a label; the series is embedded once.
+
+    All heat maps of a label in a series have one scale: 1 is the strongest sign in the slice that
+    the encoder scores highest for the label. A stronger sign elsewhere counts as 1 too.
+    """
     series = prediction.series
     n_slices = len(series.keys)
     for index, _ in slices_and_labels:
@@ -111,15 +122,33 @@ def explain_slices(
 
     pairs = [(index, label_index(label)) for index, label in slices_and_labels]
     outputs = model.stage_outputs(series.hu, series.z_mm, series.hu_features)
+    heats = _heat_on_one_scale(model, prediction, pairs)
+    return [
+        _explain_slice(model, outputs, prediction, index, label, heats[index, label_index(label)])
+        for index, label in slices_and_labels
+    ]
+
+
+def _heat_on_one_scale(
+    model: Model, prediction: SeriesPrediction, pairs: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], np.ndarray]:
+    """By pair of a slice and a label its map (H, W), the mean over folds, 0..1, zero in air.
+
+    All of a label are zero where the encoders see no sign in the slice that they score highest.
+    """
+    hu, encoder_prob = prediction.series.hu, prediction.prob["encoder"]
+    strongest = {k: (int(encoder_prob[:, k].argmax()), k) for _, k in pairs}
+    asked = list(dict.fromkeys([*pairs, *strongest.values()]))
     maps_by_fold = [
-        heat_maps(fold.encoder, series.hu, pairs, model.config.slices.tta_flip)
+        heat_maps(fold.encoder, hu, asked, model.config.slices.tta_flip)
         for fold in model.fold_models
     ]
-    heats = [np.mean(maps, axis=0) for maps in zip(*maps_by_fold, strict=True)]
-    return [
-        _explain_slice(model, outputs, prediction, index, label, heat)
-        for (index, label), heat in zip(slices_and_labels, heats, strict=True)
-    ]
+    heats = {
+        (index, k): np.where(hu[index] > TISSUE_HU, np.mean(maps, axis=0), 0.0)
+        for (index, k), maps in zip(asked, zip(*maps_by_fold, strict=True), strict=True)
+    }
+    scale = {k: heats[pair].max() or np.inf for k, pair in strongest.items()}
+    return {(index, k): (heat / scale[k]).clip(max=1.0) for (index, k), heat in heats.items()}
 
 
 def pick_slice(prediction: SeriesPrediction, name: str | None, label: str) -> int:
@@ -164,6 +193,8 @@ def _explain_slice(
     )  # (1 + Z,)
     stacker = pd.concat([_stacker_parts(fold, output, index, label) for fold, output in folds])
 
+    prob = float(prediction.prob["stack"][index, k])
+    is_likely = min(prob, prediction.prob["encoder"][index, k]) >= HEAT_FROM
     kept = (fold.fold for fold in model.fold_models if fold.stacker.by_label[label].is_kept)
     return Explanation(
         volume_id=series.volume_id,
@@ -171,14 +202,14 @@ def _explain_slice(
         slice_index=index,
         n_slices=len(series.z_mm),
         label=label,
-        prob=float(prediction.prob["stack"][index, k]),
+        prob=prob,
         context=_context_table(context, series.z_mm, index),
         stacker=_stacker_table(stacker, len(folds), index),
         shows_brain=bool(shows_brain(series.hu_features)[index]),
         folds=tuple(fold.fold for fold in model.fold_models),
         kept=tuple(kept),
         hu=series.hu[index],
-        heat=(heat / (heat.max() or 1.0)).astype(np.float32),
+        heat=(heat * is_likely).astype(np.float32),
     )
 
 

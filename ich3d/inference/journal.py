@@ -39,6 +39,7 @@ class ScoredSeries:
         agreement: how far the folds agree on `any` (Z,), NaN where that is not told.
         unscored: slices that were dropped from the series.
         refused: by the name of a further output, why the series is not in it.
+        is_known_patient: whether the model was trained on the patient.
     """
 
     study_uid: str
@@ -55,6 +56,7 @@ class ScoredSeries:
     agreement: np.ndarray
     unscored: tuple[UnscoredSlice, ...] = ()
     refused: dict[str, Rejected] = field(default_factory=dict)
+    is_known_patient: bool = False
 
     @classmethod
     def of(
@@ -77,6 +79,7 @@ class ScoredSeries:
             agreement=prediction.agreement.astype(np.float64),
             unscored=prediction.unscored,
             refused=refused or {},
+            is_known_patient=prediction.is_known_patient,
         )
 
     def __len__(self) -> int:
@@ -196,9 +199,16 @@ def _from_json(tree: dict[str, Any]) -> ScoredSeries:
             UnscoredSlice(**{**dropped, "code": IssueCode(dropped["code"])})
             for dropped in tree["unscored"]
         ),
+        is_known_patient=tree["is_known_patient"],
         refused={name: _rejected_from_json(rejected) for name, rejected in tree["refused"].items()},
     )
 
 
 def _rejected_from_json(tree: dict[str, Any]) -> Rejected:
-    return Rejected(tree["subject"], IssueCode(tree["code"]), tree["detail"], tuple(tree["paths"]))
+    return Rejected(
+        subject=tree["subject"],
+        code=IssueCode(tree["code"]),
+        detail=tree["detail"],
+        paths=tuple(tree["paths"]),
+        sop_uids=tuple(tree["sop_uids"]),
+    )

@@ -4,7 +4,8 @@
   slices.csv       a row a slice: scores of all stages; the stack's are the answer
   series.csv       a row a series
   submission.csv   the form of the RSNA 2019 challenge
-  failures.csv     series and files that were rejected, and further outputs that were refused
+  failures.csv     series and files that were not scored
+  incomplete.csv   scored series that a further output lacks, such as DICOM results
   run.json         the model, versions, counts and times
   finished.jsonl   the journal: a run that was interrupted is resumed from it
 """
@@ -16,7 +17,7 @@ import platform
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import groupby
@@ -36,6 +37,7 @@ from ich3d.core.workspace import write_csv, write_json
 from ich3d.dicom.assembly.grouping import Policy
 from ich3d.dicom.headers.elements import tag_text
 from ich3d.dicom.index import STRICT, Index
+from ich3d.dicom.origin import series_origin
 from ich3d.dicom.validate import SeriesGroup, group_by_series_uid
 from ich3d.inference.journal import Journal, ScoredSeries
 from ich3d.inference.leading import leading_series
@@ -46,7 +48,13 @@ from ich3d.inference.scoring import (
     study_uid_of,
     with_leaders,
 )
-from ich3d.inference.tables import ambiguous_uids, series_table, slice_table, submission
+from ich3d.inference.tables import (
+    ambiguous_uids,
+    series_table,
+    slice_table,
+    submission,
+    uids_without_score,
+)
 from ich3d.model.folder import Model
 from ich3d.prepare.series import files_digest
 from ich3d.prepare.tables import rejected_table
@@ -54,11 +62,15 @@ from ich3d.training.device import device
 
 log = logging.getLogger(__name__)
 
-KEY_FORMAT: Final = 8
+KEY_FORMAT: Final = 9
 """Raised when series are scored or journaled in another way, so that they are scored again."""
 
 PACKAGES: Final = ("torch", "monai", "lightgbm", "numpy", "pydicom", "SimpleITK")
 """Packages whose versions are written to `run.json`."""
+
+
+SUBMISSION: Final = "submission"
+"""The name of `submission.csv` among the outputs of `incomplete.csv`."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +81,13 @@ class OutputWriter:
         folder: where it is written; it is created before the first call.
         write: called with the scored series of each study. Returns a `Rejected` for each series
             that gets no output, with the volume_id as its subject.
+        finish: called once at the end with the table of `series.csv`, which also holds the series
+            that were scored before the run was resumed.
     """
 
     folder: Path
     write: Callable[[Sequence[SeriesPrediction]], tuple[Rejected, ...]]
+    finish: Callable[[pd.DataFrame], None] = lambda series: None
 
 
 @dataclass(frozen=True)
@@ -81,13 +96,20 @@ class Outcome:
 
     Attributes:
         scored: the number of scored series.
-        rejected: everything rejected, further outputs included.
+        rejected: series and files that were not scored.
         left_out: files that are in no volume and count as no failure.
+        refused: by the name of a further output, the scored series that it lacks, or holds with
+            doubt, and why.
+        at_base_rate: number of slices of which `submission.csv` has only the base rate.
+        of_known_patients: number of scored series of patients that the model was trained on.
     """
 
     scored: int
     rejected: tuple[Rejected, ...]
     left_out: tuple[LeftOut, ...] = ()
+    refused: Mapping[str, tuple[Rejected, ...]] = field(default_factory=dict)
+    at_base_rate: int = 0
+    of_known_patients: int = 0
 
 
 def predict_to_folder(
@@ -145,20 +167,34 @@ def predict_to_folder(
         journal.rejected[key] for key in journal_keys.values() if key in journal.rejected
     ]
     rejected = [*index.all_rejected(rejected_series), *unreadable]
-    refused = [rejection for series in results for rejection in series.refused.values()]
+    copies = _copies(index.left_out)
+    rejected_uids = _rejected_uids(rejected, copies)
     slices = slice_table(results)
-    refused += _not_submitted(slices)
+    refused = _refused(results, slices)
     leaders = leading_series(scored_series, study_uid_of)
-    _write_tables(out, slices, series_table(results, leaders), [*rejected, *refused], model)
+    write_csv(out / "slices.csv", slices)
+    origins = {series.volume_id: series_origin(series) for series in scored_series}
+    series = series_table(results, leaders, origins)
+    write_csv(out / "series.csv", series)
+    for writer in writers.values():
+        writer.finish(series)
+    base_rate = model.fingerprint["prevalence"]
+    write_csv(out / "submission.csv", submission(slices, base_rate, copies, rejected_uids))
+    write_csv(out / "failures.csv", rejected_table(rejected))
+    write_csv(out / "incomplete.csv", _refused_table(refused))
+    at_base_rate = len(uids_without_score(slices, rejected_uids))
     clock.lap("tables")
 
+    of_known_patients = sum(series.is_known_patient for series in results)
     counts = {
         **_file_counts(index, scored_series),
         "series": len(results),
         "series_scored_before": sum(
             study_uid_of(series) not in unfinished_studies for series in scored_series
         ),
+        "series_trained_on": of_known_patients,
         "rejected": len(rejected),
+        "slices_at_base_rate": at_base_rate,
         **_slice_counts(results, writers),
     }
     options = {
@@ -168,7 +204,14 @@ def predict_to_folder(
     write_json(
         out / "run.json", {**_provenance(model), **options, **counts, "seconds": clock.seconds}
     )
-    return Outcome(len(results), (*rejected, *refused), index.left_out)
+    return Outcome(
+        scored=len(results),
+        rejected=tuple(rejected),
+        left_out=index.left_out,
+        refused=refused,
+        at_base_rate=at_base_rate,
+        of_known_patients=of_known_patients,
+    )
 
 
 def _advice(index: Index) -> list[str]:
@@ -292,31 +335,53 @@ def _results_of_study(
     }
 
 
-def _not_submitted(slices: pd.DataFrame) -> list[Rejected]:
-    """For each volume, how many of its slices `submission.csv` leaves out."""
+def _refused(
+    results: Sequence[ScoredSeries], slices: pd.DataFrame
+) -> dict[str, tuple[Rejected, ...]]:
+    """By the name of an output, the scored series that it lacks or holds with doubt."""
+    refused: dict[str, list[Rejected]] = defaultdict(list)
+    for series in results:
+        for output, rejection in series.refused.items():
+            refused[output].append(rejection)
+    if doubtful := _doubtfully_submitted(slices):
+        refused[SUBMISSION] = doubtful
+    return {output: tuple(rejections) for output, rejections in refused.items()}
+
+
+def _doubtfully_submitted(slices: pd.DataFrame) -> list[Rejected]:
+    """For each volume, how many of its slices share their SOPInstanceUID with another file."""
     ambiguous = ambiguous_uids(slices)
-    what = f"have a {tag_text('SOPInstanceUID')} that several files share: not in submission.csv"
+    what = f"have a {tag_text('SOPInstanceUID')} that several files share"
+    which = "submission.csv has the highest of their scores"
     return [
         Rejected(
             str(volume_id),
             IssueCode.REPEATED_SOP_UID,
-            f"{pluralize(len(rows), 'slice')} {what}",
+            f"{pluralize(len(rows), 'slice')} {what}: {which}",
         )
         for volume_id, rows in ambiguous.groupby("volume_id", sort=False)
     ]
 
 
-def _write_tables(
-    out: Path,
-    slices: pd.DataFrame,
-    series: pd.DataFrame,
-    failures: Iterable[Rejected],
-    model: Model,
-) -> None:
-    write_csv(out / "slices.csv", slices)
-    write_csv(out / "series.csv", series)
-    write_csv(out / "submission.csv", submission(slices, model.fingerprint["prevalence"]))
-    write_csv(out / "failures.csv", rejected_table(failures))
+def _refused_table(refused: Mapping[str, Iterable[Rejected]]) -> pd.DataFrame:
+    """The table of `incomplete.csv`: a row a series and output."""
+    rows = [
+        (rejection.subject, output, rejection.code.value, rejection.detail)
+        for output, rejections in refused.items()
+        for rejection in rejections
+    ]
+    return pd.DataFrame(rows, columns=["volume_id", "output", "code", "detail"])
+
+
+def _copies(left_out: Iterable[LeftOut]) -> dict[str, str]:
+    """SOPInstanceUIDs of copies that were left out, and of the slice that is used instead."""
+    return dict(files.copy_of for files in left_out if files.copy_of is not None)
+
+
+def _rejected_uids(rejected: Iterable[Rejected], copies: Mapping[str, str]) -> list[str]:
+    """The SOPInstanceUIDs of all slices that were not scored, and of their copies."""
+    uids = dict.fromkeys(sop_uid for rejection in rejected for sop_uid in rejection.sop_uids)
+    return [*uids, *(copy for copy, used in copies.items() if used in uids and copy not in uids)]
 
 
 class _Clock:
@@ -371,6 +436,7 @@ def _provenance(model: Model) -> dict[str, Any]:
         "packages": {name: version(name) for name in packages},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "model_sha256": model.sha256,
+        "model_performance": None if model.performance is None else model.performance.as_dict(),
         "folds_of_model": model.config.prepare.folds,
         "training_prevalence": model.fingerprint["prevalence"],
         "device": str(device()),

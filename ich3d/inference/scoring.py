@@ -7,7 +7,7 @@ its model loaded calls `predict` a study at a time, or `find` and `stream` for m
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Final, TypeVar
@@ -18,6 +18,7 @@ from ich3d.config.schema import PrepareConfig
 from ich3d.core.errors import DataError, suggestion
 from ich3d.core.issues import IssueCode
 from ich3d.core.progress import Progress, quiet
+from ich3d.core.pseudonym import NOBODY
 from ich3d.core.types import (
     DroppedSlice,
     FileRef,
@@ -30,6 +31,7 @@ from ich3d.core.types import (
 from ich3d.dicom.assembly.grouping import Policy
 from ich3d.dicom.geometry import slice_normal
 from ich3d.dicom.index import STRICT, Index, index_all
+from ich3d.dicom.origin import SeriesOrigin, series_origin
 from ich3d.dicom.validate import SeriesGroup, group_by_series_uid, leave_out_undecodable
 from ich3d.inference.leading import leading_series
 from ich3d.model.folder import Model, fold_agreement, load_model
@@ -82,6 +84,9 @@ class SeriesPrediction:
             have networks of their own.
         leads: why this series speaks for its study (`inference.leading`); empty where another one
             does, and where it is the only one.
+        origin: description, kernel, scanner and folder of the series.
+        is_known_patient: whether the model was trained on the patient, by the pseudonym of the
+            PatientID; False where the files have no PatientID.
     """
 
     series: PreparedSeries
@@ -92,6 +97,8 @@ class SeriesPrediction:
     unscored: tuple[UnscoredSlice, ...] = ()
     embeddings: np.ndarray | None = None
     leads: str = ""
+    origin: SeriesOrigin = field(default_factory=SeriesOrigin)
+    is_known_patient: bool = False
 
 
 @dataclass(frozen=True)
@@ -314,7 +321,10 @@ def _prepare_readable(
         first = group[0]
         paths = dict.fromkeys(path for series in group for path in series.paths)
         detail = f"{first.paths[0]} and others can no longer be read ({error.strerror})"
-        rejected = Rejected(first.series_uid, IssueCode.UNREADABLE, detail, tuple(paths))
+        sop_uids = dict.fromkeys(sop_uid for series in group for sop_uid in series.sop_uids)
+        rejected = Rejected(
+            first.series_uid, IssueCode.UNREADABLE, detail, tuple(paths), tuple(sop_uids)
+        )
         return [rejected] * len(wanted)
 
 
@@ -323,7 +333,8 @@ def _score(model: Model, series: Series, prepared: PreparedSeries) -> SeriesPred
     file_of = {header.key: header.file for header in series.headers}
     outputs = model.stage_outputs(prepared.hu, prepared.z_mm, prepared.hu_features)
     agreement = fold_agreement(outputs)
-    if prepared.patient_id in model.training_groups:
+    is_in_training = prepared.patient_id in model.training_groups
+    if is_in_training:
         agreement = np.full_like(agreement, np.nan)
     return SeriesPrediction(
         series=prepared,
@@ -333,6 +344,8 @@ def _score(model: Model, series: Series, prepared: PreparedSeries) -> SeriesPred
         out_of_range=_out_of_range(prepared, model),
         unscored=_unscored_slices(series),
         embeddings=outputs[0].embedded.embeddings if model.config.slices.frozen else None,
+        origin=series_origin(series),
+        is_known_patient=is_in_training and prepared.patient_id != NOBODY,
     )
 
 

@@ -6,6 +6,7 @@ challenge. `docs/tables.md` explains all columns.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 from ich3d.core.issues import join
 from ich3d.core.labels import ANY, LABELS, STAGES, series_prob
 from ich3d.core.slice_geometry import slice_geometry
+from ich3d.dicom.origin import SeriesOrigin
 from ich3d.inference.journal import ScoredSeries
 
 TOP_SLICES: Final = 3
@@ -44,6 +46,8 @@ SERIES_COLUMNS: Final = [
     "agreement",
     "top_slices",
     "leads_study",
+    *(each.name for each in fields(SeriesOrigin)),
+    "trained_on",
 ]
 SLICE_TEXT: Final = (*_ID_COLUMNS, "patient_id", "sop_uid", "codes")
 """The columns of `slices.csv` that are text."""
@@ -61,31 +65,49 @@ def slice_table(scored: Iterable[ScoredSeries]) -> pd.DataFrame:
     return pd.concat(blocks, ignore_index=True)
 
 
-def series_table(scored: Iterable[ScoredSeries], leaders: Mapping[str, str]) -> pd.DataFrame:
+def series_table(
+    scored: Iterable[ScoredSeries],
+    leaders: Mapping[str, str],
+    origins: Mapping[str, SeriesOrigin],
+) -> pd.DataFrame:
     """The table of `series.csv`: a row a series, with the highest probability of its slices.
 
-    `leaders` says by volume_id why a series speaks for its study (`inference.leading`).
+    Args:
+        scored: the series.
+        leaders: by volume_id, why a series speaks for its study (`inference.leading`).
+        origins: by volume_id, where each series comes from.
     """
     rows = [
-        {**_series_row(series), "leads_study": leaders.get(series.volume_id, "")}
+        {
+            **_series_row(series),
+            "leads_study": leaders.get(series.volume_id, ""),
+            **asdict(origins[series.volume_id]),
+            "trained_on": "yes" if series.is_known_patient else "",
+        }
         for series in scored
     ]
     return pd.DataFrame(rows, columns=SERIES_COLUMNS)
 
 
-def submission(slices: pd.DataFrame, base_rate: Mapping[str, float | None]) -> pd.DataFrame:
+def submission(
+    slices: pd.DataFrame,
+    base_rate: Mapping[str, float | None],
+    copies: Mapping[str, str] | None = None,
+    rejected_uids: Iterable[str] = (),
+) -> pd.DataFrame:
     """The table of `submission.csv`: `ID,Label`, six rows a SOPInstanceUID.
 
-    A SOPInstanceUID of several frames gets their maximum. One that several files share has no rows
-    (`ambiguous_uids`), for it does not say which of their scores is meant. A dropped slice gets
-    the stack scores of its neighbours, interpolated at its position; one without a known position
-    gets the training set's `base_rate` of each label.
+    A SOPInstanceUID of several frames, or of several files (`ambiguous_uids`), gets the maximum of
+    their scores. A dropped slice gets the stack scores of its neighbours, interpolated at its
+    position. A copy of a slice gets that slice's scores. Where nothing is known of a slice, it gets
+    the training set's `base_rate` of each label.
 
     Args:
         slices: the table of `slices.csv`.
         base_rate: prevalence of each label in the training set, None where no slice was labelled.
+        copies: SOPInstanceUIDs of copies that were left out, and of the slice that is used instead.
+        rejected_uids: SOPInstanceUIDs of slices of series that were not scored.
     """
-    slices = slices[~slices["sop_uid"].isin(ambiguous_uids(slices)["sop_uid"])]
     is_scored = slices["stack_any"].notna()
     scored = slices[is_scored]
     prob = scored.groupby("sop_uid", sort=False)[_STACK].max()
@@ -99,8 +121,23 @@ def submission(slices: pd.DataFrame, base_rate: Mapping[str, float | None]) -> p
         prob = pd.concat([prob, filled.groupby("sop_uid", sort=False).max()])
         prob = prob.loc[slices.loc[slices["sop_uid"].isin(prob.index), "sop_uid"].unique()]
 
+    copied = {copy: used for copy, used in (copies or {}).items() if used in prob.index}
+    of_copies = prob.loc[list(copied.values())].set_axis(list(copied))
+    unknown = list(rejected_uids)
+    of_unknown = pd.DataFrame([_rates(base_rate)] * len(unknown), index=unknown, columns=_STACK)
+    prob = pd.concat([table for table in (prob, of_copies, of_unknown) if len(table)] or [prob])
+    prob = prob[~prob.index.duplicated()]
+
     ids = [f"{sop_uid}_{label}" for sop_uid in prob.index for label in LABELS]
     return pd.DataFrame({"ID": ids, "Label": prob.to_numpy(float).ravel().round(7)})
+
+
+def uids_without_score(slices: pd.DataFrame, rejected_uids: Iterable[str]) -> list[str]:
+    """The SOPInstanceUIDs of `submission.csv` of which nothing is known but the base rate."""
+    known = slices[slices["stack_any"].notna() | slices["z_mm"].notna()]
+    without_position = slices.loc[~slices["sop_uid"].isin(["", *known["sop_uid"]]), "sop_uid"]
+    rejected = [sop_uid for sop_uid in rejected_uids if sop_uid not in set(known["sop_uid"])]
+    return list(dict.fromkeys([*without_position, *rejected]))
 
 
 def ambiguous_uids(slices: pd.DataFrame) -> pd.DataFrame:
@@ -163,7 +200,7 @@ def _filled(
     missing: pd.DataFrame, scored: pd.DataFrame, base_rate: Mapping[str, float | None]
 ) -> np.ndarray:
     """Stack scores (N, K) for N slices that were not scored."""
-    rates = np.array([base_rate[label] or 0.0 for label in LABELS])
+    rates = _rates(base_rate)
     positions = zip(missing["volume_id"], missing["z_mm"], strict=True)
     return np.array(
         [
@@ -173,6 +210,11 @@ def _filled(
             for volume_id, z_mm in positions
         ]
     )
+
+
+def _rates(base_rate: Mapping[str, float | None]) -> np.ndarray:
+    """The base rates (K,) in the order of `LABELS`; 0 where no training slice was labelled."""
+    return np.array([base_rate[label] or 0.0 for label in LABELS])
 
 
 def _interpolated(scored: pd.DataFrame, z_mm: float) -> np.ndarray:

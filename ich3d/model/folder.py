@@ -27,6 +27,7 @@ from ich3d.core.workspace import read_json, replacing, write_json
 from ich3d.model.backends import FoldEncoders
 from ich3d.model.fold_model import FoldModel, StageOutputs, stacker_feature_names
 from ich3d.model.manifest import RECALIBRATION, Manifest, read_manifest, write_manifest
+from ich3d.model.performance import Performance
 from ich3d.model.recalibration import Recalibration
 from ich3d.prepare.hu_features import hu_features
 from ich3d.prepare.store import Store
@@ -58,6 +59,8 @@ class Model:
             labels.
         sha256: the hash of its manifest, which names every file of it.
         recalibration: what is applied to the final scores; None where nothing is.
+        performance: how well it scores patients that are new to it; None where that is not
+            recorded.
     """
 
     config: Config
@@ -65,6 +68,7 @@ class Model:
     fingerprint: dict[str, Any]
     sha256: str
     recalibration: Recalibration | None = None
+    performance: Performance | None = None
 
     @cached_property
     def encoders(self) -> FoldEncoders:
@@ -197,6 +201,7 @@ def write_model(
     fold_models: Sequence[FoldModel],
     training_groups_known: bool = True,
     recalibration: Recalibration | None = None,
+    performance: Performance | None = None,
 ) -> None:
     """Write the folder of a model of one or more folds, whole or not at all."""
     with replacing(folder) as partial:
@@ -212,7 +217,7 @@ def write_model(
         if recalibration is not None:
             write_json(partial / RECALIBRATION, recalibration.as_dict())
         folds = [fold.fold for fold in fold_models]
-        write_manifest(partial, config, fingerprint, folds, training_groups_known)
+        write_manifest(partial, config, fingerprint, folds, training_groups_known, performance)
 
 
 def load_model(folder: Path | str) -> Model:
@@ -236,7 +241,14 @@ def load_model(folder: Path | str) -> Model:
     recalibration = None
     if RECALIBRATION in manifest.files:
         recalibration = Recalibration.from_dict(read_json(folder / RECALIBRATION))
-    return Model(manifest.config, fold_models, manifest.fingerprint, manifest.sha256, recalibration)
+    return Model(
+        config=manifest.config,
+        fold_models=fold_models,
+        fingerprint=manifest.fingerprint,
+        sha256=manifest.sha256,
+        recalibration=recalibration,
+        performance=manifest.performance,
+    )
 
 
 def _require_fit(encoder: EncoderEnsemble, context: ContextEnsemble) -> None:

@@ -8,6 +8,7 @@ from ich3d.core.labels import LABELS
 from ich3d.core.text import pluralize
 from ich3d.core.workspace import read_json
 from ich3d.model.manifest import MANIFEST, RECALIBRATION, Manifest, read_manifest
+from ich3d.model.performance import sentences
 
 _SHOWN_KEYS: Final = {
     "prepare": ("matrix", "pixel_mm"),
@@ -45,6 +46,7 @@ def info(folder: Path) -> dict[str, Any]:
         "files": len(manifest.files) + 1,
         "folds": list(manifest.folds),
         "held_out": HELD_OUT_PROVEN if is_proven else HELD_OUT_NOT_PROVEN,
+        "performance": None if manifest.performance is None else manifest.performance.as_dict(),
         "recalibrated": _recalibrated(folder, manifest),
         "source": config["source"]["kind"],
         "precision": config["precision"],
@@ -54,6 +56,11 @@ def info(folder: Path) -> dict[str, Any]:
         },
         "trained_on": manifest.fingerprint,
     }
+
+
+def info_text(folder: Path) -> dict[str, Any]:
+    """`info` for people: what the model is worth is told in sentences."""
+    return {**info(folder), "performance": sentences(read_manifest(folder).performance)}
 
 
 def _recalibrated(folder: Path, manifest: Manifest) -> str:

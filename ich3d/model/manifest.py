@@ -16,6 +16,7 @@ from ich3d.config.load import as_dict, from_dict
 from ich3d.config.root import Config
 from ich3d.core.errors import DataError, ModelError
 from ich3d.core.workspace import read_json, write_json
+from ich3d.model.performance import Performance, with_card
 from ich3d.prepare.store import preprocessing_sha256
 
 FORMAT_VERSION: Final = 3
@@ -53,6 +54,8 @@ class Manifest:
         files: the hash of each file by its path in the folder.
         training_groups_known: whether the patients that it was trained on are recorded; without
             them nothing proves that a patient is new to it.
+        performance: how well it scores patients that are new to it; None where that is not
+            recorded.
         sha256: the hash of the manifest itself, which stands for the whole model.
     """
 
@@ -64,6 +67,7 @@ class Manifest:
     folds: tuple[int, ...]
     files: dict[str, str]
     training_groups_known: bool
+    performance: Performance | None
     sha256: str
 
 
@@ -73,6 +77,7 @@ def write_manifest(
     fingerprint: Mapping[str, Any],
     folds: Sequence[int],
     training_groups_known: bool = True,
+    performance: Performance | None = None,
 ) -> None:
     """Describe the files in `folder`: a model trained with `config` on data like `fingerprint`."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -84,6 +89,7 @@ def write_manifest(
         "fingerprint": fingerprint,
         "folds": list(folds),
         "training_groups_known": training_groups_known,
+        "performance": None if performance is None else performance.as_dict(),
         "files": {path.relative_to(folder).as_posix(): _file_sha256(path) for path in files},
     }
     write_json(folder / MANIFEST, {**manifest, "manifest_sha256": _tree_sha256(manifest)})
@@ -104,6 +110,8 @@ def read_manifest(folder: Path) -> Manifest:
     config = from_dict(tree["config"], str(path))
     if tree["preprocessing_sha256"] != preprocessing_sha256(config.prepare):
         raise ModelError(f"{folder} was trained on data prepared in another way; train it again")
+    sha256 = _file_sha256(path)
+    performance = tree.get("performance")  # not in models of 0.1 and 0.2
     return Manifest(
         format_version=tree["format_version"],
         ich3d_version=tree["ich3d_version"],
@@ -113,7 +121,10 @@ def read_manifest(folder: Path) -> Manifest:
         folds=tuple(tree["folds"]),
         files=tree["files"],
         training_groups_known=tree.get("training_groups_known", True),  # always known in format 1
-        sha256=_file_sha256(path),
+        performance=with_card(
+            None if performance is None else Performance.from_dict(performance), folder, sha256
+        ),
+        sha256=sha256,
     )
 
 

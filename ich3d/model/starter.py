@@ -108,5 +108,6 @@ def install_starter(trained: Path, root: Path = STARTER) -> Path:
             manifest.fingerprint,
             manifest.folds,
             manifest.training_groups_known,
+            manifest.performance,
         )
     return root / MODEL

@@ -7,6 +7,7 @@ sources or labels.
 
 import hashlib
 from collections.abc import Sequence
+from typing import Final
 
 from ich3d.config.schema import PrepareConfig
 from ich3d.core.issues import IssueCode
@@ -19,6 +20,8 @@ from ich3d.dicom.validate import SeriesGroup, load_group
 from ich3d.prepare import folds, head
 from ich3d.prepare.hu_features import hu_features
 from ich3d.prepare.store import preprocessing_sha256
+
+NO_HEAD_FOUND: Final = "no body of tissue as large as a head was found"
 
 
 def prepare_series(
@@ -39,8 +42,7 @@ def prepare_series(
         return reoriented
     hu = head.crop_head(reoriented, config)
     if hu is None:
-        detail = "no body of tissue as large as a head was found"
-        return series.reject(Issue(IssueCode.NO_HEAD, detail))
+        return series.reject(Issue(IssueCode.NO_HEAD, NO_HEAD_FOUND))
 
     return PreparedSeries(
         volume_id=series.volume_id,
@@ -57,6 +59,16 @@ def prepare_series(
         files_sha256=files_digest(series),
         hu=hu,
     )
+
+
+def refusal(volume: Volume) -> Issue | None:
+    """Why `prepare_series` rejects a volume whatever the grid: not axial, or no head. None else."""
+    reoriented = head.reorient(volume)
+    if isinstance(reoriented, Rejected):
+        return Issue(reoriented.code, f"{reoriented.detail}: predict rejects it")
+    if not head.has_head(reoriented):
+        return Issue(IssueCode.NO_HEAD, f"{NO_HEAD_FOUND}: predict rejects it")
+    return None
 
 
 def prepare_group(

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
-from ich3d.core.pseudonym import pseudonym
+from ich3d.core.pseudonym import NOBODY
 from ich3d.core.seeds import stream
 from ich3d.core.text import pluralize
 from ich3d.core.workspace import read_csv, read_json
@@ -27,9 +27,6 @@ MIN_GROUPS: Final = 3
 
 PATIENT: Final = "patient"
 STUDY: Final = "study"
-
-NOBODY: Final = pseudonym("")
-"""The pseudonym of files without a PatientID."""
 
 _STACK: Final = [f"stack_{label}" for label in LABELS]
 

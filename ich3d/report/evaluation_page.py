@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 import ich3d
+from ich3d.core.bootstrap import Interval
 from ich3d.core.labels import ANY
+from ich3d.core.operating_point import SERIES, SLICES, OperatingPoint, operating_points
 from ich3d.core.text import pluralize
 from ich3d.core.workspace import replacing, write_csv
 from ich3d.evaluation.agreement import agreement_markdown, error_by_agreement
-from ich3d.evaluation.bootstrap import Interval
-from ich3d.evaluation.operating_point import SERIES, SLICES, OperatingPoint, operating_points
 from ich3d.evaluation.predictions import BASE_RATE, LabelledScores
 from ich3d.evaluation.table import ResultRow, auc_cell, compare, markdown, tidy
 from ich3d.report.figures import forest_plot

@@ -8,9 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ich3d.core.text import pluralize
 from ich3d.core.windows import window
 from ich3d.core.workspace import replacing, write_csv
-from ich3d.explain.explanation import SLICE, Explanation
+from ich3d.explain.explanation import BASELINE, SLICE, Explanation
 from ich3d.report.figures import FAINT, STAGE_COLOR
 from ich3d.stack.booster import AVERAGE, START
 
@@ -18,10 +19,10 @@ COLUMNS = ["stage", "offset_mm", "slice_index", "what", "contribution"]
 MAX_HEAT_OPACITY = 0.6
 MAX_PARTS = 4  # in the clause on the stacker
 SMALLEST_PART = 0.005  # in logits; a smaller contribution would be printed as 0.00
-# What the parts of the stacker's logit are called in sentences.
+# What the parts of the stacker's logit are called in sentences and figures.
 _PART_NAMES = {
-    START: "the blend that it starts from",
-    AVERAGE: "the average over all slices",
+    START: "the weighted mean of encoder, context model and Hounsfield units",
+    AVERAGE: "the same for every slice",
     "own": "the slice's own scores",
     "neighbour": "its neighbours' scores",
     "near": "the slices near it together",
@@ -29,6 +30,9 @@ _PART_NAMES = {
     "place": "the slice's position in the head",
     "hu": "what Hounsfield units say of it",
 }
+
+
+_WEIGHTED = "but the weighted mean of encoder, context model and Hounsfield units"
 
 
 def write_explanation(explanation: Explanation, out: Path) -> tuple[Path, Path]:
@@ -60,14 +64,14 @@ def summary_sentence(explanation: Explanation) -> str:
 
 
 def contributions_clause(explanation: Explanation) -> str:
-    """What the slice and its neighbours contribute in both stages, in logits."""
+    """What the slice and its neighbours contribute in both stages, in log-odds."""
     if not explanation.shows_brain:
         return "it shows no brain, so every stage gives it next to nothing"
-    context = f"the context model adds {_slice_and_neighbours(explanation.context)}"
+    context = f"the context model counts {_slice_and_neighbours(explanation.context)}"
     if not explanation.kept:
-        return f"{context}; no fold kept trees for this label, so the blend stands"
+        return f"{context}; for this label the stacker has no trees, {_WEIGHTED}"
     stacker = _slice_and_neighbours(explanation.stacker)
-    return f"{context}; the stacker, {_kept_folds(explanation)}, adds {stacker}"
+    return f"{context}; the stacker's trees, {_kept_folds(explanation)}, count {stacker}"
 
 
 def stacker_clause(explanation: Explanation) -> str:
@@ -81,7 +85,7 @@ def stacker_clause(explanation: Explanation) -> str:
         for what, contribution in sums.items()
         if abs(contribution) >= SMALLEST_PART
     ]
-    return f"largest contributions in the stacker: {', '.join(parts[:MAX_PARTS])}"
+    return f"what counts most in the stacker: {', '.join(parts[:MAX_PARTS])}"
 
 
 def _slice_and_neighbours(table: pd.DataFrame) -> str:
@@ -89,18 +93,18 @@ def _slice_and_neighbours(table: pd.DataFrame) -> str:
     neighbours = _neighbours(table)
     itself = table.loc[table["offset_mm"] == 0, "contribution"].sum()
     total = neighbours["contribution"].sum()
-    text = f"{itself:+z.2f} from the slice itself and {total:+z.2f} from its neighbours"
+    text = f"{itself:+z.2f} for the slice itself and {total:+z.2f} for its neighbours"
 
     largest = neighbours.sort_values("contribution", key=abs)[["offset_mm", "contribution"]].tail(1)
     for offset_mm, contribution in largest.round(2).to_numpy():
         if contribution:
             side = "above" if offset_mm > 0 else "below"
-            text += f", most from {abs(offset_mm):.1f} mm {side} ({contribution:+.2f})"
+            text += f", most for the one {abs(offset_mm):.1f} mm {side} ({contribution:+.2f})"
     return text
 
 
 def _kept_folds(explanation: Explanation) -> str:
-    return f"kept in {len(explanation.kept)} of {len(explanation.folds)} folds"
+    return f"used in {len(explanation.kept)} of {pluralize(len(explanation.folds), 'fold')}"
 
 
 def _neighbours(table: pd.DataFrame) -> pd.DataFrame:
@@ -118,10 +122,10 @@ def explanation_figure(explanation: Explanation) -> Figure:
             [["slice", "heat", "context"], ["slice", "heat", "stack"]], width_ratios=[1, 1, 1.8]
         )
         _draw_images(axes["slice"], axes["heat"], explanation)
-        stacker = f"stacker, {_kept_folds(explanation)}"
+        stacker = f"stacker; trees {_kept_folds(explanation)}"
         _draw_contributions(axes["context"], explanation.context, "context", "context")
         _draw_contributions(axes["stack"], explanation.stacker, "stack", stacker)
-        axes["stack"].set_xlabel("offset of the neighbour in mm, positive toward superior")
+        axes["stack"].set_xlabel("neighbour: mm above (+) or below (-) the slice")
     return figure
 
 
@@ -153,7 +157,7 @@ def _draw_contributions(axes: Axes, table: pd.DataFrame, stage: str, name: str) 
     axes.plot(offsets_mm, contributions, "o", color=color, ms=4)
 
     others = table.drop(index=neighbours.index).set_index("what")["contribution"]
-    others = others.rename({SLICE: "itself"})
+    others = others.rename({SLICE: "the slice itself", BASELINE: "average slices", **_PART_NAMES})
     parts = ", ".join(f"{what} {contribution:+z.2f}" for what, contribution in others.items())
     axes.set_title(f"{name}\n{parts}", loc="left")
-    axes.set_ylabel("contribution to the logit")
+    axes.set_ylabel("log-odds")

@@ -16,12 +16,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ich3d.config.load import as_dict
 from ich3d.config.schema import IMAGENET
+from ich3d.core.bootstrap import Interval
 from ich3d.core.errors import DataError, ModelError
 from ich3d.core.labels import ANY, FLAG_AT, LABELS
+from ich3d.core.operating_point import OperatingPoint, operating_points
 from ich3d.core.text import pluralize
 from ich3d.core.workspace import Workspace, read_csv, read_json, replacing, write_json
-from ich3d.evaluation.bootstrap import Interval
-from ich3d.evaluation.operating_point import OperatingPoint, operating_points
 from ich3d.evaluation.run import OutOfFold, out_of_fold
 from ich3d.evaluation.table import ResultRow, auc_cell, markdown, tidy
 from ich3d.model.info import info

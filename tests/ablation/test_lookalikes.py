@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ich3d.ablation.lookalikes import lookalike_losses
-from ich3d.evaluation.ground_truth import GroundTruth
+from ich3d.core.ground_truth import GroundTruth
 from tests.helpers.scores import PATIENTS, SLICES, thirty_patients
 
 BLEEDING = 20 * 4  # four slices in each of twenty patients

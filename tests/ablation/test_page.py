@@ -8,7 +8,7 @@ import pytest
 from ich3d.ablation.page import answers, write_page
 from ich3d.config.ablation import AblationConfig, AblationRow
 from ich3d.config.root import Config
-from ich3d.evaluation.ground_truth import GroundTruth
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.evaluation.table import ResultRow, compare
 from tests.helpers.page_tree import Element, Tree
 from tests.helpers.scores import scores, thirty_patients

@@ -25,9 +25,9 @@ from ich3d.config.load import as_dict
 from ich3d.config.root import Config
 from ich3d.config.schema import ReportConfig
 from ich3d.core.errors import ConfigError, DataError
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import LABELS
 from ich3d.core.workspace import Workspace, read_csv
-from ich3d.evaluation.ground_truth import GroundTruth
 
 ROWS = {
     "base rate": AblationRow(predictor="base rate", against="base rate"),

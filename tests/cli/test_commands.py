@@ -277,14 +277,16 @@ def test_predict_writes_dicom_and_names_series_without_it(
         invalid_uid = ("ID_" + uid.rsplit(".", 1)[1]).ljust(len(uid), "0")
         path.write_bytes(path.read_bytes().replace(uid.encode(), invalid_uid.encode()))
     code, _, err = run("predict", good, "--model", model_folder, "-o", tmp_path / "out", "--dicom")
-    assert code == 3
+    assert code == 0
     slices = pd.read_csv(tmp_path / "out" / "slices.csv")
     assert slices["volume_id"].nunique() == 3
-    failures = pd.read_csv(tmp_path / "out" / "failures.csv")
-    assert failures[["subject", "code"]].to_numpy().tolist() == [
-        [foreign.series_uid, "invalid_uid"]
+    assert pd.read_csv(tmp_path / "out" / "failures.csv").empty
+    incomplete = pd.read_csv(tmp_path / "out" / "incomplete.csv")
+    assert incomplete[["volume_id", "output", "code"]].to_numpy().tolist() == [
+        [foreign.series_uid, "dicom", "invalid_uid"]
     ]
-    assert failures["detail"][0] in err
+    assert incomplete["detail"][0] in err
+    assert "dicom: 1 of 3 series" in err
     assert foreign.patient_id not in err
     counts = json.loads((tmp_path / "out" / "run.json").read_text())
     assert (counts["series"], counts["dicom_series"], counts["dicom_refused"]) == (3, 2, 1)

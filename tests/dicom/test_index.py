@@ -235,7 +235,12 @@ def test_an_invalid_slice_rejects_its_series_and_no_other(
 
     (rejected,) = indexed.rejected
     assert (rejected.subject, rejected.code) == (uid("series", "invalid"), code)
-    assert rejected.detail == f"x/{paths[1].name}: {tag_text(keyword)} is missing"
+    problem, lost = rejected.detail.split("; ")
+    assert problem == f"x/{paths[1].name}: {tag_text(keyword)} is missing"
+    valid = len(paths) - 1
+    assert lost.startswith(f"{valid} other slices of the series cannot be used because of it: ")
+    assert "--lenient" in lost
+    assert len(rejected.sop_uids) == (valid if code is IssueCode.NO_UID else len(paths))
     assert rejected.paths == tuple(f"x/{path.name}" for path in paths)
     assert [series.volume_id for series in indexed.series] == [uid("series", "valid")]
 
@@ -434,7 +439,7 @@ def test_an_invalid_slice_in_a_zip_is_named_as_its_member(
     edit(write_stack("x")[2], PixelSpacing=None)
     pack_zip(tmp_path / "x", tmp_path / "a.zip")
     (rejected,) = index(tmp_path).rejected
-    assert rejected.detail == "a.zip/inner/a002.dcm: PixelSpacing (0028,0030) is missing"
+    assert rejected.detail.startswith("a.zip/inner/a002.dcm: PixelSpacing (0028,0030) is missing; ")
     assert rejected.paths == tuple(f"a.zip/inner/a{i:03d}.dcm" for i in range(4))
 
 
@@ -525,7 +530,9 @@ def test_an_invalid_frame_rejects_its_file(tmp_path: Path) -> None:
     path = write_enhanced(tmp_path, frame_groups=for_frames((3,), NO_POSITION))
     (rejected,) = index(path).rejected
     assert codes_and_paths([rejected]) == [(IssueCode.NO_POSITION, ("a.dcm",))]
-    assert rejected.detail == "a.dcm: frame 3: ImagePositionPatient (0020,0032) is missing"
+    assert rejected.detail.startswith(
+        "a.dcm: frame 3: ImagePositionPatient (0020,0032) is missing; "
+    )
 
 
 def test_further_invalid_frames_are_counted(tmp_path: Path) -> None:

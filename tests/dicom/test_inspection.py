@@ -49,6 +49,12 @@ def test_the_json_has_the_documented_keys(mixed_index: Index) -> None:
         "affine_mm": [[0.4, 0, 0, -100], [0, 0.5, 0, -120], [0, 0, 5, 0], [0, 0, 0, 1]],
         "status": "ok",
         "reasons": [],
+        "series_description": "",
+        "convolution_kernel": "",
+        "slice_thickness_mm": "5.0",
+        "manufacturer": "",
+        "manufacturer_model_name": "",
+        "folder": "good",
     }
 
     (gap,) = (series for series in index_json["series"] if series["status"] == "warn")
@@ -57,12 +63,14 @@ def test_the_json_has_the_documented_keys(mixed_index: Index) -> None:
     assert index_json["left_out"] == [
         {"paths": ["readme"], "code": "not_dicom", "detail": "readme: not a DICOM file"}
     ]
+    (bad,) = index_json["rejected"]
+    assert bad["detail"].startswith("bad/bad000.dcm: RescaleSlope (0028,1053) is missing")
     assert index_json["rejected"] == [
         {
             "subject": uid("series", "bad"),
             "paths": [f"bad/bad{i:03d}.dcm" for i in range(4)],
             "code": "no_rescale",
-            "detail": "bad/bad000.dcm: RescaleSlope (0028,1053) is missing",
+            "detail": bad["detail"],
         }
     ]
 
@@ -89,7 +97,7 @@ def test_the_table_shows_each_series_and_explains_issues(mixed_index: Index) -> 
     table = as_table(mixed_index)
     assert table.startswith("14 files\n")
     (row,) = (line for line in table.splitlines() if line.startswith(uid("series", "good")))
-    assert row.split()[1:] == ["4", "16x16", "5.00", "0.0", "ok"]
+    assert row.split()[1:] == ["4", "16x16", "5.00", "0.0", "ok", "-", "-", "5.0", "-", "good"]
     assert "lie 10.00 mm apart where 5.00 mm are expected" in table
     assert "left out: 1 file (not_dicom 1)" in table
     assert "rejected: 4 files (no_rescale 4)" in table

@@ -31,7 +31,8 @@ def test_the_example_in_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> N
     exec(example, {})
     assert capsys.readouterr().out.splitlines() == [
         f"{uid('series', 'a')} (4, 16, 16) []",
-        f"{uid('series', 'bad')} bad/bad000.dcm: RescaleSlope (0028,1053) is missing",
+        f"{uid('series', 'bad')} bad/bad000.dcm: RescaleSlope (0028,1053) is missing; 3 other "
+        "slices of the series cannot be used because of it: --lenient keeps them",
     ]
 
 

@@ -24,10 +24,11 @@ def documented_cells(file_name: str) -> dict[str, str]:
     """When each column of the table under the heading `file_name` is empty, by its name."""
     section = re.split(r"^#+ ", DOCUMENT.read_text(), flags=re.M)
     (text,) = [part for part in section if part.startswith(f"{file_name}\n")]
-    rows = re.findall(r"^\| `([\w<>]+)` \|.*\| (.*?) \|$", text, flags=re.M)
+    rows = re.findall(r"^\| (`[\w<>`, ]+`) \|.*\| (.*?) \|$", text, flags=re.M)
     return {
         name.replace("<label>", label): when_empty
-        for name, when_empty in rows
+        for names, when_empty in rows
+        for name in re.findall(r"`([\w<>]+)`", names)
         for label in (LABELS if "<label>" in name else ("",))
     }
 
@@ -57,6 +58,16 @@ def prediction(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ["slices.csv", "series.csv", "submission.csv", "failures.csv"])
 def test_the_columns_of_a_prediction_are_documented(prediction: Path, name: str) -> None:
     assert_documented(prediction / name)
+
+
+def test_the_columns_of_what_further_outputs_lack_are_documented(
+    model: Model, tmp_path: Path
+) -> None:
+    sop_uids = [f"2.25.{i}" for i in range(1, 4)]
+    for name in "ab":  # two series share their SOPInstanceUIDs
+        write_series(head_series(name, n=3, sop_uids=sop_uids), tmp_path / "in" / name)
+    predict_to_folder(model.fold(0), [tmp_path / "in"], tmp_path / "out")
+    assert_documented(tmp_path / "out" / "incomplete.csv")
 
 
 @pytest.mark.parametrize("name", ["folds.csv", "rejected.csv", "unmatched.csv"])

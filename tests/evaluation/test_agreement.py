@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import LABELS
 from ich3d.core.metrics import weighted_log_loss
 from ich3d.evaluation.agreement import (
@@ -12,7 +13,6 @@ from ich3d.evaluation.agreement import (
     agreement_markdown,
     error_by_agreement,
 )
-from ich3d.evaluation.ground_truth import GroundTruth
 from tests.helpers.scores import SLICES, scores, thirty_patients
 
 ANY = LABELS.index("any")

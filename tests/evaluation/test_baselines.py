@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import ANY, LABELS
 from ich3d.core.metrics import weighted_log_loss
 from ich3d.evaluation.baselines import (
@@ -16,7 +17,6 @@ from ich3d.evaluation.baselines import (
     position_only,
     rolling_mean,
 )
-from ich3d.evaluation.ground_truth import GroundTruth
 from tests.helpers.scores import scores, thirty_patients
 
 ANY_INDEX = LABELS.index(ANY)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from ich3d.core.bootstrap import Interval
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import ANY, LABELS
 from ich3d.core.metrics import weighted_log_loss
-from ich3d.evaluation.bootstrap import Interval
-from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.evaluation.table import auc_cell, compare, markdown, tidy
 from tests.helpers.scores import scores, thirty_patients
 

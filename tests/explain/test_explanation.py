@@ -153,17 +153,47 @@ def test_a_single_slice_has_no_neighbours(
 # The heat map
 
 
-def test_the_heat_map_is_a_share_of_its_maximum(
+def likely(prediction: SeriesPrediction) -> SeriesPrediction:
+    """The same series, in which every label is likely to all stages; the ranks stay."""
+    prob = {stage: (1 + scores) / 2 for stage, scores in prediction.prob.items()}
+    return replace(prediction, prob=prob)
+
+
+def test_heat_maps_of_a_series_have_one_scale(
     amplified: Model, prediction: SeriesPrediction
 ) -> None:
-    pairs = [(4, label) for label in ("any", "subdural", "epidural")]
-    heats = [explanation.heat for explanation in explain_slices(amplified, prediction, pairs)]
+    strongest = int(prediction.prob["encoder"][:, ANY].argmax())
+    pairs = [(index, "any") for index in range(N_SLICES)] + [(4, "subdural"), (4, "epidural")]
+    explanations = explain_slices(amplified, likely(prediction), pairs)
+    heats = [explanation.heat for explanation in explanations]
     for heat in heats:
         assert heat.shape == prediction.series.hu[4].shape
         assert heat.dtype == np.float32
         assert heat.min() >= 0
-        assert heat.max() in (0, 1)
-    assert max(heat.max() for heat in heats) == 1
+        assert heat.max() <= 1
+    assert heats[strongest].max() == 1
+    assert min(heat.max() for heat in heats[:N_SLICES]) < 1
+
+
+def test_there_is_no_heat_in_air(amplified: Model, prediction: SeriesPrediction) -> None:
+    strongest = int(prediction.prob["encoder"][:, ANY].argmax())
+    heat = explain(amplified, likely(prediction), strongest, "any").heat
+    is_air = prediction.series.hu[strongest] < -500
+    assert is_air.any()
+    assert not heat[is_air].any()
+    assert heat.any()
+
+
+@pytest.mark.parametrize("stage", ["encoder", "stack"])
+@pytest.mark.parametrize(("prob", "is_shown"), [(0.09, False), (0.11, True)])
+def test_there_is_no_heat_map_where_the_probability_is_low(
+    amplified: Model, prediction: SeriesPrediction, prob: float, is_shown: bool, stage: str
+) -> None:
+    scored = likely(prediction)
+    strongest = int(prediction.prob["encoder"][:, ANY].argmax())
+    scored.prob[stage][strongest] = prob
+    scored.prob["encoder"][:strongest] = scored.prob["encoder"][strongest + 1 :] = 0.0
+    assert explain(amplified, scored, strongest, "any").heat.any() == is_shown
 
 
 def test_an_encoder_that_sees_no_sign_has_an_empty_heat_map(
@@ -175,7 +205,7 @@ def test_an_encoder_that_sees_no_sign_has_an_empty_heat_map(
             encoders: Any = fold_model.encoder.members
             for encoder in encoders:
                 encoder.head.weight.abs_().neg_()  # features are never negative
-    assert not explain(blind, prediction, 4, "any").heat.any()
+    assert not explain(blind, likely(prediction), 4, "any").heat.any()
 
 
 # Which slices are explained

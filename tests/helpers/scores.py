@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import LABELS
-from ich3d.evaluation.ground_truth import GroundTruth
 
 PATIENTS, SLICES = 30, 12
 _SUBDURAL_PATIENTS = (1, 2, 4)

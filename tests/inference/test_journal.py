@@ -25,7 +25,7 @@ from ich3d.model.folder import Model
 from ich3d.prepare.series import files_digest
 from tests.helpers.undecodable import garble, remove_position, truncate, two_kernels
 
-TABLES = ("slices.csv", "series.csv", "submission.csv", "failures.csv")
+TABLES = ("slices.csv", "series.csv", "submission.csv", "failures.csv", "incomplete.csv")
 
 # Python reports each file that is opened; the process is killed before it notes its second series.
 KILLED = """
@@ -244,7 +244,7 @@ def test_the_series_of_a_study_are_written_together_and_refusals_are_remembered(
     again = predict_to_folder(model, [studies], tmp_path / "out", writers=writers)
     assert len(calls) == 3
     assert again == done
-    assert [rejected.subject for rejected in again.rejected] == [d.series_uid]
+    assert [rejected.subject for rejected in again.refused["odd"]] == [d.series_uid]
     counts = read_json(tmp_path / "out" / "run.json")
     assert (counts["odd_series"], counts["odd_refused"], counts["rejected"]) == (3, 1, 0)
 

@@ -34,7 +34,8 @@ SLICE_COLUMNS = [
 ]  # fmt: skip
 SERIES_COLUMNS = [
     *KEYS, "n_slices", "codes", "out_of_range", *(f"prob_{label}" for label in SIX), "agreement",
-    "top_slices", "leads_study",
+    "top_slices", "leads_study", "series_description", "convolution_kernel", "slice_thickness_mm",
+    "manufacturer", "manufacturer_model_name", "folder", "trained_on",
 ]  # fmt: skip
 TEXT = (*KEYS, "sop_uid", "codes", "out_of_range", "top_slices")
 
@@ -79,6 +80,7 @@ def test_the_tables_have_the_promised_columns(written: Written) -> None:
         "series.csv": SERIES_COLUMNS,
         "submission.csv": ["ID", "Label"],
         "failures.csv": ["subject", "path", "code", "detail"],
+        "incomplete.csv": ["volume_id", "output", "code", "detail"],
     }
 
 
@@ -118,9 +120,11 @@ def test_any_is_never_below_a_subtype_in_the_stack(written: Written) -> None:
 def test_the_submission_has_the_stack_scores_of_the_slices(written: Written) -> None:
     table = pd.read_csv(written.out / "submission.csv")
     sop_uids = written.slices["sop_uid"].tolist()
-    assert table["ID"].tolist() == [f"{sop}_{label}" for sop in sop_uids for label in LABELS]
+    scored = table[: len(sop_uids) * len(LABELS)]  # then the slices of the series without a head
+    assert scored["ID"].tolist() == [f"{sop}_{label}" for sop in sop_uids for label in LABELS]
     stack = written.slices[[f"stack_{label}" for label in LABELS]].to_numpy().ravel()
-    np.testing.assert_array_equal(table["Label"], stack)
+    np.testing.assert_array_equal(scored["Label"], stack)
+    assert len(table) == len(scored) + 3 * len(LABELS)
 
 
 def test_a_rejected_series_stops_no_other_and_is_listed(written: Written) -> None:
@@ -141,7 +145,7 @@ def test_every_file_is_accounted_for(written: Written, finished_run: Config) -> 
 
 def test_no_patient_is_named_in_any_output(written: Written) -> None:
     paths = [path for path in written.out.iterdir() if path.is_file()]
-    assert len(paths) == 6
+    assert len(paths) == 7
     text = "".join(path.read_text() for path in paths)
     for secret in ("Secret-Patient", "19010101", "phantom-0-", "phantom-1-"):
         assert secret not in text
@@ -276,7 +280,7 @@ def test_a_stray_slice_is_a_failure_and_its_series_is_scored(
     assert (run["files_in_volumes"], run["files_rejected"], run["files_left_out"]) == (5, 1, 0)
 
 
-def test_shared_sop_uids_are_failures_and_not_in_the_submission(
+def test_shared_sop_uids_are_told_and_submit_the_highest_score(
     model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
 ) -> None:
     sop_uids = [f"2.25.{i}" for i in range(1, 7)]
@@ -285,8 +289,38 @@ def test_shared_sop_uids_are_failures_and_not_in_the_submission(
         make_head("b", sop_uids=[*sop_uids[:4], "2.25.8", "2.25.9"]), tmp_path / "in" / "b"
     )
     outcome = predict_to_folder(model, [tmp_path / "in"], tmp_path / "out")
-    assert outcome.scored == 2
-    assert [rejected.code for rejected in outcome.rejected] == [IssueCode.REPEATED_SOP_UID] * 2
-    assert all("4 slices" in rejected.detail for rejected in outcome.rejected)
-    submitted = pd.read_csv(tmp_path / "out" / "submission.csv")["ID"].str.rpartition("_")[0]
-    assert set(submitted) == {"2.25.5", "2.25.6", "2.25.8", "2.25.9"}
+    assert (outcome.scored, outcome.rejected) == (2, ())
+    doubtful = outcome.refused["submission"]
+    assert [rejected.code for rejected in doubtful] == [IssueCode.REPEATED_SOP_UID] * 2
+    assert all("4 slices" in rejected.detail for rejected in doubtful)
+    submission = pd.read_csv(tmp_path / "out" / "submission.csv")["ID"].str.rpartition("_")[0]
+    assert set(submission) == {*sop_uids, "2.25.8", "2.25.9"}
+    incomplete = read_csv(tmp_path / "out" / "incomplete.csv")
+    assert incomplete["output"].tolist() == ["submission"] * 2
+    assert read_csv(tmp_path / "out" / "failures.csv").empty
+
+
+def test_slices_of_series_that_were_not_scored_are_submitted_at_the_base_rate(
+    model: Model, make_head: Callable[..., SeriesToWrite], tmp_path: Path
+) -> None:
+    """One series has a truncated file, one an undecodable one; a copy stands for its slice."""
+    heads = {name: make_head(name, n=3) for name in "abc"}
+    paths = {name: write_series(head, tmp_path / "in" / name) for name, head in heads.items()}
+    truncate(paths["a"][1])
+    garble(paths["b"][1])
+    copy = tmp_path / "in" / "c" / "copy.dcm"
+    copy.write_bytes(paths["c"][1].read_bytes())
+    edit(copy, SOPInstanceUID="2.25.77")
+    outcome = predict_to_folder(model.fold(0), [tmp_path / "in"], tmp_path / "out")
+    assert (outcome.scored, outcome.at_base_rate) == (1, 6)
+    assert read_json(tmp_path / "out" / "run.json")["slices_at_base_rate"] == 6
+    for rejected in outcome.rejected:
+        assert "2 other slices of the series" in rejected.detail
+        assert "--lenient" in rejected.detail
+
+    table = pd.read_csv(tmp_path / "out" / "submission.csv").set_index("ID")["Label"]
+    given = [uid for head in heads.values() for uid in head.sop_uids]
+    assert {name.rpartition("_")[0] for name in table.index} == {*given, "2.25.77"}
+    assert table["2.25.77_any"] == table[f"{heads['c'].sop_uids[1]}_any"]
+    rate = model.fingerprint["prevalence"]["any"]
+    assert table[f"{heads['a'].sop_uids[0]}_any"] == pytest.approx(rate, abs=1e-7)

@@ -8,6 +8,7 @@ import pytest
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.labels import ANY, LABELS, STAGES
+from ich3d.dicom.origin import SeriesOrigin
 from ich3d.inference.journal import ScoredSeries
 from ich3d.inference.scoring import UnscoredSlice
 from ich3d.inference.tables import (
@@ -17,10 +18,16 @@ from ich3d.inference.tables import (
     series_table,
     slice_table,
     submission,
+    uids_without_score,
 )
 
 STACK = [f"stack_{label}" for label in LABELS]
 RATES: dict[str, float | None] = dict.fromkeys(LABELS, 0.25)
+
+ORIGINS = {
+    "1.2": SeriesOrigin(series_description="Head"),
+    "3": SeriesOrigin(convolution_kernel="H60s"),
+}
 
 
 def scored_series(n: int = 3, name: str = "1.2", **changes: Any) -> ScoredSeries:
@@ -65,7 +72,7 @@ def test_slices_have_keys_positions_gaps_and_scores() -> None:
 
 
 def test_a_series_agrees_as_its_strongest_slice_does() -> None:
-    (agreement,) = series_table([scored_series(4)], {})["agreement"]
+    (agreement,) = series_table([scored_series(4)], {}, ORIGINS)["agreement"]
     assert agreement == pytest.approx(0.7)
 
 
@@ -85,8 +92,12 @@ def test_a_left_out_slice_stands_at_its_position_or_at_the_end() -> None:
 
 def test_series_have_the_maximum_of_their_slices_and_the_top_three() -> None:
     table = series_table(
-        [scored_series(4, out_of_range=("rows", "tilt_deg")), scored_series(1, "3")],
+        [
+            scored_series(4, out_of_range=("rows", "tilt_deg")),
+            scored_series(1, "3", is_known_patient=True),
+        ],
         {"3": "soft kernel"},
+        ORIGINS,
     )
     assert list(table) == SERIES_COLUMNS
     first, second = table.to_dict("records")
@@ -96,12 +107,14 @@ def test_series_have_the_maximum_of_their_slices_and_the_top_three() -> None:
     assert first["top_slices"] == "1.2.3|1.2.2|1.2.1"
     assert second["top_slices"] == "3.0"
     assert (first["leads_study"], second["leads_study"]) == ("", "soft kernel")
+    assert (first["series_description"], second["convolution_kernel"]) == ("Head", "H60s")
+    assert (first["trained_on"], second["trained_on"]) == ("", "yes")
 
 
 def test_without_series_the_tables_have_columns_and_no_rows() -> None:
     slices = slice_table([])
     assert (list(slices), len(slices)) == (SLICE_COLUMNS, 0)
-    assert (list(series_table([], {})), len(series_table([], {}))) == (SERIES_COLUMNS, 0)
+    assert (list(series_table([], {}, {})), len(series_table([], {}, {}))) == (SERIES_COLUMNS, 0)
     assert submission(slices, RATES).empty
 
 
@@ -137,13 +150,39 @@ def test_a_left_out_slice_of_unknown_position_submits_the_base_rate() -> None:
     assert values["9.1"] == 0.25
 
 
-def test_a_sop_uid_of_several_files_is_not_submitted() -> None:
+def test_a_sop_uid_of_several_files_submits_the_highest_of_their_scores() -> None:
     uids = ("1.1", "1.2", "1.3")
     first = scored_series(3, "1", sop_uids=uids)
     second = scored_series(3, "2", sop_uids=("1.2", "1.3", "2.1"), frames=(None, 1, None))
     slices = slice_table([first, second])
-    assert list(submitted(slices)) == ["1.1", "2.1"]
+    assert submitted(slices) == pytest.approx({"1.1": 0.1, "1.2": 0.2, "1.3": 0.3, "2.1": 0.3})
     assert ambiguous_uids(slices)["sop_uid"].tolist() == ["1.2", "1.3", "1.2", "1.3"]
+
+
+def test_every_slice_that_was_given_is_submitted() -> None:
+    """A copy as the slice that is used instead, a slice that was not scored at the base rate."""
+    slices = slice_table([scored_series(1)])
+    table = submission(slices, RATES, {"7.1": "1.2.0", "7.2": "8.1"}, ["8.1", "7.2", "1.2.0"])
+    assert table["ID"].tolist() == [
+        f"{sop_uid}_{label}" for sop_uid in ("1.2.0", "7.1", "8.1", "7.2") for label in LABELS
+    ]
+    of_slices = table["Label"].to_numpy().reshape(4, len(LABELS))
+    assert of_slices[:, 0].tolist() == pytest.approx([0.1, 0.1, 0.25, 0.25])
+    assert (of_slices == of_slices[:, :1]).all()
+
+    rejected_alone = submission(slice_table([]), RATES, {}, ["8.1"])
+    assert rejected_alone["Label"].tolist() == [0.25] * len(LABELS)
+
+
+def test_slices_at_the_base_rate_are_counted_once() -> None:
+    unscored = (
+        UnscoredSlice("9.1", None, None, IssueCode.NO_POSITION),
+        UnscoredSlice("9.2", None, 7.0, IssueCode.UNDECODABLE),  # its neighbours are known
+        UnscoredSlice("", None, None, IssueCode.EMPTY_FILE),
+    )
+    slices = slice_table([scored_series(unscored=unscored)])
+    assert uids_without_score(slices, ["8.1", "1.2.0", "8.1"]) == ["9.1", "8.1"]
+    assert uids_without_score(slice_table([]), []) == []
 
 
 def test_frames_of_one_file_and_no_series_at_all_are_not_ambiguous() -> None:

@@ -70,6 +70,7 @@ def test_the_keys_of_the_file_are_fixed(folder: Path) -> None:
         "fingerprint",
         "folds",
         "training_groups_known",
+        "performance",
         "files",
         "manifest_sha256",
     }

@@ -8,10 +8,11 @@ import pytest
 
 from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
+from ich3d.core.pseudonym import NOBODY
 from ich3d.core.workspace import read_csv, write_csv, write_json
 from ich3d.inference.tables import SLICE_TEXT
 from ich3d.model.folder import Model
-from ich3d.recalibrate.cases import NOBODY, PATIENT, STUDY, read_cases
+from ich3d.recalibrate.cases import PATIENT, STUDY, read_cases
 from tests.helpers.hospital import (
     N_SLICES,
     labels_of,

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ich3d.core.bootstrap import Interval
 from ich3d.core.labels import LABELS
-from ich3d.evaluation.bootstrap import Interval
 from ich3d.evaluation.predictions import BASE_RATE, LabelledScores
 from ich3d.report.evaluation_page import share_cell, write_evaluation
 from tests.helpers.page_tree import Tree

@@ -67,32 +67,33 @@ def test_the_table_has_the_contributions_to_both_stages(explanation: Explanation
 
 def test_the_sentence_sums_up_both_stages(explanation: Explanation) -> None:
     assert summary_sentence(explanation) == (
-        "Slice 1 (1.2.3) scores 0.750 for subdural: the context model adds +1.50 from the slice "
-        "itself and +0.12 from its neighbours, most from 5.0 mm below (+0.25); the stacker, kept "
-        "in 2 of 3 folds, adds -0.25 from the slice itself and +0.62 from its neighbours, most "
-        "from 5.0 mm above (+0.50)."
+        "Slice 1 (1.2.3) scores 0.750 for subdural: the context model counts +1.50 for the "
+        "slice itself and +0.12 for its neighbours, most for the one 5.0 mm below (+0.25); the "
+        "stacker's trees, used in 2 of 3 folds, count -0.25 for the slice itself and +0.62 for its "
+        "neighbours, most for the one 5.0 mm above (+0.50)."
     )
 
 
 def test_the_largest_contributions_of_the_stacker_come_first(explanation: Explanation) -> None:
     """Neighbours count together: +0.62 as the start, which comes first by name or order."""
     clause = stacker_clause(explanation)
-    assert clause.startswith("largest contributions in the stacker: ")
+    assert clause.startswith("what counts most in the stacker: ")
     for part in (
-        "the blend that it starts from (+0.62)",
+        "the weighted mean of encoder, context model and Hounsfield units (+0.62)",
         "its neighbours' scores (+0.62)",
         "the slice's own scores (-0.25)",
         "the whole series (+0.06)",
     ):
         assert part in clause
     assert "position" not in clause  # the fifth largest
-    assert "average" not in clause  # too small
+    assert "every slice" not in clause  # too small
 
 
 def test_without_a_stacker_the_context_score_is_used(explanation: Explanation) -> None:
     without = replace(explanation, kept=(), stacker=parts(("start", None, None, 0.625)))
     assert summary_sentence(without).endswith(
-        "; no fold kept trees for this label, so the blend stands."
+        "; for this label the stacker has no trees, but the weighted mean of encoder, context "
+        "model and Hounsfield units."
     )
     assert stacker_clause(without) == ""
 
@@ -114,4 +115,4 @@ def test_a_series_of_one_slice_has_no_neighbours(explanation: Explanation) -> No
         context=parts(("baseline", None, None, -1.0), ("slice", 0.0, 0, 1.5)),
         stacker=parts(("start", None, None, 0.5)),
     )
-    assert "+1.50 from the slice itself and +0.00 from its neighbours;" in summary_sentence(single)
+    assert "+1.50 for the slice itself and +0.00 for its neighbours;" in summary_sentence(single)

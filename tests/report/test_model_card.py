@@ -9,8 +9,8 @@ import pytest
 from ich3d.config.root import Config
 from ich3d.core.errors import DataError, ModelError
 from ich3d.core.labels import FLAG_AT, LABELS
+from ich3d.core.operating_point import operating_points
 from ich3d.core.workspace import Workspace, read_csv, read_json
-from ich3d.evaluation.operating_point import operating_points
 from ich3d.evaluation.predictions import label_scores
 from ich3d.evaluation.run import out_of_fold
 from ich3d.evaluation.table import markdown

@@ -129,7 +129,8 @@ def _assemble(slices: Sequence[AnySlice], compare: Compare, policy: Policy) -> G
     invalid = [invalid for invalid in slices if isinstance(invalid, InvalidSlice)]
     if invalid and not (policy.lenient and headers):
         first = invalid[0]
-        return _reject(slices, Issue(first.code, _describe(first) + _count_more(invalid)))
+        detail = _describe(first) + _count_more(invalid) + _count_lost(headers)
+        return _reject(slices, Issue(first.code, detail))
 
     result = split_series(headers, compare)
     if isinstance(result, Issue):
@@ -209,12 +210,14 @@ def _reject(slices: Sequence[AnySlice], issue: Issue) -> GroupingResult:
     """A whole series as rejected, with all its files."""
     subject = slices[0].series_uid or _folder_name(slices[0].file)
     paths = tuple(dict.fromkeys(any_slice.file.name for any_slice in slices))
-    return GroupingResult(rejected=(Rejected(subject, issue.code, issue.detail, paths),))
+    sop_uids = tuple(dict.fromkeys(s.sop_uid for s in slices if s.sop_uid))
+    return GroupingResult(rejected=(Rejected(subject, issue.code, issue.detail, paths, sop_uids),))
 
 
 def _reject_file(invalid: InvalidSlice) -> Rejected:
     """A file whose series is unknown, as rejected."""
-    return Rejected(invalid.file.name, invalid.code, _describe(invalid), (invalid.file.name,))
+    name, sop_uids = invalid.file.name, (invalid.sop_uid,) if invalid.sop_uid else ()
+    return Rejected(name, invalid.code, _describe(invalid), (name,), sop_uids)
 
 
 def _unnamed_series(any_slice: AnySlice) -> SeriesKey:
@@ -228,6 +231,14 @@ def _folder(file: FileRef) -> PurePosixPath:
 
 def _describe(invalid: InvalidSlice) -> str:
     return f"{invalid.file.name}: {invalid.problem}"
+
+
+def _count_lost(valid: Sequence[SliceHeader]) -> str:
+    """How many valid slices are rejected too, and what keeps them; empty for none."""
+    if not valid:
+        return ""
+    lost = pluralize(len(valid), "other slice")
+    return f"; {lost} of the series cannot be used because of it: --lenient keeps them"
 
 
 def _count_more(invalid: Sequence[InvalidSlice]) -> str:

@@ -174,7 +174,7 @@ def _split_off_stray(
     return replace(
         result,
         series=tuple(replace(s, issues=(*s.issues, incomplete)) for s in result.series),
-        rejected=(Rejected(stray.name, IssueCode.MIXED_GEOMETRY, detail, paths),),
+        rejected=(Rejected(stray.name, IssueCode.MIXED_GEOMETRY, detail, paths, (stray.sop_uid,)),),
     )
 
 
@@ -222,7 +222,12 @@ def _left_out_duplicates(
     duplicates = [duplicate for stack in stacks for duplicate in stack.duplicates]
     last_of_file = {duplicate.header.file: duplicate for duplicate in duplicates}
     return [
-        LeftOut((file.name,), duplicate.code, _describe_duplicate(duplicate))
+        LeftOut(
+            (file.name,),
+            duplicate.code,
+            _describe_duplicate(duplicate),
+            copy_of=(duplicate.header.sop_uid, duplicate.kept.sop_uid),
+        )
         for file, duplicate in last_of_file.items()
         if file not in used_files
     ]

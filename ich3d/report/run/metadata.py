@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import LABELS
 from ich3d.core.workspace import Workspace, read_csv, read_json
-from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.stack.booster import LabelStacker
 
 

@@ -8,11 +8,11 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ich3d.config.root import Config
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import LABELS
 from ich3d.core.windows import window
 from ich3d.core.workspace import Workspace, replacing
 from ich3d.evaluation.agreement import error_by_agreement
-from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.evaluation.run import OutOfFold, out_of_fold
 from ich3d.evaluation.table import FEW_PATIENTS, Result, ResultRow, auc_cell, markdown
 from ich3d.prepare.store import Store

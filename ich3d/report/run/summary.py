@@ -1,7 +1,7 @@
 """What the numbers of a run show, in words."""
 
+from ich3d.core.bootstrap import Interval
 from ich3d.core.labels import STAGES
-from ich3d.evaluation.bootstrap import Interval
 from ich3d.evaluation.table import ResultRow
 
 GAIN, NO_GAIN, WORSE = "gain", "no gain", "worse"

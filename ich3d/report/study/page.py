@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 
 import ich3d
 from ich3d.core.labels import ANY, FLAG_AT, LABELS, STAGES, SUBTYPES, label_index, series_prob
@@ -19,13 +20,15 @@ from ich3d.core.types import FileRef, Rejected, SliceHeader
 from ich3d.core.windows import WINDOWS
 from ich3d.core.workspace import replacing
 from ich3d.dicom.headers.read import read_file
-from ich3d.explain.explanation import Explanation, explain_slices
+from ich3d.explain.explanation import HEAT_FROM, Explanation, explain_slices
 from ich3d.inference.run import OutputWriter
 from ich3d.inference.scoring import SeriesPrediction, study_uid_of
 from ich3d.model.folder import Model
+from ich3d.model.performance import doubt, sentences
 from ich3d.prepare.store import plain_name
 from ich3d.report.explanation import contributions_clause, stacker_clause
 from ich3d.report.run.page import template
+from ich3d.report.study.index_page import doubt_sentence, write_index
 from ich3d.report.study.probability_plot import SHOWN_ORDER, ProbabilityPlot, make_probability_plot
 from ich3d.report.study.quality_notes import quality_notes
 from ich3d.report.study.thumbnails import (
@@ -87,8 +90,8 @@ class SeriesSection:
         prediction: the scored series.
         patient_id: the PatientID, empty unless it was asked for.
         headline: the main result in one sentence.
-        agreement: how far the model's folds agree on the strongest slice, or why that is not told,
-            in one sentence; empty for a model of one fold.
+        agreement: how far the model's folds agree on the strongest slice, in one sentence; empty
+            for a model of one fold, and for a patient that it was trained on.
         prob: probability of the series for each label, in `SHOWN_ORDER`.
         thumbnails: the images of all slices.
         tiles: the slices, from inferior to superior.
@@ -130,13 +133,19 @@ class SeriesSection:
 
 
 def page_writer(model: Model, folder: Path, identifiers: bool) -> OutputWriter:
-    """Write a page to `folder` for each study that is scored; `identifiers` shows PatientIDs."""
+    """Write a page to `folder` for each study that is scored, and their index where it has several.
+
+    `identifiers` shows PatientIDs on the pages.
+    """
 
     def write(study: Sequence[SeriesPrediction]) -> tuple[Rejected, ...]:
         write_study_page(model, study, folder, identifiers)
         return ()
 
-    return OutputWriter(folder, write)
+    def finish(series: pd.DataFrame) -> None:
+        write_index(model, series, folder)
+
+    return OutputWriter(folder, write, finish)
 
 
 def read_patient_id(file: FileRef) -> str:
@@ -183,6 +192,10 @@ def _content(model: Model, study: Sequence[SeriesPrediction], identifiers: bool)
         "flag_at": FLAG_AT,
         "windows": {name: WINDOWS[name] for name in SHOWN_WINDOWS},
         "max_explained": MAX_EXPLAINED,
+        "heat_from": HEAT_FROM,
+        "pluralize": pluralize,
+        "doubt": doubt_sentence(model),
+        "performance": sentences(model.performance),
     }
 
 
@@ -193,7 +206,7 @@ def _section(model: Model, prediction: SeriesPrediction, patient_id: str) -> Ser
     return SeriesSection(
         prediction=prediction,
         patient_id=patient_id,
-        headline=_headline(stack),
+        headline=_headline(stack, is_calibrated=not doubt(model.performance)),
         agreement=_agreement(model, prediction),
         prob={label: round(float(prob[label_index(label)]), 7) for label in SHOWN_ORDER},
         thumbnails=thumbnails,
@@ -227,8 +240,11 @@ def _tile(prediction: SeriesPrediction, thumbnails: Thumbnails, index: int) -> S
     return SliceTile(index, description, flags, prob_any, thumbnails.position(index))
 
 
-def _headline(stack: np.ndarray) -> str:
-    """The main result of a series with the probabilities `stack` (Z, K), in one sentence."""
+def _headline(stack: np.ndarray, is_calibrated: bool) -> str:
+    """The main result of a series with the probabilities `stack` (Z, K), in one sentence.
+
+    That bleeding is likelier than not is said only of a model whose figures show it.
+    """
     prob_any = stack[:, label_index(ANY)]
     flagged = int((prob_any >= FLAG_AT).sum())
     if not flagged:
@@ -239,10 +255,11 @@ def _headline(stack: np.ndarray) -> str:
     subtype_prob = {label: float(stack[:, label_index(label)].max()) for label in SUBTYPES}
     likeliest = max(SUBTYPES, key=subtype_prob.__getitem__)
     count = f"{flagged} of {pluralize(len(stack), 'slice')}"
-    return (
-        f"Bleeding is more likely than not in {count}; the likeliest subtype is {likeliest}, "
-        f"{subtype_prob[likeliest]:.3f}."
-    )
+    subtype = f"the likeliest subtype is {likeliest}, {subtype_prob[likeliest]:.3f}"
+    if is_calibrated:
+        return f"Bleeding is more likely than not in {count}; {subtype}."
+    reach = "reaches" if flagged == 1 else "reach"
+    return f"{count} {reach} the probability of {FLAG_AT} at which slices are flagged; {subtype}."
 
 
 def _agreement(model: Model, prediction: SeriesPrediction) -> str:
@@ -250,8 +267,8 @@ def _agreement(model: Model, prediction: SeriesPrediction) -> str:
     n_folds = len(model.fold_models)
     if n_folds == 1:
         return ""
-    if prediction.series.patient_id in model.training_groups:
-        return "The model was trained on this patient: it scores new patients less well."
+    if np.isnan(prediction.agreement).all():  # folds that know the answer agree
+        return ""
     strongest = int(prediction.prob["stack"][:, label_index(ANY)].argmax())
     return (
         f"Agreement of the model's {n_folds} folds on slice {strongest}: "

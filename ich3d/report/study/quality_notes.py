@@ -32,22 +32,30 @@ ISSUE_TEXT: Final = {
 }
 """What each warning means. Another issue is shown by its code."""
 
+UNTOLD: Final = frozenset({"rows", "columns"})
+"""Slices are resampled by the size of their pixels, so the number of pixels makes no difference."""
+
 _ACQUISITION_TEXT: Final = {
     "n_slices": "The number of slices",
     "spacing_mm": "The distance between slices in mm",
     "largest_gap_mm": "The largest gap between slices in mm",
     "tilt_deg": "The gantry tilt in degrees",
-    "rows": "The number of rows of a slice",
-    "columns": "The number of columns of a slice",
     "pixel_mm": "The size of a pixel in mm",
 }
 
 
 def quality_notes(model: Model, prediction: SeriesPrediction) -> list[str]:
-    """One sentence for each issue, and one for each value outside the range of the training set."""
+    """One sentence for each issue, and one for each value outside the range of the training set.
+
+    Small differences are in no note (`inference.scoring.RANGE_MARGIN`), nor is what is `UNTOLD`.
+    """
     codes = sorted({issue.code for issue in prediction.series.issues})
     issues = [ISSUE_TEXT.get(code, f"It has the issue {code}.") for code in codes]
-    out_of_range = [_range_note(model, prediction, name) for name in prediction.out_of_range]
+    out_of_range = [
+        _range_note(model, prediction, name)
+        for name in prediction.out_of_range
+        if name not in UNTOLD
+    ]
     return [*issues, *out_of_range]
 
 

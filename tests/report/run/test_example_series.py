@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import ANY, LABELS, STAGES
-from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.evaluation.run import OutOfFold
 from ich3d.report.run.example_series import ExampleSeries, slabs_mm, typical_series
 

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from ich3d.config.root import Config
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import LABELS
 from ich3d.core.workspace import Workspace, read_csv, read_json, write_csv
-from ich3d.evaluation.ground_truth import GroundTruth
 from ich3d.evaluation.run import out_of_fold
 from ich3d.report.run.metadata import (
     data_quality,

@@ -132,7 +132,7 @@ def test_the_stackers_decision_is_shown_for_every_fold_and_label(report: Report)
     for label in LABELS:
         for fold in range(3):
             decision = decisions[label][fold]
-            used = "blend and trees" if decision.is_kept else "blend"
+            used = "mean and trees" if decision.is_kept else "mean"
             losses = (
                 f"stacker {decision.stacker_loss:.4f}, context {decision.context_loss:.4f}, "
                 f"s.e. {decision.se:.4f}"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ich3d.evaluation.bootstrap import Interval
+from ich3d.core.bootstrap import Interval
 from ich3d.evaluation.table import ResultRow
 from ich3d.report.run.summary import headline, verdict
 

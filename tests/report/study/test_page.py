@@ -17,8 +17,8 @@ from PIL import Image
 import ich3d
 from ich3d.cli.parser import main
 from ich3d.core.labels import LABELS, STAGES
-from ich3d.core.types import TrainingGroups
 from ich3d.core.workspace import read_csv
+from ich3d.dicom.origin import SeriesOrigin
 from ich3d.dicom.uids import uid
 from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.inference.scoring import SeriesPrediction, predict_one
@@ -28,6 +28,7 @@ from ich3d.report.study.quality_notes import quality_notes
 from tests.helpers.browser import READER_SCRIPT, browse
 from tests.helpers.identity import IDENTITY, PATIENT_ID, SECRETS
 from tests.helpers.page_tree import Element, Tree
+from tests.helpers.performance import performance
 from tests.helpers.predictions import with_bleeds
 
 
@@ -40,7 +41,7 @@ def predict_with_report(model_folder: Path, folder: Path, *options: str) -> dict
     """Score the studies in `folder`/in by command; the HTML of each page by its file's name."""
     command = ["predict", str(folder / "in"), "--model", str(model_folder), "-o"]
     assert main([*command, str(folder / "out"), "--report", *options]) == 0
-    pages = sorted((folder / "out" / "report").iterdir())
+    pages = sorted((folder / "out" / "report").glob("2*.html"))
     return {path.stem: path.read_text(encoding="utf-8") for path in pages}
 
 
@@ -121,14 +122,43 @@ def test_series_without_a_study_uid_have_a_page_each_with_their_own_patient(
 
 
 def test_the_headline_says_how_many_slices_are_flagged(page: Element) -> None:
+    """The model was trained on phantoms, so it cannot know what is likelier than not."""
     flagged, calm = (section.by_class("headline")[0].words for section in page.by_class("series"))
     assert flagged == (
-        "Bleeding is more likely than not in 2 of 9 slices; the likeliest subtype is subdural, "
-        "0.875."
+        "2 of 9 slices reach the probability of 0.5 at which slices are flagged; the likeliest "
+        "subtype is subdural, 0.875."
+    )
+    assert (
+        "0.5 need not mean that bleeding is likelier than not: the model was trained" in page.words
     )
     assert calm == (
         "None of 9 slices is flagged; the highest probability of any bleeding is 0.125, in slice 0."
     )
+
+
+def test_only_a_model_whose_figures_show_it_calls_bleeding_likely(
+    model: Model, scored: SeriesPrediction, tmp_path: Path
+) -> None:
+    bleeds = with_bleeds(scored, (3, "subdural", 0.75))
+    trusted = replace(model, performance=performance())
+    words = page_of(trusted, bleeds, tmp_path).words
+    assert "Bleeding is more likely than not in 1 of 9 slices" in words
+    assert "need not mean" not in words
+    assert "sensitivity 0.80 (0.70 to 0.90)" in words
+    assert "89% (patients held out in training)" in words
+
+    words = page_of(replace(model, performance=None), bleeds, tmp_path).words
+    assert "1 of 9 slices reaches the probability of 0.5" in words
+    assert words.count("is not recorded") == 2
+
+
+def test_the_page_says_what_the_series_is(
+    model: Model, scored: SeriesPrediction, tmp_path: Path
+) -> None:
+    origin = SeriesOrigin("Thin <head>", "H60s", "1.0", "GE", "Optima", "study/3")
+    words = page_of(model, replace(scored, origin=origin), tmp_path).words
+    assert "Thin <head>, kernel H60s, 1.0 mm thick, GE Optima" in words
+    assert "Folder study/3" in words
 
 
 def test_the_page_says_how_far_folds_agree_or_that_the_patient_is_known(
@@ -139,10 +169,11 @@ def test_the_page_says_how_far_folds_agree_or_that_the_patient_is_known(
     text = page_of(model, replace(scored, agreement=agreement), tmp_path).words
     assert f"3 folds on slice {strongest}: {agreement[strongest]:.2f}" in text
 
-    group = TrainingGroups.of([scored.series.patient_id])
-    first, *others = model.fold_models
-    knows = replace(model, fold_models=[replace(first, training_groups=group), *others])
-    assert "The model was trained on this patient" in page_of(knows, scored, tmp_path).words
+    unknown = np.full(len(scored.agreement), np.nan)
+    known = replace(scored, agreement=unknown, is_known_patient=True)
+    words = page_of(model, known, tmp_path).words
+    assert "The model was trained on this patient" in words
+    assert "3 folds on slice" not in words
 
 
 def test_a_slice_is_flagged_for_labels_only_where_any_is_likely() -> None:
@@ -176,7 +207,7 @@ def test_flagged_slices_are_explained_for_their_likeliest_subtype(page: Element)
         "Slice 3: subdural 0.750",
         "Slice 4: subdural 0.875",
     ]
-    assert all("The context model adds" in explanation.words for explanation in explanations)
+    assert all("The context model counts" in explanation.words for explanation in explanations)
     assert not second.by_class("explanation")
     assert "No slice is flagged, so there is none to explain." in second.words
 

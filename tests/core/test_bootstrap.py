@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from ich3d.core.bootstrap import Interval, PatientBootstrap, interval
 from ich3d.core.metrics import auc, label_log_loss, weighted_log_loss
 from ich3d.core.seeds import stream
-from ich3d.evaluation.bootstrap import Interval, PatientBootstrap, interval
 
 Example = tuple[np.ndarray, np.ndarray, np.ndarray]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ich3d.core.bootstrap import PatientBootstrap
 from ich3d.core.labels import ANY, LABELS
 from ich3d.core.seeds import stream
-from ich3d.evaluation.bootstrap import PatientBootstrap
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from typing import Final
 
 import numpy as np
 
+from ich3d.core.bootstrap import Interval, PatientBootstrap, interval
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import LABELS
-from ich3d.evaluation.bootstrap import Interval, PatientBootstrap, interval
-from ich3d.evaluation.ground_truth import GroundTruth
 
 SLICES: Final = "slices"
 SERIES: Final = "series"

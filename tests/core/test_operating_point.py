@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import LABELS, label_index
-from ich3d.evaluation.ground_truth import GroundTruth
-from ich3d.evaluation.operating_point import SERIES, SLICES, OperatingPoint, operating_points
+from ich3d.core.operating_point import SERIES, SLICES, OperatingPoint, operating_points
 from tests.helpers.scores import PATIENTS, thirty_patients
 from tests.helpers.scores import SLICES as SLICES_EACH
 

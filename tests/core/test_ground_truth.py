@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import LABELS
-from ich3d.evaluation.ground_truth import GroundTruth
 from tests.helpers.scores import thirty_patients
 
 
