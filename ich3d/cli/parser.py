@@ -15,7 +15,7 @@ import ich3d
 from ich3d.cli import commands
 from ich3d.cli.commands import FAILED, INTERRUPTED, USAGE
 from ich3d.cli.terminal import escape_unencodable, log_to_stderr, print_error
-from ich3d.core.errors import UserError
+from ich3d.core.errors import UserError, os_error_sentence
 
 Command = Callable[[argparse.Namespace], int]
 """Runs one command with its parsed arguments and returns the exit code."""
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_error(str(error))
         return USAGE
     except OSError as error:
-        print_error(f"{error.filename or 'input or output'}: {error.strerror or error}")
+        print_error(os_error_sentence(error))
         return FAILED
     except KeyboardInterrupt:
         print_error("interrupted; run the same command again to continue")

@@ -18,6 +18,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,9 +26,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from ich3d.core.errors import DataError
+
+DAMAGED: Final = "put back an undamaged copy, or remove it and run the command again that wrote it"
+"""What to do about a damaged file that a command can write again."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,9 @@ def replacing(path: Path) -> Iterator[Path]:
     If the block raises, the temporary path is removed and `path` stays as it was. Missing parent
     folders are created. A file can be read by whom the process's umask allows, also where the
     library that wrote it made it private.
+
+    Raises:
+        OSError: the file cannot be written; it names `path`, whichever library wrote it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
@@ -137,8 +147,30 @@ def replacing(path: Path) -> Iterator[Path]:
         else:
             partial.chmod(0o666 & ~_UMASK)
         os.replace(partial, path)
+    except OSError as error:
+        if error.errno and _is_nameless_or_below(error, partial):
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
+    except Exception as error:
+        number = _system_error(error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from None
     finally:
         _remove(partial)
+
+
+def _is_nameless_or_below(error: OSError, partial: Path) -> bool:
+    """Whether an error names no file, or a temporary one that no user knows."""
+    return error.filename is None or str(error.filename).startswith(str(partial))
+
+
+def _system_error(error: Exception) -> int | None:
+    """The system's error number in the message of a library that writes files by itself, such as
+    safetensors; None where there is none.
+    """
+    found = re.search(r"\bos error (\d+)\b", str(error))
+    return int(found.group(1)) if found else None
 
 
 def write_json(path: Path, tree: Any) -> None:
@@ -153,8 +185,19 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
-    except (ValueError, UnicodeDecodeError):
-        raise DataError(f"{path} is not valid JSON") from None
+    except ValueError:  # a UnicodeDecodeError is one too
+        raise DataError(f"{path} is not valid JSON: {DAMAGED}") from None
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file by name. DataError where it is missing or damaged."""
+    try:
+        arrays: dict[str, np.ndarray] = load_file(path)
+        return arrays
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing") from None
+    except (SafetensorError, ValueError):
+        raise DataError(f"{path} is damaged: {DAMAGED}") from None
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

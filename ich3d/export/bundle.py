@@ -7,6 +7,7 @@
 The network holds the encoder and the context stage. The stacker is included as LightGBM text.
 """
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ def export_bundle(model_folder: Path, bundle: Path) -> None:
         for fold_model in model.fold_models:
             _write_stacker(partial / "models" / "stack", fold_model)
         save(network, partial / "models" / "model.ts")
-        torch.save(network.state_dict(), partial / "models" / "model.pt")
+        content = BytesIO()  # torch does not say why a file cannot be written
+        torch.save(network.state_dict(), content)
+        (partial / "models" / "model.pt").write_bytes(content.getbuffer())
 
         _render_templates(partial, model, description, losses)
 

@@ -34,7 +34,7 @@ from ich3d.prepare.series import files_digest, prepare_group
 from ich3d.prepare.store import (
     Store,
     preprocessing_sha256,
-    read_metadata,
+    read_undamaged,
     slice_rows,
     write_series,
 )
@@ -277,7 +277,7 @@ def _store_group(
 
 def _current(folder: Path, series: Series, config: PrepareConfig) -> SeriesMetadata | None:
     """Metadata of the stored series, None where it is not stored or was made of other files."""
-    metadata = read_metadata(folder, series.volume_id)
+    metadata = read_undamaged(folder, series.volume_id)
     if metadata is None:
         return None
     wanted = (preprocessing_sha256(config), files_digest(series))

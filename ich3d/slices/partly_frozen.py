@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from torch import nn
 
 from ich3d.config.root import Config
@@ -24,7 +24,7 @@ from ich3d.core.errors import DataError
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.seeds import derive, stream
 from ich3d.core.types import TrainingGroups
-from ich3d.core.workspace import replacing
+from ich3d.core.workspace import read_arrays, replacing
 from ich3d.prepare.folds import split_validation
 from ich3d.prepare.store import Store, plain_name, training_volumes
 from ich3d.slices.dataset import fixed_batches
@@ -100,7 +100,7 @@ class FrozenMaps:
         if not path.exists():
             with replacing(path) as partial:
                 save_file(self._computed(volume_id), partial)
-        tensors = load_file(path)
+        tensors = read_arrays(path)
         return SliceMaps(
             torch.from_numpy(tensors["features"][version].astype(np.float32)),
             torch.from_numpy(tensors["maps"][version].astype(np.float32)),
