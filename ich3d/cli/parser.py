@@ -128,6 +128,7 @@ def _add_import(subparsers: Subparsers) -> None:
     parser.add_argument("dataset", choices=["ct-ich"], help="the data set")
     parser.add_argument("src", type=Path, help="folder that holds the data set, as downloaded")
     parser.add_argument("out", type=Path, help="folder to write to")
+    _add_overwrite(parser)
 
 
 def _add_inspect(subparsers: Subparsers) -> None:
@@ -177,6 +178,7 @@ def _add_prepare(subparsers: Subparsers) -> None:
         example="prepare --config configs/ct_ich.yaml --set workspace=runs/mine",
     )
     _add_config(parser)
+    _add_overwrite(parser)
 
 
 def _add_config_reference(subparsers: Subparsers) -> None:
@@ -201,6 +203,7 @@ def _add_train(subparsers: Subparsers) -> None:
         example="train --config configs/ct_ich.yaml --set workspace=runs/mine",
     )
     _add_config(parser)
+    _add_overwrite(parser)
 
 
 def _add_report(subparsers: Subparsers) -> None:
@@ -223,6 +226,7 @@ def _add_ablate(subparsers: Subparsers) -> None:
         example="ablate --config configs/ablations/context.yaml",
     )
     _add_config(parser)
+    _add_overwrite(parser)
     parser.add_argument(
         "--scores",
         type=Path,
@@ -240,6 +244,7 @@ def _add_demo(subparsers: Subparsers) -> None:
         example="demo --set workspace=runs/demo",
     )
     _add_config(parser, default=DEMO_CONFIG)
+    _add_overwrite(parser)
 
 
 def _add_export(subparsers: Subparsers) -> None:
@@ -254,6 +259,7 @@ def _add_export(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--bundle", type=Path, required=True, metavar="DIR", help="folder to write to"
     )
+    _add_overwrite(parser)
 
 
 def _add_doctor(subparsers: Subparsers) -> None:
@@ -308,6 +314,7 @@ def _add_card(subparsers: Subparsers) -> None:
         metavar="NAME=CSV",
         help="also show evaluation.csv of an evaluated prediction by MODEL; may be repeated",
     )
+    _add_overwrite(parser)
 
 
 def _add_predict(subparsers: Subparsers) -> None:
@@ -376,6 +383,7 @@ def _add_evaluate(subparsers: Subparsers) -> None:
     parser.add_argument(
         "-o", "--out", type=Path, help="folder to write to (default: beside the predictions)"
     )
+    _add_overwrite(parser)
 
 
 def _add_recalibrate(subparsers: Subparsers) -> None:
@@ -403,6 +411,7 @@ def _add_recalibrate(subparsers: Subparsers) -> None:
         action="store_true",
         help="train context models and stackers anew; needs `ich3d predict --embeddings`",
     )
+    _add_overwrite(parser)
 
 
 def _add_explain(subparsers: Subparsers) -> None:
@@ -460,6 +469,15 @@ def _add_path(parser: argparse.ArgumentParser) -> None:
 
 def _add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
+    _add_overwrite(parser)
+
+
+def _add_overwrite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace what is there already and was made from something else",
+    )
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@
   lookalikes.csv       scores on the look-alikes of phantoms
 """
 
+import hashlib
 import json
 import os
 import re
@@ -24,14 +25,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import numpy as np
-import pandas as pd
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from ich3d.core.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 DAMAGED: Final = "put back an undamaged copy, or remove it and run the command again that wrote it"
 """What to do about a damaged file that a command can write again."""
@@ -189,8 +189,11 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} is not valid JSON: {DAMAGED}") from None
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path) -> "dict[str, np.ndarray]":
     """The arrays of a safetensors file by name. DataError where it is missing or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
     try:
         arrays: dict[str, np.ndarray] = load_file(path)
         return arrays
@@ -200,18 +203,38 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{path} is damaged: {DAMAGED}") from None
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
+def file_sha256(path: Path) -> str:
+    """The hash of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def named_file_sha256(name: str | None) -> str | None:
+    """The hash of the file that a configuration names; the name itself where that is no file."""
+    return name if name is None or not Path(name).is_file() else file_sha256(Path(name))
+
+
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
     """Write a table as CSV without its index, atomically."""
-    with replacing(path) as partial:
-        table.to_csv(partial, index=False, lineterminator="\n", errors="backslashreplace")
+    with (
+        replacing(path) as partial,
+        partial.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file,
+    ):
+        write_table(table, file)
 
 
-def read_csv(path: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
+def write_table(table: "pd.DataFrame", file: TextIO) -> None:
+    """Write a table as CSV without its index, in the form of all tables."""
+    table.to_csv(file, index=False, lineterminator="\n")
+
+
+def read_csv(path: Path, text: tuple[str, ...] = ()) -> "pd.DataFrame":
     """The table in a CSV file. DataError where the file is missing or is no table.
 
     Columns in `text` are read as strings, and their empty cells as "": a UID such as `1.20` or an
     ID such as `007` would otherwise become a number. In other columns an empty cell is NaN.
     """
+    import pandas as pd  # takes a while to load, and most commands check their paths before
+
     try:
         table = pd.read_csv(
             path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""]

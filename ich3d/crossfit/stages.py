@@ -17,12 +17,12 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from ich3d.config.ablation import NEVER
 from ich3d.config.root import Config
 from ich3d.context.align import fit_alignment
 from ich3d.context.bigru import ContextEnsemble
 from ich3d.context.end_to_end import train_end_to_end
 from ich3d.context.score import member_agreement, score_context, score_shuffled
-from ich3d.context.shuffle import NEVER
 from ich3d.context.train import require_held_out, train_context
 from ich3d.core.metrics import sigmoid
 from ich3d.core.progress import Progress, quiet

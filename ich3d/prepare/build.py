@@ -30,6 +30,7 @@ from ich3d.dicom.inspection import not_hu_summary
 from ich3d.dicom.validate import SeriesGroup, group_by_series_uid
 from ich3d.phantom import write_phantoms
 from ich3d.prepare import folds
+from ich3d.prepare.existing import claim_series, claim_store, require_same_slices
 from ich3d.prepare.series import files_digest, prepare_group
 from ich3d.prepare.store import (
     Store,
@@ -62,7 +63,7 @@ class PreparedSource:
     rejected: tuple[Rejected, ...]
 
 
-def prepare(config: Config, progress: Progress = quiet) -> PreparedSource:
+def prepare(config: Config, progress: Progress = quiet, overwrite: bool = False) -> PreparedSource:
     """Prepare the source that `config` names and write the store to its workspace.
 
     `inspect.csv`, `folds.csv`, `rejected.csv` and `unmatched.csv` are written beside the store.
@@ -70,15 +71,22 @@ def prepare(config: Config, progress: Progress = quiet) -> PreparedSource:
     Where `source.path` is not set, a complete store that lies in the workspace is used as it is: it
     was prepared on another machine, for training needs no DICOM files.
 
+    Args:
+        config: the whole configuration.
+        progress: shows how far it is.
+        overwrite: whether other data in the workspace are replaced; see `prepare.existing`.
+
     Raises:
         DataError: the source cannot be read, holds no head CT, or holds fewer patient groups than
-            `prepare.folds`; or a store without its source has another grid or other folds.
+            `prepare.folds`; a store without its source has another grid or other folds; or the
+            workspace holds other data and `overwrite` is not set.
     """
     workspace = Workspace(Path(config.workspace))
     is_carried = config.source.kind != "phantom" and config.source.path is None
     if is_carried and (workspace.store / "meta.json").exists():
         return PreparedSource(_carried_store(workspace.store, config.prepare), ())
 
+    claim_store(config, workspace, overwrite)
     source = open_source(config, workspace, progress)
     policy = Policy(follow_links=config.source.follow_links)
     source_index = index(source.images, progress, policy)
@@ -87,6 +95,7 @@ def prepare(config: Config, progress: Progress = quiet) -> PreparedSource:
         log.warning("%s", not_hu)
 
     chosen = _subset(source_index.series, config)
+    claim_series(workspace, chosen, overwrite)
     stored, not_stored = _store_all(chosen, workspace.store, config.prepare, progress)
     rejected = source_index.all_rejected(not_stored)
     write_csv(workspace.rejected, rejected_table(rejected))
@@ -101,6 +110,8 @@ def prepare(config: Config, progress: Progress = quiet) -> PreparedSource:
     slices = slices.join(labels.astype(np.float32), on="sop_uid")
     slices = _with_folds(slices, config)
 
+    if not overwrite:
+        require_same_slices(workspace, slices)
     is_subset = config.source.max_slices is not None
     _tell_labels(source, labels, slices, is_subset)
     write_csv(workspace.unmatched, unmatched_table(slices, labels, source.unmatched, is_subset))

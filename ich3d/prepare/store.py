@@ -34,7 +34,7 @@ from ich3d.core.issues import join
 from ich3d.core.labels import LABELS
 from ich3d.core.seeds import stream
 from ich3d.core.types import PreparedSeries, SeriesMetadata
-from ich3d.core.workspace import read_csv, read_json, replacing, write_csv, write_json
+from ich3d.core.workspace import file_sha256, read_csv, read_json, replacing, write_csv, write_json
 from ich3d.prepare.folds import subsample_groups
 from ich3d.prepare.metadata_json import metadata_from_json, metadata_to_json
 
@@ -181,13 +181,13 @@ class Store:
     def finish(cls, folder: Path, table: pd.DataFrame, meta: dict[str, Any]) -> "Store":
         """Complete the store in `folder` with its table of slices and `meta.json`, and open it."""
         write_csv(folder / "slices.csv", table)
-        write_json(folder / "meta.json", {**meta, _SLICES: _file_sha256(folder / "slices.csv")})
+        write_json(folder / "meta.json", {**meta, _SLICES: file_sha256(folder / "slices.csv")})
         return cls(folder)
 
     @property
     def identity(self) -> list[str]:
         """Hashes of `slices.csv` and of the preprocessing: they change where the content does."""
-        return [_file_sha256(self.folder / "slices.csv"), str(self.meta["preprocessing_sha256"])]
+        return [file_sha256(self.folder / "slices.csv"), str(self.meta["preprocessing_sha256"])]
 
     def without(self, fold: int) -> "Store":
         """The same store without the volumes of `fold`."""
@@ -344,10 +344,6 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         raise _damaged(folder / "meta.json")
     if not table.is_file():
         raise DataError(f"{table} is missing: run `ich3d prepare`, which writes it again")
-    if _SLICES in meta and _file_sha256(table) != meta[_SLICES]:  # earlier versions have no hash
+    if _SLICES in meta and file_sha256(table) != meta[_SLICES]:  # earlier versions have no hash
         raise _damaged(table)
     return meta
-
-
-def _file_sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

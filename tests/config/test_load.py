@@ -73,8 +73,8 @@ def test_a_value_that_is_not_allowed_is_named_with_its_file(
 ) -> None:
     path = write(tmp_path, text)
     message = error(path)
-    assert message.startswith(f"{path}: ")
-    assert key in message.removeprefix(f"{path}: ")
+    assert message.startswith(f"{path}, line 1: ")
+    assert key in message.removeprefix(f"{path}, line 1: ")
 
 
 def test_a_file_wins_over_its_bases_and_overrides_over_both(tmp_path: Path) -> None:
