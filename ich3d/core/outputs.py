@@ -68,7 +68,7 @@ def claim(
         difference = "something that is not recorded" if recorded is None else None
         difference = difference or _difference(recorded or {}, work)
     if difference is not None and not overwrite:
-        raise refusal(folder, f"what {command} made from {difference}")
+        raise refusal(folder, f"what `{command}` made from {difference}")
 
     current = {**(recorded or {}), **work}
     if records.get(command) != current:
