@@ -60,12 +60,10 @@ def test_a_part_of_ct_ich_is_known(lay_out: Callable[[PathKind], Path]) -> None:
 
 
 def refusal(require: Callable[[Path], None], path: Path) -> str:
-    """The one sentence about a path; empty where it is accepted."""
+    """The one sentence about a path, with PATH in its place; empty where it is accepted."""
     try:
         require(path)
     except UserError as error:
-        assert "\n" not in str(error)
-        assert str(error).count(str(path)) >= 1
         return str(error).replace(str(path), "PATH")
     return ""
 
@@ -134,7 +132,7 @@ def test_a_data_set_that_is_given_as_a_folder_names_its_source_kind(
     lay_out: Callable[[PathKind], Path],
 ) -> None:
     folder = lay_out(PathKind.CT_ICH)
-    with pytest.raises(UserError, match="set source.kind to ct_ich"):
+    with pytest.raises(UserError, match=r"set source\.kind to ct_ich"):
         require_source("folder", folder)
     require_source("ct_ich", folder)
 
@@ -143,4 +141,4 @@ def test_a_data_set_that_is_given_as_a_folder_names_its_source_kind(
 def test_a_path_that_does_not_exist_is_named(
     tmp_path: Path, require: Callable[[Path], None]
 ) -> None:
-    assert refusal(require, tmp_path / "nowhere")
+    assert "PATH" in refusal(require, tmp_path / "nowhere")
