@@ -325,7 +325,7 @@ def _read_hu(path: Path, start: int, stop: int | None) -> np.ndarray:
 
 
 def _checksum(pixels: np.ndarray) -> int:
-    """CRC-32 of the pixels int16 (H, W) of one slice: 0.06 ms, where reading them takes 0.2 ms."""
+    """CRC-32 of the pixels int16 (H, W) of one slice, which costs less than unpacking them."""
     return zlib.crc32(np.ascontiguousarray(pixels, dtype="<i2").data)
 
 
