@@ -48,6 +48,9 @@ REJECTED: Final = 3
 EVALUATION_DRAWS: Final = 1000
 """Resamples behind each interval of `ich3d evaluate`."""
 
+MAX_REJECTED: Final = 20
+"""How many rejections `ich3d prepare` names on the screen; a table has them all."""
+
 INTERRUPTED: Final = 130
 """Stopped by Ctrl-C: 128 + SIGINT, as shells report it."""
 
@@ -217,6 +220,10 @@ def prepare(arguments: Namespace) -> int:
     from ich3d.prepare.build import prepare  # only now, for it takes a second
 
     prepared = prepare(config, progress_bar, arguments.overwrite)
+    print_rejected(prepared.rejected[:MAX_REJECTED])
+    if len(prepared.rejected) > MAX_REJECTED:
+        rejected = Workspace(Path(config.workspace)).rejected
+        print_error(f"{len(prepared.rejected)} rejected in all, see {rejected}")
     print(prepared.store.folder)
     return _code(len(prepared.rejected))
 

@@ -107,7 +107,9 @@ def _merge(layers: Sequence[Any], origin: str) -> Config:
     try:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), *layers))
     except ConfigError as error:
-        raise _KeyError(str(error), str(error).split()[0].rstrip(":")) from None  # it begins with the key
+        raise _KeyError(
+            str(error), str(error).split()[0].rstrip(":")
+        ) from None  # it begins with the key
     except OmegaConfBaseException as error:
         key = f" ({error.full_key})" if error.full_key else ""
         raise _KeyError(f"{_first_line(error)}{key}", error.full_key or "") from None

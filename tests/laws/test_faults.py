@@ -228,7 +228,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
 
 def start(verb: Verb, bench: Bench) -> None:
     """Remove what the command is to make."""
-    for name in verb.before:
+    for name in (*verb.before, verb.out) if verb.out else verb.before:
         path = bench / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
@@ -253,25 +253,36 @@ def check_ends_well(verb: Verb, name: str, call: Run) -> None:
     assert code in allowed, err
 
 
-CUT = [(name, path) for name, verb in VERBS.items() for path in verb.inputs if name not in TOO_LONG]
-
-
-@pytest.mark.parametrize(("name", "path"), CUT)
-def test_a_cut_input_is_named_and_the_command_ends_well_without_the_damage(
-    bench: Bench, call: Run, name: str, path: str
+@pytest.mark.parametrize("name", [name for name in VERBS if name not in TOO_LONG])
+def test_a_command_survives_every_fault_and_ends_well_without_it(
+    bench: Bench, call: Run, name: str
 ) -> None:
     verb = VERBS[name]
-    start(verb, bench)
+    for path in verb.inputs:
+        start(verb, bench)
+        check_cut_input(verb, bench, path, call)
+    if verb.words[0] not in WRITES_NOTHING and name not in LEARNS_NOTHING:
+        for n_bytes in (SMALL_BYTES, 6_000):
+            start(verb, bench)
+            check_full_disk(verb, bench, n_bytes, call)
+        start(verb, bench)
+        check_closed_folder(verb, bench, call)
+    if verb.out is not None:
+        start(verb, bench)
+        check_file_in_the_place_of_the_output(verb, bench, call)
+    check_ends_well(verb, name, call)
+
+
+def check_cut_input(verb: Verb, bench: Bench, path: str, call: Run) -> None:
+    """An input that is cut in the middle is named, and costs nothing else."""
     file = bench / path
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2 - 3])
     code, out, err = call(*verb.words)
     assert code in (FAILED, USAGE, REJECTED), out + err
-    check_told(out + err, (path, file.name, str(file)))
+    check_told(out + err, (path, file.name))
     check_no_partial_file(bench)
-
     file.write_bytes(whole)
-    check_ends_well(verb, name, call)
 
 
 @contextmanager
@@ -285,27 +296,14 @@ def small_files_only(n_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-WRITING = [
-    name
-    for name, verb in VERBS.items()
-    if verb.words[0] not in WRITES_NOTHING and name not in TOO_LONG | LEARNS_NOTHING
-]
-
-
-@pytest.mark.parametrize("n_bytes", [SMALL_BYTES, 6_000])
-@pytest.mark.parametrize("name", WRITING)
-def test_a_full_disk_is_told_and_the_command_ends_well_once_there_is_room(
-    bench: Bench, call: Run, name: str, n_bytes: int
-) -> None:
-    verb = VERBS[name]
-    start(verb, bench)
+def check_full_disk(verb: Verb, bench: Bench, n_bytes: int, call: Run) -> None:
+    """A disk that is full is told; with `SMALL_BYTES` no output has room."""
     with small_files_only(n_bytes):
         code, out, err = call(*verb.words)
     if n_bytes == SMALL_BYTES or code not in (OK, REJECTED):
         assert code == FAILED, out + err
         check_told(err, ("File too large: make room there",))
     check_no_partial_file(bench)
-    check_ends_well(verb, name, call)
 
 
 @contextmanager
@@ -321,33 +319,31 @@ def without_privileges() -> Iterator[None]:
         os.seteuid(0)
 
 
-@pytest.mark.parametrize("name", WRITING)
-def test_a_closed_folder_is_named(bench: Bench, call: Run, name: str) -> None:
-    verb = VERBS[name]
-    start(verb, bench)
-    bench.root.chmod(0o555)
+def check_closed_folder(verb: Verb, bench: Bench, call: Run) -> None:
+    """A folder that may not be written to is named."""
+    folders = [bench.root, *(path for path in bench.root.rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
     try:
         with without_privileges():
             code, out, err = call(*verb.words)
     finally:
-        bench.root.chmod(0o755)
+        for folder in folders:
+            folder.chmod(0o755)
     assert code in (FAILED, USAGE), out + err
     check_told(err, ("change its permissions",))
     check_no_partial_file(bench)
-    check_ends_well(verb, name, call)
 
 
-@pytest.mark.parametrize("name", [name for name in WRITING if VERBS[name].out])
-def test_a_file_in_the_place_of_the_output_folder_is_named_and_kept(
-    bench: Bench, call: Run, name: str
-) -> None:
-    verb = VERBS[name]
+def check_file_in_the_place_of_the_output(verb: Verb, bench: Bench, call: Run) -> None:
+    """A file where the output folder should be is named and kept."""
     assert verb.out is not None
     (bench / verb.out).write_text("mine")
     code, _, err = call(*verb.words)
     assert code == USAGE
-    check_told(err, (f"{verb.out} is a file where a folder is needed",))
+    check_told(err, (f"{verb.out} is a file where a folder is needed", "is no model folder"))
     assert (bench / verb.out).read_text() == "mine"
+    (bench / verb.out).unlink()
 
 
 def test_a_source_that_goes_away_costs_its_series_alone(bench: Bench) -> None:
