@@ -32,6 +32,7 @@ from ich3d.config.root import Config
 from ich3d.config.schema import IMAGENET
 from ich3d.core.errors import ConfigError, DataError
 from ich3d.core.ground_truth import GroundTruth
+from ich3d.core.outputs import claim
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.types import SliceScores
 from ich3d.core.workspace import Workspace, read_csv, read_json, replacing, write_csv
@@ -73,7 +74,12 @@ _BASELINES: Mapping[str, Callable[[GroundTruth], np.ndarray]] = {
 }
 
 
-def ablate(config: Config, progress: Progress = quiet, name: str = "ablation") -> Result:
+def ablate(
+    config: Config,
+    progress: Progress = quiet,
+    name: str = "ablation",
+    overwrite: bool = False,
+) -> Result:
     """Run all rows of the config's ablation; where it has none, the stages of the run.
 
     Writes `<name>.csv`, `<name>.md` and `<name>.html` to the workspace, and `lookalikes.csv` for
@@ -83,15 +89,18 @@ def ablate(config: Config, progress: Progress = quiet, name: str = "ablation") -
     Raises:
         ConfigError: where a row cannot be run, or where the workspace holds a finished run with
             other data or other folds.
+        DataError: where it holds the table of another ablation of this name, and `overwrite` is not
+            set.
     """
     workspace = Workspace(Path(config.workspace))
     plans = _plans(config)  # an error in a row shows before anything is trained
     _require_known_start(plans)
     _require_same_data(config, workspace)
+    _claim(workspace.root, name, plans, overwrite)
 
     if config.slices.weights == IMAGENET:
         imagenet_file()  # a missing package is told before the data are prepared
-    store = prepare(config, progress).store
+    store = prepare(config, progress, overwrite).store
     require_labels(store)
     truth = ground_truth_of(store)
     write_ground_truth(workspace.scores, truth)
@@ -110,15 +119,20 @@ def ablate(config: Config, progress: Progress = quiet, name: str = "ablation") -
     return result
 
 
-def rebuild(config: Config, folder: Path, name: str = "ablation") -> Result:
+def rebuild(
+    config: Config, folder: Path, name: str = "ablation", overwrite: bool = False
+) -> Result:
     """Write the table and the page of an ablation to `folder`, from the scores cached there alone.
 
     Raises:
-        DataError: where the scores of a row are missing, or are of another config or other slices.
+        DataError: where the scores of a row are missing, or are of another config or other slices;
+            or as in `ablate`.
     """
     truth = read_ground_truth(folder)
     prob: dict[str, np.ndarray] = {}
-    for plan in _plans(config):
+    plans = _plans(config)
+    _claim(folder, name, plans, overwrite)
+    for plan in plans:
         for result, config_hashes in plan.config_hashes.items():
             path = scores_file(folder, result)
             cached = read_scores(path)
@@ -127,6 +141,16 @@ def rebuild(config: Config, folder: Path, name: str = "ablation") -> Result:
                 raise DataError(f"{path} was computed with another config or on other slices")
             prob[result] = cached.prob
     return _write_result(config, truth, prob, folder / name)
+
+
+def _claim(folder: Path, name: str, plans: list["_Plan"], overwrite: bool) -> None:
+    """Record the rows of the ablation `name`. DataError where its table holds others."""
+    rows = [
+        f"{result} {' '.join(sha256[:12] for sha256 in hashes)}"
+        for plan in plans
+        for result, hashes in plan.config_hashes.items()
+    ]
+    claim(folder, f"ich3d ablate: {name}", {"rows": rows}, [f"{name}.*"], overwrite)
 
 
 def _rows(config: Config) -> Mapping[str, AblationRow]:

@@ -20,10 +20,20 @@ from ich3d.cli.terminal import (
     print_rejected,
 )
 from ich3d.core.errors import DataError, UserError, suggestion
+from ich3d.core.outputs import claim, flat, remove, require_folder
+from ich3d.core.path_kinds import (
+    require_model,
+    require_predictions,
+    require_source,
+    require_study,
+)
 from ich3d.core.progress import progress_bar
 from ich3d.core.text import pluralize, printable
+from ich3d.core.workspace import Workspace, file_sha256, read_json
 
 if TYPE_CHECKING:
+    from ich3d.config.root import Config
+    from ich3d.config.schema import PhantomConfig
     from ich3d.dicom.assembly.grouping import Policy
     from ich3d.dicom.index import Index
     from ich3d.export.nifti import Converted
@@ -39,6 +49,9 @@ REJECTED: Final = 3
 EVALUATION_DRAWS: Final = 1000
 """Resamples behind each interval of `ich3d evaluate`."""
 
+MAX_REJECTED: Final = 20
+"""How many rejections `ich3d prepare` names on the screen; a table has them all."""
+
 INTERRUPTED: Final = 130
 """Stopped by Ctrl-C: 128 + SIGINT, as shells report it."""
 
@@ -51,6 +64,8 @@ def phantom(arguments: Namespace) -> int:
 
     given = PhantomConfig() if arguments.config is None else load_config(arguments.config).phantom
     config = replace(given, studies=arguments.studies)
+    require_folder(arguments.out)
+    _claim_phantoms(arguments, config)
     studies = write_phantoms(config, arguments.seed, arguments.out)
     for _ in progress_bar(studies, "phantoms", total=config.studies):
         pass  # it writes as it is iterated
@@ -58,10 +73,29 @@ def phantom(arguments: Namespace) -> int:
     return OK
 
 
+def _claim_phantoms(arguments: Namespace, config: "PhantomConfig") -> None:
+    """A study depends on its number, so that more studies of one seed are the same work."""
+    from ich3d.config.load import as_dict
+
+    tree = as_dict(config)
+    names = [f"study-{number:04d}" for number in range(tree.pop("studies"))]
+    work = {"seed": arguments.seed, **flat({"phantom": tree}), "studies": names}
+    outputs = ("study-*", "labels.csv")
+    if claim(arguments.out, "ich3d phantom", work, outputs, arguments.overwrite):
+        remove(arguments.out, outputs)
+
+
 def import_data(arguments: Namespace) -> int:
     """`ich3d import`: write a public data set as DICOM."""
     from ich3d.sources import import_ct_ich
+    from ich3d.sources.ct_ich.diagnosis import read_diagnosis
 
+    require_folder(arguments.out)
+    patients = sorted(set(read_diagnosis(arguments.src)["patient"]))
+    outputs = ("dicom/*", "patients/*", "import.json")
+    command = f"ich3d import {arguments.dataset}"
+    if claim(arguments.out, command, {"patients": patients}, outputs, arguments.overwrite):
+        remove(arguments.out, outputs)
     source = import_ct_ich(
         arguments.src, arguments.out, lambda patients: progress_bar(patients, "patients")
     )
@@ -90,6 +124,7 @@ def inspect(arguments: Namespace) -> int:
         headers_only=arguments.headers_only,
         follow_links=arguments.follow_links,
     )
+    require_study(arguments.path)
     index = _index_and_check(arguments.path, policy)
 
     if arguments.json:
@@ -127,7 +162,8 @@ def convert(arguments: Namespace) -> int:
     from ich3d.dicom.validate import leave_out_undecodable, load_volumes
     from ich3d.export.nifti import Converted, as_acquired, convert, deskewed
 
-    _require_folder(arguments.out)
+    require_study(arguments.path)
+    require_folder(arguments.out)
     policy = Policy(lenient=arguments.lenient, follow_links=arguments.follow_links)
     indexed = index(arguments.path, progress_bar, policy)
     if arguments.lenient:
@@ -155,7 +191,7 @@ def convert(arguments: Namespace) -> int:
         if isinstance(volume, Rejected):
             rejected.append(volume)
         elif volume.series.volume_id in volume_ids:
-            match convert(volume, arguments.out, place):
+            match convert(volume, arguments.out, place, arguments.overwrite):
                 case Rejected() as rejected_volume:
                     rejected.append(rejected_volume)
                 case Converted() as converted:
@@ -179,18 +215,28 @@ def _print_converted(converted: "Converted") -> None:
 def prepare(arguments: Namespace) -> int:
     """`ich3d prepare`: read the source into the prepared store."""
     from ich3d.config.load import load_config
+
+    config = load_config(arguments.config, arguments.overrides)
+    _require_paths(config)
+
+    # Only now, for they take a second.
     from ich3d.prepare.build import prepare, prepare_shard
     from ich3d.prepare.spread import Shard, Spread
 
-    config = load_config(arguments.config, arguments.overrides)
     spread = Spread(arguments.workers, arguments.ray)
     if arguments.shard is not None:
         shard = Shard(*arguments.shard)
         n_parts = prepare_shard(config, shard, progress_bar, spread)
-        print(f"shard {shard}: {pluralize(n_parts, 'part')} prepared; after the last shard, "
-              "`ich3d prepare` without --shard completes the store")  # fmt: skip
+        print(
+            f"shard {shard}: {pluralize(n_parts, 'part')} prepared; after the last shard, "
+            "`ich3d prepare` without --shard completes the store"
+        )
         return OK
-    prepared = prepare(config, progress_bar, spread, arguments.refold)
+    prepared = prepare(config, progress_bar, arguments.overwrite, spread, arguments.refold)
+    print_rejected(prepared.rejected[:MAX_REJECTED])
+    if len(prepared.rejected) > MAX_REJECTED:
+        rejected = Workspace(Path(config.workspace)).rejected
+        print_error(f"{len(prepared.rejected)} rejected in all, see {rejected}")
     print(prepared.store.folder)
     return _code(len(prepared.rejected))
 
@@ -198,11 +244,27 @@ def prepare(arguments: Namespace) -> int:
 def train(arguments: Namespace) -> int:
     """`ich3d train`: prepare, train all stages of all folds, save the model, write the report."""
     from ich3d.config.load import load_config
+
+    config = load_config(arguments.config, arguments.overrides)
+    _require_paths(config)
+
+    from ich3d.crossfit.existing import claim_run, is_finished, require_trainable
+    from ich3d.prepare.build import prepare  # only now, for it takes a second
+
+    require_trainable(config)
+    claim_run(config, arguments.overwrite)
+    store = prepare(config, progress_bar, arguments.overwrite).store
+    workspace = Workspace(Path(config.workspace))
+    if is_finished(config, store):
+        print_error(f"nothing is left to train in {workspace.root}")
+        print(workspace.report)
+        return _code(_count_rows(workspace.rejected))
+
+    # They load the network libraries, which takes seconds.
     from ich3d.crossfit.train import train
     from ich3d.report.run.page import write_report
 
-    config = load_config(arguments.config, arguments.overrides)
-    workspace = train(config, progress_bar)
+    train(config, progress_bar, arguments.overwrite, store)
     report = write_report(config)
     print(report.table)
     print(report.page)
@@ -214,16 +276,20 @@ def ablate(arguments: Namespace) -> int:
 
     With `--scores`, both are rebuilt from kept scores, and nothing is trained.
     """
-    from ich3d.ablation.run import ablate, rebuild
     from ich3d.config.load import load_config
-    from ich3d.core.workspace import Workspace
 
     config = load_config(arguments.config, arguments.overrides)
+    _require_paths(config)
+    if arguments.scores and not arguments.scores.is_dir():
+        raise DataError(f"there is no folder of scores {arguments.scores}")
+
+    from ich3d.ablation.run import ablate, rebuild  # only now, for it takes seconds
+
     name = f"ablation_{arguments.config.stem}"
     if arguments.scores:
-        result = rebuild(config, arguments.scores, name)
+        result = rebuild(config, arguments.scores, name, arguments.overwrite)
     else:
-        result = ablate(config, progress_bar, name)
+        result = ablate(config, progress_bar, name, arguments.overwrite)
 
     print(result.table)
     print(result.page)
@@ -235,26 +301,36 @@ def ablate(arguments: Namespace) -> int:
 def report(arguments: Namespace) -> int:
     """`ich3d report`: write the HTML report of a trained run."""
     from ich3d.config.load import load_config
-    from ich3d.report.run.page import write_report
 
-    print(write_report(load_config(arguments.config, arguments.overrides)).page)
+    config = load_config(arguments.config, arguments.overrides)
+    read_json(Workspace(Path(config.workspace)).run)  # a run writes it last
+
+    from ich3d.report.run.page import write_report  # only now, for it takes seconds
+
+    print(write_report(config).page)
     return OK
 
 
 def demo(arguments: Namespace) -> int:
     """`ich3d demo`: all steps on phantoms, from DICOM files to a report."""
-    from ich3d.cli.demo import demo
     from ich3d.config.load import load_config
 
     config = load_config(arguments.config, arguments.overrides)
-    return _code(demo(config, partial(print, flush=True), progress_bar))
+    _require_paths(config)
+
+    from ich3d.cli.demo import demo  # only now, for it takes seconds
+
+    return _code(demo(config, partial(print, flush=True), progress_bar, arguments.overwrite))
 
 
 def export(arguments: Namespace) -> int:
     """`ich3d export`: write a model as a MONAI Bundle."""
-    from ich3d.export.bundle import export_bundle
+    require_model(arguments.model)
+    require_folder(arguments.bundle)
 
-    export_bundle(arguments.model, arguments.bundle)
+    from ich3d.export.bundle import export_bundle  # only now, for it takes seconds
+
+    export_bundle(arguments.model, arguments.bundle, arguments.overwrite)
     print(arguments.bundle)
     return OK
 
@@ -279,24 +355,27 @@ def info(arguments: Namespace) -> int:
 
 def card(arguments: Namespace) -> int:
     """`ich3d card`: write the card of a trained model beside its folder."""
-    from ich3d.report.model_card import write_card
-
+    require_model(arguments.model)
     evaluations = {}
     for text in arguments.evaluations:
         name, equals, path = text.partition("=")
         if not (name and equals and path):
             raise UserError(f"--evaluation must be NAME=CSV, got {text!r}")
         evaluations[name] = Path(path)
-    print(write_card(arguments.model, arguments.run, evaluations))
+
+    from ich3d.report.model_card import write_card  # only now, for it takes seconds
+
+    print(write_card(arguments.model, arguments.run, evaluations, arguments.overwrite))
     return OK
 
 
 def predict(arguments: Namespace) -> int:
     """`ich3d predict`: score every slice of every head CT series below the given paths."""
-    from ich3d.dicom.assembly.grouping import Policy
+    _check_predict_arguments(arguments)
+
+    from ich3d.dicom.assembly.grouping import Policy  # only now, for these take seconds
     from ich3d.inference.run import predict_to_folder
 
-    _check_predict_arguments(arguments)
     model = _load_model(_model_folder(arguments.model), arguments.fast)
     outcome = predict_to_folder(
         model,
@@ -305,6 +384,7 @@ def predict(arguments: Namespace) -> int:
         progress_bar,
         Policy(lenient=arguments.lenient, follow_links=arguments.follow_links),
         _output_writers(arguments, model),
+        arguments.overwrite,
     )
 
     print_rejected(outcome.rejected)
@@ -319,20 +399,29 @@ def predict(arguments: Namespace) -> int:
 
 def evaluate(arguments: Namespace) -> int:
     """`ich3d evaluate`: judge predictions against labels."""
-    from ich3d.evaluation.predictions import label_scores
-    from ich3d.report.evaluation_page import write_evaluation
-    from ich3d.sources import read_labels
-
     if not 0 < arguments.threshold <= 1:
         raise UserError(f"--threshold must be above 0 and at most 1, got {arguments.threshold}")
     predictions: Path = arguments.predictions
-    if not predictions.exists():
-        raise DataError(f"no file or folder {predictions}")
+    require_predictions(predictions)
+    _require_labels(arguments.labels)
     out = arguments.out or (predictions if predictions.is_dir() else predictions.parent)
-    _require_folder(out)
+    require_folder(out)
+
+    from ich3d.evaluation.predictions import label_scores  # only now, for these take seconds
+    from ich3d.report.evaluation_page import OUTPUTS, write_evaluation
+    from ich3d.sources import read_labels
 
     labels = read_labels(arguments.labels, arguments.repair_labels)
     scores = label_scores(predictions, labels, arguments.series)
+    work = {
+        "table of predictions": file_sha256(
+            predictions / "slices.csv" if predictions.is_dir() else predictions
+        ),
+        "label table": file_sha256(arguments.labels),
+        "series table": arguments.series and file_sha256(arguments.series),
+        "threshold": arguments.threshold,
+    }
+    claim(out, "ich3d evaluate", work, OUTPUTS, arguments.overwrite)
     evaluation = write_evaluation(scores, out, arguments.threshold, EVALUATION_DRAWS, seed=0)
     if scores.unscored:
         print_error(
@@ -346,7 +435,13 @@ def evaluate(arguments: Namespace) -> int:
 
 def recalibrate(arguments: Namespace) -> int:
     """`ich3d recalibrate`: adapt a model to labelled studies that are new to it."""
-    from ich3d.recalibrate.run import recalibrate
+    require_model(arguments.model)
+    require_predictions(arguments.predictions)
+    _require_labels(arguments.labels)
+    if not arguments.out.exists():
+        require_folder(arguments.out)
+
+    from ich3d.recalibrate.run import recalibrate  # only now, for it takes seconds
     from ich3d.sources import read_labels
 
     result = recalibrate(
@@ -356,6 +451,7 @@ def recalibrate(arguments: Namespace) -> int:
         arguments.out,
         arguments.retrain,
         progress_bar,
+        arguments.overwrite,
     )
     for note in result.notes:
         print_error(note)
@@ -370,9 +466,10 @@ def recalibrate(arguments: Namespace) -> int:
 def _check_predict_arguments(arguments: Namespace) -> None:
     """Raise UserError before the model is loaded, which takes seconds."""
     for path in arguments.paths:
-        if not path.exists():
-            raise DataError(f"no file or folder {path}")
-    _require_folder(arguments.out)
+        require_study(path)
+    require_folder(arguments.out)
+    if arguments.model is not None:
+        require_model(arguments.model)
     if arguments.identifiers and not arguments.report:
         raise UserError("--identifiers needs --report: the tables show no PatientID")
     if arguments.dicom:
@@ -425,14 +522,19 @@ def _output_writers(arguments: Namespace, model: "Model") -> "dict[str, OutputWr
 def explain(arguments: Namespace) -> int:
     """`ich3d explain`: write what moved one label of one slice: neighbours, features, pixels."""
     from ich3d.core.labels import label_index
-    from ich3d.dicom.assembly.grouping import Policy
+
+    require_study(arguments.path)
+    require_folder(arguments.out)
+    if arguments.model is not None:
+        require_model(arguments.model)
+    label_index(arguments.label)  # raises DataError for an unknown label, before any work
+
+    from ich3d.dicom.assembly.grouping import Policy  # only now, for these take seconds
     from ich3d.explain.explanation import explain, pick_slice
     from ich3d.inference.scoring import predict_one
     from ich3d.model.folder import load_model
-    from ich3d.report.explanation import summary_sentence, write_explanation
+    from ich3d.report.explanation import OUTPUTS, summary_sentence, write_explanation
 
-    _require_folder(arguments.out)
-    label_index(arguments.label)  # raises DataError for an unknown label, before any work
     model = load_model(_model_folder(arguments.model))
 
     policy = Policy(follow_links=arguments.follow_links)
@@ -444,6 +546,13 @@ def explain(arguments: Namespace) -> int:
 
     (series,) = prediction.series
     slice_index = pick_slice(series, arguments.slice, arguments.label)
+    key = series.series.keys[slice_index]
+    work = {
+        "model": model.sha256,
+        "slice": f"{key.sop_uid} {key.frame or ''}".strip(),
+        "label": arguments.label,
+    }
+    claim(arguments.out, "ich3d explain", work, OUTPUTS, arguments.overwrite)
     explanation = explain(model, series, slice_index, arguments.label)
     for path in write_explanation(explanation, arguments.out):
         print(path)
@@ -451,10 +560,19 @@ def explain(arguments: Namespace) -> int:
     return _code(len(prediction.rejected))
 
 
-def _require_folder(out: Path) -> None:
-    """Raise DataError where the output folder's path is taken by something else."""
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is not a folder")
+def _require_paths(config: "Config") -> None:
+    """Raise DataError for a wrong path of a configuration, before heavy packages are loaded."""
+    require_folder(Path(config.workspace))
+    source = config.source
+    if source.kind != "phantom" and source.path is not None:
+        require_source(source.kind, Path(source.path))
+    if source.labels is not None:
+        _require_labels(Path(source.labels))
+
+
+def _require_labels(path: Path) -> None:
+    if not path.is_file():
+        raise DataError(f"there is no label table {path}")
 
 
 def _print_tree(tree: Mapping[str, Any], as_json: bool) -> None:

@@ -18,7 +18,12 @@ from ich3d.model.starter import starter_model, starter_notice
 from ich3d.phantom import write_phantoms
 
 
-def demo(config: Config, print_line: Callable[[str], None], progress: Progress = quiet) -> int:
+def demo(
+    config: Config,
+    print_line: Callable[[str], None],
+    progress: Progress = quiet,
+    overwrite: bool = False,
+) -> int:
     """Predict a phantom with the starter model; train on others, predict it again, and report.
 
     All is written to the config's workspace.
@@ -28,6 +33,7 @@ def demo(config: Config, print_line: Callable[[str], None], progress: Progress =
         print_line: called with each line of the summary: what was done, the files to look at, and
             the table of stages.
         progress: shows how far each step is.
+        overwrite: whether what the workspace holds of other work is replaced.
 
     Returns:
         The number of studies or files that prediction rejected.
@@ -43,7 +49,7 @@ def demo(config: Config, print_line: Callable[[str], None], progress: Progress =
         pass  # it writes as it is iterated
 
     out = workspace.root / "starter_prediction"
-    by_starter = predict_to_folder(starter, [held_out], out, progress)
+    by_starter = predict_to_folder(starter, [held_out], out, progress, overwrite=overwrite)
     print_line(starter_notice())
     print_line(f"a drawn head, predicted by the starter model: {_summary(out / 'slices.csv')}")
     print_line("next, all stages are trained on phantoms, from DICOM files on; this takes minutes")
@@ -52,10 +58,10 @@ def demo(config: Config, print_line: Callable[[str], None], progress: Progress =
     from ich3d.crossfit.train import train
     from ich3d.report.run.page import write_report
 
-    train(config, progress)
+    train(config, progress, overwrite)
     model = load_model(workspace.model)
     out = workspace.root / "prediction"
-    by_trained = predict_to_folder(model, [held_out], out, progress)
+    by_trained = predict_to_folder(model, [held_out], out, progress, overwrite=overwrite)
 
     report = write_report(config)
     print_line(report.table)

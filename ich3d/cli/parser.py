@@ -15,7 +15,7 @@ import ich3d
 from ich3d.cli import commands
 from ich3d.cli.commands import FAILED, INTERRUPTED, USAGE
 from ich3d.cli.terminal import escape_unencodable, log_to_stderr, print_error
-from ich3d.core.errors import UserError
+from ich3d.core.errors import UserError, os_error_sentence
 from ich3d.core.hardware import usable_cores
 
 Command = Callable[[argparse.Namespace], int]
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_error(str(error))
         return USAGE
     except OSError as error:
-        print_error(f"{error.filename or 'input or output'}: {error.strerror or error}")
+        print_error(os_error_sentence(error))
         return FAILED
     except KeyboardInterrupt:
         print_error("interrupted; run the same command again to continue")
@@ -129,6 +129,7 @@ def _add_import(subparsers: Subparsers) -> None:
     parser.add_argument("dataset", choices=["ct-ich"], help="the data set")
     parser.add_argument("src", type=Path, help="folder that holds the data set, as downloaded")
     parser.add_argument("out", type=Path, help="folder to write to")
+    _add_overwrite(parser)
 
 
 def _add_inspect(subparsers: Subparsers) -> None:
@@ -203,6 +204,7 @@ def _add_prepare(subparsers: Subparsers) -> None:
         help="prepare on the Ray cluster at ADDRESS, or `local` (needs ich3d[ray]); all machines "
         "see source and workspace under the same paths",
     )
+    _add_overwrite(parser)
 
 
 def _positive(text: str) -> int:
@@ -242,6 +244,7 @@ def _add_train(subparsers: Subparsers) -> None:
         example="train --config configs/ct_ich.yaml --set workspace=runs/mine",
     )
     _add_config(parser)
+    _add_overwrite(parser)
 
 
 def _add_report(subparsers: Subparsers) -> None:
@@ -264,6 +267,7 @@ def _add_ablate(subparsers: Subparsers) -> None:
         example="ablate --config configs/ablations/context.yaml",
     )
     _add_config(parser)
+    _add_overwrite(parser)
     parser.add_argument(
         "--scores",
         type=Path,
@@ -281,6 +285,7 @@ def _add_demo(subparsers: Subparsers) -> None:
         example="demo --set workspace=runs/demo",
     )
     _add_config(parser, default=DEMO_CONFIG)
+    _add_overwrite(parser)
 
 
 def _add_export(subparsers: Subparsers) -> None:
@@ -295,6 +300,7 @@ def _add_export(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--bundle", type=Path, required=True, metavar="DIR", help="folder to write to"
     )
+    _add_overwrite(parser)
 
 
 def _add_doctor(subparsers: Subparsers) -> None:
@@ -349,6 +355,7 @@ def _add_card(subparsers: Subparsers) -> None:
         metavar="NAME=CSV",
         help="also show evaluation.csv of an evaluated prediction by MODEL; may be repeated",
     )
+    _add_overwrite(parser)
 
 
 def _add_predict(subparsers: Subparsers) -> None:
@@ -417,6 +424,7 @@ def _add_evaluate(subparsers: Subparsers) -> None:
     parser.add_argument(
         "-o", "--out", type=Path, help="folder to write to (default: beside the predictions)"
     )
+    _add_overwrite(parser)
 
 
 def _add_recalibrate(subparsers: Subparsers) -> None:
@@ -444,6 +452,7 @@ def _add_recalibrate(subparsers: Subparsers) -> None:
         action="store_true",
         help="train context models and stackers anew; needs `ich3d predict --embeddings`",
     )
+    _add_overwrite(parser)
 
 
 def _add_explain(subparsers: Subparsers) -> None:
@@ -501,6 +510,15 @@ def _add_path(parser: argparse.ArgumentParser) -> None:
 
 def _add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
+    _add_overwrite(parser)
+
+
+def _add_overwrite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace what is there already and was made from something else",
+    )
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

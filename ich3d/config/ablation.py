@@ -11,7 +11,10 @@ from typing import Final
 
 from ich3d.config.validation import require, require_numbers, require_one_of
 
-SHUFFLES: Final = ("never", "test", "training", "with_differences")
+NEVER: Final = "never"
+IN_TRAINING: Final = "training"
+WITH_DIFFERENCES: Final = "with_differences"
+SHUFFLES: Final = (NEVER, "test", IN_TRAINING, WITH_DIFFERENCES)
 
 STACKERS: Final = ("without", "both", "only")
 

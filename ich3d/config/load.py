@@ -14,6 +14,7 @@ from typing import Any
 from ich3d.config.renamed import renamed_keys, with_new_names
 from ich3d.config.root import Config
 from ich3d.core.errors import ConfigError
+from ich3d.core.path_kinds import require_config
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -26,7 +27,13 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: a file is missing, a key is unknown, or a value is not allowed.
     """
-    return _merge([*_file_and_bases(path), _parse_overrides(overrides)], str(path))
+    files = _file_and_bases(path)
+    layers = [*(layer for _, layer in files), _parse_overrides(overrides)]
+    try:
+        return _merge(layers, str(path))
+    except _KeyError as error:
+        where = _where(error.key, [file for file, _ in files], overrides) or str(path)
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def with_overrides(config: Config, overrides: Sequence[str], origin: str) -> Config:
@@ -42,7 +49,7 @@ def with_overrides(config: Config, overrides: Sequence[str], origin: str) -> Con
     """
     from omegaconf import OmegaConf
 
-    return _merge([OmegaConf.create(as_dict(config)), _parse_overrides(overrides)], origin)
+    return _merged([OmegaConf.create(as_dict(config)), _parse_overrides(overrides)], origin)
 
 
 def as_dict(section: Any) -> dict[str, Any]:
@@ -63,26 +70,49 @@ def from_dict(tree: dict[str, Any], origin: str) -> Config:
     """
     from omegaconf import OmegaConf
 
-    return _merge([OmegaConf.create(with_new_names(tree))], origin)
+    return _merged([OmegaConf.create(with_new_names(tree))], origin)
+
+
+class _KeyError(Exception):
+    """One key of a configuration is wrong: a sentence without the file, and the key."""
+
+    def __init__(self, problem: str, key: str) -> None:
+        super().__init__(problem)
+        self.key = key
+
+
+def _merged(layers: Sequence[Any], origin: str) -> Config:
+    """As `_merge`, for layers of one `origin`. ConfigError where a key is wrong."""
+    try:
+        return _merge(layers, origin)
+    except _KeyError as error:
+        raise ConfigError(f"{origin}: {error}") from None
 
 
 def _merge(layers: Sequence[Any], origin: str) -> Config:
-    """The defaults under `layers` (OmegaConf containers), of which the later wins."""
+    """The defaults under `layers` (OmegaConf containers), of which the later wins.
+
+    Raises:
+        _KeyError: a key is unknown, or its value is not allowed.
+        ConfigError: another error.
+    """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     for layer in layers:
         tree: Any = OmegaConf.to_container(layer, resolve=False)
         for old, new in renamed_keys(tree).items():
-            raise ConfigError(f"{origin}: {old} is now {new}")
+            raise _KeyError(f"{old} is now {new}", old)
 
     try:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), *layers))
     except ConfigError as error:
-        raise ConfigError(f"{origin}: {error}") from None
+        raise _KeyError(
+            str(error), str(error).split()[0].rstrip(":")
+        ) from None  # it begins with the key
     except OmegaConfBaseException as error:
         key = f" ({error.full_key})" if error.full_key else ""
-        raise ConfigError(f"{origin}: {_first_line(error)}{key}") from None
+        raise _KeyError(f"{_first_line(error)}{key}", error.full_key or "") from None
     except TypeError as error:  # OmegaConf raises it for a list in place of a section
         raise ConfigError(f"{origin} holds a list where keys are expected: {error}") from None
     assert isinstance(config, Config)
@@ -103,8 +133,35 @@ def _parse_overrides(overrides: Sequence[str]) -> Any:
         raise ConfigError(f"an override is not valid YAML: {_first_line(error)}") from None
 
 
-def _file_and_bases(path: Path, descendants: tuple[Path, ...] = ()) -> list[Any]:
-    """The layers of a file's bases and then its own, so that the later wins.
+def _where(key: str, files: Sequence[Path], overrides: Sequence[str]) -> str | None:
+    """Where the value of a key comes from: an override, or the line of a file, of which the last
+    wins; None where it is not found.
+    """
+    if any(override.partition("=")[0] == key for override in overrides):
+        return "--set"
+    for path in reversed(files):
+        line = _line_of(key, path)
+        if line is not None:
+            return f"{path}, line {line}"
+    return None
+
+
+def _line_of(key: str, path: Path) -> int | None:
+    """The number of the line of a YAML file, from 1, that holds the key `section.key`."""
+    import yaml
+
+    node, line = yaml.compose(path.read_text(encoding="utf-8")), None
+    for name in key.split("."):
+        entries = node.value if isinstance(node, yaml.MappingNode) else []
+        found = [(entry, value) for entry, value in entries if entry.value == name]
+        if not found:
+            return None
+        line, node = found[-1][0].start_mark.line + 1, found[-1][1]
+    return line
+
+
+def _file_and_bases(path: Path, descendants: tuple[Path, ...] = ()) -> list[tuple[Path, Any]]:
+    """Path and layer of each of a file's bases and then of itself, so that the later wins.
 
     `descendants` are the files that have this one as a base, directly or through others; a file
     among them means a circle.
@@ -121,7 +178,7 @@ def _file_and_bases(path: Path, descendants: tuple[Path, ...] = ()) -> list[Any]
     layers = []
     for name in names:
         layers += _file_and_bases(path.parent / name, (*descendants, path.resolve()))
-    return [*layers, layer]
+    return [*layers, (path, layer)]
 
 
 def _read_yaml(path: Path) -> Any:
@@ -129,15 +186,21 @@ def _read_yaml(path: Path) -> Any:
     import yaml
     from omegaconf import DictConfig, OmegaConf
 
-    if not path.is_file():
-        raise ConfigError(f"there is no config file {path}")
+    require_config(path)
     try:
         layer = OmegaConf.load(path)
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(f"{_marked(path, error)} is not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {_first_line(error)}") from None
     if not isinstance(layer, DictConfig):
         raise ConfigError(f"{path} must hold keys and values")
     return layer
+
+
+def _marked(path: Path, error: Any) -> str:
+    """The path, with the line where YAML found an error if it says so."""
+    return f"{path}, line {error.problem_mark.line + 1}," if error.problem_mark else str(path)
 
 
 def _first_line(error: BaseException) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from ich3d.config.ablation import WITH_DIFFERENCES
 from ich3d.context.bigru import ContextEnsemble, ContextModel
-from ich3d.context.shuffle import WITH_DIFFERENCES, random_order, shuffled_logits
+from ich3d.context.shuffle import random_order, shuffled_logits
 from ich3d.core.labels import ANY, LABELS
 from ich3d.core.metrics import agreement, sigmoid
 from ich3d.core.types import SliceEmbeddings

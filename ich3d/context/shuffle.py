@@ -4,18 +4,11 @@ What a model loses by that is what the order of slices is worth to it. Nothing h
 series is predicted.
 """
 
-from typing import Final
-
 import numpy as np
 import torch
 from torch import nn
 
 from ich3d.context.bigru import ContextEnsemble, ContextModel, gather_slices
-
-NEVER: Final = "never"
-IN_TRAINING: Final = "training"
-WITH_DIFFERENCES: Final = "with_differences"
-"""Values of the key `control.shuffle`."""
 
 
 def random_order(lengths: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ich3d.config.ablation import IN_TRAINING
 from ich3d.config.root import Config
 from ich3d.context.bigru import ContextEnsemble, ContextModel
 from ich3d.context.dataset import (
@@ -16,7 +17,7 @@ from ich3d.context.dataset import (
     random_run,
     series_sample,
 )
-from ich3d.context.shuffle import IN_TRAINING, random_order, shuffled_logits
+from ich3d.context.shuffle import random_order, shuffled_logits
 from ich3d.core.errors import LeakageError
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.seeds import derive, stream

@@ -7,12 +7,41 @@ Ich3dError
     ModelError      a model folder that cannot be used
   LeakageError      a model would be trained or scored on patients it must not see
 
-A `UserError` is printed as one sentence without a traceback. Every other exception is a bug and
-keeps its traceback.
+A `UserError` is printed as one sentence without a traceback, and so is an `OSError`, which the
+system raises: a full disk, a file that is gone. Every other exception is a bug and keeps its
+traceback.
 """
 
+import errno
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Final
+
+_REMEDIES: Final = (
+    (
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        "make room there or raise the limit, and run the same command again",
+    ),
+    (
+        (errno.EACCES, errno.EPERM, errno.EROFS),
+        "change its permissions, or name another path",
+    ),
+    (
+        (errno.EEXIST, errno.ENOTDIR),
+        "a file lies where a folder is needed: move it, or name another path",
+    ),
+    (
+        (errno.EISDIR, errno.ENOTEMPTY),
+        "a folder lies where a file is needed: move it, or name another path",
+    ),
+    (
+        (errno.ENOENT, errno.ESTALE),
+        "it was removed while it was needed: put it back, and run the same command again",
+    ),
+    ((errno.EIO, errno.EINVAL), "the disk or its connection fails: copy the data to another"),
+)
+"""What a user can do about an error of the file system, by the system's numbers."""
 
 
 class Ich3dError(Exception):
@@ -52,3 +81,15 @@ def suggestion(name: str, allowed: Iterable[str]) -> str:
     if closest:
         return f"; did you mean {closest[0]!r}?"
     return f"; known are {', '.join(sorted(names))}"
+
+
+def os_error_sentence(error: OSError) -> str:
+    """One sentence about an error of the file system: the file, what is wrong, what to do.
+
+    >>> os_error_sentence(OSError(28, "No space left on device", "out/slices.csv"))[:45]
+    'out/slices.csv: No space left on device: make'
+    """
+    subject = os.fspath(error.filename) if error.filename else "input or output"
+    text = f"{subject}: {error.strerror or error}"
+    remedies = [remedy for numbers, remedy in _REMEDIES if error.errno in numbers]
+    return ": ".join([text, *remedies])

@@ -17,18 +17,25 @@
   lookalikes.csv       scores on the look-alikes of phantoms
 """
 
+import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from ich3d.core.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+DAMAGED: Final = "put back an undamaged copy, or remove it and run the command again that wrote it"
+"""What to do about a damaged file that a command can write again."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,9 @@ def replacing(path: Path) -> Iterator[Path]:
     If the block raises, the temporary path is removed and `path` stays as it was. Missing parent
     folders are created. A file can be read by whom the process's umask allows, also where the
     library that wrote it made it private.
+
+    Raises:
+        OSError: the file cannot be written; it names `path`, whichever library wrote it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
@@ -147,8 +157,30 @@ def replacing(path: Path) -> Iterator[Path]:
         else:
             partial.chmod(0o666 & ~_UMASK)
         os.replace(partial, path)
+    except OSError as error:
+        if error.errno and _is_nameless_or_below(error, partial):
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
+    except Exception as error:
+        number = _system_error(error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from None
     finally:
         _remove(partial)
+
+
+def _is_nameless_or_below(error: OSError, partial: Path) -> bool:
+    """Whether an error names no file, or a temporary one that no user knows."""
+    return error.filename is None or str(error.filename).startswith(str(partial))
+
+
+def _system_error(error: Exception) -> int | None:
+    """The system's error number in the message of a library that writes files by itself, such as
+    safetensors; None where there is none.
+    """
+    found = re.search(r"\bos error (\d+)\b", str(error))
+    return int(found.group(1)) if found else None
 
 
 def write_json(path: Path, tree: Any) -> None:
@@ -163,22 +195,56 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
-    except (ValueError, UnicodeDecodeError):
-        raise DataError(f"{path} is not valid JSON") from None
+    except ValueError:  # a UnicodeDecodeError is one too
+        raise DataError(f"{path} is not valid JSON: {DAMAGED}") from None
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
+def read_arrays(path: Path) -> "dict[str, np.ndarray]":
+    """The arrays of a safetensors file by name. DataError where it is missing or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays: dict[str, np.ndarray] = load_file(path)
+        return arrays
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing") from None
+    except (SafetensorError, ValueError):
+        raise DataError(f"{path} is damaged: {DAMAGED}") from None
+
+
+def file_sha256(path: Path) -> str:
+    """The hash of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def named_file_sha256(name: str | None) -> str | None:
+    """The hash of the file that a configuration names; the name itself where that is no file."""
+    return name if name is None or not Path(name).is_file() else file_sha256(Path(name))
+
+
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
     """Write a table as CSV without its index, atomically."""
-    with replacing(path) as partial:
-        table.to_csv(partial, index=False, lineterminator="\n", errors="backslashreplace")
+    with (
+        replacing(path) as partial,
+        partial.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file,
+    ):
+        write_table(table, file)
 
 
-def read_csv(path: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
+def write_table(table: "pd.DataFrame", file: TextIO) -> None:
+    """Write a table as CSV without its index, in the form of all tables."""
+    table.to_csv(file, index=False, lineterminator="\n")
+
+
+def read_csv(path: Path, text: tuple[str, ...] = ()) -> "pd.DataFrame":
     """The table in a CSV file. DataError where the file is missing or is no table.
 
     Columns in `text` are read as strings, and their empty cells as "": a UID such as `1.20` or an
     ID such as `007` would otherwise become a number. In other columns an empty cell is NaN.
     """
+    import pandas as pd  # takes a while to load, and most commands check their paths before
+
     try:
         table = pd.read_csv(
             path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""]

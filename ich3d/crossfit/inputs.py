@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from ich3d.config.ablation import IN_TRAINING, NEVER
 from ich3d.config.load import as_dict
 from ich3d.config.root import Config
-from ich3d.context.shuffle import IN_TRAINING, NEVER
-from ich3d.training.weights import file_sha256
+from ich3d.core.workspace import named_file_sha256
 
 FORMATS: Final = {"encoder": 6, "context": 7, "stack": 11, "encoder_stack": 11}
 """Raised when the training of a stage changes, there and in all stages after it, so that what
@@ -86,4 +86,4 @@ def inputs_sha256(config: Config, stage: str, store_identity: Sequence[str]) -> 
 
 def weights_sha256(config: Config) -> tuple[str | None, ...]:
     """Hashes of the files that the encoder and the context model start from; None for no file."""
-    return tuple(file_sha256(path) for path in (config.slices.weights, config.context.weights))
+    return named_file_sha256(config.slices.weights), named_file_sha256(config.context.weights)

@@ -17,12 +17,12 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from ich3d.config.ablation import NEVER
 from ich3d.config.root import Config
 from ich3d.context.align import fit_alignment
 from ich3d.context.bigru import ContextEnsemble
 from ich3d.context.end_to_end import train_end_to_end
 from ich3d.context.score import member_agreement, score_context, score_shuffled
-from ich3d.context.shuffle import NEVER
 from ich3d.context.train import require_held_out, train_context
 from ich3d.core.metrics import sigmoid
 from ich3d.core.progress import Progress, quiet
@@ -186,7 +186,8 @@ class Stages:
             encoder, groups = self._train_encoder(fold, folder, progress)
             self._save_embeddings(path, fold, encoder, groups, self._volumes(fold))
             status.finish(folder, groups, upstream_models=[])
-        return list(load_embeddings(path))
+        with status.reading(folder):
+            return list(load_embeddings(path))
 
     def _train_encoder(
         self, fold: int, folder: Path, progress: Progress
@@ -419,7 +420,8 @@ class Stages:
             names = training_volumes(self.store, self.config, fold)
             groups = self._training_groups("encoder", fold)
             self._save_embeddings(path, fold, encoder, groups, names)
-        return {series.volume_id: series for series in load_embeddings(path)}
+        with status.reading(folder):
+            return {series.volume_id: series for series in load_embeddings(path)}
 
     def _save_embeddings(
         self,
@@ -443,23 +445,26 @@ class Stages:
         return [name for name, own_fold in self.store.folds.items() if own_fold == fold]
 
     def _load_encoder(self, fold: int) -> EncoderEnsemble:
-        path = self._folder("encoder", fold) / _WEIGHTS
-        if self._frozen is not None:
-            encoder = EncoderEnsemble.from_config(self.config.slices, self._frozen.encoder)
-            load_head(path, encoder)
-        else:
-            encoder = EncoderEnsemble.from_config(self.config.slices)
-            load_weights(path, encoder)
+        folder = self._folder("encoder", fold)
+        network = None if self._frozen is None else self._frozen.encoder
+        encoder = EncoderEnsemble.from_config(self.config.slices, network)
+        load = load_weights if network is None else load_head
+        with status.reading(folder):
+            load(folder / _WEIGHTS, encoder)
         return encoder.eval()
 
     def _load_context(self, fold: int) -> ContextEnsemble:
         embedding_width = EncoderEnsemble.from_config(self.config.slices).embedding_width
         model = ContextEnsemble.from_config(self.config.context, embedding_width)
-        load_weights(self._folder("context", fold) / _WEIGHTS, model)
+        folder = self._folder("context", fold)
+        with status.reading(folder):
+            load_weights(folder / _WEIGHTS, model)
         return model.eval()
 
     def _load_stacker(self, stage: str, fold: int) -> Stacker:
-        tree = read_json(self._folder(stage, fold) / "stack.json")
+        folder = self._folder(stage, fold)
+        with status.reading(folder):
+            tree = read_json(folder / "stack.json")
         by_label = {label: LabelStacker.from_dict(fields) for label, fields in tree.items()}
         return Stacker(by_label, self.config.stack.reach_mm)
 

@@ -3,9 +3,11 @@ it has seen.
 """
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from ich3d.core.errors import DataError, ModelError
 from ich3d.core.types import TrainingGroups
 from ich3d.core.workspace import read_json, write_json
 
@@ -60,3 +62,15 @@ def training_groups_of(folder: Path) -> TrainingGroups:
     facts = read_json(folder / "done.json")
     key = "training_groups" if "training_groups" in facts else "fit_patients"  # version 0.1
     return TrainingGroups.of(facts[key])
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Read files of a finished stage: an error about one of them says how to train it again."""
+    try:
+        yield
+    except (DataError, ModelError) as error:
+        raise DataError(
+            f"{str(error).partition(': ')[0]}: remove the folder {folder} and run the same command "
+            "again, which trains this stage anew"
+        ) from None

@@ -13,20 +13,20 @@ from typing import Any, Final
 import torch
 
 import ich3d
-from ich3d.config.ablation import ControlConfig
 from ich3d.config.load import as_dict
 from ich3d.config.root import Config
 from ich3d.config.schema import IMAGENET
-from ich3d.core.errors import ConfigError
 from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.metrics import weighted_log_loss
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.workspace import Workspace, write_csv, write_json
+from ich3d.crossfit.existing import claim_run, require_same_inputs, require_trainable
 from ich3d.crossfit.out_of_fold import held_out_figures, oof_table, probabilities, read_oof
 from ich3d.crossfit.stages import Stages
 from ich3d.model.folder import write_model
 from ich3d.model.performance import Performance
 from ich3d.prepare.build import prepare, require_labels
+from ich3d.prepare.store import Store
 from ich3d.slices.lite0 import imagenet_file
 from ich3d.stack.booster import coherent
 from ich3d.training.device import device
@@ -36,7 +36,12 @@ _PACKAGES: Final = (
 )  # fmt: skip
 
 
-def train(config: Config, progress: Progress = quiet) -> Workspace:
+def train(
+    config: Config,
+    progress: Progress = quiet,
+    overwrite: bool = False,
+    store: Store | None = None,
+) -> Workspace:
     """Prepare the source, train every stage of every fold, and save scores and model.
 
     A run that was interrupted continues where it stopped when it is started again.
@@ -44,26 +49,31 @@ def train(config: Config, progress: Progress = quiet) -> Workspace:
     Args:
         config: the whole configuration.
         progress: shows what is running.
+        overwrite: whether what the run folder holds may be replaced, where it was trained with
+            another configuration or on other data.
+        store: the prepared data, where the source is prepared already.
 
     Returns:
         The run folder: out-of-fold scores in `oof/`, the model in `model/`, facts in `run.json`.
 
     Raises:
         ConfigError: the configuration asks for a control experiment, from which no model is saved.
-        DataError: the source cannot be read, or holds too few patients.
+        DataError: the source cannot be read, or holds too few patients; or the run folder holds
+            other work and `overwrite` is not set.
     """
-    if config.control != ControlConfig():
-        raise ConfigError(
-            "the section control is for `ich3d ablate`: no model is saved from a control experiment"
-        )
+    require_trainable(config)
     started = time.time()
     workspace = Workspace(Path(config.workspace))
-    workspace.run.unlink(missing_ok=True)  # written last, it says that the run is finished
+    claim_run(config, overwrite)
     if config.slices.weights == IMAGENET:
         imagenet_file()  # a missing package is told before the data are prepared
-    store = prepare(config, progress).store
+    if store is None:
+        store = prepare(config, progress, overwrite).store
     require_labels(store)
+    if not overwrite:
+        require_same_inputs(config, store)
 
+    workspace.run.unlink(missing_ok=True)  # written last, it says that the run is finished
     stages = Stages(config, workspace, store)
     embedded = stages.embedded(progress)
     encoder = stages.encoder(embedded)

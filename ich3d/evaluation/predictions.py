@@ -114,6 +114,7 @@ def _folder_scores(folder: Path) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(f"{folder} holds no slices.csv: give an output folder of `ich3d predict`")
     slices = read_csv(path, text=_TEXT)
+    require_whole(path, len(slices))
     score_columns = [f"{stage}_{label}" for stage in STAGES for label in LABELS]
     missing = [name for name in score_columns if name not in slices]
     if missing:
@@ -127,6 +128,22 @@ def _folder_scores(folder: Path) -> pd.DataFrame:
     table["volume_id"] = by_slice["volume_id"].first()
     table["group_id"] = studies.groupby(slices["sop_uid"]).first()
     return table
+
+
+def require_whole(path: Path, n_rows: int) -> None:
+    """Raise DataError where `slices.csv` of a prediction does not have all its rows: it was cut.
+
+    `run.json` beside it counts them; a prediction of an earlier version did not.
+    """
+    run: Mapping[str, Any] = {}
+    if (path.parent / "run.json").is_file():
+        run = read_json(path.parent / "run.json")
+    counts = [run[name] for name in ("slices", "slices_unscored") if name in run]
+    expected = sum(counts) if len(counts) == 2 else n_rows
+    if n_rows != expected or not path.read_bytes().endswith(b"\n"):
+        raise DataError(
+            f"{path} was cut: it has {n_rows} of {expected} rows; run `ich3d predict` again"
+        )
 
 
 def _submission_scores(path: Path) -> pd.DataFrame:

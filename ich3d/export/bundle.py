@@ -7,6 +7,7 @@
 The network holds the encoder and the context stage. The stacker is included as LightGBM text.
 """
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ich3d.core.errors import DataError, ModelError
 from ich3d.core.labels import LABELS
+from ich3d.core.outputs import refusal
 from ich3d.core.workspace import read_json, replacing, write_json
 from ich3d.export.configs import NAME, USE, dicom, inference, metadata
 from ich3d.export.network import save, torchscript
@@ -36,18 +38,24 @@ _TEMPLATES = {
 _STACKER_FIELDS = ("is_kept", "blend", "columns", "scale", "shift")
 
 
-def export_bundle(model_folder: Path, bundle: Path) -> None:
+def export_bundle(model_folder: Path, bundle: Path, overwrite: bool = False) -> None:
     """Write the model in `model_folder` as a MONAI Bundle to the folder `bundle`.
 
-    The bundle is written completely or not at all; an existing bundle of ich3d is overwritten.
+    The bundle is written completely or not at all; an existing bundle of the same model is written
+    again, with `overwrite` one of another model too.
 
     Raises:
         ModelError: The model cannot be loaded, is recalibrated, or cannot be exported as one
             network.
-        DataError: `bundle` holds files that are not part of a bundle of ich3d.
+        DataError: `bundle` holds files that are not part of a bundle of ich3d, or the bundle of
+            another model and `overwrite` is not set.
     """
     _check_replaceable(bundle)
     model = load_model(model_folder)
+    if bundle.exists() and not overwrite:
+        exported = read_json(bundle / _METADATA).get("model_sha256")
+        if exported != model.sha256:
+            raise refusal(bundle, "the bundle of another model")
     if model.recalibration is not None:
         raise ModelError(
             f"{model_folder} is recalibrated, which a bundle cannot hold; export the model that it "
@@ -63,7 +71,9 @@ def export_bundle(model_folder: Path, bundle: Path) -> None:
         for fold_model in model.fold_models:
             _write_stacker(partial / "models" / "stack", fold_model)
         save(network, partial / "models" / "model.ts")
-        torch.save(network.state_dict(), partial / "models" / "model.pt")
+        content = BytesIO()  # torch does not say why a file cannot be written
+        torch.save(network.state_dict(), content)
+        (partial / "models" / "model.pt").write_bytes(content.getbuffer())
 
         _render_templates(partial, model, description, losses)
 

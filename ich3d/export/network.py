@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,8 +56,11 @@ def torchscript(model: Model) -> torch.jit.ScriptModule:
 
 def save(network: torch.jit.ScriptModule, path: Path) -> None:
     """Write the network as TorchScript."""
+    content = BytesIO()  # torch does not say why a file cannot be written
     with _quiet_jit():
-        _jit.save(network, str(path))
+        _jit.save(network, content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.getbuffer())
 
 
 @contextmanager

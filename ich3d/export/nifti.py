@@ -20,6 +20,7 @@ import SimpleITK as sitk
 
 from ich3d.core.hounsfield import AIR_HU
 from ich3d.core.issues import IssueCode
+from ich3d.core.outputs import refusal
 from ich3d.core.text import pluralize
 from ich3d.core.types import Issue, Rejected, Series, Volume
 from ich3d.core.workspace import replacing
@@ -127,7 +128,10 @@ def deskewed(volume: Volume) -> Grid | Rejected:
 
 
 def convert(
-    volume: Volume, folder: Path, place: Callable[[Volume], Grid | Rejected] = as_acquired
+    volume: Volume,
+    folder: Path,
+    place: Callable[[Volume], Grid | Rejected] = as_acquired,
+    overwrite: bool = False,
 ) -> Converted | Rejected:
     """Write `volume` to `folder` as `<volume_id>.nii.gz`.
 
@@ -136,10 +140,14 @@ def convert(
             SeriesInstanceUID where one of them cannot be read.
         folder: created when the file is written.
         place: `as_acquired` or `deskewed`.
+        overwrite: whether a file of other voxels or another grid is replaced.
 
     Returns:
         The written file. Rejected, and no file is written, where the UID is too long for a file
         name or `place` finds no grid.
+
+    Raises:
+        DataError: the file is there with other content, and `overwrite` is not set.
     """
     name = quote(volume.series.volume_id, safe="")  # a malformed UID may hold a slash
     if len(name) > MAX_NAME_LENGTH:
@@ -148,23 +156,27 @@ def convert(
     if isinstance(grid, Rejected):
         return grid
     path = folder / f"{name}.nii.gz"
-    write_nifti(grid, path)
+    write_nifti(grid, path, overwrite)
     n_slices, rows, columns = grid.hu.shape
     return Converted(path, (n_slices, rows, columns), grid.issues)
 
 
-def write_nifti(grid: Grid, path: Path) -> None:
+def write_nifti(grid: Grid, path: Path, overwrite: bool = True) -> None:
     """Write `grid` as gzipped NIfTI-1: axes (column, row, slice), affine in RAS millimetres.
 
-    Equal grids give equal bytes.
+    Equal grids give equal bytes. DataError where the file is there with others, and `overwrite` is
+    not set.
     """
     image = nibabel.Nifti1Image(grid.hu.transpose(2, 1, 0), _LPS_TO_RAS @ grid.affine_mm)
     image.set_qform(None, code="unknown")
     image.set_sform(image.affine, code="scanner")
     image.header.set_xyzt_units("mm")
     image.header.set_slope_inter(1, 0)
+    content = gzip.compress(image.to_bytes(), _COMPRESSION_LEVEL, mtime=0)
+    if path.exists() and not overwrite and path.read_bytes() != content:
+        raise refusal(path, "other voxels or another grid")
     with replacing(path) as partial:
-        partial.write_bytes(gzip.compress(image.to_bytes(), _COMPRESSION_LEVEL, mtime=0))
+        partial.write_bytes(content)
 
 
 def _no_affine_issue(volume: Volume) -> Issue | None:

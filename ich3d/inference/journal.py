@@ -133,14 +133,24 @@ class Journal:
 
     def add(self, key: str, result: ScoredSeries | Rejected) -> None:
         """Append the result of one series to the file."""
-        with self._path.open("ab") as file:
+        if isinstance(result, Rejected):
+            self._append(_line({"key": key, "rejected": asdict(result)}))
+            self.rejected[key] = result
+        else:
+            self._offsets[key] = self._append(_line({"key": key, "scored": _to_json(result)}))
+
+    def _append(self, line: bytes) -> int:
+        """Append a line, whole or not at all; returns where it begins."""
+        with self._path.open("ab", buffering=0) as file:
             offset = file.tell()
-            if isinstance(result, Rejected):
-                file.write(_line({"key": key, "rejected": asdict(result)}))
-                self.rejected[key] = result
-            else:
-                file.write(_line({"key": key, "scored": _to_json(result)}))
-                self._offsets[key] = offset
+            try:
+                written = file.write(line)
+                while written < len(line):  # the disk is all but full
+                    written += file.write(line[written:])
+            except OSError as error:
+                file.truncate(offset)
+                raise OSError(error.errno, error.strerror, str(self._path)) from None
+        return offset
 
     def read(self, key: str) -> ScoredSeries:
         """The results of a scored series, from the file. KeyError where it is not scored."""

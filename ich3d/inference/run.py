@@ -30,6 +30,7 @@ import pandas as pd
 import ich3d
 from ich3d.config.load import as_dict
 from ich3d.core.issues import IssueCode
+from ich3d.core.outputs import claim, record, remove
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.text import pluralize
 from ich3d.core.types import LeftOut, Rejected, Series
@@ -64,6 +65,13 @@ log = logging.getLogger(__name__)
 
 KEY_FORMAT: Final = 9
 """Raised when series are scored or journaled in another way, so that they are scored again."""
+
+PREDICT: Final = "ich3d predict"
+OUTPUTS: Final = (
+    "slices.csv", "series.csv", "submission.csv", "failures.csv", "run.json", "finished.jsonl",
+    "report", "identified_report", "dicom", "embeddings",
+)  # fmt: skip
+"""What a prediction writes to its folder."""
 
 PACKAGES: Final = ("torch", "monai", "lightgbm", "numpy", "pydicom", "SimpleITK")
 """Packages whose versions are written to `run.json`."""
@@ -119,6 +127,7 @@ def predict_to_folder(
     progress: Progress = quiet,
     policy: Policy = STRICT,
     writers: Mapping[str, OutputWriter] | None = None,
+    overwrite: bool = False,
 ) -> Outcome:
     """Score every head CT series below `paths` and write the tables to `out`.
 
@@ -134,9 +143,11 @@ def predict_to_folder(
         policy: how strictly files are judged; a lenient one also drops the slices whose pixels
             cannot be decoded, and scores volumes whose values do not look like HU.
         writers: further outputs by name; they are called study by study.
+        overwrite: whether results of another model, or of series that are not below `paths`, are
+            removed from `out`.
 
     Raises:
-        DataError: a path does not exist.
+        DataError: a path does not exist, or `out` holds such results and `overwrite` is not set.
     """
     writers = writers or {}
     clock = _Clock()
@@ -146,7 +157,8 @@ def predict_to_folder(
     clock.lap("find")
 
     journal_keys = _journal_keys(model, index, writers, policy)
-    out.mkdir(parents=True, exist_ok=True)
+    if claim(out, PREDICT, _work(model, index.series), OUTPUTS, overwrite):
+        remove(out, OUTPUTS)
     journal = _open_journal(out, journal_keys.values(), writers)
     unfinished_studies = {
         study_uid_of(series)
@@ -204,6 +216,7 @@ def predict_to_folder(
     write_json(
         out / "run.json", {**_provenance(model), **options, **counts, "seconds": clock.seconds}
     )
+    record(out, PREDICT, _work(model, scored_series))
     return Outcome(
         scored=len(results),
         rejected=tuple(rejected),
@@ -212,6 +225,15 @@ def predict_to_folder(
         at_base_rate=at_base_rate,
         of_known_patients=of_known_patients,
     )
+
+
+def _work(model: Model, series: Iterable[Series]) -> dict[str, Any]:
+    """What results are made from. Later files, or other options, add to them."""
+    return {
+        "model": model.sha256,
+        "choice of folds": ", ".join(str(fold_model.fold) for fold_model in model.fold_models),
+        "series": sorted(one_series.volume_id for one_series in series),
+    }
 
 
 def _advice(index: Index) -> list[str]:

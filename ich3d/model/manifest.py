@@ -15,7 +15,8 @@ import ich3d
 from ich3d.config.load import as_dict, from_dict
 from ich3d.config.root import Config
 from ich3d.core.errors import DataError, ModelError
-from ich3d.core.workspace import read_json, write_json
+from ich3d.core.path_kinds import require_model
+from ich3d.core.workspace import file_sha256, read_json, write_json
 from ich3d.model.performance import Performance, with_card
 from ich3d.prepare.store import preprocessing_sha256
 
@@ -90,7 +91,7 @@ def write_manifest(
         "folds": list(folds),
         "training_groups_known": training_groups_known,
         "performance": None if performance is None else performance.as_dict(),
-        "files": {path.relative_to(folder).as_posix(): _file_sha256(path) for path in files},
+        "files": {path.relative_to(folder).as_posix(): file_sha256(path) for path in files},
     }
     write_json(folder / MANIFEST, {**manifest, "manifest_sha256": _tree_sha256(manifest)})
 
@@ -110,7 +111,7 @@ def read_manifest(folder: Path) -> Manifest:
     config = from_dict(tree["config"], str(path))
     if tree["preprocessing_sha256"] != preprocessing_sha256(config.prepare):
         raise ModelError(f"{folder} was trained on data prepared in another way; train it again")
-    sha256 = _file_sha256(path)
+    sha256 = file_sha256(path)
     performance = tree.get("performance")  # not in models of 0.1 and 0.2
     return Manifest(
         format_version=tree["format_version"],
@@ -142,11 +143,12 @@ def _read_unchanged(folder: Path) -> dict[str, Any]:
     """The tree in the manifest's file; ModelError where it is none or was changed since it was
     written.
     """
+    require_model(folder)
     path = folder / MANIFEST
     try:
         tree: dict[str, Any] = read_json(path)
     except DataError as error:
-        raise ModelError(f"{folder} is no model folder: {error}") from None
+        raise ModelError(str(error)) from None
 
     version = tree.get("format_version") if isinstance(tree, dict) else None
     if version not in READABLE_VERSIONS:
@@ -170,7 +172,7 @@ def _require_whole(folder: Path, files: dict[str, str]) -> None:
         file = folder / name
         if not file.is_file():
             raise ModelError(f"{file} is missing")
-        if _file_sha256(file) != expected_sha256:
+        if file_sha256(file) != expected_sha256:
             raise ModelError(f"{file} was changed: it does not have the hash that {MANIFEST} gives")
 
     listed = {*files, MANIFEST}
@@ -181,7 +183,3 @@ def _require_whole(folder: Path, files: dict[str, str]) -> None:
 
 def _tree_sha256(tree: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
-
-
-def _file_sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -8,7 +8,7 @@ import logging
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,12 +25,14 @@ from ich3d.core.seeds import derive
 from ich3d.core.text import pluralize
 from ich3d.core.types import Rejected
 from ich3d.core.workspace import Workspace, read_json, write_csv, write_json
-from ich3d.dicom.index import STRICT, Index, index_contents
+from ich3d.dicom.index import STRICT, index_contents
 from ich3d.dicom.inspection import not_hu_summary
 from ich3d.dicom.scan import HeaderScan, Part, finished_scan, scan_headers
 from ich3d.phantom import write_phantoms
+from ich3d.prepare.existing import claim_series, claim_store, require_same_slices
 from ich3d.prepare.fold_table import FoldRecord, fold_facts, fold_table, with_folds
 from ich3d.prepare.parts import (
+    Outcome,
     PartTask,
     read_outcome,
     remove_other_outcomes,
@@ -42,12 +44,7 @@ from ich3d.prepare.store import (
     require_metadata,
     slice_rows,
 )
-from ich3d.prepare.tables import (
-    fingerprint,
-    inspect_table,
-    rejected_table,
-    unmatched_table,
-)
+from ich3d.prepare.tables import fingerprint, inspect_table, rejected_table, unmatched_table
 from ich3d.sources import Source, folder_source, import_ct_ich, read_labels, rsna_source
 
 log = logging.getLogger(__name__)
@@ -69,8 +66,27 @@ class PreparedSource:
     rejected: tuple[Rejected, ...]
 
 
+@dataclass(frozen=True)
+class _Tables:
+    """The tables of a store.
+
+    Attributes:
+        slices: a row a slice, with labels.
+        series: a row a series.
+        labels: the source's label table, also of slices that are not stored.
+    """
+
+    slices: pd.DataFrame
+    series: pd.DataFrame
+    labels: pd.DataFrame
+
+
 def prepare(
-    config: Config, progress: Progress = quiet, spread: Spread = HERE, refold: bool = False
+    config: Config,
+    progress: Progress = quiet,
+    overwrite: bool = False,
+    spread: Spread = HERE,
+    refold: bool = False,
 ) -> PreparedSource:
     """Prepare the source that `config` names and write the store to its workspace.
 
@@ -84,25 +100,51 @@ def prepare(
     Args:
         config: source, workspace and grid.
         progress: shows headers, series and tables.
+        overwrite: whether other data in the workspace are replaced; see `prepare.existing`.
         spread: where the series are prepared.
         refold: give all patients a fold anew.
 
     Raises:
         DataError: the source cannot be read, holds no head CT, or holds fewer patient groups than
-            `prepare.folds`; a new link joins patients of several folds; or a store without its
-            source has another grid or other folds.
+            `prepare.folds`; a new link joins patients of several folds; a store without its source
+            has another grid or other folds; or the workspace holds other data and `overwrite` is
+            not set.
     """
     workspace = Workspace(Path(config.workspace))
     is_carried = config.source.kind != "phantom" and config.source.path is None
     if is_carried and (workspace.store / "meta.json").exists():
         return PreparedSource(_carried_store(workspace.store, config.prepare), ())
 
+    claim_store(config, workspace, overwrite)
     source = open_source(config, workspace, progress)
     scan = _scan(source, config, workspace.scan, spread.workers, progress)
     tasks = _tasks(scan, config, workspace)
     prepare_parts(tasks, spread, progress)
-    loose = index_contents(scan.root, scan.without_series(), STRICT, scan.unread())
-    return _finish(source, config, workspace, tasks, loose, refold, progress)
+
+    found = _found(scan, tasks)
+    not_hu = not_hu_summary(found.left_out)
+    if not_hu:
+        log.warning("%s", not_hu)
+    claim_series(workspace, found.volume_ids, overwrite)
+    remove_other_outcomes(tasks, workspace.store)
+    write_csv(workspace.rejected, rejected_table(found.rejected))
+    if not found.volume_ids:
+        raise DataError(
+            f"{source.images} holds no head CT volume; {len(found.rejected)} rejected, "
+            f"see {workspace.rejected}"
+        )
+
+    tables = _tables(source, config, workspace.store, found.volume_ids, progress)
+    record = FoldRecord.read(workspace.folds, workspace.store / "meta.json", config)
+    slices = with_folds(tables.slices, config, FoldRecord({}) if refold else record)
+    if not overwrite:
+        require_same_slices(workspace, slices)
+    store = _complete(source, config, workspace, replace(tables, slices=slices))
+    log.info(
+        "%d series, %s, %d rejected",
+        len(found.volume_ids), pluralize(len(slices), "slice"), len(found.rejected),
+    )  # fmt: skip
+    return PreparedSource(store, found.rejected)
 
 
 def prepare_shard(
@@ -119,7 +161,7 @@ def prepare_shard(
 
     Raises:
         ConfigError: the source is not one of files that lie there.
-        DataError: the source cannot be read.
+        DataError: the source cannot be read, or the workspace holds other data.
     """
     if config.source.kind not in ("folder", "rsna"):
         raise ConfigError(
@@ -127,6 +169,7 @@ def prepare_shard(
             "whole: leave out --shard"
         )
     workspace = Workspace(Path(config.workspace))
+    claim_store(config, workspace, overwrite=False)
     source = open_source(config, workspace, progress)
     scan = finished_scan(
         source.images.absolute(), workspace.scan, source.within, config.source.follow_links
@@ -160,56 +203,43 @@ def _tasks(scan: HeaderScan, config: Config, workspace: Workspace) -> list[PartT
     ]
 
 
-def _finish(
-    source: Source,
-    config: Config,
-    workspace: Workspace,
-    tasks: Sequence[PartTask],
-    loose: Index,
-    refold: bool,
-    progress: Progress,
-) -> PreparedSource:
-    """Write the tables of a store whose parts are all prepared."""
+def _found(scan: HeaderScan, tasks: Sequence[PartTask]) -> Outcome:
+    """What became of all parts, and of the files that are in none."""
+    loose = index_contents(scan.root, scan.without_series(), STRICT, scan.unread())
     outcomes = [outcome for task in tasks if (outcome := read_outcome(task)) is not None]
-    remove_other_outcomes(tasks, workspace.store)
-    left_out = [*loose.left_out, *(files for outcome in outcomes for files in outcome.left_out)]
-    not_hu = not_hu_summary(left_out)
-    if not_hu:
-        log.warning("%s", not_hu)
+    rejected = [*loose.rejected, *(item for one in outcomes for item in one.rejected)]
+    return Outcome(
+        tuple(sorted(volume_id for one in outcomes for volume_id in one.volume_ids)),
+        tuple(sorted(rejected, key=lambda item: (item.subject, item.paths))),
+        (*loose.left_out, *(files for one in outcomes for files in one.left_out)),
+    )
 
-    rejected = _in_order([*loose.rejected, *(r for outcome in outcomes for r in outcome.rejected)])
-    write_csv(workspace.rejected, rejected_table(rejected))
-    volume_ids = sorted(name for outcome in outcomes for name in outcome.volume_ids)
-    if not volume_ids:
-        raise DataError(
-            f"{source.images} holds no head CT volume; {len(rejected)} rejected, "
-            f"see {workspace.rejected}"
-        )
-    slices, series = _read_tables(workspace.store, volume_ids, progress)
 
+def _tables(
+    source: Source, config: Config, store: Path, volume_ids: Sequence[str], progress: Progress
+) -> _Tables:
+    """The tables of the stored volumes."""
+    slices, series = _read_tables(store, volume_ids, progress)
     labels = _labels(source, config.source.repair_labels)
-    slices = slices.join(labels.astype(np.float32), on="sop_uid")
-    record = FoldRecord.read(workspace.folds, workspace.store / "meta.json", config)
-    slices = with_folds(slices, config, FoldRecord({}) if refold else record)
+    return _Tables(slices.join(labels.astype(np.float32), on="sop_uid"), series, labels)
 
+
+def _complete(source: Source, config: Config, workspace: Workspace, tables: _Tables) -> Store:
+    """Write the tables of a store whose series are all there, and open it."""
     is_subset = config.source.max_slices is not None
-    _tell_labels(source, labels, slices, is_subset)
-    write_csv(workspace.unmatched, unmatched_table(slices, labels, source.unmatched, is_subset))
-    write_csv(workspace.inspect, series)
-    write_csv(workspace.folds, fold_table(slices))
-
+    _tell_labels(source, tables.labels, tables.slices, is_subset)
+    unmatched = unmatched_table(tables.slices, tables.labels, source.unmatched, is_subset)
+    write_csv(workspace.unmatched, unmatched)
+    write_csv(workspace.inspect, tables.series)
+    write_csv(workspace.folds, fold_table(tables.slices))
     meta = {
         "pixel_mm": config.prepare.pixel_mm,
         "matrix": config.prepare.matrix,
         "preprocessing_sha256": preprocessing_sha256(config.prepare),
-        "fingerprint": fingerprint(series, slices),
+        "fingerprint": fingerprint(tables.series, tables.slices),
         "folds": fold_facts(config),
     }
-    store = Store.finish(workspace.store, slices, meta)
-    log.info(
-        "%d series, %s, %d rejected", len(series), pluralize(len(slices), "slice"), len(rejected)
-    )
-    return PreparedSource(store, rejected)
+    return Store.finish(workspace.store, tables.slices, meta)
 
 
 def require_labels(store: Store) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 import ich3d
 from ich3d.config.schema import PrepareConfig
+from ich3d.core.errors import DataError
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import Issue, LeftOut, Rejected, Series
 from ich3d.core.workspace import read_json, write_json
@@ -20,7 +21,7 @@ from ich3d.dicom.index import STRICT, index_contents
 from ich3d.dicom.scan import HeaderScan, Part
 from ich3d.dicom.validate import SeriesGroup, group_by_series_uid
 from ich3d.prepare.series import files_digest, prepare_group
-from ich3d.prepare.store import preprocessing_sha256, read_metadata, series_file, write_series
+from ich3d.prepare.store import preprocessing_sha256, read_undamaged, series_file, write_series
 
 MOST_DEATHS: Final = 3
 """So often a part may cost the process that prepares it."""
@@ -114,7 +115,10 @@ def give_up(task: PartTask) -> None:
 def write_outcome(task: PartTask, outcome: Outcome) -> None:
     """Write what became of a part."""
     tree = {
-        "volume_ids": outcome.volume_ids,
+        "volumes": {
+            volume_id: series_file(task.store, volume_id).stat().st_size
+            for volume_id in outcome.volume_ids
+        },
         "rejected": [[item.subject, *_entry(item)] for item in outcome.rejected],
         "left_out": [_entry(item) for item in outcome.left_out],
     }
@@ -123,15 +127,24 @@ def write_outcome(task: PartTask, outcome: Outcome) -> None:
 
 
 def read_outcome(task: PartTask) -> Outcome | None:
-    """What became of a part; None where it is not prepared, or a file of its series is missing."""
+    """What became of a part; None where it is to be prepared: it has no outcome yet, a damaged one,
+    or one older than a file of its series, which then is looked at again.
+    """
     if not task.outcome.exists():
         return None
-    tree = read_json(task.outcome)
-    volume_ids = tuple(tree["volume_ids"])
-    if not all(series_file(task.store, volume_id).exists() for volume_id in volume_ids):
+    try:
+        tree = read_json(task.outcome)
+    except DataError:
         return None
+    written_ns = task.outcome.stat().st_mtime_ns
+    for volume_id, n_bytes in tree["volumes"].items():
+        path = series_file(task.store, volume_id)
+        if not path.exists() or path.stat().st_size != n_bytes:
+            return None
+        if path.stat().st_mtime_ns > written_ns:
+            return None
     return Outcome(
-        volume_ids,
+        tuple(tree["volumes"]),
         tuple(
             Rejected(subject, IssueCode(code), detail, tuple(paths))
             for subject, code, detail, paths in tree["rejected"]
@@ -178,7 +191,7 @@ def _store_group(
 
 def _is_current(folder: Path, series: Series, config: PrepareConfig) -> bool:
     """Whether the series is stored, made of the same files on the same grid."""
-    metadata = read_metadata(folder, series.volume_id)
+    metadata = read_undamaged(folder, series.volume_id)
     if metadata is None:
         return False
     wanted = (preprocessing_sha256(config), files_digest(series))

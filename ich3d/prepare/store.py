@@ -7,16 +7,22 @@
 
 A file needs no other file to be read, so an interrupted preparation continues where it stopped.
 `slices.csv` and `meta.json` are written last and make the store complete.
+
+A file holds a checksum of its metadata and of the pixels of each slice, and `meta.json` the hash of
+`slices.csv`: the codec does not notice a changed byte. What is read is checked.
 """
 
 import hashlib
 import json
+import logging
 import re
+import zlib
 from collections.abc import Iterable
 from copy import copy
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -28,13 +34,25 @@ from ich3d.core.issues import join
 from ich3d.core.labels import LABELS
 from ich3d.core.seeds import stream
 from ich3d.core.types import PreparedSeries, SeriesMetadata
-from ich3d.core.workspace import read_csv, read_json, replacing, write_csv, write_json
+from ich3d.core.workspace import file_sha256, read_csv, read_json, replacing, write_csv, write_json
 from ich3d.prepare.folds import subsample_groups
 from ich3d.prepare.hu_features import coarsening
 from ich3d.prepare.metadata_json import metadata_from_json, metadata_to_json
 
+log = logging.getLogger(__name__)
+
 FORMAT = 2
 """Version of the store. Raised when a series is prepared or stored in another way."""
+
+_METADATA: Final = "ich3d"
+_CHECKSUM: Final = "crc32"
+"""Names of what a series' file holds beside its pixels: its metadata, and their checksum."""
+
+_PIXELS: Final = "pixels_crc32"
+"""The key of the metadata that holds a checksum of each slice."""
+
+_SLICES: Final = "slices_sha256"
+"""The key of `meta.json` that holds the hash of `slices.csv`."""
 
 _TEXT = (
     "volume_id",
@@ -82,24 +100,29 @@ def write_series(folder: Path, series: PreparedSeries) -> None:
         "filters": [blosc2.Filter.BITSHUFFLE],
         "nthreads": 1,
     }
+    array = blosc2.asarray(series.hu, chunks=(1, *series.hu.shape[1:]), cparams=cparams)
+    tree = metadata_to_json(series)
+    text = json.dumps({**tree, _PIXELS: [_checksum(hu) for hu in series.hu]})
+    array.schunk.vlmeta[_METADATA] = text
+    array.schunk.vlmeta[_CHECKSUM] = zlib.crc32(text.encode())
+
+    # Not by the library itself, which does not say why a file cannot be written.
     with replacing(series_file(folder, series.volume_id)) as partial:
-        array = blosc2.asarray(
-            series.hu,
-            chunks=(1, *series.hu.shape[1:]),
-            urlpath=str(partial),
-            mode="w",
-            cparams=cparams,
-        )
-        array.schunk.vlmeta["ich3d"] = json.dumps(metadata_to_json(series))
+        partial.write_bytes(array.to_cframe())
 
     _open.cache_clear()  # this process may have an older file of this name open
 
 
 def read_metadata(folder: Path, volume_id: str) -> SeriesMetadata | None:
-    """The metadata of a stored series; None where it has no file, or one of an earlier version."""
+    """The metadata of a stored series; None where it has no file, or one of an earlier version.
+
+    DataError where the file is damaged.
+    """
     path = series_file(folder, volume_id)
-    tree = json.loads(_open(path).schunk.vlmeta["ich3d"]) if path.exists() else None
-    if tree is None or "hu_features" not in tree:  # new in version 0.3
+    if not path.exists():
+        return None
+    tree = _open(path).tree
+    if "hu_features" not in tree:  # new in version 0.3
         return None
     return metadata_from_json(tree)
 
@@ -110,6 +133,21 @@ def require_metadata(folder: Path, volume_id: str) -> SeriesMetadata:
     if metadata is None:
         path = series_file(folder, volume_id)
         raise DataError(f"{path} is missing, or of an earlier version: run `ich3d prepare`")
+    return metadata
+
+
+def read_undamaged(folder: Path, volume_id: str) -> SeriesMetadata | None:
+    """The metadata of a stored series after a check of its whole file; None where it has to be
+    prepared again: it has no file, one of an earlier version, or a damaged one.
+    """
+    path = series_file(folder, volume_id)
+    try:
+        metadata = read_metadata(folder, volume_id)
+        if metadata is not None:
+            _read_hu(path, 0, None)
+    except DataError:
+        log.warning("%s is damaged, and is prepared again", path)
+        return None
     return metadata
 
 
@@ -147,7 +185,7 @@ class Store:
         if not (folder / "meta.json").exists():
             raise DataError(f"{folder} is no prepared store: run `ich3d prepare` first")
         self.folder = folder
-        self.meta: dict[str, Any] = read_json(folder / "meta.json")
+        self.meta: dict[str, Any] = _read_meta(folder)
         self.table = read_csv(folder / "slices.csv", text=_TEXT)
         self._rows = {str(name): rows for name, rows in self.table.groupby("volume_id", sort=True)}
 
@@ -155,14 +193,13 @@ class Store:
     def finish(cls, folder: Path, table: pd.DataFrame, meta: dict[str, Any]) -> "Store":
         """Complete the store in `folder` with its table of slices and `meta.json`, and open it."""
         write_csv(folder / "slices.csv", table)
-        write_json(folder / "meta.json", meta)
+        write_json(folder / "meta.json", {**meta, _SLICES: file_sha256(folder / "slices.csv")})
         return cls(folder)
 
     @property
     def identity(self) -> list[str]:
         """Hashes of `slices.csv` and of the preprocessing: they change where the content does."""
-        content = hashlib.sha256((self.folder / "slices.csv").read_bytes()).hexdigest()
-        return [content, str(self.meta["preprocessing_sha256"])]
+        return [file_sha256(self.folder / "slices.csv"), str(self.meta["preprocessing_sha256"])]
 
     def without(self, fold: int) -> "Store":
         """The same store without the volumes of `fold`."""
@@ -192,8 +229,11 @@ class Store:
         return {name: int(rows["fold"].iloc[0]) for name, rows in self._rows.items()}
 
     def hu(self, volume_id: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """HU int16 (stop - start, H, W) of consecutive slices of one volume; only they are read."""
-        return np.asarray(_open(series_file(self.folder, volume_id))[start:stop])
+        """HU int16 (stop - start, H, W) of consecutive slices of one volume; only they are read.
+
+        DataError where the file is missing or damaged.
+        """
+        return _read_hu(series_file(self.folder, volume_id), start, stop)
 
     def targets(self, volume_id: str) -> np.ndarray:
         """Labels float32 (Z, K) of one volume, 0 or 1, NaN where there is no label."""
@@ -250,9 +290,68 @@ def training_volumes(store: Store, config: Config, fold: int) -> list[str]:
     return [name for name in outside if store.groups[name] in chosen]
 
 
+@dataclass(frozen=True)
+class _OpenFile:
+    """An open file of the store: its blosc2 array (Z, H, W) and its metadata as JSON has it."""
+
+    array: Any
+    tree: dict[str, Any]
+
+
 @lru_cache(maxsize=512)
-def _open(path: Path) -> Any:
-    """The blosc2 array in `path`, kept open."""
+def _open(path: Path) -> _OpenFile:
+    """The file at `path`, kept open. DataError where it is missing or damaged."""
     import blosc2
 
-    return blosc2.open(str(path), mode="r")
+    if not path.exists():
+        raise DataError(f"{path} is missing: run `ich3d prepare`, which writes it again")
+    try:
+        array = blosc2.open(str(path), mode="r")
+        text = array.schunk.vlmeta[_METADATA]
+        # Files of earlier versions have no checksums.
+        vlmeta = array.schunk.vlmeta
+        is_whole = _CHECKSUM not in vlmeta or vlmeta[_CHECKSUM] == zlib.crc32(text.encode())
+        tree = json.loads(text)
+    except Exception:  # on damaged bytes the library raises many kinds of exceptions
+        raise _damaged(path) from None
+    if not is_whole:
+        raise _damaged(path)
+    return _OpenFile(array, tree)
+
+
+def _read_hu(path: Path, start: int, stop: int | None) -> np.ndarray:
+    """HU int16 (stop - start, H, W) of a file, after a check of these slices."""
+    file = _open(path)
+    try:
+        hu = np.asarray(file.array[start:stop])
+    except Exception:  # as in `_open`
+        raise _damaged(path) from None
+    expected = file.tree.get(_PIXELS)
+    if expected is not None and [_checksum(pixels) for pixels in hu] != expected[start:stop]:
+        raise _damaged(path)
+    return hu
+
+
+def _checksum(pixels: np.ndarray) -> int:
+    """CRC-32 of the pixels int16 (H, W) of one slice, which costs less than unpacking them."""
+    return zlib.crc32(np.ascontiguousarray(pixels, dtype="<i2").data)
+
+
+def _damaged(path: Path) -> DataError:
+    _open.cache_clear()  # so that the file is read anew once it is mended
+    return DataError(
+        f"{path} is damaged or was changed: run `ich3d prepare`, which writes it again"
+    )
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    """`meta.json` of a complete store. DataError where it or `slices.csv` is damaged."""
+    meta: Any = read_json(folder / "meta.json")
+    table = folder / "slices.csv"
+    if not isinstance(meta, dict) or "preprocessing_sha256" not in meta:
+        raise _damaged(folder / "meta.json")
+    if not table.is_file():
+        raise DataError(f"{table} is missing: run `ich3d prepare`, which writes it again")
+    if _SLICES in meta and file_sha256(table) != meta[_SLICES]:  # earlier versions have no hash
+        raise _damaged(table)
+    return meta

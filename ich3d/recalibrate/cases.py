@@ -17,6 +17,7 @@ from ich3d.core.pseudonym import NOBODY
 from ich3d.core.seeds import stream
 from ich3d.core.text import pluralize
 from ich3d.core.workspace import read_csv, read_json
+from ich3d.evaluation.predictions import require_whole
 from ich3d.inference.tables import SLICE_COLUMNS, SLICE_TEXT
 from ich3d.model.folder import Model
 from ich3d.prepare.folds import assign_folds
@@ -101,6 +102,7 @@ def read_cases(model: Model, folder: Path, labels: pd.DataFrame) -> Cases:
     """
     _require_scores_of(model, folder)
     slices = read_csv(folder / "slices.csv", text=SLICE_TEXT)
+    require_whole(folder / "slices.csv", len(slices))
     missing = [name for name in SLICE_COLUMNS if name not in slices]
     if missing:
         raise DataError(

@@ -10,6 +10,8 @@ import pandas as pd
 from ich3d.context.train import require_held_out
 from ich3d.core.errors import DataError, ModelError
 from ich3d.core.labels import LABELS
+from ich3d.core.outputs import refusal
+from ich3d.core.path_kinds import PathKind, kind_of
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.text import pluralize
 from ich3d.crossfit.retrain import MemoryStore, retrain
@@ -49,6 +51,7 @@ def recalibrate(
     out: Path,
     is_retrained: bool = False,
     progress: Progress = quiet,
+    overwrite: bool = False,
 ) -> Recalibrated:
     """Adapt a model to labelled cases that it has scored and was not trained on.
 
@@ -61,17 +64,18 @@ def recalibrate(
         model_folder: the model.
         predictions: an output folder of `ich3d predict` by this model.
         labels: the table of `sources.read_labels`.
-        out: the folder of the new model, which must not exist.
+        out: the folder of the new model.
         is_retrained: train anew on `predictions/embeddings`.
         progress: shows what is being trained.
+        overwrite: whether a model folder `out` is replaced, where the new model is better.
 
     Raises:
         ModelError: the model is recalibrated already, does not record whom it was trained on, or,
             to train anew, its folds share no frozen network.
-        DataError: `out` exists, or the predictions or labels cannot be used; see `read_cases`.
+        DataError: `out` exists, and is no model folder or `overwrite` is not set; or the
+            predictions or labels cannot be used, see `read_cases`.
     """
-    if out.exists():
-        raise DataError(f"{out} exists; name a new folder")
+    require_new(out, overwrite)
     model = load_model(model_folder)
     _require_recalibratable(model, model_folder, is_retrained)
     cases = read_cases(model, predictions, labels)
@@ -81,6 +85,16 @@ def recalibrate(
     work = _retrain if is_retrained else _fit
     table, is_written = work(model, cases, out, progress)
     return Recalibrated(table, _notes(cases), is_written)
+
+
+def require_new(out: Path, overwrite: bool) -> None:
+    """Raise DataError where `out` exists, but for a model folder that may be replaced."""
+    if not out.exists():
+        return
+    if kind_of(out) is not PathKind.MODEL:
+        raise DataError(f"{out} exists and is no model folder: name a new folder")
+    if not overwrite:
+        raise refusal(out, "a model")
 
 
 def _require_recalibratable(model: Model, folder: Path, is_retrained: bool) -> None:

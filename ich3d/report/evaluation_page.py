@@ -20,6 +20,10 @@ from ich3d.evaluation.table import ResultRow, auc_cell, compare, markdown, tidy
 from ich3d.report.figures import forest_plot
 from ich3d.report.run.page import table_content, template
 
+OUTPUTS: Final = (
+    "evaluation.html", "evaluation.csv", "evaluation_points.csv", "evaluation_unscored.csv",
+)  # fmt: skip
+
 MAX_LISTED: Final = 50
 """Longest list of unscored slices on the page; `evaluation_unscored.csv` holds all."""
 

@@ -15,6 +15,7 @@ from ich3d.explain.explanation import BASELINE, SLICE, Explanation
 from ich3d.report.figures import FAINT, STAGE_COLOR
 from ich3d.stack.booster import AVERAGE, START
 
+OUTPUTS = ("explanation.csv", "explanation.png")
 COLUMNS = ["stage", "offset_mm", "slice_index", "what", "contribution"]
 MAX_HEAT_OPACITY = 0.6
 MAX_PARTS = 4  # in the clause on the stacker

@@ -20,6 +20,7 @@ from ich3d.core.bootstrap import Interval
 from ich3d.core.errors import DataError, ModelError
 from ich3d.core.labels import ANY, FLAG_AT, LABELS
 from ich3d.core.operating_point import OperatingPoint, operating_points
+from ich3d.core.outputs import refusal
 from ich3d.core.text import pluralize
 from ich3d.core.workspace import Workspace, read_csv, read_json, replacing, write_json
 from ich3d.evaluation.run import OutOfFold, out_of_fold
@@ -121,6 +122,7 @@ def write_card(
     model: Path,
     run: Path | None = None,
     evaluations: Mapping[str, Path] | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write `MODEL_CARD.md` and `card.json` beside a model folder.
 
@@ -130,15 +132,22 @@ def write_card(
             that holds the model, as it is in a run folder.
         evaluations: by name, files `evaluation.csv` that `ich3d evaluate` wrote into an output
             folder of `ich3d predict` with this model.
+        overwrite: whether the card of another model is replaced.
 
     Returns:
         The path of the card.
 
     Raises:
         ModelError: the model is not that of the run, or predictions are those of another model.
-        DataError: the run is not finished, or a file is missing.
+        DataError: the run is not finished, a file is missing, or the card of another model lies
+            there and `overwrite` is not set.
     """
     manifest = read_manifest(model)
+    folder = model.absolute().parent
+    if (folder / FIGURES).exists() and not overwrite:
+        described = read_json(folder / FIGURES).get("model_sha256")
+        if described != manifest.sha256:
+            raise refusal(folder / CARD, "the card of another model")
     workspace = Workspace(model.absolute().parent if run is None else run)
     scores = out_of_fold(workspace)
     if read_manifest(workspace.model).files != manifest.files:
@@ -156,7 +165,6 @@ def write_card(
         for threshold in THRESHOLDS
     }
 
-    folder = model.absolute().parent
     content = _content(model, manifest, facts, scores, rows, points, further)
     with replacing(folder / CARD) as partial:
         partial.write_text(_template().render(content), encoding="utf-8")

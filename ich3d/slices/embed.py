@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ich3d.config.root import Config
+from ich3d.core.errors import DataError
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
 from ich3d.core.workspace import replacing
 from ich3d.slices.dataset import fixed_batches
@@ -67,8 +68,12 @@ def save_embeddings(path: Path, embedded: Iterable[SliceEmbeddings]) -> None:
 
 
 def load_embeddings(path: Path) -> Iterator[SliceEmbeddings]:
-    """The series that `save_embeddings` wrote, in its order."""
-    with safe_open(path, framework="numpy") as file:
+    """The series that `save_embeddings` wrote, in its order. DataError where it is damaged."""
+    try:
+        opened = safe_open(path, framework="numpy")
+    except (SafetensorError, OSError):
+        raise DataError(f"{path} is missing or damaged") from None
+    with opened as file:
         metadata = file.metadata()
         training_groups = TrainingGroups.of(json.loads(metadata["training_groups"]))
 

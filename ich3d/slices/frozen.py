@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from safetensors.torch import save_file as torch_save_file
 from sklearn.linear_model import LogisticRegression
 
@@ -25,14 +25,14 @@ from ich3d.core.errors import ModelError
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.seeds import derive
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
-from ich3d.core.workspace import replacing
+from ich3d.core.workspace import named_file_sha256, read_arrays, replacing
 from ich3d.prepare.hu_features import silenced_logits
 from ich3d.prepare.store import Store, plain_name
 from ich3d.slices.augment import augment_series
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder, frozen_encoder
 from ich3d.training.device import device
-from ich3d.training.weights import FIRST_MEMBER, file_sha256, load_weights, read_tensors
+from ich3d.training.weights import FIRST_MEMBER, load_weights, read_tensors
 
 MIN_SD: Final = 1e-2
 """Features vary by at least this much when they are scaled: some channels never fire on heads."""
@@ -63,7 +63,7 @@ class FrozenEmbeddings:
         self._store, self._config = store, config
         used = ("encoder", "neighbours", "windows", "symmetry", "tta_flip")
         settings = {name: asdict(config.slices)[name] for name in used}
-        weights = file_sha256(config.slices.weights)
+        weights = named_file_sha256(config.slices.weights)
         depends_on = [store.identity, config.precision, settings, weights]
         self._folder = folder / hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:12]
 
@@ -77,7 +77,7 @@ class FrozenEmbeddings:
         path = self._path(volume_id)
         if not path.exists():
             self._embed(path, self._store.hu(volume_id))
-        return np.asarray(load_file(path)[_EMBEDDINGS])
+        return np.asarray(read_arrays(path)[_EMBEDDINGS])
 
     def copies(self, volume_id: str) -> list[np.ndarray]:
         """The embeddings float32 (Z, D) of `slices.augmented` copies of one series."""
@@ -88,7 +88,7 @@ class FrozenEmbeddings:
                 seed = derive(self._config.seed, "augment", volume_id, number)
                 generator = torch.Generator().manual_seed(seed)
                 self._embed(path, augment_series(self._store.hu(volume_id), generator))
-            copies.append(np.asarray(load_file(path)[_EMBEDDINGS]))
+            copies.append(np.asarray(read_arrays(path)[_EMBEDDINGS]))
         return copies
 
     def compute(self, volume_ids: Sequence[str], progress: Progress = quiet) -> None:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from torch import nn
 
 from ich3d.config.root import Config
@@ -24,7 +24,7 @@ from ich3d.core.errors import DataError
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.seeds import derive, stream
 from ich3d.core.types import TrainingGroups
-from ich3d.core.workspace import replacing
+from ich3d.core.workspace import named_file_sha256, read_arrays, replacing
 from ich3d.prepare.folds import split_validation
 from ich3d.prepare.store import Store, plain_name, training_volumes
 from ich3d.slices.dataset import fixed_batches
@@ -35,7 +35,6 @@ from ich3d.slices.train import NO_LABELS
 from ich3d.training.device import autocast, device
 from ich3d.training.loop import Schedule, Task, fit
 from ich3d.training.losses import group_losses, masked_log_loss
-from ich3d.training.weights import file_sha256
 
 MAPS_FORMAT: Final = 2
 """Raised when files of maps change, so that those of an earlier version are not read."""
@@ -82,7 +81,7 @@ class FrozenMaps:
             store.identity,
             config.precision,
             settings,
-            file_sha256(config.slices.weights),
+            named_file_sha256(config.slices.weights),
         ]
         name = hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:12]
         self._folder = folder / f"maps_{name}"
@@ -100,7 +99,7 @@ class FrozenMaps:
         if not path.exists():
             with replacing(path) as partial:
                 save_file(self._computed(volume_id), partial)
-        tensors = load_file(path)
+        tensors = read_arrays(path)
         return SliceMaps(
             torch.from_numpy(tensors["features"][version].astype(np.float32)),
             torch.from_numpy(tensors["maps"][version].astype(np.float32)),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ich3d.core.errors import DataError
+from ich3d.core.path_kinds import require_source
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,7 @@ def folder_source(path: Path, labels: Path | None) -> Source:
     Raises:
         DataError: the folder or the table does not exist.
     """
-    if not path.is_dir():
-        raise DataError(f"{path} is not a folder; set source.path to a folder of DICOM files")
+    require_source("folder", path)
     if labels is not None and not labels.is_file():
         raise DataError(f"label table {labels} does not exist; set source.labels to a CSV file")
     return Source(images=path, labels=labels)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -14,10 +15,10 @@ import torch
 from torch import nn
 
 from ich3d.config.schema import ContextConfig, SlicesConfig
-from ich3d.core.errors import ConfigError
+from ich3d.core.errors import ConfigError, DataError
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.seeds import derive
-from ich3d.core.workspace import replacing
+from ich3d.core.workspace import DAMAGED, replacing
 
 log = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
@@ -190,12 +191,17 @@ class _State:
             "best_losses": self.best_losses,
             "history": self.history,
         }
+        content = BytesIO()  # torch does not say why a file cannot be written
+        torch.save(state, content)
         with replacing(path) as partial:
-            torch.save(state, partial)
+            partial.write_bytes(content.getbuffer())
 
     def load(self, path: Path) -> None:
         """Continue from a state that `save` wrote."""
-        state = torch.load(path, weights_only=True)
+        try:
+            state = torch.load(path, weights_only=True)
+        except Exception:  # on damaged bytes torch raises many kinds of exceptions
+            raise DataError(f"{path} is damaged: {DAMAGED}") from None
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])

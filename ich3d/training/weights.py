@@ -1,6 +1,5 @@
 """Networks' weights on disk: safetensors, and the names that tensors had in version 0.1."""
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -22,15 +21,6 @@ RENAMED_MODULES: Final = {
     "correct": "correction_head",
 }
 """Modules and buffers of version 0.1 that have another name now."""
-
-
-def file_sha256(path: str | None) -> str | None:
-    """The hash of a file of weights that a configuration names; what it names where that is no
-    file.
-    """
-    if path is None or not Path(path).is_file():
-        return path
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def round_to_half(model: nn.Module) -> None:

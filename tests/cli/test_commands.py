@@ -523,7 +523,7 @@ def test_recalibrate_prints_its_gains_and_the_new_model(run: Run, tmp_path: Path
 
     code, printed, err = run("recalibrate", tmp_path / "model", *words)
     assert (code, printed) == (2, "")
-    assert "exists; name a new folder" in sentence(err)
+    assert "new holds a model: add --overwrite to replace it" in sentence(err)
 
 
 def test_embeddings_of_folds_without_a_shared_network_are_refused(
@@ -597,7 +597,7 @@ def test_explain_asks_for_one_of_several_series(
     [
         (("--label", "any!"), "no label is called 'any!'"),
         (("--slice", "9"), "no slice 9 in"),
-        (("-o", "a_file"), "a_file is not a folder"),
+        (("-o", "a_file"), "a_file is a file where a folder is needed"),
     ],
     ids=["label", "slice", "output"],
 )

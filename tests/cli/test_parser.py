@@ -95,7 +95,8 @@ def test_an_error_of_the_file_system_names_the_file(
     replace_doctor(monkeypatch, OSError(28, "No space left on device", "out/a\nb.csv"))
     code, _, err = run("doctor")
     assert code == 1
-    assert sentence(err) == r"ich3d: out/a\nb.csv: No space left on device"
+    remedy = "make room there or raise the limit, and run the same command again"
+    assert sentence(err) == rf"ich3d: out/a\nb.csv: No space left on device: {remedy}"
 
 
 def test_an_interrupted_command_says_how_to_continue(

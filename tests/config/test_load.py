@@ -73,8 +73,28 @@ def test_a_value_that_is_not_allowed_is_named_with_its_file(
 ) -> None:
     path = write(tmp_path, text)
     message = error(path)
-    assert message.startswith(f"{path}: ")
-    assert key in message.removeprefix(f"{path}: ")
+    assert message.startswith((f"{path}, line 1: ", f"{path}: "))  # not all name one key
+    assert key in message.partition(": ")[2]
+
+
+def test_an_error_names_the_line_of_the_file_that_holds_the_key(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("seed: 1\nslices:\n  lr: 0.1\n  epochs: 0\n")
+    path = write(tmp_path, "base: base.yaml\nslices:\n\n  encodr: resnet10\n")
+    assert error(path).startswith(f"{path}, line 4: Key 'encodr'")
+    path = write(tmp_path, "base: base.yaml\n")
+    assert error(path).startswith(f"{tmp_path / 'base.yaml'}, line 4: slices.epochs must be")
+    assert error(path, "slices.epochs=-1").startswith("--set: slices.epochs must be")
+
+
+def test_bad_yaml_names_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "seed: 1\nslices:\n  epochs: [1\n")
+    assert error(path).startswith(f"{path}, line 4, is not valid YAML: ")
+
+
+def test_a_missing_file_is_named_with_the_nearest_name(tmp_path: Path) -> None:
+    write(tmp_path, "seed: 1")
+    assert error(tmp_path / "rin.yaml").endswith("did you mean 'run.yaml'?")
+    assert error(tmp_path) == f"{tmp_path} is a folder, not a configuration: name a YAML file"
 
 
 def test_a_file_wins_over_its_bases_and_overrides_over_both(tmp_path: Path) -> None:

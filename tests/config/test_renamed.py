@@ -45,7 +45,7 @@ def test_a_file_with_an_old_name_is_refused_with_the_new_one(
 ) -> None:
     section, key = old.split(".")
     path = write(tmp_path, f"{section}: {{{key}: 3}}")
-    assert error(path) == f"{path}: {old} is now {new}"
+    assert error(path) == f"{path}, line 1: {old} is now {new}"
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
@@ -53,7 +53,7 @@ def test_an_override_with_an_old_name_is_refused_with_the_new_one(
     tmp_path: Path, old: str, new: str
 ) -> None:
     path = write(tmp_path, "seed: 1")
-    assert error(path, f"{old}=3") == f"{path}: {old} is now {new}"
+    assert error(path, f"{old}=3") == f"--set: {old} is now {new}"
     with pytest.raises(ConfigError, match=rf"^row: {old} is now {new}$"):
         with_overrides(Config(), [f"{old}=3"], "row")
 
@@ -61,7 +61,8 @@ def test_an_override_with_an_old_name_is_refused_with_the_new_one(
 def test_an_old_name_in_a_base_is_refused(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("slices: {members: 2}")
     path = write(tmp_path, "base: base.yaml\nslices: {ensemble_size: 1}")
-    assert error(path) == f"{path}: slices.members is now slices.ensemble_size"
+    base = tmp_path / "base.yaml"
+    assert error(path) == f"{base}, line 1: slices.members is now slices.ensemble_size"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_an_old_name_in_a_base_is_refused(tmp_path: Path) -> None:
 )
 def test_an_old_name_in_an_ablation_row_is_refused(tmp_path: Path, row: str, message: str) -> None:
     path = write(tmp_path, f"ablation: {{reference: a, rows: {{a: {row}}}}}")
-    assert error(path) == f"{path}: {message}"
+    assert error(path) in (f"{path}, line 1: {message}", f"{path}: {message}")
 
 
 @pytest.mark.parametrize("rows", ["{a: 3}", "{a: {set: context.layers}}", "[a]", "3"])

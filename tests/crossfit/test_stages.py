@@ -15,7 +15,7 @@ from ich3d.config.root import Config
 from ich3d.context.train import train_context
 from ich3d.core.errors import LeakageError
 from ich3d.core.types import TrainingGroups
-from ich3d.core.workspace import Workspace, read_csv, read_json, write_csv, write_json
+from ich3d.core.workspace import Workspace, read_csv, read_json, write_json
 from ich3d.crossfit import status
 from ich3d.crossfit.stages import Stages
 from ich3d.crossfit.train import train
@@ -142,7 +142,7 @@ def test_a_patient_moved_to_another_fold_is_found(copied_run: Config) -> None:
     table = read_csv(workspace.store / "slices.csv")
     moved = table.loc[table["fold"] == FOLD, "group_id"].iloc[0]
     table.loc[table["group_id"] == moved, "fold"] = FOLD + 1
-    write_csv(workspace.store / "slices.csv", table)
+    Store.finish(workspace.store, table, read_json(workspace.store / "meta.json"))
 
     stages = Stages(copied_run, workspace, store_of(copied_run))
     for stage in ("encoder", "context", "stack"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ich3d.config.root import Config
 from ich3d.core.labels import LABELS
-from ich3d.core.workspace import Workspace, read_csv, write_csv
+from ich3d.core.workspace import Workspace, read_csv, read_json
 from ich3d.prepare.store import Store
 
 
@@ -37,5 +37,4 @@ def with_inverted_labels(config: Config, fold: int, folder: Path) -> Store:
     table = read_csv(folder / "slices.csv")
     is_in_fold = table["fold"] == fold
     table.loc[is_in_fold, list(LABELS)] = 1 - table.loc[is_in_fold, list(LABELS)]
-    write_csv(folder / "slices.csv", table)
-    return Store(folder)
+    return Store.finish(folder, table, read_json(folder / "meta.json"))

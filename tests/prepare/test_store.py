@@ -149,7 +149,9 @@ def test_only_a_lost_file_is_written_again(config: Config) -> None:
 def test_with_another_grid_every_file_is_written_again(config: Config) -> None:
     prepare(config)
     finer = replace(config, prepare=replace(config.prepare, matrix=64, pixel_mm=4.0))
-    store = prepare(finer).store
+    with pytest.raises(DataError, match=r"another prepare\.pixel_mm: add --overwrite"):
+        prepare(finer)
+    store = prepare(finer, overwrite=True).store
     assert store.meta["pixel_mm"] == 4.0
     assert [store.hu(name).shape for name in store.volume_ids] == [(4, 64, 64)] * 3
 

@@ -86,7 +86,7 @@ def test_what_cannot_be_recalibrated_is_refused(
     predictions, labels = write_hospital(
         tmp_path / "out", known, random_cases(40, scale=2.0, shift=1.0)
     )
-    with pytest.raises(DataError, match="exists; name a new folder"):
+    with pytest.raises(DataError, match="holds a model: add --overwrite"):
         recalibrate(known_folder, predictions, labels, known_folder)
     with pytest.raises(DataError, match="with --embeddings"):
         recalibrate(known_folder, predictions, labels, tmp_path / "new", is_retrained=True)

@@ -12,7 +12,7 @@ from ich3d.config.schema import SlicesConfig
 from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS, label_index
 from ich3d.core.types import TrainingGroups
-from ich3d.core.workspace import read_csv, write_csv
+from ich3d.core.workspace import read_csv, read_json
 from ich3d.prepare.store import Store
 from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.slices.train import embed_volumes, train_encoder
@@ -89,8 +89,7 @@ def store_with_labels(store: Store, folder: Path, labels: list[str], value: floa
     (folder / "meta.json").symlink_to(store.folder / "meta.json")
     table = read_csv(store.folder / "slices.csv")
     table[labels] = value
-    write_csv(folder / "slices.csv", table)
-    return Store(folder)
+    return Store.finish(folder, table, read_json(folder / "meta.json"))
 
 
 def test_a_label_without_ground_truth_stays_unlikely(

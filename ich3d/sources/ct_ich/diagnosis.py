@@ -36,6 +36,9 @@ def read_diagnosis(src: Path) -> pd.DataFrame:
     for column in ("PatientNumber", "SliceNumber", "No_Hemorrhage", *subtypes):
         if column not in raw:
             raise DataError(f"{path} has no column {column}")
+    if raw.isna().any(axis=None):
+        row = int(raw.isna().any(axis=1).to_numpy().argmax()) + 2
+        raise DataError(f"{path}, line {row}, lacks a value: copy or download the file again")
     if not raw[["No_Hemorrhage", *subtypes]].isin([0, 1]).all(axis=None):
         raise DataError(f"{path} holds a label other than 0 and 1")
 
