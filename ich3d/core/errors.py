@@ -13,6 +13,10 @@ keeps its traceback.
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Final
+
+MAX_LISTED: Final = 40
+"""Names that a message lists at most."""
 
 
 class Ich3dError(Exception):
@@ -40,7 +44,7 @@ class LeakageError(Ich3dError):
 
 
 def suggestion(name: str, allowed: Iterable[str]) -> str:
-    """End of an error message: the closest allowed name, or all of them where none is close.
+    """End of an error message: the closest allowed name, or what is allowed where none is close.
 
     >>> suggestion("brian", ["brain", "bone"])
     "; did you mean 'brain'?"
@@ -51,4 +55,7 @@ def suggestion(name: str, allowed: Iterable[str]) -> str:
     closest = get_close_matches(name, names, n=1)
     if closest:
         return f"; did you mean {closest[0]!r}?"
+    if len(names) > MAX_LISTED:
+        first, rest = sorted(names)[:MAX_LISTED], len(names) - MAX_LISTED
+        return f"; known are {', '.join(first)} and {rest} more"
     return f"; known are {', '.join(sorted(names))}"

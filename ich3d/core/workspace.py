@@ -27,14 +27,21 @@ from typing import Any, Final
 
 import pandas as pd
 
+from ich3d.core.arguments import as_path
 from ich3d.core.errors import DataError
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Paths below the folder `root` of one run. Nothing is created by asking for a path."""
+    """Paths below the folder `root` of one run. Nothing is created by asking for a path.
+
+    `root` may be given as text.
+    """
 
     root: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", as_path("root", self.root))
 
     def source(self, kind: str) -> Path:
         """Folder of DICOM files that the run wrote itself: `phantom` or an imported data set."""

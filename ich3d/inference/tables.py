@@ -11,10 +11,12 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from ich3d.core.arguments import require_type
 from ich3d.core.issues import join
 from ich3d.core.labels import ANY, LABELS, STAGES, series_prob
 from ich3d.core.slice_geometry import slice_geometry
 from ich3d.inference.journal import ScoredSeries
+from ich3d.inference.scoring import SeriesPrediction
 
 TOP_SLICES: Final = 3
 """Number of SOPInstanceUIDs in the column `top_slices` of `series.csv`."""
@@ -49,27 +51,32 @@ SLICE_TEXT: Final = (*_ID_COLUMNS, "patient_id", "sop_uid", "codes")
 """The columns of `slices.csv` that are text."""
 
 
-def slice_table(scored: Iterable[ScoredSeries]) -> pd.DataFrame:
+def slice_table(scored: Iterable[ScoredSeries | SeriesPrediction]) -> pd.DataFrame:
     """The table of `slices.csv`: a row a slice, probabilities rounded to 7 decimals.
 
-    Within a series rows are sorted by `z_mm`; dropped slices stand at their position, or at the
-    end where it is not known.
+    `scored` may be the series of what `ich3d.predict` returned. Within a series rows are sorted by
+    `z_mm`; dropped slices stand at their position, or at the end where it is not known.
     """
-    blocks = [_slice_rows(series) for series in scored]
+    blocks = [_slice_rows(_without_pixels(series)) for series in scored]
     if not blocks:
         return pd.DataFrame(columns=SLICE_COLUMNS)
     return pd.concat(blocks, ignore_index=True)
 
 
-def series_table(scored: Iterable[ScoredSeries], leaders: Mapping[str, str]) -> pd.DataFrame:
+def series_table(
+    scored: Iterable[ScoredSeries | SeriesPrediction], leaders: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """The table of `series.csv`: a row a series, with the highest probability of its slices.
 
-    `leaders` says by volume_id why a series speaks for its study (`inference.leading`).
+    `scored` may be the series of what `ich3d.predict` returned. `leaders` says by volume_id why a
+    series speaks for its study (`inference.leading`); without it a prediction's own `leads` does.
     """
-    rows = [
-        {**_series_row(series), "leads_study": leaders.get(series.volume_id, "")}
-        for series in scored
-    ]
+    series = list(scored)
+    if leaders is None:
+        predictions = [one for one in series if isinstance(one, SeriesPrediction)]
+        leaders = {one.series.volume_id: one.leads for one in predictions}
+    scores = [_without_pixels(one) for one in series]
+    rows = [{**_series_row(one), "leads_study": leaders.get(one.volume_id, "")} for one in scores]
     return pd.DataFrame(rows, columns=SERIES_COLUMNS)
 
 
@@ -112,6 +119,12 @@ def ambiguous_uids(slices: pd.DataFrame) -> pd.DataFrame:
     by_uid = scored.groupby("sop_uid", sort=False)["frame"]
     is_mixed = by_uid.transform("count").between(1, by_uid.transform("size") - 1)
     return scored[is_mixed | scored.duplicated(["sop_uid", "frame"], keep=False)]
+
+
+def _without_pixels(series: ScoredSeries | SeriesPrediction) -> ScoredSeries:
+    """What the tables hold of a series. DataError where it is neither of the two."""
+    require_type("scored", series, ScoredSeries, SeriesPrediction)
+    return ScoredSeries.of(series) if isinstance(series, SeriesPrediction) else series
 
 
 def _slice_rows(series: ScoredSeries) -> pd.DataFrame:
