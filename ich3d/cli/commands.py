@@ -171,7 +171,8 @@ def _print_converted(converted: "Converted") -> None:
     """One line for each written file: its path, its size, and the issues of the volume."""
     slices, rows, columns = converted.shape
     written = f"{converted.path}: {pluralize(slices, 'slice')} of {rows} x {columns}"
-    print(printable("; ".join((written, *(issue.detail for issue in converted.issues)))))
+    notes = [*(issue.detail for issue in converted.issues), converted.note]
+    print(printable("; ".join((written, *filter(None, notes)))))
 
 
 def prepare(arguments: Namespace) -> int:
