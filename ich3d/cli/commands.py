@@ -347,7 +347,7 @@ def recalibrate(arguments: Namespace) -> int:
     )
     for note in result.notes:
         print_error(note)
-    print(result.table)
+    print(result.table, result.claim, sep="\n\n")
     if result.is_written:
         print(arguments.out)
     else:
