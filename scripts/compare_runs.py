@@ -17,6 +17,7 @@ from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import STAGES
 from ich3d.core.workspace import Workspace
 from ich3d.crossfit.out_of_fold import probabilities, read_oof
+from ich3d.evaluation.claims import claim
 from ich3d.evaluation.table import compare, markdown
 
 DRAWS = 1000
@@ -24,7 +25,7 @@ KEYS = ["sop_uid", "frame", "group_id", "fold"]
 
 
 def compare_runs(run: Path, other: Path) -> str:
-    """The table as markdown: each stage of `run`, and of `other` against it.
+    """The table as markdown, each stage of `run` and of `other` against it, and what they show.
 
     Raises:
         DataError: the runs do not hold the same slices in the same folds.
@@ -41,7 +42,13 @@ def compare_runs(run: Path, other: Path) -> str:
         against |= {own_name: own_name, other_name: own_name}
 
     truth = GroundTruth(table)
-    return markdown(compare(prob, against, truth, DRAWS, seed=0), truth)
+    rows = compare(prob, against, truth, DRAWS, seed=0)
+    claims = [
+        claim("Weighted log loss", row.name, str(row.against), row.difference, row.verdict)
+        for row in rows
+        if row.difference is not None and row.verdict is not None
+    ]
+    return "\n".join((markdown(rows, truth), "", *claims))
 
 
 def main() -> None:

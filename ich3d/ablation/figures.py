@@ -8,11 +8,13 @@ from matplotlib.figure import Figure
 from ich3d.core.bootstrap import Interval
 from ich3d.core.labels import LABELS
 from ich3d.core.text import pluralize
+from ich3d.evaluation.claims import Verdict
 from ich3d.evaluation.table import FEW_PATIENTS, ResultRow
 from ich3d.report.figures import FAINT, INK, WIDTH_IN, EmbeddedImage, as_svg, style_axes
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito 2008); the table says it in words.
 BETTER_COLOR, WORSE_COLOR, UNDECIDED_COLOR = "#0072B2", "#D55E00", "#767676"
+VERDICT_COLOR = {Verdict.GAIN: BETTER_COLOR, Verdict.WORSE: WORSE_COLOR}
 
 
 def forest_plot(rows: Sequence[ResultRow]) -> EmbeddedImage:
@@ -22,7 +24,8 @@ def forest_plot(rows: Sequence[ResultRow]) -> EmbeddedImage:
     for y, row in enumerate(rows):
         _draw_interval(left, y, row.weighted_log_loss, INK)
         if row.difference is not None:
-            _draw_interval(right, y, row.difference, _difference_color(row.difference))
+            color = UNDECIDED_COLOR if row.verdict is None else VERDICT_COLOR.get(row.verdict)
+            _draw_interval(right, y, row.difference, color or UNDECIDED_COLOR)
 
     left.set_yticks(range(len(rows)), [row.name for row in rows])
     left.invert_yaxis()
@@ -77,9 +80,3 @@ def _draw_auc(axes: Axes, rows: Sequence[ResultRow], label: str, patients: int) 
 def _draw_interval(axes: Axes, y: int, interval: Interval, color: str) -> None:
     axes.plot([interval.low, interval.high], [y, y], color=color, lw=1.8)
     axes.plot(interval.value, y, "o", color=color, ms=5)
-
-
-def _difference_color(difference: Interval) -> str:
-    if not difference.excludes_zero:
-        return UNDECIDED_COLOR
-    return BETTER_COLOR if difference.high < 0 else WORSE_COLOR

@@ -8,14 +8,13 @@ import ich3d
 from ich3d.ablation.figures import auc_by_label, forest_plot
 from ich3d.config.load import as_dict
 from ich3d.config.root import Config
-from ich3d.core.bootstrap import Interval
 from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import ANY, SUBTYPES
 from ich3d.core.workspace import replacing
+from ich3d.evaluation.claims import claim
 from ich3d.evaluation.table import FEW_PATIENTS, ResultRow
 from ich3d.report.run.metadata import labels_without_truth
 from ich3d.report.run.page import table_content, template
-from ich3d.report.run.summary import VERDICT_TEXT, verdict
 
 
 def write_page(path: Path, config: Config, rows: list[ResultRow], truth: GroundTruth) -> None:
@@ -35,17 +34,15 @@ def answers(rows: list[ResultRow], question: str, truth: GroundTruth) -> list[st
     if row.difference is None:
         return []
 
-    sentences = [_answer("Weighted log loss", row, row.difference)]
+    assert row.verdict is not None
+    assert row.against is not None
+    names = row.name, row.against
+    sentences = [claim("Weighted log loss", *names, row.difference, row.verdict)]
     for label in (ANY, *SUBTYPES):
         if truth.positive_patients[label] >= FEW_PATIENTS:
-            difference = row.log_loss_difference[label]
-            sentences.append(_answer(f"Log loss of {label}", row, difference))
+            difference, shown = row.log_loss_difference[label], row.label_verdicts[label]
+            sentences.append(claim(f"Log loss of {label}", *names, difference, shown))
     return sentences
-
-
-def _answer(metric: str, row: ResultRow, difference: Interval) -> str:
-    result = VERDICT_TEXT[verdict(difference)]
-    return f"{metric}: {row.name} {result} {row.against}, {difference:+}."
 
 
 def _content(config: Config, rows: list[ResultRow], truth: GroundTruth) -> dict[str, Any]:
@@ -53,6 +50,7 @@ def _content(config: Config, rows: list[ResultRow], truth: GroundTruth) -> dict[
     positive = truth.positive_patients
     question = config.ablation.question
     return {
+        "title": config.ablation.title or "Ablation",
         "answers": [] if question is None else answers(rows, question, truth),
         "metadata": _metadata(config, rows, truth),
         "config": as_dict(config),

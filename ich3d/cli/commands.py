@@ -209,7 +209,8 @@ def _print_converted(converted: "Converted") -> None:
     """One line for each written file: its path, its size, and the issues of the volume."""
     slices, rows, columns = converted.shape
     written = f"{converted.path}: {pluralize(slices, 'slice')} of {rows} x {columns}"
-    print(printable("; ".join((written, *(issue.detail for issue in converted.issues)))))
+    notes = [*(issue.detail for issue in converted.issues), converted.note]
+    print(printable("; ".join((written, *filter(None, notes)))))
 
 
 def prepare(arguments: Namespace) -> int:
@@ -455,7 +456,7 @@ def recalibrate(arguments: Namespace) -> int:
     )
     for note in result.notes:
         print_error(note)
-    print(result.table)
+    print(result.table, result.claim, sep="\n\n")
     if result.is_written:
         print(arguments.out)
     else:

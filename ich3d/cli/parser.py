@@ -166,7 +166,8 @@ def _add_convert(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--deskew",
         action="store_true",
-        help="resample tilted or irregular series to an orthogonal grid with equal steps",
+        help="resample tilted or irregular series to an orthogonal grid with equal steps; planes "
+        "between slices are interpolated",
     )
 
 

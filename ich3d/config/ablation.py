@@ -143,6 +143,7 @@ class AblationConfig:
     """A table of rows that are trained and scored on the data and folds of one run.
 
     Attributes:
+        title: the question that the ablation asks, as its page's title; None for no question.
         seeds: how many times each row is trained, with other random numbers each time; its
             metrics are averaged.
         reference: name of the line that others are compared with unless they name another.
@@ -151,6 +152,7 @@ class AblationConfig:
         rows: the rows by name, in the order shown; empty for the run's own stages.
     """
 
+    title: str | None = None
     seeds: int = 1
     reference: str = "encoder"
     question: str | None = None

@@ -13,11 +13,12 @@ from typing import Any
 
 from ich3d.config.renamed import renamed_keys, with_new_names
 from ich3d.config.root import Config
+from ich3d.core.arguments import as_path
 from ich3d.core.errors import ConfigError
 from ich3d.core.path_kinds import require_config
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     """The configuration in the YAML file `path`.
 
     Args:
@@ -26,7 +27,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises:
         ConfigError: a file is missing, a key is unknown, or a value is not allowed.
+        DataError: `path` is no path.
     """
+    path = as_path("path", path)
     files = _file_and_bases(path)
     layers = [*(layer for _, layer in files), _parse_overrides(overrides)]
     try:

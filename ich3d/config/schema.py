@@ -322,7 +322,8 @@ class ContextConfig:
 
     def _check_window(self) -> None:
         for key, reach in (("window", self.window), ("window_mm", self.window_mm)):
-            require(reach is None or reach >= 0, f"context.{key}", "at least 0", reach)
+            is_reach = reach is None or (isinstance(reach, int | float) and reach >= 0)
+            require(is_reach, f"context.{key}", "at least 0, or None", reach)
         is_unique = self.window is None or self.window_mm is None
         require(is_unique, "context.window_mm", "unset with context.window", self.window_mm)
 

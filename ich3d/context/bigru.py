@@ -9,9 +9,13 @@ from torch.func import functional_call
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ich3d.config.schema import ContextConfig
+from ich3d.config.validation import require_whole
 from ich3d.context.geometry import GEOMETRY_WIDTH, geometry_features
 from ich3d.context.windows import find_windows
+from ich3d.core.arguments import require_tensor
+from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
+from ich3d.training.device import is_tracing
 
 BRAIN_WIDTH: Final = 1
 GAPS_WIDTH: Final = 2
@@ -87,6 +91,8 @@ class ContextModel(nn.Module):
             num_features: F, further numbers a slice that `forward` is given as `features`.
         """
         super().__init__()
+        require_whole("embedding_width", embedding_width, lowest=1)
+        require_whole("num_features", num_features, lowest=0)
         self.config = ContextConfig(
             reads=reads, hidden_size=hidden_size, num_layers=num_layers, dropout=dropout,
             direction=direction, geometry=geometry, window=window, window_mm=window_mm,
@@ -173,9 +179,11 @@ class ContextModel(nn.Module):
             Logits (B, T, K); what lies beyond a series' length has no meaning.
 
         Raises:
-            ValueError: `features` are not of the width that the model was built for, or
-                `brain_cm2` is missing.
+            DataError: an argument has another shape, positions do not increase, or `brain_cm2`
+                is missing.
         """
+        if not is_tracing():
+            self._require_batch(embeddings, logits, z_mm, lengths, brain_cm2, features)
         slices = self.slice_features(embeddings, logits, brain_cm2)  # (B, T, C)
         positions = self.position_features(z_mm, lengths, features)  # (B, T, P)
         if self.config.reads_whole_series:
@@ -184,6 +192,31 @@ class ContextModel(nn.Module):
         else:
             read = self._read_windows(slices, positions, z_mm, lengths)
         return self.on_top_of(logits, read)
+
+    def _require_batch(
+        self,
+        embeddings: torch.Tensor,
+        logits: torch.Tensor,
+        z_mm: torch.Tensor,
+        lengths: torch.Tensor,
+        brain_cm2: torch.Tensor | None,
+        features: torch.Tensor | None,
+    ) -> None:
+        """DataError unless the arguments are what `forward` takes."""
+        require_tensor("logits", logits, "(B, T, K)", (None, None, len(LABELS)))
+        size = tuple(logits.shape[:2])
+        require_tensor("embeddings", embeddings, "(B, T, D)", (*size, self.embedding_width))
+        require_tensor("z_mm", z_mm, "(B, T)", size)
+        require_tensor("lengths", lengths, "(B,)", size[:1])
+        if brain_cm2 is not None:
+            require_tensor("brain_cm2", brain_cm2, "(B, T)", size)
+        if self.num_features and features is None:
+            raise DataError(f"features must be given: the model reads {self.num_features} of them")
+        if features is not None and not self.num_features:
+            raise DataError("features must be left out: the model was built with num_features=0")
+        if features is not None:
+            require_tensor("features", features, "(B, T, F)", (*size, self.num_features))
+        _require_positions(z_mm, lengths)
 
     @property
     def corrects_logits(self) -> bool:
@@ -213,7 +246,10 @@ class ContextModel(nn.Module):
         if self.corrects_logits:
             return torch.cat([logits, self.embedding_proj(embeddings)], dim=2)
         if brain_cm2 is None:
-            raise ValueError("a model that reads embeddings alone needs brain_cm2")
+            raise DataError(
+                "brain_cm2 must be given to a model that reads embeddings alone: the area inside "
+                "the skull of each slice (B, T)"
+            )
         projected = self.embedding_proj((embeddings - self.embedding_mean) / self.embedding_sd)
         return torch.cat([projected, torch.log1p(brain_cm2)[..., None] / LOG_AREA_UNIT], dim=2)
 
@@ -223,9 +259,6 @@ class ContextModel(nn.Module):
         """What is read of each slice's position: geometry (B, T, 5), or its gaps (B, T, 2) where
         embeddings alone are read; then `features` (B, T, F).
         """
-        width = 0 if features is None else features.shape[2]
-        if width != self.num_features:
-            raise ValueError(f"features must have {self.num_features} columns, got {width}")
         geometry = geometry_features(z_mm, lengths)  # (B, T, 5)
         if not self.corrects_logits:
             geometry = geometry[..., :GAPS_WIDTH]
@@ -367,6 +400,19 @@ class ContextEnsemble(nn.Module):
         if self.config.reads != "embeddings":
             return mean
         return ENCODER_SHARE * logits + (1 - ENCODER_SHARE) * mean
+
+
+def _require_positions(z_mm: torch.Tensor, lengths: torch.Tensor) -> None:
+    """DataError unless each series' positions (B, T) are finite and increase over its length."""
+    longest = z_mm.shape[1]
+    if lengths.is_floating_point() or not ((lengths >= 1) & (lengths <= longest)).all():
+        raise DataError(f"lengths must count 1 to T = {longest} slices, got {lengths.tolist()}")
+    is_slice = _is_slice(z_mm, lengths)[..., 0]  # (B, T)
+    is_step = is_slice[:, 1:]
+    if not (torch.isfinite(z_mm) | ~is_slice).all():
+        raise DataError("z_mm must be finite, got NaN or infinity")
+    if ((z_mm.diff(dim=1) <= 0) & is_step).any():
+        raise DataError("z_mm must increase from inferior to superior within each series")
 
 
 def gather_slices(rows: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

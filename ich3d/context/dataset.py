@@ -9,10 +9,12 @@ import torch
 from torch.utils.data import Dataset
 
 from ich3d.config.root import Config
+from ich3d.core.arguments import as_names, require_type
+from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
 from ich3d.prepare.hu_features import BRAIN_CM2, silenced_logits
-from ich3d.prepare.store import Store
+from ich3d.prepare.store import OPEN_STORE, Store
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
 
@@ -84,7 +86,14 @@ class SeriesDataset(Dataset[SeriesSample]):
     """
 
     def __init__(self, store: Store, embedded: Mapping[str, SliceEmbeddings]) -> None:
-        """Pair the series in `embedded`, by volume_id, with positions and labels of `store`."""
+        """Pair the series in `embedded`, by volume_id, with positions and labels of `store`.
+
+        Raises:
+            DataError: `store` is no `Store`, a series is not in it, or has other slices there.
+        """
+        require_type("store", store, Store, hint=OPEN_STORE)
+        require_type("embedded", embedded, Mapping)
+        as_names("embedded", list(embedded), store.volume_ids)
         self.volume_ids = list(embedded)
         self._samples = [
             series_sample(embedded[name], store.z_mm(name), store.targets(name))
@@ -103,10 +112,15 @@ class SeriesDataset(Dataset[SeriesSample]):
         A context model that is trained on the embeddings of patients whom the encoder was
         trained on learns from scores that are better than they will be on new patients. To
         avoid that, embed other patients than those that the encoder saw.
+
+        Raises:
+            DataError: `store` is no `Store`, `encoder` no encoder, or a series is not in the store.
         """
+        require_type("store", store, Store, hint=OPEN_STORE)
+        require_type("encoder", encoder, SliceEncoder, EncoderEnsemble)
         config = Config(slices=encoder.config)
         embedded = {}
-        for name in store.volume_ids if volume_ids is None else volume_ids:
+        for name in as_names("volume_ids", volume_ids, store.volume_ids):
             embeddings, logits = embed(encoder, store.hu(name), config)
             features = store.hu_features(name)
             logits = silenced_logits(logits, features)
@@ -133,6 +147,9 @@ def series_sample(
     """One embedded series at `z_mm` (Z,), with its labels (Z, K) where there are any."""
     if target is None:
         target = np.full((len(z_mm), len(LABELS)), np.nan, dtype=np.float32)
+    if len(embedded) != len(z_mm):
+        rows = f"{len(embedded)} rows for {len(z_mm)} slices"
+        raise DataError(f"embedded has {rows} of {embedded.volume_id}")
     return SeriesSample(
         embeddings=torch.tensor(embedded.embeddings),
         logits=torch.tensor(embedded.logits),

@@ -42,6 +42,8 @@ _REMEDIES: Final = (
     ((errno.EIO, errno.EINVAL), "the disk or its connection fails: copy the data to another"),
 )
 """What a user can do about an error of the file system, by the system's numbers."""
+MAX_LISTED: Final = 40
+"""Names that a message lists at most."""
 
 
 class Ich3dError(Exception):
@@ -69,7 +71,7 @@ class LeakageError(Ich3dError):
 
 
 def suggestion(name: str, allowed: Iterable[str]) -> str:
-    """End of an error message: the closest allowed name, or all of them where none is close.
+    """End of an error message: the closest allowed name, or what is allowed where none is close.
 
     >>> suggestion("brian", ["brain", "bone"])
     "; did you mean 'brain'?"
@@ -80,6 +82,9 @@ def suggestion(name: str, allowed: Iterable[str]) -> str:
     closest = get_close_matches(name, names, n=1)
     if closest:
         return f"; did you mean {closest[0]!r}?"
+    if len(names) > MAX_LISTED:
+        first, rest = sorted(names)[:MAX_LISTED], len(names) - MAX_LISTED
+        return f"; known are {', '.join(first)} and {rest} more"
     return f"; known are {', '.join(sorted(names))}"
 
 

@@ -47,6 +47,12 @@ class GroundTruth:
         return hashlib.sha256(self.table.to_csv(index=False).encode()).hexdigest()
 
     @property
+    def n_patients(self) -> int:
+        """The number of patient groups of which any slice has any label."""
+        is_labelled = self.table[list(LABELS)].notna().any(axis=1)
+        return int(self.table.loc[is_labelled, "group_id"].nunique())
+
+    @property
     def positive_patients(self) -> dict[str, int]:
         """For each label, the number of patient groups that have it in at least one slice."""
         groups_with = {

@@ -37,7 +37,7 @@ The threshold was not tuned on data. Every report that flags slices also shows t
 def label_index(label: str) -> int:
     """Index of `label` in `LABELS`, 0..5. An unknown label raises DataError with a suggestion."""
     if label not in LABELS:
-        raise DataError(f"no label is called {label!r}{suggestion(label, LABELS)}")
+        raise DataError(f"no label is called {label!r}{suggestion(str(label), LABELS)}")
     return LABELS.index(label)
 
 

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from ich3d.core.arguments import as_path
 from ich3d.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,9 +41,15 @@ DAMAGED: Final = "put back an undamaged copy, or remove it and run the command a
 
 @dataclass(frozen=True)
 class Workspace:
-    """Paths below the folder `root` of one run. Nothing is created by asking for a path."""
+    """Paths below the folder `root` of one run. Nothing is created by asking for a path.
+
+    `root` may be given as text.
+    """
 
     root: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", as_path("root", self.root))
 
     def source(self, kind: str) -> Path:
         """Folder of DICOM files that the run wrote itself: `phantom` or an imported data set."""

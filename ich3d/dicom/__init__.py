@@ -12,12 +12,11 @@ The path of a file:
 
 Example:
 
-    from pathlib import Path
     from ich3d.core.types import Volume
     from ich3d.dicom.index import index
     from ich3d.dicom.volume import load_volume
 
-    for series in index(Path("study")).series:
+    for series in index("study").series:
         volume = load_volume(series)
         if isinstance(volume, Volume):
             print(series.volume_id, volume.hu.shape, series.spacing_mm)

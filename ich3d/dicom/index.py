@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ich3d.core.arguments import as_path, as_paths
 from ich3d.core.errors import DataError
 from ich3d.core.issues import IssueCode
 from ich3d.core.progress import Progress, quiet
@@ -70,7 +71,7 @@ class Index:
         return (*sorted([*self.rejected, *others], key=_subject_and_paths), *volumes)
 
 
-def index(path: Path, progress: Progress = quiet, policy: Policy = STRICT) -> Index:
+def index(path: Path | str, progress: Progress = quiet, policy: Policy = STRICT) -> Index:
     """Find all CT series in `path`: a folder with its sub-folders, a zip, or a single file.
 
     Files are recognized by their content; names and extensions do not matter. Headers are read,
@@ -82,23 +83,26 @@ def index(path: Path, progress: Progress = quiet, policy: Policy = STRICT) -> In
         policy: how strictly files are judged.
 
     Raises:
-        DataError: where `path` does not exist or is a folder that cannot be listed.
+        DataError: where `path` is no path, does not exist or is a folder that cannot be listed.
 
     Example:
-        >>> study = index(Path("study"))
+        >>> study = index("study")
         >>> len(study.series), len(study.rejected)
         (1, 0)
     """
-    return index_all([path], progress, policy)
+    return index_all([as_path("path", path)], progress, policy)
 
 
-def index_all(paths: Sequence[Path], progress: Progress = quiet, policy: Policy = STRICT) -> Index:
+def index_all(
+    paths: Sequence[Path | str], progress: Progress = quiet, policy: Policy = STRICT
+) -> Index:
     """Find all CT series in several files and folders, taken together.
 
     A file that is reached by several of the paths counts once, and a series may be spread over
     them. The root of the index is the deepest folder that holds all paths. Arguments and errors
     are those of `index`.
     """
+    paths = as_paths("paths", paths)
     for path in paths:
         if not path.exists():
             raise DataError(f"no file or folder {path}")

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from ich3d.core.arguments import require_type
 from ich3d.core.issues import IssueCode
 from ich3d.core.text import pluralize
 from ich3d.core.types import Issue, Rejected, Series, Volume
@@ -30,15 +31,16 @@ def load_volume(series: Series) -> Volume | Rejected:
 
     The volume's `issues` are those of the series, and what only the pixels show: ENCODING_MENDED,
     WRAP_MENDED, PADDING_IGNORED, HU_CLIPPED and IMPLAUSIBLE_HU. A series with a slice that cannot
-    be decoded is rejected; the detail names the first such file.
+    be decoded is rejected; the detail names the first such file. DataError where `series` is no
+    `Series`.
 
     Example:
-        >>> from pathlib import Path
         >>> from ich3d.dicom.index import index
-        >>> (series,) = index(Path("study")).series
+        >>> (series,) = index("study").series
         >>> load_volume(series).hu.dtype
         dtype('int16')
     """
+    require_type("series", series, Series)
     pixels = _VolumePixels(series)
     suspects: dict[int, StoredValues] = {}
     for index, stored in enumerate(read_slices(series.headers)):

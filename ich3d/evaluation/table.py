@@ -5,7 +5,7 @@ groups are the same for every row and every seed, so that differences are paired
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pandas as pd
 from ich3d.config.ablation import STACKED
 from ich3d.core.bootstrap import Interval, PatientBootstrap, interval
 from ich3d.core.ground_truth import GroundTruth
-from ich3d.core.labels import LABELS
+from ich3d.core.labels import ANY, LABELS
 from ich3d.core.metrics import (
     auc,
     average_precision,
@@ -26,11 +26,11 @@ from ich3d.core.metrics import (
     weighted_mean,
 )
 from ich3d.core.text import pluralize
+from ich3d.evaluation.claims import MIN_WITH_LABEL, Verdict, verdict
 from ich3d.stack.booster import coherent
 
-FEW_PATIENTS = (
-    8  # with fewer positive patients than this, a label's AUC is shown without an interval
-)
+FEW_PATIENTS = MIN_WITH_LABEL
+"""With fewer positive patients than this, a label's AUC is shown without an interval."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class ResultRow:
         against: the row that this one is compared with, None without a comparison.
         difference: of the weighted log loss, paired: this row minus `against`.
         log_loss_difference, auc_difference: the same for each label, empty without a comparison.
+        verdict: what `difference` shows (`evaluation.claims`), None without a comparison.
+        label_verdicts: the same for each label's log loss, empty without a comparison.
     """
 
     name: str
@@ -64,6 +66,8 @@ class ResultRow:
     difference: Interval | None
     log_loss_difference: dict[str, Interval]
     auc_difference: dict[str, Interval]
+    verdict: Verdict | None = None
+    label_verdicts: dict[str, Verdict] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,15 @@ def _result_row(
     reference = None if against is None or against == name else metrics.get(against)
     seed_losses = [weighted_log_loss(run, truth.target) for run in row.prob]
     difference, log_loss_difference, auc_difference = _differences(row, reference)
+    patients, with_label = truth.n_patients, truth.positive_patients
+    overall, by_label = None, {}
+    if reference is not None and difference is not None:
+        loss = float(weighted_mean(reference.loss))
+        overall = verdict(difference, loss, patients, with_label[ANY])
+        by_label = {
+            label: verdict(log_loss_difference[label], loss, patients, with_label[label])
+            for label, loss in zip(LABELS, reference.loss, strict=True)
+        }
 
     return ResultRow(
         name=name,
@@ -192,6 +205,8 @@ def _result_row(
         difference=difference,
         log_loss_difference=log_loss_difference,
         auc_difference=auc_difference,
+        verdict=overall,
+        label_verdicts=by_label,
     )
 
 

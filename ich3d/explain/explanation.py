@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from ich3d.core.arguments import require_type
 from ich3d.core.errors import DataError
 from ich3d.core.labels import label_index
 from ich3d.explain.grad_cam import heat_maps
@@ -89,7 +90,7 @@ def explain(
     """Explain the score of `label` in one slice of a predicted series.
 
     Raises:
-        DataError: there is no such slice or label.
+        DataError: there is no such slice or label, or an argument is of another type.
 
     Example:
         >>> from ich3d.inference.scoring import predict
@@ -112,9 +113,13 @@ def explain_slices(
     All heat maps of a label in a series have one scale: 1 is the strongest sign in the slice that
     the encoder scores highest for the label. A stronger sign elsewhere counts as 1 too.
     """
+    require_type("model", model, Model, hint="; load it with ich3d.load_model(folder)")
+    require_type("prediction", prediction, SeriesPrediction)
     series = prediction.series
     n_slices = len(series.keys)
     for index, _ in slices_and_labels:
+        if not isinstance(index, int | np.integer):
+            raise DataError(f"slice_index must be a whole number, got {index!r}")
         if not 0 <= index < n_slices:
             raise DataError(
                 f"no slice {index} in {series.volume_id}, which has slices 0 to {n_slices - 1}"

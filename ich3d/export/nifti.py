@@ -46,6 +46,12 @@ written under a longer temporary name first. Valid UIDs have at most 64 characte
 PLACEHOLDER_MM: Final = 1.0
 """Thickness of a single slice that states none, in mm: an affine needs one."""
 
+ITK_ORTHOGONAL: Final = 1e-4
+"""Cosines between axes up to which ITK takes them for perpendicular (itkNiftiImageIO)."""
+
+ON_PLANE_MM: Final = 0.1
+"""A slice so near to a plane of the grid lies on it."""
+
 _LPS_TO_RAS: Final = np.diag((-1.0, -1.0, 1.0, 1.0))
 _COMPRESSION_LEVEL: Final = 3
 
@@ -67,11 +73,15 @@ class Grid:
 
 @dataclass(frozen=True)
 class Converted:
-    """A written file, with the shape (Z, Y, X) and the issues of its grid."""
+    """A written file, with the shape (Z, Y, X) and the issues of its grid.
+
+    `note` says what to know of the file where not every program can read it.
+    """
 
     path: Path
     shape: tuple[int, int, int]
     issues: tuple[Issue, ...]
+    note: str = ""
 
 
 def as_acquired(volume: Volume) -> Grid | Rejected:
@@ -92,9 +102,11 @@ def as_acquired(volume: Volume) -> Grid | Rejected:
 def deskewed(volume: Volume) -> Grid | Rejected:
     """The volume resampled to an orthogonal grid along rows, columns and slice normal.
 
-    Planes are one median step apart. Each slice is shifted within its plane to its own position,
-    and a plane between two slices is interpolated linearly, which straightens a tilt, gaps and
-    shifted slices alike. The rest of the grid is filled with air.
+    Each slice is shifted within its plane to its own position, and a plane between two slices is
+    interpolated linearly, which straightens a tilt, gaps and shifted slices alike. The rest of the
+    grid is filled with air. Planes are one step apart; where steps differ, as near as it takes for
+    every slice to lie on a plane (`_plane_step_mm`): on a coarser grid a slice would be blended
+    with its neighbours.
 
     A single slice stays as it was acquired. Rejected where slices are too far apart (`MAX_GROWTH`).
     """
@@ -106,16 +118,24 @@ def deskewed(volume: Volume) -> Grid | Rejected:
     axes = _grid_axes(series)
     positions_mm = _positions_along(series, axes)
     between_rows, between_columns = series.headers[0].pixel_spacing_mm
-    steps_mm = np.array((between_columns, between_rows, series.spacing_mm))
     origin_mm = positions_mm.min(axis=0)
-    indices = (positions_mm - origin_mm) / steps_mm  # (Z, 3): column, row, plane
+    offsets_mm = positions_mm - origin_mm  # (Z, 3)
 
     # It ends where the last slice does: shifted slices need more columns or rows than each has.
     n_slices, rows, columns = volume.hu.shape
-    extent = indices.max(axis=0)
-    size = (columns + _whole_pixels(extent[0]), rows + _whole_pixels(extent[1]))
-    n_planes = 1 + round(extent[2])
-    if n_planes * size[0] * size[1] > MAX_GROWTH * volume.hu.size:
+    extent_mm = offsets_mm.max(axis=0)
+    size = (
+        columns + _whole_pixels(extent_mm[0] / between_columns),
+        rows + _whole_pixels(extent_mm[1] / between_rows),
+    )
+    max_planes = MAX_GROWTH * volume.hu.size // (size[0] * size[1])
+    step_mm = series.spacing_mm
+    if _no_affine_issue(volume) is not None:
+        step_mm = _plane_step_mm(offsets_mm[:, 2], step_mm, max_planes)
+    steps_mm = np.array((between_columns, between_rows, step_mm))
+    indices = offsets_mm / steps_mm  # (Z, 3): column, row, plane
+    n_planes = 1 + round(indices[:, 2].max())
+    if n_planes > max_planes:
         detail = f"its {n_slices} slices would take {n_planes} planes of {size[1]} x {size[0]}"
         issue = Issue(IssueCode.IRREGULAR_SPACING, f"{series.volume_id}: {detail}")
         return series.reject(issue)
@@ -124,7 +144,8 @@ def deskewed(volume: Volume) -> Grid | Rejected:
     affine[:3, :3] = axes * steps_mm
     affine[:3, 3] = axes @ origin_mm
     hu = _resample_planes(volume.hu, indices, n_planes, size)
-    return Grid(hu, affine, (*volume.issues, *_resampling_issues(volume)))
+    issues = _resampling_issues(volume, offsets_mm[:, 2], step_mm)
+    return Grid(hu, affine, (*volume.issues, *issues))
 
 
 def convert(
@@ -158,7 +179,7 @@ def convert(
     path = folder / f"{name}.nii.gz"
     write_nifti(grid, path, overwrite)
     n_slices, rows, columns = grid.hu.shape
-    return Converted(path, (n_slices, rows, columns), grid.issues)
+    return Converted(path, (n_slices, rows, columns), grid.issues, _shear_note(grid))
 
 
 def write_nifti(grid: Grid, path: Path, overwrite: bool = True) -> None:
@@ -230,12 +251,56 @@ def _long_uid_issue(series: Series) -> Issue:
     return Issue(IssueCode.NO_UID, f"{subject} has {length}, too many for the name of a file")
 
 
-def _resampling_issues(volume: Volume) -> tuple[Issue, ...]:
+def _plane_step_mm(heights_mm: np.ndarray, median_mm: float, max_planes: int) -> float:
+    """The distance between planes on which slices at `heights_mm` (Z,), from 0 on, come to lie.
+
+    It is the largest whole part of the median or of the smallest step with which every slice lies
+    on a plane; if there is none within `max_planes`, the one with which the farthest slice lies
+    nearest to a plane.
+    """
+    smallest_mm = float(np.diff(np.sort(heights_mm)).min())
+    finest_mm = heights_mm.max() / max(1, max_planes - 1)
+    candidates = [
+        whole_mm / part
+        for whole_mm in (median_mm, smallest_mm)
+        for part in range(1, 1 + int(whole_mm / finest_mm))
+    ]
+    by_size = sorted(candidates, reverse=True)
+    off_plane_mm = [max(_off_plane_mm(heights_mm, step_mm), ON_PLANE_MM) for step_mm in by_size]
+    return by_size[int(np.argmin(off_plane_mm))] if by_size else median_mm
+
+
+def _off_plane_mm(heights_mm: np.ndarray, step_mm: float) -> float:
+    """How far the farthest of the slices at `heights_mm` (Z,) lies from its nearest plane."""
+    return float(np.abs(heights_mm - step_mm * np.rint(heights_mm / step_mm)).max())
+
+
+def _resampling_issues(volume: Volume, heights_mm: np.ndarray, step_mm: float) -> tuple[Issue, ...]:
     """The warning about planes that were interpolated, where the volume was not regular."""
     if _no_affine_issue(volume) is None:
         return ()
-    detail = f"resampled to its median step of {volume.series.spacing_mm:.2f} mm"
+    off_plane_mm = _off_plane_mm(heights_mm, step_mm)
+    place = "every slice lies on a plane, and those between slices are interpolated"
+    if off_plane_mm > ON_PLANE_MM:
+        place = (
+            f"slices lie up to {off_plane_mm:.2f} mm off a plane, "
+            "and are blended with the next slice there"
+        )
+    detail = f"resampled to planes {step_mm:.2f} mm apart: {place}"
     return (Issue(IssueCode.IRREGULAR_SPACING, detail),)
+
+
+def _shear_note(grid: Grid) -> str:
+    """What to know of an affine whose axes are not perpendicular; empty where they are."""
+    directions = grid.affine_mm[:3, :3] / np.linalg.norm(grid.affine_mm[:3, :3], axis=0)
+    if np.abs(directions.T @ directions - np.eye(3)).max() <= ITK_ORTHOGONAL:
+        return ""
+    cosine = np.cross(directions[:, 0], directions[:, 1]) @ directions[:, 2]
+    angle_deg = np.degrees(np.arccos(min(1.0, abs(cosine))))
+    return (
+        f"slices are sheared by a tilt of {angle_deg:.1f} degrees: nibabel reads the exact affine, "
+        "ITK and 3D Slicer refuse the file; --deskew writes one that they open"
+    )
 
 
 def _grid_axes(series: Series) -> np.ndarray:

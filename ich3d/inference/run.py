@@ -29,6 +29,7 @@ import pandas as pd
 
 import ich3d
 from ich3d.config.load import as_dict
+from ich3d.core.arguments import as_path, as_paths
 from ich3d.core.issues import IssueCode
 from ich3d.core.outputs import claim, record, remove
 from ich3d.core.progress import Progress, quiet
@@ -56,7 +57,7 @@ from ich3d.inference.tables import (
     submission,
     uids_without_score,
 )
-from ich3d.model.folder import Model
+from ich3d.model.folder import Model, load_model
 from ich3d.prepare.series import files_digest
 from ich3d.prepare.tables import rejected_table
 from ich3d.training.device import device
@@ -121,9 +122,9 @@ class Outcome:
 
 
 def predict_to_folder(
-    model: Model,
-    paths: Sequence[Path],
-    out: Path,
+    model: Model | Path | str,
+    paths: Path | str | Sequence[Path | str],
+    out: Path | str,
     progress: Progress = quiet,
     policy: Policy = STRICT,
     writers: Mapping[str, OutputWriter] | None = None,
@@ -136,8 +137,8 @@ def predict_to_folder(
     all its series from the same files for the same writers, and the writers' folders still exist.
 
     Args:
-        model: the model to score with.
-        paths: folders, zips or DICOM files.
+        model: the model to score with, or the path of its folder.
+        paths: a folder, a zip or a DICOM file, or several of them.
         out: the output folder, created if needed.
         progress: shows how far reading and scoring are.
         policy: how strictly files are judged; a lenient one also drops the slices whose pixels
@@ -148,10 +149,14 @@ def predict_to_folder(
 
     Raises:
         DataError: a path does not exist, or `out` holds such results and `overwrite` is not set.
+        ModelError: the model folder is missing, incomplete or changed.
     """
+    out = as_path("out", out)
+    if not isinstance(model, Model):
+        model = load_model(model)
     writers = writers or {}
     clock = _Clock()
-    index = find(paths, progress, policy)
+    index = find(as_paths("paths", paths), progress, policy)
     for advice in _advice(index):
         log.warning("%s", advice)
     clock.lap("find")

@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from ich3d.config.schema import PrepareConfig
+from ich3d.core.arguments import as_path, as_paths
 from ich3d.core.errors import DataError, suggestion
 from ich3d.core.issues import IssueCode
 from ich3d.core.progress import Progress, quiet
@@ -141,7 +142,7 @@ def predict(
         The scored series, and what was rejected or left out, with the reasons.
 
     Raises:
-        DataError: a path does not exist.
+        DataError: there is no path, or one does not exist.
         ModelError: the model folder is missing, incomplete or changed.
 
     Example:
@@ -154,13 +155,13 @@ def predict(
     """
     if not isinstance(model, Model):
         model = load_model(model)
-    index = find([Path(path) for path in paths], progress, policy)
+    index = find(as_paths("paths", paths), progress, policy)
     return _predict(model, index, index.series, progress, policy)
 
 
 def predict_one(
     model: Model,
-    path: Path,
+    path: Path | str,
     uid: str | None,
     progress: Progress = quiet,
     policy: Policy = STRICT,
@@ -177,7 +178,7 @@ def predict_one(
     Raises:
         DataError: there are several series to choose from, or none is called `uid`.
     """
-    index = find([path], progress, policy)
+    index = find([as_path("path", path)], progress, policy)
     names = [series.volume_id for series in index.series]
     chosen = [
         series for series in index.series if uid in (None, series.series_uid, series.volume_id)
@@ -197,7 +198,7 @@ def predict_one(
     return _predict(model, replace(index, rejected=rejected), chosen, progress, STRICT)
 
 
-def find(paths: Sequence[Path], progress: Progress = quiet, policy: Policy = STRICT) -> Index:
+def find(paths: Sequence[Path | str], progress: Progress = quiet, policy: Policy = STRICT) -> Index:
     """Index all CT series below `paths`.
 
     Headers are read, and pixels only where two slices at one position have to be compared. A
@@ -214,7 +215,8 @@ def find(paths: Sequence[Path], progress: Progress = quiet, policy: Policy = STR
     Raises:
         DataError: a path does not exist or a folder cannot be listed.
     """
-    index = index_all([path.absolute() for path in paths], progress, policy)
+    absolute = [path.absolute() for path in as_paths("paths", paths)]
+    index = index_all(absolute, progress, policy)
     if policy.lenient:
         index = leave_out_undecodable(index, progress)
     by_study = sorted(index.series, key=lambda series: (study_uid_of(series), series.volume_id))

@@ -12,11 +12,13 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from ich3d.core.arguments import require_type
 from ich3d.core.issues import join
 from ich3d.core.labels import ANY, LABELS, STAGES, series_prob
 from ich3d.core.slice_geometry import slice_geometry
 from ich3d.dicom.origin import SeriesOrigin
 from ich3d.inference.journal import ScoredSeries
+from ich3d.inference.scoring import SeriesPrediction
 
 TOP_SLICES: Final = 3
 """Number of SOPInstanceUIDs in the column `top_slices` of `series.csv`."""
@@ -53,38 +55,43 @@ SLICE_TEXT: Final = (*_ID_COLUMNS, "patient_id", "sop_uid", "codes")
 """The columns of `slices.csv` that are text."""
 
 
-def slice_table(scored: Iterable[ScoredSeries]) -> pd.DataFrame:
+def slice_table(scored: Iterable[ScoredSeries | SeriesPrediction]) -> pd.DataFrame:
     """The table of `slices.csv`: a row a slice, probabilities rounded to 7 decimals.
 
-    Within a series rows are sorted by `z_mm`; dropped slices stand at their position, or at the
-    end where it is not known.
+    `scored` may be the series of what `ich3d.predict` returned. Within a series rows are sorted by
+    `z_mm`; dropped slices stand at their position, or at the end where it is not known.
     """
-    blocks = [_slice_rows(series) for series in scored]
+    blocks = [_slice_rows(_without_pixels(series)) for series in scored]
     if not blocks:
         return pd.DataFrame(columns=SLICE_COLUMNS)
     return pd.concat(blocks, ignore_index=True)
 
 
 def series_table(
-    scored: Iterable[ScoredSeries],
-    leaders: Mapping[str, str],
-    origins: Mapping[str, SeriesOrigin],
+    scored: Iterable[ScoredSeries | SeriesPrediction],
+    leaders: Mapping[str, str] | None = None,
+    origins: Mapping[str, SeriesOrigin] | None = None,
 ) -> pd.DataFrame:
     """The table of `series.csv`: a row a series, with the highest probability of its slices.
 
     Args:
-        scored: the series.
-        leaders: by volume_id, why a series speaks for its study (`inference.leading`).
-        origins: by volume_id, where each series comes from.
+        scored: the series; they may be those of what `ich3d.predict` returned.
+        leaders: by volume_id, why a series speaks for its study (`inference.leading`); without it a
+            prediction's own `leads` does.
+        origins: by volume_id, where each series comes from; without it these columns are empty.
     """
+    series = list(scored)
+    if leaders is None:
+        predictions = [one for one in series if isinstance(one, SeriesPrediction)]
+        leaders = {one.series.volume_id: one.leads for one in predictions}
     rows = [
         {
-            **_series_row(series),
-            "leads_study": leaders.get(series.volume_id, ""),
-            **asdict(origins[series.volume_id]),
-            "trained_on": "yes" if series.is_known_patient else "",
+            **_series_row(one),
+            "leads_study": leaders.get(one.volume_id, ""),
+            **(asdict(origins[one.volume_id]) if origins is not None else {}),
+            "trained_on": "yes" if one.is_known_patient else "",
         }
-        for series in scored
+        for one in map(_without_pixels, series)
     ]
     return pd.DataFrame(rows, columns=SERIES_COLUMNS)
 
@@ -149,6 +156,12 @@ def ambiguous_uids(slices: pd.DataFrame) -> pd.DataFrame:
     by_uid = scored.groupby("sop_uid", sort=False)["frame"]
     is_mixed = by_uid.transform("count").between(1, by_uid.transform("size") - 1)
     return scored[is_mixed | scored.duplicated(["sop_uid", "frame"], keep=False)]
+
+
+def _without_pixels(series: ScoredSeries | SeriesPrediction) -> ScoredSeries:
+    """What the tables hold of a series. DataError where it is neither of the two."""
+    require_type("scored", series, ScoredSeries, SeriesPrediction)
+    return ScoredSeries.of(series) if isinstance(series, SeriesPrediction) else series
 
 
 def _slice_rows(series: ScoredSeries) -> pd.DataFrame:

@@ -19,18 +19,20 @@ import numpy as np
 from ich3d.config.root import Config
 from ich3d.config.schema import PrepareConfig, StackConfig
 from ich3d.context.bigru import ContextEnsemble, ContextModel
-from ich3d.core.errors import ModelError
+from ich3d.core.arguments import ArrayLike, as_hu, as_matrix, as_path, as_z_mm, require_type
+from ich3d.core.errors import DataError, ModelError
 from ich3d.core.labels import ANY, LABELS, STAGES
 from ich3d.core.metrics import agreement
-from ich3d.core.types import TrainingGroups
+from ich3d.core.types import PreparedSeries, Rejected, TrainingGroups, Volume
 from ich3d.core.workspace import read_json, replacing, write_json
 from ich3d.model.backends import FoldEncoders
 from ich3d.model.fold_model import FoldModel, StageOutputs, stacker_feature_names
 from ich3d.model.manifest import RECALIBRATION, Manifest, read_manifest, write_manifest
 from ich3d.model.performance import Performance
 from ich3d.model.recalibration import Recalibration
-from ich3d.prepare.hu_features import hu_features
-from ich3d.prepare.store import Store
+from ich3d.prepare.hu_features import HU_FEATURES, hu_features
+from ich3d.prepare.series import prepare_series
+from ich3d.prepare.store import OPEN_STORE, Store, preprocessing_sha256
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
 from ich3d.slices.frozen import load_head, load_network, save_head, save_network
 from ich3d.stack.booster import LabelStacker, Stacker
@@ -80,14 +82,32 @@ class Model:
         return replace(self, fold_models=[fold for fold in self.fold_models if fold.fold == number])
 
     def score(
-        self, hu: np.ndarray, z_mm: np.ndarray, features: np.ndarray | None = None
+        self,
+        hu: Volume | PreparedSeries | ArrayLike,
+        z_mm: ArrayLike | None = None,
+        features: ArrayLike | None = None,
     ) -> dict[str, np.ndarray]:
         """Probabilities (Z, K) of one series by stage: encoder, context, stack.
 
         Args:
-            hu: int16 (Z, H, W) on the model's grid, slices inferior to superior.
-            z_mm: positions along the slice normal (Z,).
+            hu: a volume from `dicom.volume.load_volume`; a series from `Store.series` or
+                `prepare.series.prepare_series`; or HU (Z, H, W) on the model's grid, slices
+                inferior to superior, as an array, a tensor or a list, integer or floating point.
+            z_mm: positions along the superior normal in mm (Z,), increasing; with HU alone.
             features: `PreparedSeries.hu_features` of the series (Z, F); None computes them.
+
+        Raises:
+            DataError: the volume is rejected or has another grid, or the arrays have the wrong
+                form: the message says which form is wanted.
+
+        Example:
+            >>> from ich3d.dicom.index import index
+            >>> from ich3d.dicom.volume import load_volume
+            >>> (series,) = index("study").series
+            >>> volume = load_volume(series)
+            >>> prob = load_model("runs/demo/model").score(volume)["stack"]
+            >>> prob.shape == (len(volume.hu), 6)
+            True
         """
         return self.prob(self.stage_outputs(hu, z_mm, features))
 
@@ -109,17 +129,47 @@ class Model:
         )
 
     def stage_outputs(
-        self, hu: np.ndarray, z_mm: np.ndarray, features: np.ndarray | None = None
+        self,
+        hu: Volume | PreparedSeries | ArrayLike,
+        z_mm: ArrayLike | None = None,
+        features: ArrayLike | None = None,
     ) -> list[StageOutputs]:
         """What each fold gives for one series, with what its stages read; arguments of `score`."""
+        grid = self.config.prepare
+        if isinstance(hu, Volume | PreparedSeries | Rejected):
+            hu, z_mm, features = _arrays_of(hu, z_mm, features, grid)
+        hu = as_hu(hu, grid.matrix, grid.pixel_mm)
+        z_mm = as_z_mm(z_mm, len(hu))
         if features is None:
-            features = hu_features(hu, self.config.prepare.pixel_mm)
+            features = hu_features(hu, grid.pixel_mm)
+        features = as_matrix("features", features, (len(hu), len(HU_FEATURES)), "(Z, F)")
         return [
-            fold.score(embeddings, logits, z_mm, features)
+            fold.score(embeddings, logits, z_mm, features.astype(np.float32))
             for fold, (embeddings, logits) in zip(
                 self.fold_models, self.encoders.embed(hu), strict=True
             )
         ]
+
+
+def _arrays_of(
+    series: Volume | PreparedSeries | Rejected,
+    z_mm: ArrayLike | None,
+    features: ArrayLike | None,
+    grid: PrepareConfig,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """HU, positions and features of a series on the model's grid; DataError where it has none."""
+    if isinstance(series, Volume):
+        series = prepare_series(series, grid)
+    if isinstance(series, Rejected):
+        raise DataError(f"the series was rejected: {series.sentence}")
+    if z_mm is not None or features is not None:
+        raise DataError("z_mm and features must be left out where a series is given: it has them")
+    if series.preprocessing_sha256 != preprocessing_sha256(grid):
+        raise DataError(
+            f"{series.volume_id} was prepared on another grid than the model's, {grid.matrix} x "
+            f"{grid.matrix} pixels of {grid.pixel_mm:g} mm; prepare it with model.config.prepare"
+        )
+    return series.hu, series.z_mm, series.hu_features
 
 
 def mean_prob(outputs: Sequence[StageOutputs]) -> dict[str, np.ndarray]:
@@ -160,6 +210,7 @@ def save_model(
             model: `ich3d info` says so, and ablations refuse to start from its weights.
 
     Raises:
+        DataError: an argument is of another type than the above.
         ModelError: the context model reads another width than the encoder's embeddings, or extra
             features, which prediction does not have; or the stacker reads features that are not
             those of `build_features` within its reach.
@@ -171,6 +222,13 @@ def save_model(
         >>> load_model("my_model").config.prepare.matrix
         96
     """
+    folder = as_path("folder", folder)
+    require_type("encoder", encoder, SliceEncoder, EncoderEnsemble)
+    require_type("context", context, ContextModel, ContextEnsemble)
+    require_type("stacker", Stacker.empty() if stacker is None else stacker, Stacker)
+    require_type("grid", grid, PrepareConfig, Store, hint=OPEN_STORE)
+    if isinstance(training_groups, str):
+        raise DataError("training_groups must be a list of names, such as store.groups.values()")
     ensemble = encoder if isinstance(encoder, EncoderEnsemble) else EncoderEnsemble([encoder])
     contexts = context if isinstance(context, ContextEnsemble) else ContextEnsemble([context])
     stacker = Stacker.empty() if stacker is None else stacker
@@ -191,7 +249,7 @@ def save_model(
         stack=StackConfig(reach_mm=stacker.reach_mm),
     )
     has_groups = bool(groups.groups)
-    write_model(Path(folder), config, fingerprint, [fold_model], has_groups)
+    write_model(folder, config, fingerprint, [fold_model], has_groups)
 
 
 def write_model(
@@ -232,7 +290,7 @@ def load_model(folder: Path | str) -> Model:
         >>> len(model.fold_models) == model.config.prepare.folds
         True
     """
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     manifest = read_manifest(folder)
     network = None
     if manifest.config.slices.frozen:

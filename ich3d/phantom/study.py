@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from ich3d.config.schema import PhantomConfig
+from ich3d.core.arguments import as_path
 from ich3d.core.labels import ANY, LABELS, SUBTYPES
 from ich3d.core.seeds import stream
 from ich3d.core.text import pluralize
@@ -107,7 +108,7 @@ def draw_plan(config: PhantomConfig, rng: np.random.Generator) -> StudyPlan:
     return StudyPlan(head, bleeds, lookalikes, geometry, scanner)
 
 
-def write_phantoms(config: PhantomConfig, seed: int, folder: Path) -> Iterator[int]:
+def write_phantoms(config: PhantomConfig, seed: int, folder: Path | str) -> Iterator[int]:
     """Write `config.studies` studies into `folder`; after each, yield how many are written.
 
     The folder then holds `<study>/<series>/<name>.dcm`, with file names that carry no order;
@@ -118,6 +119,7 @@ def write_phantoms(config: PhantomConfig, seed: int, folder: Path) -> Iterator[i
     Raises:
         ConfigError: `config.prevalence` names an unknown subtype or a probability outside 0..1.
     """
+    folder = as_path("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
     truths: list[SliceTruth] = []
     for number in range(config.studies):

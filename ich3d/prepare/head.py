@@ -11,6 +11,7 @@ from scipy import ndimage
 from scipy.sparse import csr_array
 
 from ich3d.config.schema import PrepareConfig
+from ich3d.core.arguments import require_type
 from ich3d.core.hounsfield import AIR_HU
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import Issue, Rejected, SliceKey, Volume
@@ -55,8 +56,10 @@ def reorient(volume: Volume) -> ReorientedVolume | Rejected:
     """Turn a volume so that its axes point to superior, posterior and the patient's left.
 
     Axes are transposed and flipped, never interpolated. Rejected as NOT_AXIAL where the slice
-    normal is more than 45 degrees from the head-foot axis.
+    normal is more than 45 degrees from the head-foot axis. DataError where `volume` is no
+    `Volume`, but for example a `Rejected`.
     """
+    require_type("volume", volume, Volume)
     header = volume.series.headers[0]
     row_dir, col_dir = np.array(header.row_dir), np.array(header.col_dir)
     normal = np.cross(row_dir, col_dir)
@@ -84,7 +87,11 @@ def reorient(volume: Volume) -> ReorientedVolume | Rejected:
 
 
 def crop_head(volume: ReorientedVolume, config: PrepareConfig) -> np.ndarray | None:
-    """HU int16 (Z, H, W) on the config's grid, centred on the head; None where no head is found."""
+    """HU int16 (Z, H, W) on the config's grid, centred on the head; None where no head is found.
+
+    DataError where `volume` is not what `reorient` returned, but for example a `Rejected`.
+    """
+    require_type("volume", volume, ReorientedVolume)
     center_mm = head_center_mm(volume)
     if center_mm is None:
         return None

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ich3d.config.schema import PrepareConfig
+from ich3d.core.arguments import require_type
 from ich3d.core.issues import IssueCode
 from ich3d.core.pseudonym import pseudonym
 from ich3d.core.slice_geometry import slice_geometry
@@ -30,8 +31,10 @@ def prepare_series(
     """One decoded volume as models read it: reoriented, the head cropped, on the config's grid.
 
     Rejected as IMPLAUSIBLE_HU where the values do not look like HU and `policy` is strict, as
-    NOT_AXIAL where the slices are not axial, as NO_HEAD where no head is found.
+    NOT_AXIAL where the slices are not axial, as NO_HEAD where no head is found. DataError where
+    `volume` is no `Volume`.
     """
+    require_type("volume", volume, Volume)
     series = volume.series
     doubts = [issue for issue in volume.issues if issue.code is IssueCode.IMPLAUSIBLE_HU]
     if doubts and not policy.lenient:

@@ -29,7 +29,8 @@ import pandas as pd
 
 from ich3d.config.root import Config
 from ich3d.config.schema import PrepareConfig
-from ich3d.core.errors import DataError
+from ich3d.core.arguments import as_path
+from ich3d.core.errors import DataError, suggestion
 from ich3d.core.issues import join
 from ich3d.core.labels import LABELS
 from ich3d.core.seeds import stream
@@ -40,6 +41,9 @@ from ich3d.prepare.hu_features import coarsening
 from ich3d.prepare.metadata_json import metadata_from_json, metadata_to_json
 
 log = logging.getLogger(__name__)
+
+OPEN_STORE: Final = "; open a prepared store with ich3d.prepare.store.Store(folder)"
+"""End of a message about what is no store."""
 
 FORMAT = 2
 """Version of the store. Raised when a series is prepared or stored in another way."""
@@ -181,7 +185,7 @@ class Store:
 
     def __init__(self, folder: Path | str) -> None:
         """Open the store in `folder`. DataError where there is none, or an incomplete one."""
-        folder = Path(folder)
+        folder = as_path("folder", folder)
         if not (folder / "meta.json").exists():
             raise DataError(f"{folder} is no prepared store: run `ich3d prepare` first")
         self.folder = folder
@@ -233,15 +237,16 @@ class Store:
 
         DataError where the file is missing or damaged.
         """
+        self._rows_of(volume_id)
         return _read_hu(series_file(self.folder, volume_id), start, stop)
 
     def targets(self, volume_id: str) -> np.ndarray:
         """Labels float32 (Z, K) of one volume, 0 or 1, NaN where there is no label."""
-        return self._rows[volume_id][list(LABELS)].to_numpy(np.float32)
+        return self._rows_of(volume_id)[list(LABELS)].to_numpy(np.float32)
 
     def z_mm(self, volume_id: str) -> np.ndarray:
         """Slice positions float64 (Z,) of one volume in mm, inferior to superior."""
-        return self._rows[volume_id]["z_mm"].to_numpy(np.float64)
+        return self._rows_of(volume_id)["z_mm"].to_numpy(np.float64)
 
     def hu_features(self, volume_id: str) -> np.ndarray:
         """What HU say of each slice of one volume, float32 (Z, F); see `prepare.hu_features`."""
@@ -249,11 +254,19 @@ class Store:
 
     def metadata(self, volume_id: str) -> SeriesMetadata:
         """One volume without its pixels. DataError where its file is missing or too old."""
+        self._rows_of(volume_id)
         return require_metadata(self.folder, volume_id)
 
     def series(self, volume_id: str) -> PreparedSeries:
         """One volume with its metadata and all its pixels; DataError as in `metadata`."""
         return PreparedSeries(**vars(self.metadata(volume_id)), hu=self.hu(volume_id))
+
+    def _rows_of(self, volume_id: str) -> pd.DataFrame:
+        """The rows of one volume. DataError where the store does not hold it."""
+        if volume_id not in self._rows:
+            ending = suggestion(str(volume_id), self.volume_ids)
+            raise DataError(f"{self.folder} holds no volume {volume_id!r}{ending}")
+        return self._rows[volume_id]
 
     def bleeds(self, volume_ids: Iterable[str]) -> dict[str, np.ndarray]:
         """Labels (K,) that occur in each patient group of these volumes, 0 or 1.

@@ -6,9 +6,14 @@ from typing import Final
 
 import numpy as np
 
+from ich3d.core.bootstrap import Interval
 from ich3d.core.labels import LABELS, weight_vector
 from ich3d.core.metrics import log_losses, weighted_mean
+from ich3d.evaluation.claims import claim, verdict
 from ich3d.stack.booster import paired_se
+
+Z_95: Final = 1.96
+"""Standard errors from the middle of a normal distribution to an end of its 95 % interval."""
 
 WEIGHTED: Final = "weighted"
 """The name of the gain in RSNA 2019's score, where `any` counts twice."""
@@ -90,6 +95,23 @@ def weighted_gain(
         after=new,
         se=paired_se(residual @ scale, group),
     )
+
+
+def claim_of(gain: Gain, n_patients: int, before: str, after: str) -> str:
+    """What a gain shows, as one sentence by the rule of `evaluation.claims`.
+
+    Its 95 % interval is that of a normal distribution with the gain's standard error.
+
+    Args:
+        gain: the gain.
+        n_patients: patient groups that were compared, with or without the label.
+        before, after: names of the old and the new scores.
+    """
+    reach = Z_95 * gain.se
+    difference = Interval(-gain.value, -gain.value - reach, -gain.value + reach)
+    shown = verdict(difference, gain.before, n_patients, gain.n_groups)
+    metric = "Weighted log loss" if gain.name == WEIGHTED else f"Log loss of {gain.name}"
+    return claim(metric, after, before, difference, shown)
 
 
 def markdown(gains: Iterable[Gain], kept: Mapping[str, str]) -> str:

@@ -22,8 +22,11 @@ from ich3d.prepare.folds import link
 from ich3d.prepare.store import preprocessing_sha256, slice_rows
 from ich3d.recalibrate.cases import STUDY, Cases, read_cases, with_folds
 from ich3d.recalibrate.fit import NOT_KEPT, fit_recalibration
-from ich3d.recalibrate.gains import WEIGHTED, label_gain, markdown, weighted_gain
+from ich3d.recalibrate.gains import WEIGHTED, claim_of, label_gain, markdown, weighted_gain
 from ich3d.stack.booster import where_it_helps
+
+OLD: Final = "the model as it was"
+"""The old scores in a sentence."""
 
 MAX_LISTED: Final = 5
 """Most pseudonyms that a message lists."""
@@ -35,11 +38,13 @@ class Recalibrated:
 
     Attributes:
         table: the gains, in Markdown.
+        claim: what the gain over all labels shows, as one sentence (`evaluation.claims`).
         notes: sentences on who took part.
         is_written: whether the new model is better, and so was written.
     """
 
     table: str
+    claim: str
     notes: tuple[str, ...]
     is_written: bool
 
@@ -83,8 +88,7 @@ def recalibrate(
         require_held_out(patient_id, str(model_folder), model.training_groups)
 
     work = _retrain if is_retrained else _fit
-    table, is_written = work(model, cases, out, progress)
-    return Recalibrated(table, _notes(cases), is_written)
+    return work(model, cases, out, progress)
 
 
 def require_new(out: Path, overwrite: bool) -> None:
@@ -130,8 +134,8 @@ def _notes(cases: Cases) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _fit(model: Model, cases: Cases, out: Path, progress: Progress) -> tuple[str, bool]:
-    """Fit scales and shifts; the table of gains, and whether a new model was written."""
+def _fit(model: Model, cases: Cases, out: Path, progress: Progress) -> Recalibrated:
+    """Fit scales and shifts, and write a new model where a label gains."""
     fitted = fit_recalibration(cases, model.sha256)
     is_written = bool(fitted.recalibration.kept)
     if is_written:
@@ -140,11 +144,13 @@ def _fit(model: Model, cases: Cases, out: Path, progress: Progress) -> tuple[str
             out, model.config, model.fingerprint, model.fold_models, recalibration=recalibration
         )
     kept = {**fitted.kept, WEIGHTED: f"{len(fitted.recalibration.kept)} of {len(LABELS)} labels"}
-    return markdown(fitted.gains, kept), is_written
+    (overall,) = (gain for gain in fitted.gains if gain.name == WEIGHTED)
+    shown = claim_of(overall, cases.n_groups, OLD, "recalibrated")
+    return Recalibrated(markdown(fitted.gains, kept), shown, _notes(cases), is_written)
 
 
-def _retrain(model: Model, cases: Cases, out: Path, progress: Progress) -> tuple[str, bool]:
-    """Train context models and stackers anew; the table, and whether a new model was written."""
+def _retrain(model: Model, cases: Cases, out: Path, progress: Progress) -> Recalibrated:
+    """Train context models and stackers anew, and write them where they gain."""
     store, embeddings = _embedded_store(model, cases)
     retrained = retrain(model, store, embeddings, progress)
 
@@ -166,7 +172,8 @@ def _retrain(model: Model, cases: Cases, out: Path, progress: Progress) -> tuple
         write_model(out, retrained.config, fingerprint, retrained.fold_models)
     answer = "yes" if is_written else NOT_KEPT
     kept = {**dict.fromkeys(LABELS, ""), WEIGHTED: answer}
-    return markdown([*gains, overall], kept), is_written
+    shown = claim_of(overall, cases.n_groups, OLD, "retrained")
+    return Recalibrated(markdown([*gains, overall], kept), shown, _notes(cases), is_written)
 
 
 def _embedded_store(model: Model, cases: Cases) -> tuple[MemoryStore, dict[str, np.ndarray]]:

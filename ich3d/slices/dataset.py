@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, default_collate
 
-from ich3d.prepare.store import Store
+from ich3d.config.validation import require_whole
+from ich3d.core.arguments import as_names, require_type
+from ich3d.prepare.store import OPEN_STORE, Store
 
 
 class SliceSample(NamedTuple):
@@ -49,10 +51,16 @@ class SliceDataset(Dataset[SliceSample]):
             store: a prepared store.
             volume_ids: the series to read; None reads all.
             neighbours: slices on each side of each slice.
+
+        Raises:
+            DataError: `store` is no `Store`, or a series is not in it.
+            ConfigError: `neighbours` is no number from 0 on.
         """
+        require_type("store", store, Store, hint=OPEN_STORE)
+        require_whole("neighbours", neighbours, lowest=0)
         self._store = store
         self._neighbours = neighbours
-        names = store.volume_ids if volume_ids is None else list(volume_ids)
+        names = as_names("volume_ids", volume_ids, store.volume_ids)
         self._targets = {name: store.targets(name) for name in names}
         self.slice_indices = [
             (name, int(index))

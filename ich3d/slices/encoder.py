@@ -10,10 +10,13 @@ import torch
 from torch import nn
 
 from ich3d.config.schema import SlicesConfig
-from ich3d.core.errors import ConfigError
+from ich3d.config.validation import require
+from ich3d.core.arguments import require_tensor
+from ich3d.core.errors import ConfigError, DataError
 from ich3d.core.labels import LABELS
 from ich3d.core.windows import window
 from ich3d.slices.backbones import build_backbone, load_pretrained
+from ich3d.training.device import is_tracing
 
 
 class SliceEncoder(nn.Module):
@@ -57,6 +60,7 @@ class SliceEncoder(nn.Module):
                 builds a new one.
         """
         super().__init__()
+        require(not isinstance(windows, str), "windows", "a list of names", windows)
         self.config = SlicesConfig(
             encoder=backbone,
             windows=tuple(windows),
@@ -116,7 +120,12 @@ class SliceEncoder(nn.Module):
         Returns:
             Embeddings float32 (B, D) and logits float32 (B, K), labels in the order of
             `core.labels.LABELS`.
+
+        Raises:
+            DataError: `hu` or `is_copy` has another shape, or `hu` is not finite.
         """
+        if not is_tracing():
+            require_stacks(hu, is_copy, self.num_slices)
         return self.encode(self.network_input(hu, is_copy))
 
     def network_input(
@@ -203,6 +212,8 @@ class EncoderEnsemble(nn.Module):
         self, hu: torch.Tensor, is_copy: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Joined embeddings (B, members * D) and mean logits (B, K), as `SliceEncoder.forward`."""
+        if not is_tracing():
+            require_stacks(hu, is_copy, self.num_slices)
         return self.encode(self.network_input(hu, is_copy))
 
     def network_input(self, hu: torch.Tensor, is_copy: torch.Tensor | None = None) -> torch.Tensor:
@@ -256,6 +267,19 @@ class FoldBatchEncoder(nn.Module):
         if self.tta_flip:
             outputs = [(output[:n_slices] + output[n_slices:]) / 2 for output in outputs]
         return tuple(outputs)
+
+
+def require_stacks(hu: torch.Tensor, is_copy: torch.Tensor | None, num_slices: int) -> None:
+    """DataError unless `hu` and `is_copy` are what `SliceEncoder.forward` takes."""
+    neighbours = num_slices // 2
+    hint = f"; this encoder reads {neighbours} slices on each side" if neighbours else ""
+    require_tensor("hu", hu, "(B, S, H, W)", (None, num_slices, None, None), hint)
+    if hu.is_complex() or hu.dtype == torch.bool:
+        raise DataError(f"hu must hold Hounsfield units, got values of {hu.dtype}")
+    if hu.is_floating_point() and not torch.isfinite(hu).all():
+        raise DataError("hu must be finite, got NaN or infinity")
+    if is_copy is not None:
+        require_tensor("is_copy", is_copy, "(B, S)", (len(hu), num_slices))
 
 
 def frozen_encoder(config: SlicesConfig) -> SliceEncoder:

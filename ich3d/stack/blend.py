@@ -74,6 +74,11 @@ class Blend:
                 total += weight * self._expert(expert, label, features)
         return total
 
+    def columns(self, label: str) -> set[str]:
+        """The columns of the stacker's table that the blend of one label reads."""
+        hu = set() if self.hu is None or not self.weights.get(HU) else set(self.hu.weights)
+        return hu | {f"{name}.{label}.own" for name, w in self.weights.items() if w and name != HU}
+
     def _expert(self, expert: str, label: str, features: pd.DataFrame) -> np.ndarray:
         if expert != HU:
             return features[f"{expert}.{label}.own"].to_numpy(float)

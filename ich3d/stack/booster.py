@@ -16,6 +16,8 @@ import pandas as pd
 from scipy.optimize import minimize
 
 from ich3d.config.schema import StackConfig
+from ich3d.core.arguments import as_prob, require_type
+from ich3d.core.errors import DataError
 from ich3d.core.labels import ANY, LABELS, SUBTYPES
 from ich3d.core.metrics import log_losses, logit, sigmoid
 from ich3d.stack.blend import Blend, HuRegression, fit_blend
@@ -97,6 +99,12 @@ class LabelStacker:
         """The trees, parsed once."""
         return lgb.Booster(model_str=self.trees)
 
+    @property
+    def read_columns(self) -> set[str]:
+        """The columns of features that a score is made of."""
+        of_blend = set() if self.blend is None else self.blend.columns(self.label)
+        return of_blend | set(self.columns if self.is_kept else ())
+
     def score(self, features: pd.DataFrame, start_prob: np.ndarray) -> np.ndarray:
         """Probability of the label (N,), from `features` and the probability of the stage
         before (N,).
@@ -159,11 +167,27 @@ class Stacker:
         Args:
             features: the table of `features.build_features`, N rows.
             start_prob: probabilities of the stage before (N, K).
+
+        Raises:
+            DataError: a column that a label reads is missing, or `start_prob` is not (N, K) within
+                0..1.
         """
+        require_type("features", features, pd.DataFrame)
+        start_prob = as_prob("start_prob", start_prob, len(features))
+        self._require_columns(features)
         columns = [
             self.by_label[label].score(features, start_prob[:, k]) for k, label in enumerate(LABELS)
         ]
         return np.stack(columns, axis=1).astype(np.float32)
+
+    def _require_columns(self, features: pd.DataFrame) -> None:
+        """DataError unless `features` has all that the kept trees read."""
+        for label, stacker in self.by_label.items():
+            missing = stacker.read_columns - set(features.columns)
+            if missing:
+                raise DataError(
+                    f"features lacks the column {min(missing)}, which the stacker of {label} reads"
+                )
 
 
 def coherent(prob: np.ndarray) -> np.ndarray:

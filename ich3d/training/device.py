@@ -26,3 +26,8 @@ def autocast(where: torch.device, precision: str) -> AbstractContextManager[Any]
     """Mixed precision on `where`: bfloat16 for `precision` `auto` if native there, else float32."""
     use_bf16 = precision == "auto" and bf16_is_native(where)
     return torch.autocast(where.type, dtype=torch.bfloat16, enabled=use_bf16)
+
+
+def is_tracing() -> bool:
+    """Whether a network is being exported: a trace cannot hold checks of its arguments."""
+    return torch._C._get_tracing_state() is not None

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ich3d.core.labels import weight_vector
+from ich3d.core.arguments import require_tensor
+from ich3d.core.labels import LABELS, weight_vector
 from ich3d.core.metrics import log_losses, sigmoid
 
 
@@ -15,11 +16,16 @@ def masked_log_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         logits: (N, K), labels in the order of `core.labels.LABELS`.
         target: labels from 0 to 1 (N, K), NaN where a slice has no label.
 
+    Raises:
+        DataError: the two are not of this shape.
+
     Example:
         >>> nothing_known = torch.full((2, 6), float("nan"))
         >>> float(masked_log_loss(torch.zeros(2, 6), nothing_known))
         0.0
     """
+    require_tensor("logits", logits, "(N, K)", (None, len(LABELS)))
+    require_tensor("target", target, "(N, K)", tuple(logits.shape))
     is_known = ~torch.isnan(target)
     losses = nn.functional.binary_cross_entropy_with_logits(
         logits.float(), torch.nan_to_num(target), reduction="none"

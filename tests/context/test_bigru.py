@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ich3d.config.schema import READS, ContextConfig
 from ich3d.context.bigru import ContextEnsemble, ContextModel
 from ich3d.context.dataset import SeriesBatch
-from ich3d.core.errors import ConfigError
+from ich3d.core.errors import ConfigError, DataError
 from ich3d.core.types import SliceEmbeddings
 from tests.helpers.embedded import (
     EMBEDDING_WIDTH,
@@ -76,7 +76,7 @@ def test_embeddings_alone_need_no_logits_but_the_area_of_brain() -> None:
     np.testing.assert_array_equal(logits_of(model, batch)[0], logits_of(model, other_logits)[0])
     other_area = replace(batch, brain_cm2=batch.brain_cm2 / 10)
     assert np.abs(logits_of(model, batch)[0] - logits_of(model, other_area)[0]).max() > 1e-3
-    with pytest.raises(ValueError, match="needs brain_cm2"):
+    with pytest.raises(DataError, match="brain_cm2 must be given"):
         model(batch.embeddings, batch.logits, batch.z_mm, batch.lengths)
 
 
@@ -190,9 +190,9 @@ def test_features_join_what_is_read_of_a_slice() -> None:
         zero = model(*arguments, features=torch.zeros(1, 6, 2))
         one = model(*arguments, features=torch.ones(1, 6, 2))
     assert (zero - one).abs().max() > 1e-4
-    with pytest.raises(ValueError, match="features must have 2 columns, got 0"):
+    with pytest.raises(DataError, match="features must be given: the model reads 2"):
         model(*arguments)
-    with pytest.raises(ValueError, match="features must have 0 columns, got 2"):
+    with pytest.raises(DataError, match="features must be left out"):
         context_model()(*arguments, features=torch.zeros(1, 6, 2))
 
 

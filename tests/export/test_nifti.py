@@ -215,7 +215,9 @@ def test_a_gap_is_filled_linearly_at_the_median_step(
     done = converted(tmp_path / "in", tmp_path / "out", deskewed)
     assert isinstance(done, Converted)
     assert done.shape == (7, 16, 16)
-    assert "resampled to its median step of 5.00 mm" in done.issues[-1].detail
+    assert (
+        "resampled to planes 5.00 mm apart: every slice lies on a plane" in done.issues[-1].detail
+    )
     assert np.array_equal(np.asarray(nibabel.load(done.path).dataobj).transpose(2, 1, 0), hu)
 
 
@@ -377,6 +379,21 @@ def test_convert_prints_a_line_a_volume(
     assert "Secret" not in out + err
 
 
+def test_convert_says_that_itk_refuses_a_tilted_series_and_deskewing_mends_it(
+    tmp_path: Path, write_stack: WriteStack, run: RunConvert
+) -> None:
+    write_stack("in", **tilted(18, 4, 5.0))
+    _, out, _ = run(tmp_path / "in", "-o", tmp_path / "sheared")
+    assert "sheared by a tilt of 18.0 degrees" in out
+    assert "ITK and 3D Slicer refuse the file" in out
+    with pytest.raises(RuntimeError, match="orthonormal"):
+        sitk.ReadImage(str(next((tmp_path / "sheared").iterdir())))
+
+    _, out, _ = run(tmp_path / "in", "-o", tmp_path / "straight", "--deskew")
+    assert "refuse" not in out
+    sitk.ReadImage(str(next((tmp_path / "straight").iterdir())))
+
+
 def test_convert_reports_what_only_pixels_show(
     tmp_path: Path, write_stack: WriteStack, edit_file: EditFile, run: RunConvert
 ) -> None:
@@ -419,7 +436,7 @@ def test_convert_rejects_an_irregular_series_without_deskew(
     assert "--deskew" in err
     code, out, _ = run(tmp_path / "in", "-o", tmp_path / "out", "--deskew")
     assert code == 0
-    assert "resampled to its median step of 5.00 mm" in out
+    assert "resampled to planes 5.00 mm apart: every slice lies on a plane" in out
 
 
 @pytest.mark.parametrize("words", [(), ("--deskew",)])

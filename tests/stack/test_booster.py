@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from ich3d.config.schema import StackConfig
+from ich3d.core.errors import DataError
 from ich3d.core.labels import ANY, LABELS, SUBTYPES, label_index
 from ich3d.core.metrics import label_log_loss, logit, sigmoid
 from ich3d.stack.booster import (
@@ -138,7 +139,7 @@ def test_columns_are_found_by_name(rows: StackRows, stacker: Stacker) -> None:
 
 
 def test_a_missing_column_is_an_error(rows: StackRows, stacker: Stacker) -> None:
-    with pytest.raises(KeyError, match=r"context\.any\.own"):
+    with pytest.raises(DataError, match=r"context\.any\.own"):
         stacker.score(rows.features.drop(columns="context.any.own"), rows.start_prob)
 
 

@@ -13,6 +13,7 @@ from ich3d.core.labels import LABELS
 from ich3d.core.windows import window
 from ich3d.core.workspace import Workspace, replacing
 from ich3d.evaluation.agreement import error_by_agreement
+from ich3d.evaluation.claims import MIN_PATIENTS, SMALLEST_SHARE
 from ich3d.evaluation.run import OutOfFold, out_of_fold
 from ich3d.evaluation.table import FEW_PATIENTS, Result, ResultRow, auc_cell, markdown
 from ich3d.prepare.store import Store
@@ -31,7 +32,7 @@ from ich3d.report.run.metadata import (
     run_metadata,
     stacker_decisions,
 )
-from ich3d.report.run.summary import headline, verdict
+from ich3d.report.run.summary import headline
 
 MAX_LISTED = 300  # longest list on the page; the CSV holds all, and the page stays small
 
@@ -113,8 +114,9 @@ def table_content(rows: list[ResultRow], truth: GroundTruth) -> dict[str, Any]:
         "labels": LABELS,
         "positive": truth.positive_patients,
         "few": FEW_PATIENTS,
+        "min_patients": MIN_PATIENTS,
+        "smallest_percent": f"{100 * SMALLEST_SHARE:g}",
         "rows": rows,
-        "verdict": verdict,
         "auc": auc_cell,
     }
 

@@ -1,21 +1,17 @@
 """What the numbers of a run show, in words."""
 
-from ich3d.core.bootstrap import Interval
 from ich3d.core.labels import STAGES
+from ich3d.evaluation.claims import VERDICT_TEXT, Verdict
 from ich3d.evaluation.table import ResultRow
 
-GAIN, NO_GAIN, WORSE = "gain", "no gain", "worse"
-VERDICT_TEXT = {GAIN: "is better than", NO_GAIN: "shows no gain over", WORSE: "is worse than"}
-
-
-def verdict(difference: Interval) -> str:
-    """What a paired difference of log losses shows: `GAIN`, `NO_GAIN` or `WORSE`.
-
-    Lower is better. An interval that includes zero shows no gain.
-    """
-    if difference.high < 0:
-        return GAIN
-    return WORSE if difference.low > 0 else NO_GAIN
+WHAT_IS_SHOWN = {
+    Verdict.GAIN: "which excludes zero",
+    Verdict.WORSE: "which excludes zero",
+    Verdict.NO_GAIN: "which includes zero: no gain is shown",
+    Verdict.SMALL: "which excludes zero, but it is less than 1 %: no gain is told",
+    Verdict.FEW: "of too few patients: no gain is told",
+}
+"""The end of the sentence about the best row."""
 
 
 def headline(rows: list[ResultRow]) -> str:
@@ -31,14 +27,14 @@ def _best_row(best: ResultRow) -> str:
         return f"No stage beats {name}, whose weighted log loss is {loss}"
 
     lead = f"The {name} stage scores best with a weighted log loss of {loss}"
-    if difference is None:
+    if difference is None or best.verdict is None:
         return lead
     size = f"{abs(difference.value):.4f} lower than {best.against}"
     ends = f"{difference.low:+.4f} to {difference.high:+.4f}"
-    zero = "excludes zero" if difference.excludes_zero else "includes zero: no gain is shown"
-    return f"{lead}, {size} (95 % interval of the difference {ends}, which {zero})"
+    shown = WHAT_IS_SHOWN[best.verdict]
+    return f"{lead}, {size} (95 % interval of the difference {ends}, {shown})"
 
 
 def _comparison(row: ResultRow) -> str:
-    assert row.difference is not None
-    return f"{row.name} {VERDICT_TEXT[verdict(row.difference)]} {row.against}"
+    assert row.verdict is not None
+    return f"{row.name} {VERDICT_TEXT[row.verdict]} {row.against}"

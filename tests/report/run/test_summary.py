@@ -1,14 +1,19 @@
 """What the numbers of a run show, in words."""
 
-import pytest
-
 from ich3d.core.bootstrap import Interval
+from ich3d.evaluation.claims import verdict
 from ich3d.evaluation.table import ResultRow
-from ich3d.report.run.summary import headline, verdict
+from ich3d.report.run.summary import headline
 
 
 def row(
-    name: str, loss: float, against: str | None = None, *, low: float = 0, high: float = 0
+    name: str,
+    loss: float,
+    against: str | None = None,
+    *,
+    low: float = 0,
+    high: float = 0,
+    patients: int = 40,
 ) -> ResultRow:
     """A row with this weighted log loss, and with a paired difference from `low` to `high`."""
     difference = None if against is None else Interval((low + high) / 2, low, high)
@@ -27,22 +32,8 @@ def row(
         difference=difference,
         log_loss_difference={},
         auc_difference={},
+        verdict=None if difference is None else verdict(difference, loss, patients, patients // 2),
     )
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "word"),
-    [
-        (-0.2, -0.1, "gain"),
-        (-0.2, 0.1, "no gain"),
-        (-0.1, 0.0, "no gain"),
-        (0.0, 0.0, "no gain"),
-        (0.1, 0.2, "worse"),
-        (float("nan"), float("nan"), "no gain"),
-    ],
-)
-def test_a_verdict_needs_an_interval_that_excludes_zero(low: float, high: float, word: str) -> None:
-    assert verdict(Interval(low, low, high)) == word
 
 
 def test_the_headline_names_the_best_stage_its_lead_and_the_others() -> None:
@@ -78,3 +69,21 @@ def test_the_headline_says_where_a_baseline_is_best() -> None:
         "No stage beats base rate, whose weighted log loss is 0.1000 (0.0900 to 0.1100); "
         "encoder is worse than base rate."
     )
+
+
+def test_a_gain_of_twelve_patients_is_not_told() -> None:
+    rows = [
+        row("base rate", 0.30),
+        row("context", 0.2810, "base rate", low=-0.03, high=-0.01, patients=12),
+        row("stack", 0.2800, "context", low=-0.0015, high=-0.0005, patients=12),
+    ]
+    text = headline(rows)
+    assert "0.0010 lower than context" in text
+    assert "of too few patients: no gain is told" in text
+    assert "context was compared on too few patients with base rate" in text
+    assert "better" not in text
+
+
+def test_a_gain_below_one_percent_is_not_told() -> None:
+    rows = [row("base rate", 0.281), row("stack", 0.28, "base rate", low=-0.0015, high=-0.0005)]
+    assert headline(rows).endswith("but it is less than 1 %: no gain is told).")
