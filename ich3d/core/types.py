@@ -164,7 +164,8 @@ class SliceHeader:
             AcquisitionTime (with their dates), KVP, SliceThickness, ContrastBolusAgent (with its
             phase), SeriesDescription, ProtocolName and StudyDescription; empty where absent.
             Descriptions are free text that may name a patient: no output shows them.
-        temporal_position: TemporalPositionIndex or TemporalPositionIdentifier, as text to compare.
+        temporal_position: TemporalPositionIndex, TemporalPositionTimeOffset or
+            TemporalPositionIdentifier, as text to compare.
         cardiac_phase: NominalPercentageOfCardiacPhase, as text to compare.
         rescale_type: RescaleType, the unit of rescaled values; empty where absent.
         left_out_frames: what was left out of the same multi-frame file because it is not in HU, as

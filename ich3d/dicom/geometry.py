@@ -179,11 +179,15 @@ def is_evenly_stacked(slices: Sequence[SliceHeader]) -> bool:
 
 
 def is_even_but_for_gaps(slices: Sequence[SliceHeader]) -> bool:
-    """Whether each step between sorted slices is the median step or a multiple of it."""
+    """Whether steps between sorted slices are the median step or, where slices lack, multiples.
+
+    Where as many slices lack as there are, nothing shows that they were equally spaced.
+    """
     steps_mm = np.diff(project_on_normal(slices))  # (Z - 1,)
     median_mm = float(np.median(steps_mm))
     n_steps = np.maximum(np.rint(steps_mm / median_mm), 1)
-    return not len(out_of_tolerance(steps_mm - n_steps * median_mm, steps_mm))
+    is_even = not len(out_of_tolerance(steps_mm - n_steps * median_mm, steps_mm))
+    return is_even and n_steps.sum() < 2 * len(slices)
 
 
 def rounded_step_mm(slices: Sequence[SliceHeader]) -> np.ndarray | None:

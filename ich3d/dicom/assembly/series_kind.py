@@ -23,16 +23,17 @@ _ANGIOGRAPHY: Final = _words(
     "mtt", "tmax", r"[ck]aroti\w*", "willis", r"dyn\w*eva\w*",
 )  # fmt: skip
 _CONTRAST: Final = _words(
-    r"contrast\w*", "ce", "km", "art", r"arteri\w+", r"venous\w*", r"enhanc\w*", r"c\s?\+", r"\+\s?c",
-    "inj", r"inject\w*", r"delay\w*", r"w(?:ith)?\s+iv", r"w(?:ith)?\s*$",
+    r"contrast\w*", "ce", "km", "art", r"arteri\w+", r"venous\w*", r"enhanc\w*", r"c\s?\+",
+    r"\+\s?c", "inj", r"inject\w*", r"delay\w*", r"w(?:ith)?\s+iv", r"w(?:ith)?\s*$",
 )  # fmt: skip
 _BOTH: Final = _words(
     r"w(?:ith)?\s*(?:/|and|&|\+|,)?\s*w(?:/?o|ithout)",
     r"w(?:/?o|ithout)\s*(?:/|and|&|\+|,)\s*w(?:ith)?",
 )
 _NO_CONTRAST: Final = _words(
-    "n", "n/?a", "nil", "no", "none", r"non(?![\s_-]*ionic)\w*", "without", "w/?o", r"unenh\w*", r"nati[vf]\w*", "plain",
-    "ncct", "nect", "ohne", "sans", "sin", r"pre[\s_-]?contrast\w*",
+    "n", "n/?a", "nil", "no", "none", r"non(?![\s_-]*ionic)\w*", "without", "w/?o",
+    r"unenh\w*", r"nati[vf]\w*", "plain", "ncct", "nect", "ohne", "sans", "sin",
+    r"pre[\s_-]?contrast\w*",
 )  # fmt: skip
 _DERIVED: Final = _words(
     "mip", "minip", r"m(?:ax|in)_ip", "maximum", "minimum", "mpr", "cpr", "vrt", "ssd",
@@ -53,8 +54,8 @@ _CANON_SHARP: Final = frozenset("358")
 def contrast_issue(header: SliceHeader) -> Issue | None:
     """The warning that vessels may be enhanced by contrast agent, since they then look like blood.
 
-    ContrastBolusAgent decides (PS3.3 C.7.6.4) or what stands for it, then ImageType, then the first of SeriesDescription,
-    ProtocolName and StudyDescription that is not empty.
+    ContrastBolusAgent decides (PS3.3 C.7.6.4) or what stands for it, then ImageType, then the first
+    of SeriesDescription, ProtocolName and StudyDescription that is not empty.
     """
     keyword = _contrast_keyword(
         header.contrast_agent,

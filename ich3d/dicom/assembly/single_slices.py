@@ -65,6 +65,7 @@ def _fitting_stacks(all_series: Sequence[Series], compare: Compare) -> list[Stac
 
 
 def _is_fitting(stack: Stack) -> bool:
+    """Whether the slices fit one series, of which others may be missing."""
     is_long = len(stack.slices) >= MIN_CLEAN_SLICES and stack.is_compared
     return stack.is_clean or (is_long and is_even_but_for_gaps(stack.slices))
 

@@ -54,6 +54,7 @@ TAGS: Final = {
     "TemporalPositionIndex": 0x00209128,
     "FrameAcquisitionNumber": 0x00209156,
     "NominalPercentageOfCardiacPhase": 0x00209241,
+    "TemporalPositionTimeOffset": 0x0020930D,
     "SamplesPerPixel": 0x00280002,
     "PhotometricInterpretation": 0x00280004,
     "NumberOfFrames": 0x00280008,

@@ -28,6 +28,7 @@ _MACROS: Final = {
         "StackID",
         "TemporalPositionIndex",
     ),
+    "TemporalPositionSequence": ("TemporalPositionTimeOffset",),
     "CardiacSynchronizationSequence": ("NominalPercentageOfCardiacPhase",),
     "ContrastBolusUsageSequence": ("ContrastBolusAgentAdministered", "ContrastBolusAgentPhase"),
     "CTXRayDetailsSequence": ("KVP",),

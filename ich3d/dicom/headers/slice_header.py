@@ -190,23 +190,27 @@ def _contrast_agent(elements: Elements) -> str:
     Where another attribute tells of contrast agent: `in`, and its keyword. Empty for a frame to
     which none was given.
     """
-    if elements.text("ContrastBolusAgentAdministered") == "NO":
+    is_given = elements.text("ContrastBolusAgentAdministered")
+    if is_given == "NO":
         return ""
     texts = (elements.text("ContrastBolusAgent"), elements.text("ContrastBolusAgentPhase"))
     if any(texts):
         return " ".join(filter(None, texts))
+    if is_given == "YES":
+        return "in ContrastBolusAgentAdministered"
     if elements.text("ContrastBolusIngredient"):
         return "in ContrastBolusIngredient"
     return "in ContrastBolusVolume" if elements.text("ContrastBolusVolume").strip("0.") else ""
 
 
 def _temporal_position(elements: Elements) -> str:
-    """TemporalPositionIndex of a frame (PS3.3 C.7.6.16.2.2, VR UL), or TemporalPositionIdentifier.
+    """TemporalPositionIndex or TemporalPositionTimeOffset of a frame (VR UL and FD).
 
-    Both serve only to tell phases apart.
+    In other files TemporalPositionIdentifier. They serve only to tell phases apart.
     """
-    index = elements.values.get("TemporalPositionIndex", b"")
-    return index.hex() or elements.text("TemporalPositionIdentifier")
+    keywords = ("TemporalPositionIndex", "TemporalPositionTimeOffset")
+    of_frame = [elements.values.get(keyword, b"").hex() for keyword in keywords]
+    return next(filter(None, of_frame), elements.text("TemporalPositionIdentifier"))
 
 
 def _unreadable(problem: str) -> InvalidHeader:

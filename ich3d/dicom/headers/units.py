@@ -77,14 +77,13 @@ def not_hu_problem(elements: Elements) -> str:
 @lru_cache(maxsize=256)
 def _named_map(image_type: str) -> str:
     """The map that an ImageType or FrameType names; empty where it names none."""
-    values = (value.strip() for value in image_type.upper().split("\\")[2:])
-    return next((value for value in values if _is_map(value)), "")
-
-
-def _is_map(value: str) -> bool:
-    words = set(re.split("[^A-Z]+", value))
-    has_word = not words.isdisjoint(_MAP_WORDS) and words.isdisjoint(_REMOVED_WORDS)
-    return value in _MAPS or has_word
+    values = [value.strip() for value in image_type.upper().split("\\")[2:]]
+    words = [set(re.split("[^A-Z]+", value)) for value in values]
+    counts = _REMOVED_WORDS.isdisjoint(set().union(*words))
+    for value, words_of_value in zip(values, words, strict=True):
+        if value in _MAPS or (counts and not words_of_value.isdisjoint(_MAP_WORDS)):
+            return value
+    return ""
 
 
 def is_unspecified(rescale_type: str) -> bool:
