@@ -6,10 +6,11 @@ PatientName, the whole PatientID and the birth date are masked wherever they sta
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Final
 
+from ich3d.core.pseudonym import pseudonym
 from ich3d.core.types import Series, SliceHeader
 
 MASK: Final = "***"
@@ -71,6 +72,22 @@ def series_origin(series: Series) -> SeriesOrigin:
         manufacturer=shown(first.manufacturer),
         manufacturer_model_name=shown(first.manufacturer_model_name),
         folder=shown(_folder(series)),
+    )
+
+
+def without_patient(header: SliceHeader) -> SliceHeader:
+    """`header` as it may be kept in a file: with the pseudonym as PatientID, without name and birth
+    date, and with these masked in descriptions.
+    """
+    secret = _secret_words(header)
+    texts = ("series_description", "protocol_name", "study_description")
+    masked = {name: secret.sub(MASK, getattr(header, name)) for name in texts} if secret else {}
+    return replace(
+        header,
+        patient_id=pseudonym(header.patient_id),
+        patient_name="",
+        birth_date="",
+        **masked,
     )
 
 

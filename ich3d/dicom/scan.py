@@ -1,7 +1,7 @@
 """The headers of all files of a large data set, in a file: read once, and read on after a stop.
 
 `index` holds all headers in memory, 4 kB a slice. A scan holds them in an SQLite database, without
-PatientIDs, and gives them out in parts. A part holds whole series, with all that share a patient's
+what names a patient, and gives them out in parts. A part holds whole series, with all that share a patient's
 study or a SOPInstanceUID. So what `index_contents` says of a part is what `index` says of it among
 all files.
 """
@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -25,7 +25,6 @@ from ich3d.core.errors import DataError
 from ich3d.core.issues import IssueCode
 from ich3d.core.processes import Done, call_apart, run_tasks, useful_workers
 from ich3d.core.progress import Progress, quiet
-from ich3d.core.pseudonym import pseudonym
 from ich3d.core.types import FileRef, Rejected, SliceHeader, ZipSpan
 from ich3d.dicom.assembly.grouping import series_key
 from ich3d.dicom.files import ZipListing
@@ -39,6 +38,7 @@ from ich3d.dicom.headers.read import (
     read_file,
 )
 from ich3d.dicom.index import common_folder, list_all, list_zip, reject_members, unread_paths
+from ich3d.dicom.origin import without_patient
 
 FILES_PER_TASK: Final = 256
 """Files whose headers are read, and kept, together."""
@@ -376,7 +376,9 @@ def _columns(content: FileContent, name: bytes) -> _Columns:
         return _Columns(content_to_json(content), 0, None, None, None, None, name)
     if isinstance(content, InvalidSlice):
         return _slice_columns(content_to_json(content), [content], name)
-    slices = tuple(map(_without_patient_id, content))
+    slices = tuple(
+        without_patient(item) if isinstance(item, SliceHeader) else item for item in content
+    )
     return _slice_columns(content_to_json(slices), slices, name)
 
 
@@ -394,13 +396,6 @@ def _slice_columns(
         sop=_digest(first.sop_uid) if first.sop_uid else None,
         name=name,
     )
-
-
-def _without_patient_id(item: SliceHeader | InvalidSlice) -> SliceHeader | InvalidSlice:
-    """The slice with the pseudonym in place of the PatientID."""
-    if isinstance(item, InvalidSlice):
-        return item
-    return replace(item, patient_id=pseudonym(item.patient_id))
 
 
 def _new_zips(database: Path) -> list[bytes]:

@@ -9,10 +9,15 @@ import numpy as np
 from ich3d.core.arguments import require_type
 from ich3d.core.issues import IssueCode
 from ich3d.core.text import pluralize
-from ich3d.core.types import Issue, Rejected, Series, Volume
+from ich3d.core.types import Issue, Rejected, Series, SliceHeader, Volume
 from ich3d.dicom.geometry import affine_mm
 from ich3d.dicom.headers.units import is_unspecified
-from ich3d.dicom.pixels.plausibility import implausibility, sample_hu, sample_step
+from ich3d.dicom.pixels.plausibility import (
+    BRAIN_HU,
+    implausibility,
+    sample_hu,
+    sample_step,
+)
 from ich3d.dicom.pixels.rescale import to_hu
 from ich3d.dicom.pixels.stored import StoredValues, read_slices
 from ich3d.dicom.pixels.wrapping import (
@@ -150,10 +155,21 @@ def _implausible_issues(
             f"(0028,0101) and HighBit (0028,0102) give them, most of them in {name}"
         )
     else:
-        problem = _implausibility(series, samples)
+        problem = _narrow_range(series.headers) or _implausibility(series, samples)
     if not problem:
         return ()
     return (Issue(IssueCode.IMPLAUSIBLE_HU, f"the values do not look like HU: {problem}"),)
+
+
+def _narrow_range(headers: Sequence[SliceHeader]) -> str:
+    """Why the bits of a slice cannot hold the HU of brain; empty where they can."""
+    for header in headers:
+        bits = header.bits_stored - header.signed
+        ends = [header.slope * value + header.intercept for value in (0, (1 << bits) - 1)]
+        if max(ends) < BRAIN_HU[1]:
+            highest = f"{max(ends):.0f} HU are the most that its BitsStored (0028,0101) can hold"
+            return f"{header.name}: {highest}"
+    return ""
 
 
 def _implausibility(series: Series, samples: Mapping[int, np.ndarray]) -> str:

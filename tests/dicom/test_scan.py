@@ -86,10 +86,19 @@ def paths_of(files: LeftOut) -> tuple[str, ...]:
     return files.paths
 
 
-def test_no_patient_id_is_kept(tmp_path: Path) -> None:
-    write_series(head_series(name="a", n=2, patient_id="JANE-DOE-1"), tmp_path / "in")
-    scan = scan_headers(tmp_path / "in", tmp_path / "scan")
-    assert b"JANE" not in scan.database.read_bytes()
+def test_nothing_that_names_a_patient_is_kept(tmp_path: Path) -> None:
+    extra = {
+        "PatientName": "Doe^Jane",
+        "PatientBirthDate": "19010203",
+        "SeriesDescription": "Head of Jane 19010203",
+        "StudyDescription": "JANE-DOE-1 stroke",
+    }
+    series = head_series(name="a", n=2, patient_id="JANE-DOE-1", extra=extra)
+    write_series(series, tmp_path / "in")
+    content = scan_headers(tmp_path / "in", tmp_path / "scan").database.read_bytes().lower()
+    assert b"jane" not in content
+    assert b"19010203" not in content
+    assert b"stroke" in content
 
 
 class Counter:

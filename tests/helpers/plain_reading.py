@@ -120,7 +120,7 @@ def numbers(ds: Dataset, keyword: str, count: int) -> np.ndarray:
 def containers(ds: FileDataset, frame: int) -> np.ndarray:
     """The pixels of a frame (Y, X) as unsigned integers of BitsAllocated bits, not yet masked."""
     assert ds.SamplesPerPixel == 1
-    assert ds.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2")
+    assert text(ds, "PhotometricInterpretation").strip() in ("MONOCHROME1", "MONOCHROME2")
     _, little = ds.original_encoding
     dtype = np.dtype(f"{'<' if little else '>'}u{ds.BitsAllocated // 8}")
     if ds.file_meta.get("TransferSyntaxUID") in (RLELossless, JPEG2000Lossless, JPEG2000):

@@ -26,9 +26,10 @@ SOFT_TISSUE_HU: Final = (-150, 150)
 BRAIN_HU: Final = (-50, 124)
 """Cerebrospinal fluid and brain with their noise, and blood."""
 
-LOWEST_HU: Final = -4096
+LOWEST_HU: Final = -(1 << 16)
 LARGEST_HU: Final = 4096
-"""Values beyond count as these: how far beyond they lie makes no difference."""
+"""Values beyond count as these. Above, how far beyond they lie makes no difference; below, a fill
+has one value, and whole heads may lie as low as two intercepts of -32768 bring them."""
 
 OFFSETS_HU: Final = (1000, 1024)
 """The intercepts, without their sign, that are lost or applied twice."""
@@ -40,6 +41,9 @@ MIN_HIGH_SHARE: Final = 0.05
 MIN_HIGH_SHARE_WITHOUT_AIR: Final = 0.01
 """More of a volume than metal fills; less is enough where no negative value is left."""
 
+SATURATED_START_HU: Final = 2000
+"""No tissue has one and the same value that is as high: it is the white end of a window."""
+
 AIR_START_HU: Final = -1300
 AIR_END_HU: Final = -200
 """Air, lung and foam with their noise. What lies below is a fill of the background."""
@@ -50,9 +54,10 @@ NO_AIR_SHARE: Final = 0.005
 MIN_BRIGHT_SHARE: Final = 0.05
 THIN_BONE_HU: Final = (151, 850)
 MIN_BRIGHT_TO_BONE: Final = 1.0
+MIN_BRIGHT_TO_BONE_UNSIGNED: Final = 0.65
 """What lies where brain would be without its intercept: the least share of all, and the least ratio
-to what lies in the range of thin bone. On 106 real series the ratio is 0.6 at most, and on whole
-heads 2.7 and more where the intercept is taken away."""
+to what lies in the range of thin bone, which is lower where nothing is negative. On 106 real series
+the ratio is 0.6 at most, and on whole heads 2.7 and more where the intercept is taken away."""
 
 MIN_DENSE_SHARE: Final = 0.1
 """Dense bone as a share of that brain, at least, where a skull is around it."""
@@ -63,6 +68,19 @@ LIGHTEST_AIR_HU: Final = 32
 MIN_DARK_SHARE: Final = 0.02
 """Air that was shifted below air, as a share of all. It is noisy, a fill has one value; the edge of
 a fill in an image of half the matrix is 0.8 %."""
+
+MIN_DARK_TO_FILL: Final = 1.0
+MIN_DARK_SHARE_ALONE: Final = 0.005
+"""The same of tissue that lies below air while air does not: more than the most frequent value
+there. On 66 real slices it is a 25th of the fill at most."""
+
+PEAK_START_HU: Final = 250
+PEAK_WIDTH_HU: Final = 100
+MIN_PEAK_TO_BODY: Final = 0.3
+MAX_SOFT_TO_PEAK: Final = 0.25
+"""Tissue at a wrong height beside air at its place, as without the slope: where it starts, its
+width, the least ratio to all that is denser than fat, and the largest of soft tissue to it. On 106
+real series and their slices these ratios are 0.2 and 1.3."""
 
 SCREEN_HU: Final = (0, 255)
 MIN_BACKGROUND_SHARE: Final = 0.1
@@ -100,8 +118,11 @@ def implausibility(samples: Sequence[np.ndarray], is_unspecified: bool) -> str:
         return ""
     return (
         _too_bright(hu)
+        or _saturated(hu)
         or _lost_intercept(hu)
         or _double_intercept(hu)
+        or _below_air(hu)
+        or _displaced_tissue(hu)
         or _picture(hu)
         or (_no_sign_of_hu(hu) if is_unspecified else "")
     )
@@ -124,10 +145,18 @@ class _Distribution:
         """`count` as a share of all values."""
         return self.count(low, high) / self.n
 
+    def most_frequent(self, low: int, high: int) -> float:
+        """The largest share of one value among those from `low` to `high`."""
+        return int(self._counts[low - LOWEST_HU : high + 1 - LOWEST_HU].max()) / self.n
+
     def share_without_fill(self, low: int, high: int) -> float:
         """`share` without the most frequent HU of the range."""
-        most_frequent = self._counts[low - LOWEST_HU : high + 1 - LOWEST_HU].max()
-        return (self.count(low, high) - int(most_frequent)) / self.n
+        return self.share(low, high) - self.most_frequent(low, high)
+
+    def densest(self, start: int, width: int) -> int:
+        """The first of the `width` HU, from `start` on, that most values have."""
+        up_to = self._up_to[start - LOWEST_HU :]
+        return start + int(np.argmax(up_to[width:] - up_to[:-width]))
 
     def median(self, low: int, high: int) -> int:
         """The median of the values from `low` to `high`; `low` where there are none."""
@@ -144,6 +173,14 @@ def _too_bright(hu: _Distribution) -> str:
     return f"{share:.0%} of the pixels lie above {HIGHEST_HU} HU, more than metal fills"
 
 
+def _saturated(hu: _Distribution) -> str:
+    """One value beyond the densest bone, in more of the volume than metal fills."""
+    share = hu.most_frequent(SATURATED_START_HU, LARGEST_HU)
+    if share < MIN_HIGH_SHARE:
+        return ""
+    return f"{share:.0%} of the pixels have one value beyond bone, as the white of a window"
+
+
 def _lost_intercept(hu: _Distribution) -> str:
     """No air, and brain where it would be without its intercept.
 
@@ -156,9 +193,13 @@ def _lost_intercept(hu: _Distribution) -> str:
     bright = hu.share(low, high)
     thin_bone = hu.share(*THIN_BONE_HU)
     dense = hu.share(high + 1, LARGEST_HU)
+    has_negative = hu.count(LOWEST_HU, -1) > 0
+    least_ratio = MIN_BRIGHT_TO_BONE if has_negative else MIN_BRIGHT_TO_BONE_UNSIGNED
+    if bright < max(MIN_BRIGHT_SHARE, least_ratio * thin_bone):
+        return ""
     is_empty = hu.share_without_fill(*SOFT_TISSUE_HU) < bright
-    is_air = dense >= MIN_DENSE_SHARE * bright and hu.median(*SOFT_TISSUE_HU) < LIGHTEST_AIR_HU
-    if bright < max(MIN_BRIGHT_SHARE, MIN_BRIGHT_TO_BONE * thin_bone) or not (is_empty or is_air):
+    is_dark = not has_negative or hu.median(*SOFT_TISSUE_HU) < LIGHTEST_AIR_HU
+    if not (is_empty or (is_dark and dense >= MIN_DENSE_SHARE * bright)):
         return ""
     return (
         f"no pixel is air, and {bright:.0%} lie between {low} and {high} HU: soft tissue without "
@@ -178,6 +219,33 @@ def _double_intercept(hu: _Distribution) -> str:
         f"{displaced:.0%} lie between {low} and {high} HU: soft tissue whose RescaleIntercept "
         "(0028,1052) counts twice"
     )
+
+
+def _below_air(hu: _Distribution) -> str:
+    """More that is spread below air than a fill of the background has at its edges.
+
+    So looks bone or brain whose highest bit was read as a sign, and a head whose intercept is far
+    too low.
+    """
+    dark = hu.share_without_fill(LOWEST_HU, AIR_START_HU)
+    fill = hu.most_frequent(LOWEST_HU, AIR_START_HU)
+    if dark < MIN_DARK_SHARE_ALONE or dark < MIN_DARK_TO_FILL * fill:
+        return ""
+    return f"{dark:.1%} of the pixels lie below {AIR_START_HU} HU, lower than air, and are no fill"
+
+
+def _displaced_tissue(hu: _Distribution) -> str:
+    """Tissue of a narrow range far above soft tissue, with bone beyond it, and no soft tissue."""
+    start = hu.densest(PEAK_START_HU, PEAK_WIDTH_HU)
+    end = start + PEAK_WIDTH_HU - 1
+    peak = hu.share_without_fill(start, end)
+    bone = hu.share(min(end + PEAK_WIDTH_HU, LARGEST_HU), LARGEST_HU)
+    body = hu.share(AIR_END_HU, LARGEST_HU)
+    if peak < max(MIN_BRIGHT_SHARE, MIN_PEAK_TO_BODY * body) or bone < MIN_DENSE_SHARE * peak:
+        return ""
+    if hu.share(*SOFT_TISSUE_HU) > MAX_SOFT_TO_PEAK * peak:
+        return ""
+    return f"{peak:.0%} of the pixels lie between {start} and {end} HU, and no soft tissue is seen"
 
 
 def _picture(hu: _Distribution) -> str:
