@@ -80,14 +80,18 @@ def without_patient(header: SliceHeader) -> SliceHeader:
     date, and with these masked in descriptions.
     """
     secret = _secret_words(header)
-    texts = ("series_description", "protocol_name", "study_description")
-    masked = {name: secret.sub(MASK, getattr(header, name)) for name in texts} if secret else {}
+
+    def masked(text: str) -> str:
+        return secret.sub(MASK, text) if secret else text
+
     return replace(
         header,
         patient_id=pseudonym(header.patient_id),
         patient_name="",
         birth_date="",
-        **masked,
+        series_description=masked(header.series_description),
+        protocol_name=masked(header.protocol_name),
+        study_description=masked(header.study_description),
     )
 
 

@@ -1,9 +1,9 @@
 """The headers of all files of a large data set, in a file: read once, and read on after a stop.
 
 `index` holds all headers in memory, 4 kB a slice. A scan holds them in an SQLite database, without
-what names a patient, and gives them out in parts. A part holds whole series, with all that share a patient's
-study or a SOPInstanceUID. So what `index_contents` says of a part is what `index` says of it among
-all files.
+what names a patient, and gives them out in parts. A part holds whole series, with all that share a
+patient's study or a SOPInstanceUID. So what `index_contents` says of a part is what `index` says of
+it among all files.
 """
 
 import hashlib
