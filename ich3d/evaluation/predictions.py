@@ -138,8 +138,8 @@ def require_whole(path: Path, n_rows: int) -> None:
     run: Mapping[str, Any] = {}
     if (path.parent / "run.json").is_file():
         run = read_json(path.parent / "run.json")
-    counts = [run.get(name) for name in ("slices", "slices_unscored")]
-    expected = n_rows if None in counts else sum(counts)
+    counted = "slices" in run and "slices_unscored" in run
+    expected = run["slices"] + run["slices_unscored"] if counted else n_rows
     if n_rows != expected or not path.read_bytes().endswith(b"\n"):
         raise DataError(
             f"{path} was cut: it has {n_rows} of {expected} rows; run `ich3d predict` again"
