@@ -99,6 +99,9 @@ def import_data(arguments: Namespace) -> int:
     source = import_ct_ich(
         arguments.src, arguments.out, lambda patients: progress_bar(patients, "patients")
     )
+    unmatched = 0 if source.unmatched is None else _count_rows(source.unmatched)
+    if unmatched:
+        print_error(f"{unmatched} slices lack an image or a label: {source.unmatched}")
     print(source.labels)
     return OK
 

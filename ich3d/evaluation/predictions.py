@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from ich3d.core.errors import DataError
-from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.workspace import read_csv, read_json
+from ich3d.evaluation.ground_truth import GroundTruth
 
 BASE_RATE: Final = "base rate"
 SUBMISSION: Final = "submission"
@@ -138,8 +138,8 @@ def require_whole(path: Path, n_rows: int) -> None:
     run: Mapping[str, Any] = {}
     if (path.parent / "run.json").is_file():
         run = read_json(path.parent / "run.json")
-    counts = [run[name] for name in ("slices", "slices_unscored") if name in run]
-    expected = sum(counts) if len(counts) == 2 else n_rows
+    counted = "slices" in run and "slices_unscored" in run
+    expected = run["slices"] + run["slices_unscored"] if counted else n_rows
     if n_rows != expected or not path.read_bytes().endswith(b"\n"):
         raise DataError(
             f"{path} was cut: it has {n_rows} of {expected} rows; run `ich3d predict` again"

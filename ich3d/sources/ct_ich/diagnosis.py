@@ -36,6 +36,8 @@ def read_diagnosis(src: Path) -> pd.DataFrame:
     for column in ("PatientNumber", "SliceNumber", "No_Hemorrhage", *subtypes):
         if column not in raw:
             raise DataError(f"{path} has no column {column}")
+    if raw.empty:
+        raise DataError(f"{path} has no row: copy or download the file again")
     if raw.isna().any(axis=None):
         row = int(raw.isna().any(axis=1).to_numpy().argmax()) + 2
         raise DataError(f"{path}, line {row}, lacks a value: copy or download the file again")
