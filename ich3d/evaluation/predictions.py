@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from ich3d.core.errors import DataError
+from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.workspace import read_csv, read_json
-from ich3d.evaluation.ground_truth import GroundTruth
 
 BASE_RATE: Final = "base rate"
 SUBMISSION: Final = "submission"
