@@ -378,8 +378,10 @@ def predict(arguments: Namespace) -> int:
     _check_predict_arguments(arguments)
 
     from ich3d.dicom.assembly.grouping import Policy  # only now, for these take seconds
+    from ich3d.inference.asked_ids import read_asked_ids
     from ich3d.inference.run import predict_to_folder
 
+    asked_ids = None if arguments.ids is None else read_asked_ids(arguments.ids)
     model = _load_model(_model_folder(arguments.model), arguments.fast)
     outcome = predict_to_folder(
         model,
@@ -389,6 +391,7 @@ def predict(arguments: Namespace) -> int:
         Policy(lenient=arguments.lenient, follow_links=arguments.follow_links),
         _output_writers(arguments, model),
         arguments.overwrite,
+        asked_ids,
     )
 
     print_rejected(outcome.rejected)

@@ -389,6 +389,13 @@ def _add_predict(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--identifiers", action="store_true", help="with --report: show PatientIDs")
     parser.add_argument(
+        "--ids",
+        type=Path,
+        metavar="CSV",
+        help="write to submission.csv the rows that the column ID of this table asks for, in its "
+        "order; slices that were not given get the base rate",
+    )
+    parser.add_argument(
         "--embeddings",
         action="store_true",
         help="also write each series' embeddings by the model's frozen network, to OUT/embeddings",

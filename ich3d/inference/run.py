@@ -41,6 +41,7 @@ from ich3d.dicom.headers.elements import tag_text
 from ich3d.dicom.index import STRICT, Index
 from ich3d.dicom.origin import series_origin
 from ich3d.dicom.validate import SeriesGroup, group_by_series_uid
+from ich3d.inference.asked_ids import only_asked, sop_uids_of
 from ich3d.inference.journal import Journal, ScoredSeries
 from ich3d.inference.leading import leading_series
 from ich3d.inference.scoring import (
@@ -129,6 +130,7 @@ def predict_to_folder(
     policy: Policy = STRICT,
     writers: Mapping[str, OutputWriter] | None = None,
     overwrite: bool = False,
+    asked_ids: Sequence[str] | None = None,
 ) -> Outcome:
     """Score every head CT series below `paths` and write the tables to `out`.
 
@@ -146,6 +148,8 @@ def predict_to_folder(
         writers: further outputs by name; they are called study by study.
         overwrite: whether results of another model, or of series that are not below `paths`, are
             removed from `out`.
+        asked_ids: the IDs that `submission.csv` has, in this order; those of slices that are not
+            below `paths` get the training set's base rate. None for all slices that are.
 
     Raises:
         DataError: a path does not exist, or `out` holds such results and `overwrite` is not set.
@@ -196,10 +200,14 @@ def predict_to_folder(
     for writer in writers.values():
         writer.finish(series)
     base_rate = model.fingerprint["prevalence"]
-    write_csv(out / "submission.csv", submission(slices, base_rate, copies, rejected_uids))
+    rows = submission(slices, base_rate, copies, rejected_uids)
+    unknown = set(uids_without_score(slices, rejected_uids))
+    if asked_ids is not None:
+        unknown = sop_uids_of(asked_ids) - (sop_uids_of(rows["ID"]) - unknown)
+        rows = only_asked(rows, asked_ids, base_rate)
+    write_csv(out / "submission.csv", rows)
     write_csv(out / "failures.csv", rejected_table(rejected))
     write_csv(out / "incomplete.csv", _refused_table(refused))
-    at_base_rate = len(uids_without_score(slices, rejected_uids))
     clock.lap("tables")
 
     of_known_patients = sum(series.is_known_patient for series in results)
@@ -211,7 +219,7 @@ def predict_to_folder(
         ),
         "series_trained_on": of_known_patients,
         "rejected": len(rejected),
-        "slices_at_base_rate": at_base_rate,
+        "slices_at_base_rate": len(unknown),
         **_slice_counts(results, writers),
     }
     options = {
@@ -227,7 +235,7 @@ def predict_to_folder(
         rejected=tuple(rejected),
         left_out=index.left_out,
         refused=refused,
-        at_base_rate=at_base_rate,
+        at_base_rate=len(unknown),
         of_known_patients=of_known_patients,
     )
 
