@@ -9,6 +9,7 @@ from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import Final
+from zipfile import is_zipfile
 
 from ich3d.core.errors import ConfigError, DataError, ModelError, suggestion
 
@@ -124,8 +125,10 @@ def require_source(kind: str, path: Path) -> None:
     """Raise DataError unless the folder that `source.path` names is one of DICOM files, or of the
     data set that `source.kind` names.
     """
-    if not path.is_dir():
-        raise DataError(f"{path} is not a folder; set source.path to a folder of DICOM files")
+    if not path.is_dir() and (kind == "ct_ich" or not is_zipfile(path)):
+        raise DataError(
+            f"{path} is not a folder; set source.path to a folder of DICOM files, or a zip of them"
+        )
     if kind == "folder" and kind_of(path) is PathKind.CT_ICH:
         raise DataError(f"{path} is {PathKind.CT_ICH}: set source.kind to ct_ich")
     if kind == "folder":
