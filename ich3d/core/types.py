@@ -157,13 +157,15 @@ class SliceHeader:
         signed: whether stored values are signed (PixelRepresentation).
         frame: number of the frame, from 1; None in a single-frame file.
         image_type, frame_type, kernel, acquisition_number, transfer_syntax, frame_of_reference,
-            series_number, series_time, acquisition_time, kvp, thickness, contrast_agent,
-            series_description, protocol_name, study_description: text of ImageType, FrameType,
-            ConvolutionKernel, AcquisitionNumber, TransferSyntaxUID, FrameOfReferenceUID,
-            SeriesNumber, SeriesTime, AcquisitionTime, KVP, SliceThickness, ContrastBolusAgent
-            (with its phase), SeriesDescription, ProtocolName and StudyDescription; empty where
-            absent. Descriptions are free text that may name a patient: no output shows them.
-        temporal_position: TemporalPositionIndex or TemporalPositionIdentifier, as text to compare.
+            stack_id, series_number, series_time, acquisition_time, kvp, thickness, contrast_agent,
+            series_description, protocol_name, study_description: text of ImageType, FrameType (with
+            its VolumeBasedCalculationTechnique), ConvolutionKernel, AcquisitionNumber,
+            TransferSyntaxUID, FrameOfReferenceUID, StackID, SeriesNumber, SeriesTime and
+            AcquisitionTime (with their dates), KVP, SliceThickness, ContrastBolusAgent (with its
+            phase), SeriesDescription, ProtocolName and StudyDescription; empty where absent.
+            Descriptions are free text that may name a patient: no output shows them.
+        temporal_position: TemporalPositionIndex, TemporalPositionTimeOffset or
+            TemporalPositionIdentifier, as text to compare.
         cardiac_phase: NominalPercentageOfCardiacPhase, as text to compare.
         rescale_type: RescaleType, the unit of rescaled values; empty where absent.
         left_out_frames: what was left out of the same multi-frame file because it is not in HU, as
@@ -192,6 +194,7 @@ class SliceHeader:
     acquisition_number: str = ""
     transfer_syntax: str = ""
     frame_of_reference: str = ""
+    stack_id: str = ""
     series_number: str = ""
     series_time: str = ""
     acquisition_time: str = ""

@@ -178,6 +178,18 @@ def is_evenly_stacked(slices: Sequence[SliceHeader]) -> bool:
     return is_even or rounded_step_mm(slices) is not None
 
 
+def is_even_but_for_gaps(slices: Sequence[SliceHeader]) -> bool:
+    """Whether steps between sorted slices are the median step or, where slices lack, multiples.
+
+    Where as many slices lack as there are, nothing shows that they were equally spaced.
+    """
+    steps_mm = np.diff(project_on_normal(slices))  # (Z - 1,)
+    median_mm = float(np.median(steps_mm))
+    n_steps = np.maximum(np.rint(steps_mm / median_mm), 1)
+    is_even = not len(out_of_tolerance(steps_mm - n_steps * median_mm, steps_mm))
+    return is_even and n_steps.sum() < 2 * len(slices)
+
+
 def rounded_step_mm(slices: Sequence[SliceHeader]) -> np.ndarray | None:
     """The step (3,) in LPS mm of a regular stack whose positions were rounded to 0.1 mm.
 

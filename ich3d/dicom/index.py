@@ -5,15 +5,17 @@ volume, or is rejected with the reason.
 """
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from ich3d.core.errors import DataError
 from ich3d.core.issues import IssueCode
 from ich3d.core.progress import Progress, quiet
-from ich3d.core.types import FileRef, LeftOut, Rejected, Series
+from ich3d.core.text import pluralize
+from ich3d.core.types import FileRef, Issue, LeftOut, Rejected, Series
 from ich3d.dicom.assembly.grouping import Policy, group_files
 from ich3d.dicom.files import (
     FolderListing,
@@ -113,11 +115,12 @@ def index_all(paths: Sequence[Path], progress: Progress = quiet, policy: Policy 
     ct_files = [content for content in contents if not isinstance(content, NonCTFile)]
 
     grouping = group_files(ct_files, policy)
+    all_series = _warn_of_not_hu(grouping.series, non_ct_files)
     left_out = [*map(_left_out, non_ct_files), *grouping.left_out]
     return Index(
         root=root,
         n_files=len(contents) + sum(len(rejected.paths) for rejected in unread),
-        series=tuple(sorted(grouping.series, key=lambda series: series.volume_id)),
+        series=tuple(sorted(all_series, key=lambda series: series.volume_id)),
         left_out=tuple(sorted(left_out, key=lambda files: files.paths)),
         rejected=tuple(sorted([*unread, *grouping.rejected], key=_subject_and_paths)),
     )
@@ -216,6 +219,25 @@ def _reject_members(archive: FileRef, those: RefusedMembers) -> Rejected:
 
 def _subject_and_paths(rejected: Rejected) -> tuple[str, tuple[str, ...]]:
     return rejected.subject, rejected.paths
+
+
+def _warn_of_not_hu(
+    all_series: Iterable[Series], non_ct_files: Iterable[NonCTFile]
+) -> list[Series]:
+    """Add an issue to each series of which other files were left out because they are not in HU."""
+    not_hu: dict[str, list[NonCTFile]] = defaultdict(list)
+    for file in non_ct_files:
+        if file.code is IssueCode.NOT_HU and file.series_uid:
+            not_hu[file.series_uid].append(file)
+
+    warned = []
+    for series in all_series:
+        if others := not_hu.get(series.series_uid):
+            n_files = pluralize(len(others), "file")
+            detail = f"{n_files} of the series left out: {_left_out(others[0]).detail}"
+            series = replace(series, issues=(*series.issues, Issue(IssueCode.NOT_HU, detail)))
+        warned.append(series)
+    return warned
 
 
 def _left_out(non_ct: NonCTFile) -> LeftOut:

@@ -10,7 +10,7 @@ from typing import Final
 
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import Issue, SliceHeader
-from ich3d.dicom.headers.elements import tag_text
+from ich3d.dicom.headers.elements import TAGS, tag_text
 
 
 def _words(*patterns: str) -> re.Pattern[str]:
@@ -19,19 +19,26 @@ def _words(*patterns: str) -> re.Pattern[str]:
 
 
 _ANGIOGRAPHY: Final = _words(
-    "cta", "ctv", "ctp", r"angio\w*", r"perfu\w*", r"venogra\w*", "cbf", "cbv", "mtt", "tmax"
-)
+    "cta", "ctv", "ctp", "vpct", "4d", r"\w*angio\w*", r"perfu\w*", r"venogra\w*", "cbf", "cbv",
+    "mtt", "tmax", r"[ck]aroti\w*", "willis", r"dyn\w*eva\w*",
+)  # fmt: skip
 _CONTRAST: Final = _words(
-    r"contrast\w*", "ce", "km", r"arteri\w+", r"venous\w*", r"enhanc\w*", r"c\s?\+", r"\+\s?c"
+    r"contrast\w*", "ce", "km", "art", r"arteri\w+", r"venous\w*", r"enhanc\w*", r"c\s?\+",
+    r"\+\s?c", "inj", r"inject\w*", r"delay\w*", r"w(?:ith)?\s+iv", r"w(?:ith)?\s*$",
+)  # fmt: skip
+_BOTH: Final = _words(
+    r"w(?:ith)?\s*(?:/|and|&|\+|,)?\s*w(?:/?o|ithout)",
+    r"w(?:/?o|ithout)\s*(?:/|and|&|\+|,)\s*w(?:ith)?",
 )
-_BOTH: Final = _words(r"w(?:ith)?\s*(?:/|and|&|\+|,)?\s*w(?:/?o|ithout)")
 _NO_CONTRAST: Final = _words(
-    "n", "nil", "no", "none", r"non\w*", "without", "w/?o", r"unenh\w*", r"nati[vf]\w*", "plain",
-    "ncct", "nect", "ohne", "sans", "sin", r"pre[\s_-]?contrast\w*",
+    "n", "n/?a", "nil", "no", "none", r"non(?![\s_-]*ionic)\w*", "without", "w/?o",
+    r"unenh\w*", r"nati[vf]\w*", "plain", "ncct", "nect", "ohne", "sans", "sin",
+    r"pre[\s_-]?contrast\w*",
 )  # fmt: skip
 _DERIVED: Final = _words(
-    "mip", "minip", "mpr", "cpr", "vrt", "ssd", r"reformat\w*", r"projection\w*", r"volren\w*",
-    r"curved\w*",
+    "mip", "minip", r"m(?:ax|in)_ip", "maximum", "minimum", "mpr", "cpr", "vrt", "ssd",
+    r"reformat\w*", r"projection\w*", r"volren\w*", r"(?:volume|surface)_render\w*", r"curved\w*",
+    "multiplanar",
 )  # fmt: skip
 _SHARP_WORDS: Final = _words(
     r"bone\w*", r"knochen\w*", "os", r"edge\w*", r"lung\w*", r"sharp\w*", r"ultra\w*", r"petrous\w*"
@@ -47,8 +54,8 @@ _CANON_SHARP: Final = frozenset("358")
 def contrast_issue(header: SliceHeader) -> Issue | None:
     """The warning that vessels may be enhanced by contrast agent, since they then look like blood.
 
-    ContrastBolusAgent decides (PS3.3 C.7.6.4), then ImageType, then the first of SeriesDescription,
-    ProtocolName and StudyDescription that is not empty.
+    ContrastBolusAgent decides (PS3.3 C.7.6.4) or what stands for it, then ImageType, then the first
+    of SeriesDescription, ProtocolName and StudyDescription that is not empty.
     """
     keyword = _contrast_keyword(
         header.contrast_agent,
@@ -65,7 +72,7 @@ def contrast_issue(header: SliceHeader) -> Issue | None:
 
 def derived_issue(header: SliceHeader) -> Issue | None:
     """The warning that images are no slices of a scan but projections or reformats of them."""
-    found = _derived_word(header.image_type, header.series_description)
+    found = _derived_word(header.image_type, header.frame_type, header.series_description)
     if found is None:
         return None
     keyword, word = found
@@ -89,7 +96,8 @@ def has_sharp_kernel(header: SliceHeader) -> bool:
 def _contrast_keyword(agent: str, image_type: str, series: str, protocol: str, study: str) -> str:
     """Keyword of the attribute that tells of contrast agent; empty where none does."""
     if _letters(agent) and not _NO_CONTRAST.search(agent):
-        return "ContrastBolusAgent"
+        keyword = agent.removeprefix("in ")
+        return keyword if keyword in TAGS else "ContrastBolusAgent"
     if _ANGIOGRAPHY.search(image_type):
         return "ImageType"
 
@@ -106,9 +114,10 @@ def _contrast_keyword(agent: str, image_type: str, series: str, protocol: str, s
 
 
 @cache
-def _derived_word(image_type: str, series: str) -> tuple[str, str] | None:
+def _derived_word(image_type: str, frame_type: str, series: str) -> tuple[str, str] | None:
     """The attribute that names a projection or reformat, and the word; None where none does."""
-    for keyword, text in {"ImageType": image_type, "SeriesDescription": series}.items():
+    texts = {"ImageType": image_type, "FrameType": frame_type, "SeriesDescription": series}
+    for keyword, text in texts.items():
         if found := _DERIVED.search(text):
             return keyword, found[0].upper()
     return None

@@ -9,6 +9,8 @@ from ich3d.core.types import Issue, Series, SliceHeader
 from ich3d.dicom.assembly.ordering import order
 from ich3d.dicom.assembly.splitting import derive_series_uid
 from ich3d.dicom.assembly.stacks import Compare, Stack, group_by_geometry, split_into_stacks
+from ich3d.dicom.assembly.sweeps import MIN_CLEAN_SLICES
+from ich3d.dicom.geometry import is_even_but_for_gaps
 from ich3d.dicom.headers.elements import tag_text
 
 
@@ -45,7 +47,7 @@ def find_single_slices(
 
 
 def _fitting_stacks(all_series: Sequence[Series], compare: Compare) -> list[Stack]:
-    """The regular stacks of three slices and more that the single slices make."""
+    """The stacks of three slices and more that the single slices make, regular but for gaps."""
     groups: dict[tuple[str, ...], list[SliceHeader]] = defaultdict(list)
     for series in all_series:
         header = series.headers[0]
@@ -58,8 +60,14 @@ def _fitting_stacks(all_series: Sequence[Series], compare: Compare) -> list[Stac
         for same_geometry in group_by_geometry(headers):
             stacks = split_into_stacks(same_geometry, compare)
             if not isinstance(stacks, Issue):
-                fitting += [stack for stack in stacks if stack.is_clean]
+                fitting += [stack for stack in stacks if _is_fitting(stack)]
     return fitting
+
+
+def _is_fitting(stack: Stack) -> bool:
+    """Whether the slices fit one series, of which others may be missing."""
+    is_long = len(stack.slices) >= MIN_CLEAN_SLICES and stack.is_compared
+    return stack.is_clean or (is_long and is_even_but_for_gaps(stack.slices))
 
 
 def _issue(stack: Stack, join: bool) -> Issue:

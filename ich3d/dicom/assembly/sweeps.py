@@ -4,8 +4,10 @@ Two sweeps under one SeriesInstanceUID may lie at the same positions, between ea
 tail. Then their slices look like one volume, and only these attributes show that they are not.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import Final
@@ -24,26 +26,42 @@ THICKNESS_TOLERANCE: Final = 0.1
 """Largest relative step between the SliceThicknesses of one sweep."""
 
 _DAY_S: Final = 86400.0
+_TIME: Final = re.compile(r"(\d{8}(?=\d{4}))?(\d\d):?(\d\d)?:?(\d\d(?:\.\d*)?)?")
 _TOO_FEW_TO_DIFFER_ALL: Final = 5
+
+
+def _number(text: str) -> str:
+    """A number in one spelling: 120, 120.0 and +120 are the same; other text as it is."""
+    try:
+        return str(float(text))
+    except ValueError:
+        return text
 
 
 SWEEP_ATTRIBUTES: Final[dict[str, Callable[[SliceHeader], str]]] = {
     "FrameOfReferenceUID": lambda header: header.frame_of_reference,
-    "SeriesNumber": lambda header: header.series_number,
+    "StackID": lambda header: header.stack_id,
+    "SeriesNumber": lambda header: _number(header.series_number),
     "TemporalPositionIndex": lambda header: header.temporal_position,
     "NominalPercentageOfCardiacPhase": lambda header: header.cardiac_phase,
-    "SeriesTime": lambda header: header.series_time,
+    "SeriesTime": lambda header: _number(header.series_time),
     "ConvolutionKernel": lambda header: header.kernel,
-    "KVP": lambda header: header.kvp.removesuffix(".0"),
+    "KVP": lambda header: _number(header.kvp),
     "SliceThickness": lambda header: header.thickness,
     "ContrastBolusAgent": lambda header: header.contrast_agent.upper(),
-    "AcquisitionNumber": lambda header: header.acquisition_number,
-    "AcquisitionTime": lambda header: header.acquisition_time,
+    "AcquisitionNumber": lambda header: _number(header.acquisition_number),
+    "AcquisitionTime": lambda header: _number(header.acquisition_time),
+    "SeriesDescription": lambda header: header.series_description.upper(),
     "ImageType": lambda header: header.image_type,
 }
 """Attributes in which sweeps may differ, in the order in which they are tried."""
 
-_MANY_IN_ONE_SWEEP: Final = ("AcquisitionNumber", "AcquisitionTime", "ImageType")
+_MANY_IN_ONE_SWEEP: Final = (
+    "AcquisitionNumber",
+    "AcquisitionTime",
+    "SeriesDescription",
+    "ImageType",
+)
 """Attributes that may change along one sweep: one sweep of a head may have 21 AcquisitionNumbers.
 Of these only the time says that sweeps lie head to tail, where it pauses."""
 
@@ -91,7 +109,7 @@ def mixed_attribute(slices: Sequence[SliceHeader]) -> str | None:
     """
     for keyword in separating(slices):
         if keyword == "AcquisitionTime":  # a pause is no proof, a time that comes back is
-            labels = [header.acquisition_time for header in slices]
+            labels = [SWEEP_ATTRIBUTES[keyword](header) for header in slices]
             is_mixed = _returns(labels)
         else:
             labels = sweep_labels(keyword, slices)
@@ -137,21 +155,24 @@ def _thickness_labels(slices: Sequence[SliceHeader]) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def _seconds(time: str) -> float | None:
-    """A DICOM time HHMMSS.FFFFFF (PS3.5 6.2, VR TM) in seconds; None where it is none."""
-    digits = time.replace(":", "")
+    """A DICOM time, or date and time, in seconds (PS3.5 6.2, VR TM and DT); None if it is none."""
+    found = _TIME.match(time)
+    if found is None:
+        return None
+    date, hours, minutes, seconds = found.groups()
     try:
-        hours, minutes = int(digits[:2]), int(digits[2:4] or 0)
-        return hours * 3600.0 + minutes * 60.0 + float(digits[4:].partition("+")[0] or 0)
+        days = datetime.strptime(date, "%Y%m%d").toordinal() if date else 0
     except ValueError:
         return None
+    return days * _DAY_S + int(hours) * 3600.0 + int(minutes or 0) * 60.0 + float(seconds or 0)
 
 
 def _acquisition_seconds(slices: Sequence[SliceHeader]) -> list[float | None]:
-    """AcquisitionTime of each slice in seconds. After midnight it goes on above a day."""
+    """AcquisitionTime of each slice in seconds. Without dates, it goes on after midnight."""
     seconds = [_seconds(header.acquisition_time) for header in slices]
     times = sorted({second for second in seconds if second is not None})
     midnights = [before for before, after in pairwise(times) if after - before > _DAY_S / 2]
-    if not midnights:
+    if not midnights or times[-1] > _DAY_S:
         return seconds
     return [
         second + _DAY_S if second is not None and second <= midnights[-1] else second

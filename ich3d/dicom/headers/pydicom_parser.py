@@ -24,12 +24,15 @@ _MACROS: Final = {
     "FrameContentSequence": (
         "FrameAcquisitionNumber",
         "FrameAcquisitionDateTime",
+        "FrameReferenceDateTime",
+        "StackID",
         "TemporalPositionIndex",
     ),
+    "TemporalPositionSequence": ("TemporalPositionTimeOffset",),
     "CardiacSynchronizationSequence": ("NominalPercentageOfCardiacPhase",),
-    "ContrastBolusUsageSequence": ("ContrastBolusAgentPhase",),
+    "ContrastBolusUsageSequence": ("ContrastBolusAgentAdministered", "ContrastBolusAgentPhase"),
     "CTXRayDetailsSequence": ("KVP",),
-    "CTImageFrameTypeSequence": ("FrameType",),
+    "CTImageFrameTypeSequence": ("FrameType", "VolumeBasedCalculationTechnique"),
     "CTReconstructionSequence": ("ConvolutionKernel",),
 }
 """Functional group macros, and what is read from each (PS3.3 C.7.6.16.2 and C.8.15.3)."""

@@ -50,11 +50,15 @@ _SCOUT: Final = re.compile("LOCALIZER|SURVIEW|SCOUT|TOPOGRAM|SCANOGRAM", re.IGNO
 
 @dataclass(frozen=True)
 class NonCTFile:
-    """A file that is no part of a CT volume; `problem` says what it is instead."""
+    """A file that is no part of a CT volume; `problem` says what it is instead.
+
+    `series_uid` is SeriesInstanceUID, empty where it is unknown or missing.
+    """
 
     file: FileRef
     code: IssueCode
     problem: str
+    series_uid: str = ""
 
 
 @dataclass(frozen=True)
@@ -164,14 +168,15 @@ def _read_slices(elements: Elements, stream: BinaryIO, size: int, file: FileRef)
     try:
         non_ct = _non_ct_reason(elements)
         if non_ct is not None:
-            return NonCTFile(file, *non_ct)
+            return NonCTFile(file, *non_ct, elements.text("SeriesInstanceUID"))
 
         _require_basics(elements)
         n_frames = _count_frames(elements)
         pixel_format = read_pixel_format(elements)
         not_hu = _frames_not_in_hu(elements, n_frames)
         if len(not_hu) == n_frames:
-            return NonCTFile(file, IssueCode.NOT_HU, not_hu[1])
+            series_uid = elements.text("SeriesInstanceUID")
+            return NonCTFile(file, IssueCode.NOT_HU, not_hu[1], series_uid)
 
         slices = _slice_headers(elements, file, n_frames, pixel_format, not_hu)
         require_whole_pixel_data(elements, stream, size, n_frames * pixel_format.frame_bytes)

@@ -66,13 +66,14 @@ def slice_header(elements: Elements, file: FileRef, pixel_format: PixelFormat) -
         bits_stored=pixel_format.bits_stored,
         signed=pixel_format.signed,
         image_type=elements.text("ImageType"),
-        frame_type=elements.text("FrameType"),
+        frame_type=_frame_type(elements),
         kernel=elements.text("ConvolutionKernel"),
         acquisition_number=_acquisition_number(elements),
         transfer_syntax=elements.transfer_syntax,
         frame_of_reference=elements.text("FrameOfReferenceUID"),
         series_number=elements.text("SeriesNumber"),
-        series_time=elements.text("SeriesTime"),
+        stack_id=elements.text("StackID"),
+        series_time=elements.text("SeriesDate") + elements.text("SeriesTime"),
         acquisition_time=_acquisition_time(elements),
         kvp=elements.text("KVP"),
         thickness=elements.text("SliceThickness"),
@@ -166,23 +167,50 @@ def _acquisition_number(elements: Elements) -> str:
 
 
 def _acquisition_time(elements: Elements) -> str:
-    """AcquisitionTime, or the time of FrameAcquisitionDateTime in a multi-frame file (VR DT)."""
-    return elements.text("FrameAcquisitionDateTime")[8:] or elements.text("AcquisitionTime")
+    """Date and time of the acquisition, the date only where it is there (VR DT, or DA and TM)."""
+    date_time = (
+        elements.text("FrameAcquisitionDateTime")
+        or elements.text("FrameReferenceDateTime")
+        or elements.text("AcquisitionDateTime")
+    )
+    time = elements.text("AcquisitionTime")
+    return date_time or (elements.text("AcquisitionDate") + time if time else "")
+
+
+def _frame_type(elements: Elements) -> str:
+    """FrameType and, where the frame is computed from a volume, how (PS3.3 C.8.16.2.1.3)."""
+    technique = elements.text("VolumeBasedCalculationTechnique")
+    is_computed = technique not in ("", "NONE")
+    return elements.text("FrameType") + (f"\\{technique}" if is_computed else "")
 
 
 def _contrast_agent(elements: Elements) -> str:
-    """ContrastBolusAgent and, in a multi-frame file, the frame's phase (PS3.3 C.7.6.16.2.12)."""
+    """ContrastBolusAgent and, in a multi-frame file, the frame's phase (PS3.3 C.7.6.16.2.12).
+
+    Where another attribute tells of contrast agent: `in`, and its keyword. Empty for a frame to
+    which none was given.
+    """
+    is_given = elements.text("ContrastBolusAgentAdministered")
+    if is_given == "NO":
+        return ""
     texts = (elements.text("ContrastBolusAgent"), elements.text("ContrastBolusAgentPhase"))
-    return " ".join(filter(None, texts))
+    if any(texts):
+        return " ".join(filter(None, texts))
+    if is_given == "YES":
+        return "in ContrastBolusAgentAdministered"
+    if elements.text("ContrastBolusIngredient"):
+        return "in ContrastBolusIngredient"
+    return "in ContrastBolusVolume" if elements.text("ContrastBolusVolume").strip("0.") else ""
 
 
 def _temporal_position(elements: Elements) -> str:
-    """TemporalPositionIndex of a frame (PS3.3 C.7.6.16.2.2, VR UL), or TemporalPositionIdentifier.
+    """TemporalPositionIndex or TemporalPositionTimeOffset of a frame (VR UL and FD).
 
-    Both serve only to tell phases apart.
+    In other files TemporalPositionIdentifier. They serve only to tell phases apart.
     """
-    index = elements.values.get("TemporalPositionIndex", b"")
-    return index.hex() or elements.text("TemporalPositionIdentifier")
+    keywords = ("TemporalPositionIndex", "TemporalPositionTimeOffset")
+    of_frame = [elements.values.get(keyword, b"").hex() for keyword in keywords]
+    return next(filter(None, of_frame), elements.text("TemporalPositionIdentifier"))
 
 
 def _unreadable(problem: str) -> InvalidHeader:

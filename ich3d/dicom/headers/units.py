@@ -5,6 +5,7 @@ effective atomic numbers. RescaleType names the unit (PS3.3 C.11.1.1.2); ImageTy
 name the map (PS3.3 C.8.2.1.1.1 and C.8.15.3.1).
 """
 
+import re
 from functools import lru_cache
 from typing import Final
 
@@ -15,22 +16,33 @@ from pydicom.uid import (
 
 from ich3d.dicom.headers.elements import Elements, InvalidHeader, tag_text
 
-_HU_TYPES: Final = frozenset({"HU", "HOUNSFIELD", "HOUNSFIELD UNIT", "HOUNSFIELD UNITS"})
+_HU_TYPES: Final = re.compile("HU|H\\.U\\.|HOUN[SD]+FIELD([ _]?UNITS?)?( ?\\(HU\\))?")
 """Texts of RescaleType for HU; it may be absent in CT images (PS3.3 C.8.2.1)."""
 
-_UNSPECIFIED_TYPES: Final = frozenset({"US", "UNSPECIFIED"})
+_UNSPECIFIED_TYPES: Final = frozenset({"US", "UNSPECIFIED", "UNKNOWN", "NONE", "N/A"})
 """Texts of RescaleType for a unit that is not specified. SimpleITK writes `US` over HU too."""
 
 _MAPS: Final = frozenset(
     {
         # Multi-energy CT (PS3.3 C.8.2.1.1.1). VMI and MAT_REMOVED are in HU and not listed.
         "MAT_SPECIFIC", "MAT_FRACTIONAL", "MAT_VALUE_BASED", "MAT_MODIFIED", "EFF_ATOMIC_NUM",
-        "ELECTRON_DENSITY", "IODINE", "IODINE_MAP",
+        "ELECTRON_DENSITY", "RHO_Z",
         # Perfusion. PERFUSION is not listed: the images that maps are computed from say so too.
-        "CBF", "CBV", "RCBF", "RCBV", "MTT", "TTP", "TMAX", "TTD", "TTS", "PERFUSION_MAP",
+        "PERFUSION_MAP",
     }
 )  # fmt: skip
 """Third and later values of ImageType and FrameType that name a map."""
+
+_MAP_WORDS: Final = frozenset(
+    {
+        "IODINE", "ZEFF", "CBF", "CBV", "RCBF", "RCBV", "MTT", "TTP", "TMAX", "TTD", "TTS",
+        "PERMEABILITY",
+    }
+)  # fmt: skip
+"""Words in these values that name one too, as in DE_IODINE or CBF_RGB."""
+
+_REMOVED_WORDS: Final = frozenset({"NO", "REMOVED", "SUPPRESSED", "VNC", "WITHOUT"})
+"""Words beside them that name an image without that material, which is in HU."""
 
 _SECONDARY_CAPTURES: Final = (
     SecondaryCaptureImageStorage,
@@ -45,7 +57,8 @@ _SCREEN_BITS: Final = 8
 def not_hu_problem(elements: Elements) -> str:
     """Say what shows that the values of a file or frame are not HU; empty where nothing does."""
     rescale_type = elements.text("RescaleType")
-    if rescale_type and rescale_type.upper() not in _HU_TYPES | _UNSPECIFIED_TYPES:
+    is_hu = bool(_HU_TYPES.fullmatch(rescale_type.upper()))
+    if rescale_type and not (is_hu or is_unspecified(rescale_type)):
         return f"{tag_text('RescaleType')} is {rescale_type}: the values are not HU"
 
     for keyword in ("ImageType", "FrameType"):
@@ -64,8 +77,13 @@ def not_hu_problem(elements: Elements) -> str:
 @lru_cache(maxsize=256)
 def _named_map(image_type: str) -> str:
     """The map that an ImageType or FrameType names; empty where it names none."""
-    values = (value.strip() for value in image_type.upper().split("\\")[2:])
-    return next((value for value in values if value in _MAPS), "")
+    values = [value.strip() for value in image_type.upper().split("\\")[2:]]
+    words = [set(re.split("[^A-Z]+", value)) for value in values]
+    counts = _REMOVED_WORDS.isdisjoint(set().union(*words))
+    for value, words_of_value in zip(values, words, strict=True):
+        if value in _MAPS or (counts and not words_of_value.isdisjoint(_MAP_WORDS)):
+            return value
+    return ""
 
 
 def is_unspecified(rescale_type: str) -> bool:

@@ -54,9 +54,10 @@ NO_AIR_SHARE: Final = 0.005
 MIN_BRIGHT_SHARE: Final = 0.05
 THIN_BONE_HU: Final = (151, 850)
 MIN_BRIGHT_TO_BONE: Final = 1.0
+MIN_BRIGHT_TO_BONE_UNSIGNED: Final = 0.65
 """What lies where brain would be without its intercept: the least share of all, and the least ratio
-to what lies in the range of thin bone. On 106 real series the ratio is 0.6 at most, and on whole
-heads 2.7 and more where the intercept is taken away."""
+to what lies in the range of thin bone, which is lower where nothing is negative. On 106 real series
+the ratio is 0.6 at most, and on whole heads 2.7 and more where the intercept is taken away."""
 
 MIN_DENSE_SHARE: Final = 0.1
 """Dense bone as a share of that brain, at least, where a skull is around it."""
@@ -192,9 +193,13 @@ def _lost_intercept(hu: _Distribution) -> str:
     bright = hu.share(low, high)
     thin_bone = hu.share(*THIN_BONE_HU)
     dense = hu.share(high + 1, LARGEST_HU)
+    has_negative = hu.count(LOWEST_HU, -1) > 0
+    least_ratio = MIN_BRIGHT_TO_BONE if has_negative else MIN_BRIGHT_TO_BONE_UNSIGNED
+    if bright < max(MIN_BRIGHT_SHARE, least_ratio * thin_bone):
+        return ""
     is_empty = hu.share_without_fill(*SOFT_TISSUE_HU) < bright
-    is_air = dense >= MIN_DENSE_SHARE * bright and hu.median(*SOFT_TISSUE_HU) < LIGHTEST_AIR_HU
-    if bright < max(MIN_BRIGHT_SHARE, MIN_BRIGHT_TO_BONE * thin_bone) or not (is_empty or is_air):
+    is_dark = not has_negative or hu.median(*SOFT_TISSUE_HU) < LIGHTEST_AIR_HU
+    if not (is_empty or (is_dark and dense >= MIN_DENSE_SHARE * bright)):
         return ""
     return (
         f"no pixel is air, and {bright:.0%} lie between {low} and {high} HU: soft tissue without "

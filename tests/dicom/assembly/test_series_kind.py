@@ -10,7 +10,7 @@ from pydicom.sequence import Sequence
 from ich3d.core.issues import IssueCode
 from ich3d.dicom.assembly.series_kind import has_sharp_kernel
 from ich3d.dicom.index import index
-from tests.helpers.enhanced import write_enhanced
+from tests.helpers.enhanced import functional_group, write_enhanced
 from tests.helpers.pixels import EditFile, WriteStack
 
 AXIAL = ["ORIGINAL", "PRIMARY", "AXIAL"]
@@ -28,6 +28,9 @@ def codes(path: Path) -> list[IssueCode]:
     [
         ("ContrastBolusAgent", {"ContrastBolusAgent": "Omnipaque 350"}),
         ("ContrastBolusAgent", {"ContrastBolusAgent": "APPLIED"}),
+        ("ContrastBolusAgent", {"ContrastBolusAgent": "NON IONIC"}),
+        ("ContrastBolusVolume", {"ContrastBolusVolume": "80"}),
+        ("ContrastBolusIngredient", {"ContrastBolusIngredient": "IODINE"}),
         ("ImageType", {"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "CTA"]}),
         ("ImageType", {"ImageType": ["DERIVED", "SECONDARY", "PERFUSION"]}),
         ("SeriesDescription", {"SeriesDescription": "Secret CTA head 1.0"}),
@@ -37,6 +40,9 @@ def codes(path: Path) -> list[IssueCode]:
         ("SeriesDescription", {"SeriesDescription": "HEAD C+ 5mm"}),
         ("SeriesDescription", {"SeriesDescription": "Head with and without contrast"}),
         ("SeriesDescription", {"SeriesDescription": "Schädel mit KM"}),
+        ("SeriesDescription", {"SeriesDescription": "Head wo and w contrast"}),
+        ("SeriesDescription", {"SeriesDescription": "HEAD W IV"}),
+        ("SeriesDescription", {"SeriesDescription": "Karotiden 0.6"}),
         ("ProtocolName", {"ProtocolName": "CTA Head"}),
         ("StudyDescription", {"StudyDescription": "CT head w contrast"}),
     ],
@@ -58,6 +64,8 @@ def test_contrast_is_flagged_with_the_attribute_that_tells_of_it(
         {"ContrastBolusAgent": "NONE"},
         {"ContrastBolusAgent": "No contrast"},
         {"ContrastBolusAgent": "-"},
+        {"ContrastBolusAgent": "N/A"},
+        {"ContrastBolusVolume": "0.0"},
         {"SeriesDescription": "Head without contrast"},
         {"SeriesDescription": "HEAD W/O CONTRAST"},
         {"SeriesDescription": "Non-contrast head"},
@@ -94,6 +102,7 @@ def test_the_contrast_of_an_enhanced_file_is_a_sequence(tmp_path: Path) -> None:
         ({"ImageType": ["DERIVED", "SECONDARY", "MPR"]}, "MPR"),
         ({"ImageType": ["DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"]}, "REFORMATTED"),
         ({"ImageType": ["DERIVED", "SECONDARY", "PROJECTION IMAGE"]}, "PROJECTION"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "VOLUME", "MAXIMUM"]}, "MAXIMUM"),
         ({"SeriesDescription": "Secret_MIP_axial"}, "MIP"),
     ],
 )
@@ -104,6 +113,12 @@ def test_projections_and_reformats_are_named(
     (series,) = index(tmp_path).series
     assert codes(tmp_path) == [IssueCode.DERIVED]
     assert f"({word})" in series.issues[0].detail
+
+
+def test_the_projection_of_an_enhanced_file_is_in_its_frames(tmp_path: Path) -> None:
+    technique = functional_group("CTImageFrameTypeSequence", VolumeBasedCalculationTechnique="MPR")
+    write_enhanced(tmp_path, frame_groups=lambda frame: technique)
+    assert codes(tmp_path) == [IssueCode.DERIVED]
 
 
 @pytest.mark.parametrize(

@@ -84,9 +84,20 @@ def test_slices_that_do_not_belong_together_stay_single(
     assert codes(tmp_path, LENIENT) == [[IssueCode.SINGLE_SLICE]] * 3
 
 
-def test_slices_with_a_gap_stay_single(tmp_path: Path, write_head: WriteHead) -> None:
+def test_slices_with_a_gap_fit_a_series_that_has_one(tmp_path: Path, write_head: WriteHead) -> None:
     write_head(n=5)[1].unlink()
-    assert codes(tmp_path, LENIENT) == [[IssueCode.SINGLE_SLICE]] * 4
+    assert codes(tmp_path) == [[IssueCode.SINGLE_SLICE, IssueCode.UID_PER_SLICE]] * 4
+    assert codes(tmp_path, LENIENT) == [[IssueCode.UID_PER_SLICE, IssueCode.IRREGULAR_SPACING]]
+
+
+@pytest.mark.parametrize("kept", [(0, 1, 7), (0, 5)])
+def test_few_slices_far_apart_stay_single(
+    tmp_path: Path, write_head: WriteHead, kept: tuple[int, ...]
+) -> None:
+    for i, path in enumerate(write_head(n=8)):
+        if i not in kept:
+            path.unlink()
+    assert codes(tmp_path, LENIENT) == [[IssueCode.SINGLE_SLICE]] * len(kept)
 
 
 def test_single_slices_of_many_studies_stay_single(tmp_path: Path, write_stack: WriteStack) -> None:

@@ -24,6 +24,12 @@ ATTRIBUTES = [
     ("TemporalPositionIdentifier", 1, 2),
     ("ContrastBolusAgent", "", "Iohexol"),
 ]
+DATED = [
+    {"SeriesTime": "101500", "SeriesDate": ("20200101", "20200102")},
+    {"AcquisitionTime": "101500", "AcquisitionDate": ("20200101", "20200102")},
+    {"AcquisitionDateTime": ("20200101101500", "20200101101700+0100")},
+]
+"""Attributes of two sweeps; a pair holds the value of each."""
 SHIFTS = {"half": 2.5, "third": 5 / 3, "head to tail": 40.0}
 
 WriteSweep = Callable[..., list[Path]]
@@ -60,6 +66,38 @@ def test_two_sweeps_are_two_volumes(
     for series in indexed.series:
         (issue,) = [i for i in series.issues if i.code is IssueCode.SEVERAL_VOLUMES]
         assert shown in issue.detail
+
+
+@pytest.mark.parametrize("attributes", DATED)
+@pytest.mark.parametrize("shift", SHIFTS.values(), ids=SHIFTS)
+def test_two_sweeps_of_other_days_or_dated_times_are_two_volumes(
+    tmp_path: Path, write_sweep: WriteSweep, attributes: dict[str, Any], shift: float
+) -> None:
+    for i, name in enumerate("ab"):
+        own = {key: v[i] if isinstance(v, tuple) else v for key, v in attributes.items()}
+        write_sweep(name, i * shift, **own)
+    assert [len(series) for series in index(tmp_path).series] == [8, 8]
+
+
+@pytest.mark.parametrize(("shift", "n_volumes"), [(2.5, 2), (40.0, 1)])
+def test_a_description_tells_sweeps_that_interleave(
+    tmp_path: Path, write_sweep: WriteSweep, shift: float, n_volumes: int
+) -> None:
+    write_sweep("a", SeriesDescription="thin")
+    write_sweep("b", shift, SeriesDescription="bone")
+    assert len(index(tmp_path).series) == n_volumes
+
+
+def test_a_sweep_past_midnight_with_dates_is_one_volume(
+    tmp_path: Path, write_stack: WriteStack, edit_file: EditFile
+) -> None:
+    for i, path in enumerate(write_stack(n=8)):
+        times = {"AcquisitionDate": "20200102", "AcquisitionTime": f"00000{i}"}
+        if i < 4:
+            times = {"AcquisitionDate": "20200101", "AcquisitionTime": f"23595{i + 4}"}
+        edit_file(path, **times)
+    (series,) = index(tmp_path).series
+    assert (len(series), series.issues) == (8, ())
 
 
 @pytest.mark.parametrize(("keyword", "one", "other"), ATTRIBUTES)
@@ -109,6 +147,9 @@ def test_a_sweep_of_many_times_and_acquisition_numbers_is_one_volume(
         {"SliceThickness": ["5.0", "4.99"]},
         {"SliceThickness": ["1.249", "1.251"]},
         {"KVP": ["120", "120.0"]},
+        {"KVP": ["120", "+120.00"]},
+        {"SeriesTime": ["101500", "101500.000"]},
+        {"SeriesNumber": ["2", "02"]},
     ],
 )
 def test_other_spellings_are_one_sweep(
@@ -161,6 +202,17 @@ def test_dual_energy_in_two_series_stays_two_series(
     "macro",
     [
         lambda phase: functional_group("FrameContentSequence", TemporalPositionIndex=phase),
+        lambda phase: functional_group("FrameContentSequence", StackID=str(phase)),
+        lambda phase: functional_group(
+            "FrameContentSequence", FrameReferenceDateTime=f"2020010110{10 + phase}00"
+        ),
+        lambda phase: functional_group(
+            "TemporalPositionSequence", TemporalPositionTimeOffset=10.0 * phase
+        ),
+        lambda phase: functional_group(
+            "ContrastBolusUsageSequence",
+            ContrastBolusAgentAdministered="YES" if phase == 2 else "NO",
+        ),
         lambda phase: functional_group(
             "CardiacSynchronizationSequence", NominalPercentageOfCardiacPhase=10.0 * phase
         ),

@@ -46,7 +46,9 @@ def test_a_unit_that_is_not_hu_is_left_out(write_stack: WriteStack, unit: str) -
     assert content.problem == f"RescaleType (0028,1054) is {unit}: the values are not HU"
 
 
-@pytest.mark.parametrize("unit", ["HU", "hu", " HU ", "Hounsfield Units", "", None])
+@pytest.mark.parametrize(
+    "unit", ["HU", "hu", " HU ", "Hounsfield Units", "HOUNSFIELD_UNITS", "", None]
+)
 def test_hu_in_any_spelling_and_no_unit_are_read(write_stack: WriteStack, unit: str | None) -> None:
     for path in write_stack():
         edit(path, RescaleType=unit)
@@ -61,6 +63,9 @@ def test_hu_in_any_spelling_and_no_unit_are_read(write_stack: WriteStack, unit: 
         ["DERIVED", "PRIMARY", "TTP"],
         [*AXIAL, "MAT_SPECIFIC", "IODINE"],
         [*AXIAL, "eff_atomic_num "],
+        [*AXIAL, "CT_SOM5 SPI", "DE_IODINE"],
+        [*AXIAL, "CBF_RGB"],
+        [*AXIAL, "RHO_Z"],
     ],
 )
 @pytest.mark.parametrize("unit", ["HU", "US", None])
@@ -81,6 +86,8 @@ def test_a_map_is_left_out_whatever_its_unit(
         AXIAL,
         [*AXIAL, "VMI"],
         [*AXIAL, "MAT_REMOVED"],
+        [*AXIAL, "MAT_REMOVED", "IODINE"],
+        [*AXIAL, "VNC_IODINE"],
         [*AXIAL, "PERFUSION"],
         ["CBF", "CBV", "AXIAL"],
     ],
@@ -117,6 +124,19 @@ def test_an_unspecified_unit_is_read_with_a_note(tmp_path: Path, write_stack: Wr
     assert issue.detail == (
         "a000.dcm: RescaleType (0028,1054) is US, which leaves the unit open; read as HU"
     )
+
+
+def test_a_slice_that_lost_its_unit_is_told_of_by_its_series(
+    tmp_path: Path, write_stack: WriteStack
+) -> None:
+    """The last slice leaves no gap that would tell of it."""
+    *_, last = write_stack()
+    edit(last, RescaleType="HT")
+    indexed = index(tmp_path)
+    assert [left_out.paths for left_out in indexed.left_out] == [(last.name,)]
+    (issue,) = indexed.series[0].issues
+    assert issue.code is IssueCode.NOT_HU
+    assert issue.detail.startswith(f"1 file of the series left out: {last.name}: RescaleType")
 
 
 def test_an_enhanced_file_of_a_map_is_left_out(tmp_path: Path) -> None:

@@ -56,6 +56,23 @@ FAULTS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any], str]
     ),
     "large offset": (lambda hu: hu + 8192, {}, "above 3071 HU"),
     "12-bit wrap in 16 bits": (lambda hu: hu & 0xFFF, {}, "above 3071 HU"),
+    "lost slope": (
+        lambda hu: 2 * (hu + 1024), {"RescaleIntercept": "-1024"}, "no soft tissue is seen",
+    ),
+    "intercept far too low": (lambda hu: hu, {"RescaleIntercept": "-8192"}, "lower than air"),
+    "dense bone read as negative": (
+        lambda hu: np.where(hu > 900, 1500, hu).astype(np.int16) + np.arange(64) % 9 - 4 + 1024,
+        {"RescaleIntercept": "-1024", "BitsStored": 12, "HighBit": 11},
+        "lower than air",
+    ),
+    "stretched window": (
+        lambda hu: (hu * 4095.0 / 80).clip(0, 4095).astype("<u2"),
+        {"RescaleIntercept": "-1024"},
+        "as the white of a window",
+    ),
+    "picture of 8 bits with an intercept": (
+        lambda hu: window(hu, 40, 80).astype("u1"), {"RescaleIntercept": "-1024"}, "can hold",
+    ),
     "picture of brain": (lambda hu: window(hu, 40, 80), {}, "picture of a window"),
     "inverted picture": (lambda hu: 255 - window(hu, 40, 80), {}, "picture of a window"),
     "picture of bone": (lambda hu: window(hu, 600, 2800), {}, "picture of a window"),
