@@ -154,7 +154,7 @@ class _Distribution:
         return self.share(low, high) - self.most_frequent(low, high)
 
     def densest(self, start: int, width: int) -> int:
-        """The lowest HU of the range of `width`, from `start` on, that most values lie in."""
+        """The first of the `width` HU, from `start` on, that most values have."""
         up_to = self._up_to[start - LOWEST_HU :]
         return start + int(np.argmax(up_to[width:] - up_to[:-width]))
 
@@ -237,7 +237,7 @@ def _below_air(hu: _Distribution) -> str:
 def _displaced_tissue(hu: _Distribution) -> str:
     """Tissue of a narrow range far above soft tissue, with bone beyond it, and no soft tissue."""
     start = hu.densest(PEAK_START_HU, PEAK_WIDTH_HU)
-    end = start + PEAK_WIDTH_HU
+    end = start + PEAK_WIDTH_HU - 1
     peak = hu.share_without_fill(start, end)
     bone = hu.share(min(end + PEAK_WIDTH_HU, LARGEST_HU), LARGEST_HU)
     body = hu.share(AIR_END_HU, LARGEST_HU)

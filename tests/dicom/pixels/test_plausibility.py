@@ -61,7 +61,7 @@ FAULTS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any], str]
     ),
     "intercept far too low": (lambda hu: hu, {"RescaleIntercept": "-8192"}, "lower than air"),
     "dense bone read as negative": (
-        lambda hu: np.where(hu > 900, 1500, hu).astype(np.int16) + np.arange(64) % 9 - 4 + 1024,
+        lambda hu: (np.where(hu > 900, 1500 + np.arange(64) % 9, hu) + 1024).astype(np.int16),
         {"RescaleIntercept": "-1024", "BitsStored": 12, "HighBit": 11},
         "lower than air",
     ),
