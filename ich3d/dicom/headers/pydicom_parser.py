@@ -7,6 +7,7 @@ from typing import BinaryIO, Final, NamedTuple, cast
 import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.tag import Tag
 
 from ich3d.dicom.headers.element_scanner import PIXEL_DATA
 from ich3d.dicom.headers.elements import TAGS, Elements
@@ -36,6 +37,9 @@ _MACROS: Final = {
     "CTReconstructionSequence": ("ConvolutionKernel",),
 }
 """Functional group macros, and what is read from each (PS3.3 C.7.6.16.2 and C.8.15.3)."""
+
+_MACRO_KEYWORDS: Final = {int(Tag(macro)): keywords for macro, keywords in _MACROS.items()}
+"""The same by the tag of the macro's sequence."""
 
 _CONTRAST_SEQUENCE: Final = 0x00180012
 """ContrastBolusAgentSequence, which in multi-frame files has the place of ContrastBolusAgent (PS3.3
@@ -132,12 +136,17 @@ def _frame_values(dataset: Dataset) -> tuple[Mapping[str, bytes], ...]:
 
 
 def _macro_values(groups: Dataset) -> dict[str, bytes]:
-    """The raw bytes of the attributes in `_MACROS`; each macro is a sequence of one item."""
+    """The raw bytes of the attributes in `_MACROS`; each macro is a sequence of one item.
+
+    Nothing else is looked at, because there may be thousands of frames.
+    """
     macro_values: dict[str, bytes] = {}
-    for macro, keywords in _MACROS.items():
-        for macro_item in (groups.get(macro) or ())[:1]:
-            values = _raw_values(macro_item)
-            macro_values |= {keyword: values[keyword] for keyword in keywords if keyword in values}
+    for tag in sorted(_MACRO_KEYWORDS.keys() & groups.keys()):
+        for macro_item in (groups[tag].value or ())[:1]:
+            for keyword in _MACRO_KEYWORDS[tag]:
+                value = _raw_value(macro_item, TAGS[keyword])
+                if value is not None:
+                    macro_values[keyword] = value
     return macro_values
 
 
