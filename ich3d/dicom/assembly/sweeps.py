@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from itertools import groupby, pairwise
+from operator import attrgetter
 from typing import Final
 
 from ich3d.core.types import SliceHeader
@@ -30,6 +31,7 @@ _TIME: Final = re.compile(r"(\d{8}(?=\d{4}))?(\d\d):?(\d\d)?:?(\d\d(?:\.\d*)?)?"
 _TOO_FEW_TO_DIFFER_ALL: Final = 5
 
 
+@lru_cache(maxsize=1024)
 def _number(text: str) -> str:
     """A number in one spelling: 120, 120.0 and +120 are the same; other text as it is."""
     try:
@@ -39,22 +41,33 @@ def _number(text: str) -> str:
 
 
 SWEEP_ATTRIBUTES: Final[dict[str, Callable[[SliceHeader], str]]] = {
-    "FrameOfReferenceUID": lambda header: header.frame_of_reference,
-    "StackID": lambda header: header.stack_id,
-    "SeriesNumber": lambda header: _number(header.series_number),
-    "TemporalPositionIndex": lambda header: header.temporal_position,
-    "NominalPercentageOfCardiacPhase": lambda header: header.cardiac_phase,
-    "SeriesTime": lambda header: _number(header.series_time),
-    "ConvolutionKernel": lambda header: header.kernel,
-    "KVP": lambda header: _number(header.kvp),
-    "SliceThickness": lambda header: header.thickness,
-    "ContrastBolusAgent": lambda header: header.contrast_agent.upper(),
-    "AcquisitionNumber": lambda header: _number(header.acquisition_number),
-    "AcquisitionTime": lambda header: _number(header.acquisition_time),
-    "SeriesDescription": lambda header: header.series_description.upper(),
-    "ImageType": lambda header: header.image_type,
+    "FrameOfReferenceUID": attrgetter("frame_of_reference"),
+    "StackID": attrgetter("stack_id"),
+    "SeriesNumber": attrgetter("series_number"),
+    "TemporalPositionIndex": attrgetter("temporal_position"),
+    "NominalPercentageOfCardiacPhase": attrgetter("cardiac_phase"),
+    "SeriesTime": attrgetter("series_time"),
+    "ConvolutionKernel": attrgetter("kernel"),
+    "KVP": attrgetter("kvp"),
+    "SliceThickness": attrgetter("thickness"),
+    "ContrastBolusAgent": attrgetter("contrast_agent"),
+    "AcquisitionNumber": attrgetter("acquisition_number"),
+    "AcquisitionTime": attrgetter("acquisition_time"),
+    "SeriesDescription": attrgetter("series_description"),
+    "ImageType": attrgetter("image_type"),
 }
 """Attributes in which sweeps may differ, in the order in which they are tried."""
+
+_ONE_SPELLING: Final[dict[str, Callable[[str], str]]] = {
+    "SeriesNumber": _number,
+    "SeriesTime": _number,
+    "KVP": _number,
+    "ContrastBolusAgent": str.upper,
+    "AcquisitionNumber": _number,
+    "AcquisitionTime": _number,
+    "SeriesDescription": str.upper,
+}
+"""How different spellings of one value of an attribute become one."""
 
 _MANY_IN_ONE_SWEEP: Final = (
     "AcquisitionNumber",
@@ -76,14 +89,19 @@ def sweep_labels(keyword: str, slices: Sequence[SliceHeader]) -> list[str]:
     the label says whether a slice lies before or after the longest pause. SliceThickness may have
     been computed for each slice: values within `THICKNESS_TOLERANCE` have one label.
     """
-    values = [SWEEP_ATTRIBUTES[keyword](header) for header in slices]
     if keyword == "SliceThickness":
         return _thickness_labels(slices)
     if keyword != "AcquisitionTime":
-        return values
+        return _values(keyword, slices)
     seconds = _acquisition_seconds(slices)
     _, begin = _longest_pause(seconds)
     return ["" if second is None else str(second > begin) for second in seconds]
+
+
+def _values(keyword: str, slices: Sequence[SliceHeader]) -> list[str]:
+    """The value of an attribute of each slice, in one spelling."""
+    values = [SWEEP_ATTRIBUTES[keyword](header) for header in slices]
+    return list(map(_ONE_SPELLING.get(keyword, str), values))
 
 
 def separating(slices: Sequence[SliceHeader]) -> list[str]:
@@ -109,7 +127,7 @@ def mixed_attribute(slices: Sequence[SliceHeader]) -> str | None:
     """
     for keyword in separating(slices):
         if keyword == "AcquisitionTime":  # a pause is no proof, a time that comes back is
-            labels = [SWEEP_ATTRIBUTES[keyword](header) for header in slices]
+            labels = _values(keyword, slices)
             is_mixed = _returns(labels)
         else:
             labels = sweep_labels(keyword, slices)
