@@ -645,3 +645,47 @@ def test_train_without_labels_is_refused(run: Run, tmp_path: Path) -> None:
     code, _, err = run("train", "--config", write_config(tmp_path / "run.yaml", config))
     assert code == 2
     assert "has a label: set source.labels to a CSV file" in err.splitlines()[-1]
+
+
+def test_another_study_or_model_over_finished_results_asks(
+    run: Run,
+    make_head: Callable[..., SeriesToWrite],
+    model_folder: Path,
+    good: Path,
+    tmp_path: Path,
+) -> None:
+    write_series(make_head("other"), tmp_path / "other")
+    out = tmp_path / "out"
+    words = ("--model", model_folder, "-o", out, "--report")
+    assert run("predict", good, *words)[0] == 0
+    assert run("predict", good, *words)[0] == 0
+    (page,) = (out / "report").glob("*.html")
+    table = (out / "slices.csv").read_bytes()
+
+    for other in (("predict", tmp_path / "other", *words), ("predict", good, "-o", out)):
+        code, _, err = run(*other)
+        assert code == 2
+        assert "add --overwrite to replace it, or name another folder" in err
+        assert (out / "slices.csv").read_bytes() == table
+
+    assert run("predict", tmp_path / "other", *words, "--overwrite")[0] == 0
+    assert not page.exists()
+    assert len(list((out / "report").glob("*.html"))) == 1
+
+
+def test_convert_and_phantom_ask_before_they_replace(
+    run: Run, make_head: Callable[..., SeriesToWrite], good: Path, tmp_path: Path
+) -> None:
+    assert run("convert", good, "-o", tmp_path / "nifti")[0] == 0
+    assert run("convert", good, "-o", tmp_path / "nifti")[0] == 0
+    head = make_head("good")
+    write_series(make_head("good", hu=head.hu + 1), good)  # the same UIDs, other values
+    assert "holds other voxels" in run("convert", good, "-o", tmp_path / "nifti")[2]
+    assert run("convert", good, "-o", tmp_path / "nifti", "--overwrite")[0] == 0
+
+    words = ("phantom", "-o", tmp_path / "phantoms", "--studies")
+    assert run(*words, 1)[0] == 0
+    assert run(*words, 2)[0] == 0
+    code, _, err = run(*words, 2, "--seed", 1)
+    assert code == 2
+    assert "made from another seed: add --overwrite" in sentence(err)

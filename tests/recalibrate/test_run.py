@@ -9,7 +9,7 @@ import pytest
 from ich3d.core.errors import DataError, ModelError
 from ich3d.core.labels import LABELS
 from ich3d.core.types import TrainingGroups
-from ich3d.core.workspace import read_csv, read_json, write_csv
+from ich3d.core.workspace import read_csv, read_json, write_csv, write_json
 from ich3d.inference.tables import SLICE_TEXT
 from ich3d.model.folder import Model, load_model, write_model
 from ich3d.model.info import info
@@ -181,6 +181,11 @@ def test_embeddings_of_other_slices_are_refused(hospital: Hospital, tmp_path: Pa
     out = Path(shutil.copytree(hospital.out, tmp_path / "out"))
     slices = read_csv(out / "slices.csv", text=SLICE_TEXT)
     write_csv(out / "slices.csv", slices.drop(index=slices.index[0]))
+    with pytest.raises(DataError, match=r"slices\.csv was cut: it has \d+ of \d+ rows"):
+        recalibrate(hospital.model_folder, out, hospital.labels, tmp_path / "new")
+
+    facts = read_json(out / "run.json")
+    write_json(out / "run.json", {**facts, "slices": facts["slices"] - 1})
     with pytest.raises(DataError, match="holds other slices"):
         recalibrate(
             hospital.model_folder, out, hospital.labels, tmp_path / "new", is_retrained=True
