@@ -2,6 +2,7 @@
 damage.
 """
 
+import warnings
 import zipfile
 from dataclasses import dataclass
 from io import BytesIO
@@ -37,6 +38,12 @@ class RsnaData:
 
 def slice_bytes(name: str, index: int, hu: np.ndarray, tilt_deg: float = 11.0) -> bytes:
     """One file with RSNA's 22 tags: no InstanceNumber, SliceThickness or Manufacturer."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # RSNA's UIDs are none
+        return _slice_bytes(name, index, hu, tilt_deg)
+
+
+def _slice_bytes(name: str, index: int, hu: np.ndarray, tilt_deg: float) -> bytes:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
     meta.MediaStorageSOPInstanceUID = UID(f"1.2.840.4267.32.{index + 1}")

@@ -34,7 +34,7 @@ def workspace(data: RsnaData, tmp_path_factory: pytest.TempPathFactory) -> Works
 
 def test_the_zip_is_prepared_in_place_with_its_labels(workspace: Workspace) -> None:
     slices = read_csv(workspace.store / "slices.csv")
-    assert slices["volume_id"].nunique() == PATIENTS - 1
+    assert slices["volume_id"].nunique() == PATIENTS - 2
     assert slices["sop_uid"].str.startswith("ID_a").all()
     assert slices[list(LABELS)].notna().all(axis=None)
     assert slices["any"].sum() == 2 * PATIENTS / 3
@@ -43,16 +43,17 @@ def test_the_zip_is_prepared_in_place_with_its_labels(workspace: Workspace) -> N
     assert series["tilt_deg"].to_numpy(float) == pytest.approx(11.0, abs=0.01)
 
 
-def test_the_cut_file_rejects_its_series_alone(workspace: Workspace) -> None:
-    (row,) = read_csv(workspace.rejected).to_dict("records")
-    assert (row["subject"], row["code"]) == ("ID_sea4", "truncated_pixels")
-    assert "ID_a4001.dcm" in row["detail"]
+def test_a_cut_file_and_noise_reject_their_series_alone(workspace: Workspace) -> None:
+    cut, noise = read_csv(workspace.rejected).to_dict("records")
+    assert (cut["subject"], cut["code"]) == ("ID_sea4", "truncated_pixels")
+    assert "ID_a4001.dcm" in cut["detail"]
+    assert (noise["subject"], noise["code"]) == ("ID_sea5", "implausible_hu")
 
 
 def test_patients_who_share_a_slice_share_a_fold(workspace: Workspace) -> None:
     table = read_csv(workspace.folds)
-    assert len(table) == PATIENTS - 1
-    assert table["group_id"].nunique() == PATIENTS - 2
+    assert len(table) == PATIENTS - 2
+    assert table["group_id"].nunique() == PATIENTS - 3
     assert table.groupby("group_id")["fold"].nunique().eq(1).all()
 
 
