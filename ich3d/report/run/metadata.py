@@ -9,6 +9,7 @@ import pandas as pd
 
 from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import LABELS
+from ich3d.core.text import pluralize
 from ich3d.core.workspace import Workspace, read_csv, read_json
 from ich3d.stack.booster import LabelStacker
 
@@ -27,7 +28,7 @@ def run_metadata(workspace: Workspace, truth: GroundTruth) -> dict[str, str]:
         "patient groups": f"{truth.table['group_id'].nunique()}",
         "folds": f"{config['prepare']['folds']}",
         "seed": f"{config['seed']}",
-        "device": f"{run['device']}, {run['threads']} threads, precision {config['precision']}",
+        "device": f"{run['device']}, {pluralize(run['threads'], 'thread')}, precision {config['precision']}",
         "versions": ", ".join([f"ich3d {run['ich3d']}", f"python {run['python']}", *packages]),
         "finished": f"{finished:%Y-%m-%d %H:%M} UTC",
     }
