@@ -20,6 +20,7 @@ def run_metadata(workspace: Workspace, truth: GroundTruth) -> dict[str, str]:
     config = run["config"]
     packages = [f"{name} {version}" for name, version in run["packages"].items()]
     finished = datetime.fromisoformat(run["finished"])
+    threads = pluralize(run["threads"], "thread")
     return {
         "data source": config["source"]["kind"],
         "series": f"{truth.table['volume_id'].nunique()}",
@@ -28,7 +29,7 @@ def run_metadata(workspace: Workspace, truth: GroundTruth) -> dict[str, str]:
         "patient groups": f"{truth.table['group_id'].nunique()}",
         "folds": f"{config['prepare']['folds']}",
         "seed": f"{config['seed']}",
-        "device": f"{run['device']}, {pluralize(run['threads'], 'thread')}, precision {config['precision']}",
+        "device": f"{run['device']}, {threads}, precision {config['precision']}",
         "versions": ", ".join([f"ich3d {run['ich3d']}", f"python {run['python']}", *packages]),
         "finished": f"{finished:%Y-%m-%d %H:%M} UTC",
     }
