@@ -9,6 +9,7 @@ import pandas as pd
 
 from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import LABELS
+from ich3d.core.text import pluralize
 from ich3d.core.workspace import Workspace, read_csv, read_json
 from ich3d.stack.booster import LabelStacker
 
@@ -19,6 +20,7 @@ def run_metadata(workspace: Workspace, truth: GroundTruth) -> dict[str, str]:
     config = run["config"]
     packages = [f"{name} {version}" for name, version in run["packages"].items()]
     finished = datetime.fromisoformat(run["finished"])
+    threads = pluralize(run["threads"], "thread")
     return {
         "data source": config["source"]["kind"],
         "series": f"{truth.table['volume_id'].nunique()}",
@@ -27,7 +29,7 @@ def run_metadata(workspace: Workspace, truth: GroundTruth) -> dict[str, str]:
         "patient groups": f"{truth.table['group_id'].nunique()}",
         "folds": f"{config['prepare']['folds']}",
         "seed": f"{config['seed']}",
-        "device": f"{run['device']}, {run['threads']} threads, precision {config['precision']}",
+        "device": f"{run['device']}, {threads}, precision {config['precision']}",
         "versions": ", ".join([f"ich3d {run['ich3d']}", f"python {run['python']}", *packages]),
         "finished": f"{finished:%Y-%m-%d %H:%M} UTC",
     }

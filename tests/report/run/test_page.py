@@ -135,7 +135,7 @@ def test_the_stackers_decision_is_shown_for_every_fold_and_label(report: Report)
             used = "mean and trees" if decision.is_kept else "mean"
             losses = (
                 f"stacker {decision.stacker_loss:.4f}, context {decision.context_loss:.4f}, "
-                f"s.e. {decision.se:.4f}"
+                f"standard error {decision.se:.4f}"
             )
             assert table[label][fold] == f"{used} {losses}"
 
