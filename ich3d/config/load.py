@@ -13,8 +13,8 @@ from typing import Any
 
 from ich3d.config.renamed import renamed_keys, with_new_names
 from ich3d.config.root import Config
-from ich3d.core.arguments import as_path
 from ich3d.core.errors import ConfigError
+from ich3d.core.path_arguments import as_path
 from ich3d.core.path_kinds import require_config
 
 

@@ -4,7 +4,6 @@ Public functions take arrays of numpy, tensors of torch and lists of numbers, of
 paths as text or as `Path`. What a command line or a configuration gives is checked elsewhere.
 """
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -103,23 +102,6 @@ def as_prob(name: str, values: ArrayLike, n_rows: int) -> np.ndarray:
     if not np.all((prob >= 0) & (prob <= 1)):  # NaN is not within 0..1 either
         raise DataError(f"{name} must hold probabilities within 0..1")
     return prob
-
-
-def as_path(name: str, path: Path | str) -> Path:
-    """A path that was given as text or as `Path`. DataError for anything else, and for ""."""
-    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-        raise DataError(f"{name} must be a path, as text or as Path, got {_shown(path)}")
-    return Path(path)
-
-
-def as_paths(name: str, paths: Path | str | Iterable[Path | str]) -> list[Path]:
-    """One path or several as a list. DataError where there is none, or anything else."""
-    if isinstance(paths, str | os.PathLike) or not isinstance(paths, Iterable):
-        return [as_path(name, paths)]
-    several = [as_path(name, path) for path in paths]
-    if not several:
-        raise DataError(f"{name} must hold at least one path, got none")
-    return several
 
 
 def as_names(name: str, names: Sequence[str] | None, known: Sequence[str]) -> list[str]:

@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from ich3d.core.arguments import as_path
 from ich3d.core.errors import DataError
+from ich3d.core.path_arguments import as_path
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,6 +6,7 @@ patient's study or a SOPInstanceUID. So what `index_contents` says of a part is 
 it among all files.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -45,6 +46,14 @@ FILES_PER_TASK: Final = 256
 
 _NEW_ZIP: Final = "new zip"
 _LISTED_ZIP: Final = "zip"
+
+_OS_ERRORS: Final = {
+    sqlite3.SQLITE_FULL: (errno.ENOSPC, "No space left on device"),
+    sqlite3.SQLITE_IOERR: (errno.EFBIG, "cannot be written whole"),
+    sqlite3.SQLITE_CANTOPEN: (errno.EACCES, "Permission denied"),
+    sqlite3.SQLITE_READONLY: (errno.EACCES, "Permission denied"),
+}
+"""Errors of the file system as SQLite calls them."""
 
 _TABLES: Final = """
 CREATE TABLE about (version TEXT, path BLOB, within TEXT, follow_links INTEGER);
@@ -201,10 +210,19 @@ def _about(path: Path, within: str, follow_links: bool) -> tuple[Any, ...]:
 
 @contextmanager
 def _connected(database: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to the database; changes are committed at the end."""
-    with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
-        connection.execute("PRAGMA synchronous = NORMAL")
-        yield connection
+    """A connection to the database; changes are committed at the end.
+
+    Raises OSError where the file cannot be opened or written.
+    """
+    try:
+        with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
+            connection.execute("PRAGMA synchronous = NORMAL")
+            yield connection
+    except sqlite3.OperationalError as error:
+        known = _OS_ERRORS.get(error.sqlite_errorcode & 0xFF)  # without its extended part
+        if known is None:
+            raise
+        raise OSError(*known, str(database)) from None
 
 
 def _make_usable(database: Path, about: tuple[Any, ...]) -> None:

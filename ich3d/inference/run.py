@@ -29,9 +29,9 @@ import pandas as pd
 
 import ich3d
 from ich3d.config.load import as_dict
-from ich3d.core.arguments import as_path, as_paths
 from ich3d.core.issues import IssueCode
 from ich3d.core.outputs import claim, record, remove
+from ich3d.core.path_arguments import as_path, as_paths
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.text import pluralize
 from ich3d.core.types import LeftOut, Rejected, Series

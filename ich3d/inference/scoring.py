@@ -15,9 +15,9 @@ from typing import Final, TypeVar
 import numpy as np
 
 from ich3d.config.schema import PrepareConfig
-from ich3d.core.arguments import as_path, as_paths
 from ich3d.core.errors import DataError, suggestion
 from ich3d.core.issues import IssueCode
+from ich3d.core.path_arguments import as_path, as_paths
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.pseudonym import NOBODY
 from ich3d.core.types import (

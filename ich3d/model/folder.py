@@ -19,10 +19,11 @@ import numpy as np
 from ich3d.config.root import Config
 from ich3d.config.schema import PrepareConfig, StackConfig
 from ich3d.context.bigru import ContextEnsemble, ContextModel
-from ich3d.core.arguments import ArrayLike, as_hu, as_matrix, as_path, as_z_mm, require_type
+from ich3d.core.arguments import ArrayLike, as_hu, as_matrix, as_z_mm, require_type
 from ich3d.core.errors import DataError, ModelError
 from ich3d.core.labels import ANY, LABELS, STAGES
 from ich3d.core.metrics import agreement
+from ich3d.core.path_arguments import as_path
 from ich3d.core.types import PreparedSeries, Rejected, TrainingGroups, Volume
 from ich3d.core.workspace import read_json, replacing, write_json
 from ich3d.model.backends import FoldEncoders

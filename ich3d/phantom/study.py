@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 
 from ich3d.config.schema import PhantomConfig
-from ich3d.core.arguments import as_path
 from ich3d.core.labels import ANY, LABELS, SUBTYPES
+from ich3d.core.path_arguments import as_path
 from ich3d.core.seeds import stream
 from ich3d.core.text import pluralize
 from ich3d.core.types import Vector3

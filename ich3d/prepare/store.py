@@ -29,10 +29,10 @@ import pandas as pd
 
 from ich3d.config.root import Config
 from ich3d.config.schema import PrepareConfig
-from ich3d.core.arguments import as_path
 from ich3d.core.errors import DataError, suggestion
 from ich3d.core.issues import join
 from ich3d.core.labels import LABELS
+from ich3d.core.path_arguments import as_path
 from ich3d.core.seeds import stream
 from ich3d.core.types import PreparedSeries, SeriesMetadata
 from ich3d.core.workspace import file_sha256, read_csv, read_json, replacing, write_csv, write_json

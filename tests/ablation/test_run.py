@@ -242,7 +242,9 @@ def test_an_ablation_of_another_config_does_not_change_the_finished_run(copied: 
         context=replace(copied.context, hidden_size=8, epochs=1),
         ablation=AblationConfig(reference="other", rows={"other": AblationRow()}),
     )
-    ablate(other)
+    with pytest.raises(DataError, match="from other rows"):
+        ablate(other)
+    ablate(other, overwrite=True)
     assert [finished_stages(folder / stage) for stage in stages] == before
     assert all(before)
 
@@ -263,6 +265,6 @@ def test_a_row_is_trained_again_where_its_initial_weights_changed(
     ablate(config)
     first = read_scores(scores_file(scores, "from weights")).prob
     save_file({name: tensor + 0.5 for name, tensor in tensors.items()}, weights)
-    ablate(config)
+    ablate(config, overwrite=True)
     second = read_scores(scores_file(scores, "from weights")).prob
     assert np.abs(second - first).max() > 1e-3

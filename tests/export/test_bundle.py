@@ -147,7 +147,10 @@ def test_an_existing_bundle_is_overwritten_completely(
     (old_bundle / "configs" / "metadata.json").write_text(json.dumps(metadata))
     (old_bundle / "configs" / "left over").write_text("")
 
-    assert main(["export", str(model_folder), "--bundle", str(old_bundle)]) == 0
+    words = ["export", str(model_folder), "--bundle", str(old_bundle)]
+    assert main(words) == 2
+    assert (old_bundle / "configs" / "left over").exists()
+    assert main([*words, "--overwrite"]) == 0
 
     names, expected = (
         sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))

@@ -145,7 +145,7 @@ def test_every_file_is_accounted_for(written: Written, finished_run: Config) -> 
 
 def test_no_patient_is_named_in_any_output(written: Written) -> None:
     paths = [path for path in written.out.iterdir() if path.is_file()]
-    assert len(paths) == 7
+    assert len(paths) == 8
     text = "".join(path.read_text() for path in paths)
     for secret in ("Secret-Patient", "19010101", "phantom-0-", "phantom-1-"):
         assert secret not in text

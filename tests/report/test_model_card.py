@@ -130,6 +130,8 @@ def test_the_model_must_be_that_of_the_run(workspace: Workspace, tmp_path: Path)
 
     edit_manifest(elsewhere, leave_out)
     (elsewhere / "context" / "fold0.safetensors").unlink()
-    with pytest.raises(ModelError, match="is not the model that was trained in"):
+    with pytest.raises(DataError, match="holds the card of another model"):
         write_card(elsewhere, workspace.root)
+    with pytest.raises(ModelError, match="is not the model that was trained in"):
+        write_card(elsewhere, workspace.root, overwrite=True)
     assert not (workspace.root / "MODEL_CARD.md").exists()
