@@ -262,7 +262,7 @@ def test_a_row_is_trained_again_where_its_initial_weights_changed(
     config = replace(copied, ablation=ablation)
 
     save_file(tensors, weights)
-    ablate(config)
+    ablate(config, overwrite=True)
     first = read_scores(scores_file(scores, "from weights")).prob
     save_file({name: tensor + 0.5 for name, tensor in tensors.items()}, weights)
     ablate(config, overwrite=True)
