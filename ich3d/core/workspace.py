@@ -6,6 +6,7 @@
   headers.sqlite       the headers of the source's files
   rejected.csv         series and files that cannot be used
   unmatched.csv        labels without a slice, slices without a label
+  conflicting_labels.csv   slices with identical pixels and different labels
   store/               the prepared store
   embeddings/          embeddings by a frozen network, shared by all folds
   encoder/fold<k>/     trained encoder of fold k; likewise context/ and stack/
@@ -69,6 +70,11 @@ class Workspace:
     def rejected(self) -> Path:
         """Table of series and files that cannot be used."""
         return self.root / "rejected.csv"
+
+    @property
+    def conflicts(self) -> Path:
+        """Table of slices with identical pixels and different labels."""
+        return self.root / "conflicting_labels.csv"
 
     @property
     def scan(self) -> Path:

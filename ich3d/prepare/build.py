@@ -44,7 +44,13 @@ from ich3d.prepare.store import (
     require_metadata,
     slice_rows,
 )
-from ich3d.prepare.tables import fingerprint, inspect_table, rejected_table, unmatched_table
+from ich3d.prepare.tables import (
+    conflict_table,
+    fingerprint,
+    inspect_table,
+    rejected_table,
+    unmatched_table,
+)
 from ich3d.sources import Source, folder_source, import_ct_ich, read_labels, rsna_source
 
 log = logging.getLogger(__name__)
@@ -231,6 +237,14 @@ def _complete(source: Source, config: Config, workspace: Workspace, tables: _Tab
     unmatched = unmatched_table(tables.slices, tables.labels, source.unmatched, is_subset)
     write_csv(workspace.unmatched, unmatched)
     write_csv(workspace.inspect, tables.series)
+    conflicts = conflict_table(tables.slices)
+    write_csv(workspace.conflicts, conflicts)
+    if len(conflicts):
+        log.warning(
+            "%s have pixels of another slice but not its labels: see %s",
+            pluralize(len(conflicts), "slice"),
+            workspace.conflicts,
+        )
     write_csv(workspace.folds, fold_table(tables.slices))
     meta = {
         "pixel_mm": config.prepare.pixel_mm,

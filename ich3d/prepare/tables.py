@@ -91,6 +91,24 @@ def unmatched_table(
     return joined.drop_duplicates("sop_uid")
 
 
+def conflict_table(slices: pd.DataFrame) -> pd.DataFrame:
+    """Slices with identical pixels and different labels: a row a slice, equal pixels together.
+
+    Args:
+        slices: the store's table of slices, with labels. Slices without a hash, or without any
+            label, conflict with none.
+
+    Returns:
+        The columns `hash`, `sop_uid`, `patient_id`, `path` and those of the labels.
+    """
+    is_judged = (slices["hash"] != "") & slices[list(LABELS)].notna().any(axis=1)
+    judged = slices[is_judged]
+    by_pixels = judged.groupby("hash")[list(LABELS)]
+    differs = (by_pixels.transform("max") > by_pixels.transform("min")).any(axis=1)
+    columns = ["hash", "sop_uid", "patient_id", "path", *LABELS]
+    return judged.loc[differs, columns].sort_values(["hash", "sop_uid"])
+
+
 def fingerprint(series: pd.DataFrame, slices: pd.DataFrame) -> dict[str, Any]:
     """What the training set is like; a model keeps it and compares each series that it scores.
 

@@ -50,6 +50,13 @@ def test_a_cut_file_and_noise_reject_their_series_alone(workspace: Workspace) ->
     assert (noise["subject"], noise["code"]) == ("ID_sea5", "implausible_hu")
 
 
+def test_identical_slices_with_other_labels_are_listed(workspace: Workspace) -> None:
+    table = read_csv(workspace.conflicts)
+    assert table["sop_uid"].tolist() == ["ID_a0002", "ID_a8003"]
+    assert table["any"].tolist() == [1.0, 0.0]
+    assert table["hash"].nunique() == 1
+
+
 def test_patients_who_share_a_slice_share_a_fold(workspace: Workspace) -> None:
     table = read_csv(workspace.folds)
     assert len(table) == PATIENTS - 2

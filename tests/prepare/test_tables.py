@@ -9,6 +9,7 @@ from ich3d.core.issues import IssueCode
 from ich3d.core.labels import LABELS
 from ich3d.core.types import Rejected, SeriesMetadata
 from ich3d.prepare.tables import (
+    conflict_table,
     fingerprint,
     inspect_table,
     rejected_table,
@@ -49,6 +50,20 @@ def test_the_table_of_series_has_acquisition_and_codes() -> None:
     assert (row["volume_id"], row["n_slices"], row["rows"]) == ("1.2.3", 3, 64)
     assert row["transfer_syntaxes"] == "1.2.840.10008.1.2|1.2.840.10008.1.2.1"
     assert row["codes"] == "incomplete"
+
+
+def test_equal_pixels_with_other_labels_conflict_and_unknown_labels_do_not() -> None:
+    slices = pd.DataFrame(
+        {
+            "hash": ["x", "x", "y", "y", "z", "z", "", ""],
+            "sop_uid": list("abcdefgh"),
+            "patient_id": "p",
+            "path": "q",
+            **dict.fromkeys(LABELS, np.nan),
+        }
+    )
+    slices["any"] = [0.0, 1.0, 0.0, np.nan, 1.0, 1.0, 0.0, 1.0]
+    assert conflict_table(slices)["sop_uid"].tolist() == ["a", "b"]
 
 
 def test_slices_without_labels_and_labels_without_slices_are_listed() -> None:
