@@ -149,7 +149,7 @@ def _align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _count_and_list(title: str, entries: Sequence[LeftOut | Rejected]) -> list[str]:
-    """A line that counts files in all and by code, then one line for each entry."""
+    """A line that counts files in all and by code, then one line for each reason."""
     counts: Counter[str] = Counter()
     for entry in entries:
         counts[entry.code.value] += len(entry.paths)
@@ -158,4 +158,30 @@ def _count_and_list(title: str, entries: Sequence[LeftOut | Rejected]) -> list[s
     if counts:
         by_code = ", ".join(f"{code} {count}" for code, count in sorted(counts.items()))
         summary += f" ({by_code})"
-    return [summary, *(f"  {entry.code.value}: {entry.detail}" for entry in entries)]
+    first_of_reason: dict[tuple[str, str], str] = {}
+    n_files: Counter[tuple[str, str]] = Counter()
+    for entry in entries:
+        reason = (entry.code.value, _without_name(entry))
+        first_of_reason.setdefault(reason, entry.detail)
+        n_files[reason] += len(entry.paths)
+    return [
+        summary,
+        *(
+            f"  {code}: {detail}{_more(n_files[code, text], text != detail)}"
+            for (code, text), detail in first_of_reason.items()
+        ),
+    ]
+
+
+def _without_name(entry: LeftOut | Rejected) -> str:
+    """The detail of an entry of one file without the file's name, by which it is told apart."""
+    if len(entry.paths) != 1:
+        return entry.detail
+    return entry.detail.removeprefix(f"{entry.paths[0]}: ")
+
+
+def _more(n_files: int, is_of_one_file: bool) -> str:
+    """How many more files have the reason that a line names for one."""
+    if n_files == 1 or not is_of_one_file:
+        return ""
+    return f"; and {pluralize(n_files - 1, 'more file')}"

@@ -121,3 +121,12 @@ def test_an_empty_index_has_both_forms(tmp_path: Path) -> None:
     empty = index(tmp_path)
     assert as_table(empty) == "0 files\n\nleft out: 0 files\nrejected: 0 files\n"
     assert as_json(empty) == {"files": 0, "series": [], "left_out": [], "rejected": []}
+
+
+def test_files_that_are_left_out_for_one_reason_share_a_line(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.txt").write_text("text")
+    (tmp_path / "empty").write_bytes(b"")
+    lines = as_table(index(tmp_path)).splitlines()
+    assert "  not_dicom: 0.txt: not a DICOM file; and 2 more files" in lines
+    assert "  empty_file: empty: the file is empty" in lines
