@@ -169,6 +169,7 @@ def replacing(path: Path) -> Iterator[Path]:
             _remove(path)  # os.replace does not overwrite a folder that holds files
         else:
             partial.chmod(0o666 & ~_UMASK)
+            _sync(partial)
         os.replace(partial, path)
     except OSError as error:
         if error.errno and _is_nameless_or_below(error, partial):
@@ -181,6 +182,14 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OSError(number, os.strerror(number), str(path)) from None
     finally:
         _remove(partial)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file is on the disk: else a crash of the system could leave it empty under its
+    final name.
+    """
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _is_nameless_or_below(error: OSError, partial: Path) -> bool:
