@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -96,8 +96,7 @@ def series_file(folder: Path, volume_id: str) -> Path:
 
 def write_series(folder: Path, series: PreparedSeries) -> None:
     """Write one series to the store in `folder`, atomically."""
-    import blosc2  # takes a while to load, and a prediction needs no store
-
+    blosc2 = _blosc2()
     cparams = {
         "codec": blosc2.Codec.ZSTD,
         "clevel": 5,
@@ -314,12 +313,11 @@ class _OpenFile:
 @lru_cache(maxsize=512)
 def _open(path: Path) -> _OpenFile:
     """The file at `path`, kept open. DataError where it is missing or damaged."""
-    import blosc2
-
+    blosc2 = _blosc2()
     if not path.exists():
         raise DataError(f"{path} is missing: run `ich3d prepare`, which writes it again")
     try:
-        array = blosc2.open(str(path), mode="r")
+        array = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
         text = array.schunk.vlmeta[_METADATA]
         # Files of earlier versions have no checksums.
         vlmeta = array.schunk.vlmeta
@@ -368,3 +366,16 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     if _SLICES in meta and file_sha256(table) != meta[_SLICES]:  # earlier versions have no hash
         raise _damaged(table)
     return meta
+
+
+@cache
+def _blosc2() -> Any:
+    """The library, which takes a while to load, without threads of its own.
+
+    A process that a DataLoader forks off has no copy of its parent's threads, and would wait for
+    them for ever.
+    """
+    import blosc2
+
+    blosc2.set_nthreads(1)
+    return blosc2

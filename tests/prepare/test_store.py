@@ -1,5 +1,6 @@
 """The store gives back what was written to it, and rewrites files only when needed."""
 
+import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,13 @@ from ich3d.dicom.write import SeriesToWrite, write_series
 from ich3d.prepare.build import prepare
 from ich3d.prepare.metadata_json import metadata_to_json
 from ich3d.prepare.series import prepare_series
-from ich3d.prepare.store import Store, preprocessing_sha256, read_metadata, series_file
+from ich3d.prepare.store import (
+    Store,
+    preprocessing_sha256,
+    read_metadata,
+    read_undamaged,
+    series_file,
+)
 from ich3d.prepare.store import write_series as write_to_store
 from tests.helpers.prepared import prepared_series
 
@@ -162,3 +169,21 @@ def test_a_series_with_a_new_slice_is_written_again(
     assert len(prepare(config).store.table) == 12
     write_series(make_head("a", n=5), source_path(config) / "a")
     assert len(prepare(config).store.table) == 13
+
+
+def test_a_process_that_was_forked_off_reads_the_store(tmp_path: Path) -> None:
+    """As the workers of a DataLoader do, after their parent has read it too. The slice is so large
+    that the library would use threads.
+    """
+    hu = np.random.default_rng(0).integers(-1000, 3000, (2, 1024, 1024)).astype(np.int16)
+    write_to_store(tmp_path, prepared_series(hu))
+    assert read_undamaged(tmp_path, "1.2.3") is not None
+
+    context = multiprocessing.get_context("fork")
+    worker = context.Process(target=read_undamaged, args=(tmp_path, "1.2.3"))
+    worker.start()
+    worker.join(timeout=60)
+    hangs = worker.is_alive()
+    worker.kill()
+    assert not hangs
+    assert worker.exitcode == 0
