@@ -112,7 +112,8 @@ def _scan_file_meta(content: bytes, wanted: Container[int]) -> tuple[dict[int, V
         if tag == _TRANSFER_SYNTAX_UID or tag in wanted:
             if vr != b"UI":
                 raise UnusualFile
-            values[tag] = Value(vr, content[start:offset])
+            # As `Value(...)`, in half the time.
+            values[tag] = tuple.__new__(Value, (vr, content[start:offset]))
 
     if _TRANSFER_SYNTAX_UID not in values:
         raise UnusualFile
@@ -127,6 +128,7 @@ def _scan_data_set(
     Returns the byte offset and the length of the value of PixelData.
     """
     previous_tag = _LAST_META_TAG
+    n_bytes = len(content)
 
     while True:
         tag, vr, start, length = _read_element(content, offset, implicit)
@@ -135,11 +137,15 @@ def _scan_data_set(
         if tag >= PIXEL_DATA:
             break
         previous_tag = tag
-        offset = _value_end(content, vr, start, length, implicit)
+        if length != UNDEFINED_LENGTH:  # as nearly always: a call for each element takes its time
+            offset = start + length
+        else:
+            offset = _value_end(content, vr, start, length, implicit)
         if tag in wanted:
-            if offset > len(content):
+            if offset > n_bytes:
                 raise UnusualFile
-            values[tag] = Value(vr, content[start:offset])
+            # As `Value(...)`, in half the time.
+            values[tag] = tuple.__new__(Value, (vr, content[start:offset]))
 
     if tag != PIXEL_DATA or vr not in _PIXEL_VRS:
         raise UnusualFile
