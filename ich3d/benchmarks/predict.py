@@ -24,6 +24,7 @@ import pydicom
 import torch
 from torch import nn
 
+from ich3d.benchmarks.studies import SLICES, round_head
 from ich3d.benchmarks.timing import (
     Candidate,
     Timing,
@@ -39,18 +40,14 @@ from ich3d.core.labels import LABELS
 from ich3d.core.types import Rejected, TrainingGroups
 from ich3d.core.windows import window
 from ich3d.dicom.index import index
-from ich3d.dicom.uids import uid
 from ich3d.dicom.volume import load_volume
-from ich3d.dicom.write import SeriesToWrite, write_series
+from ich3d.dicom.write import write_series
 from ich3d.inference.run import predict_to_folder
 from ich3d.model.fold_model import FoldModel
 from ich3d.model.folder import Model
 from ich3d.prepare.series import prepare_series
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder
 from ich3d.stack.booster import Stacker
-
-SLICES: Final = 34
-"""Slices of each study."""
 
 SIZE: Final = 512
 """Rows and columns of a slice, in pixels."""
@@ -213,29 +210,9 @@ def _random_model(config: Config) -> Model:
 
 
 def _write_studies(folder: Path, studies: int) -> Path:
-    """Write studies of a round head with noisy brain in a skull, each to a folder of its own."""
-    side_mm = (np.arange(SIZE) - SIZE / 2) * 250 / SIZE
-    radius_mm = np.hypot(side_mm[:, None], side_mm[None])  # (Y, X)
-    brain = np.random.default_rng(0).integers(20, 45, (SLICES, SIZE, SIZE))
-    skull_or_air = np.where(radius_mm < 87, 900, -1000)
-    hu = np.where(radius_mm < 80, brain, skull_or_air).astype(np.int16)  # (Z, Y, X)
-
+    """Write studies of a round head, each to a folder of its own."""
     for number in range(studies):
-        series = SeriesToWrite(
-            hu=hu,
-            position_mm=np.array([(-125.0, -125.0, 5.0 * i) for i in range(SLICES)]),
-            row_dir=(1.0, 0.0, 0.0),
-            col_dir=(0.0, 1.0, 0.0),
-            pixel_spacing_mm=(250 / SIZE, 250 / SIZE),
-            slice_thickness_mm=5.0,
-            patient_id=f"benchmark {number}",
-            study_uid=uid("benchmark study", number),
-            series_uid=uid("benchmark series", number),
-            sop_uids=[uid("benchmark slice", number, i) for i in range(SLICES)],
-            file_names=[f"{i:04d}.dcm" for i in range(SLICES)],
-            instance_numbers=list(range(1, SLICES + 1)),
-        )
-        write_series(series, folder / f"{number:03d}")
+        write_series(round_head(number, SIZE), folder / f"{number:03d}")
     return folder
 
 

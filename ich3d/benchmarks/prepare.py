@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ich3d.benchmarks.studies import SLICES, round_head
 from ich3d.benchmarks.timing import (
     Candidate,
     Timing,
@@ -28,17 +29,13 @@ from ich3d.config.root import Config
 from ich3d.config.schema import PrepareConfig, SourceConfig
 from ich3d.core.types import PreparedSeries, Rejected
 from ich3d.dicom.index import index
-from ich3d.dicom.uids import uid
 from ich3d.dicom.validate import group_by_series_uid, load_group
-from ich3d.dicom.write import SeriesToWrite, write_series
+from ich3d.dicom.write import write_series
 from ich3d.prepare.build import prepare
 from ich3d.prepare.head import crop_head, reorient
 from ich3d.prepare.series import prepare_group
 from ich3d.prepare.spread import Spread
 from ich3d.prepare.store import write_series as write_to_store
-
-SLICES: Final = 34
-"""Slices of each series."""
 
 RATE_SIZE: Final = 512
 MEMORY_SIZE: Final = 64
@@ -73,7 +70,7 @@ def benchmark_prepare(series: int, counts: Sequence[int], workers: int, repeats:
 def _timings(folder: Path, series: int, workers: int, repeats: int) -> list[Timing]:
     images = folder / "in"
     for number in range(series):
-        write_series(_head(number, RATE_SIZE), images / str(number))
+        write_series(round_head(number, RATE_SIZE), images / str(number))
     ways = {
         FLOOR: _floor,
         "the same with HU features": _floor_with_features,
@@ -200,7 +197,7 @@ def _write_zip(archive: Path, count: int) -> None:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as opened:
         for number in range(count):
             with tempfile.TemporaryDirectory() as folder:
-                for path in write_series(_head(number, MEMORY_SIZE), Path(folder)):
+                for path in write_series(round_head(number, MEMORY_SIZE), Path(folder)):
                     opened.write(path, f"images/{number}_{path.name}")
 
 
@@ -213,25 +210,3 @@ def _tree_kib(pid: int) -> int:
         return 0
     own = int(rollup.partition("\nPss:")[2].split()[0])
     return own + sum(_tree_kib(int(child)) for child in children)
-
-
-def _head(number: int, size: int) -> SeriesToWrite:
-    """A round head with noisy brain in a skull, of a patient of its own."""
-    side_mm = (np.arange(size) - size / 2) * 250 / size
-    radius_mm = np.hypot(side_mm[:, None], side_mm[None])  # (Y, X)
-    brain = np.random.default_rng(number).integers(20, 45, (SLICES, size, size))
-    skull_or_air = np.where(radius_mm < 87, 900, -1000)
-    return SeriesToWrite(
-        hu=np.where(radius_mm < 80, brain, skull_or_air).astype(np.int16),
-        position_mm=np.array([(-125.0, -125.0, 5.0 * i) for i in range(SLICES)]),
-        row_dir=(1.0, 0.0, 0.0),
-        col_dir=(0.0, 1.0, 0.0),
-        pixel_spacing_mm=(250 / size, 250 / size),
-        slice_thickness_mm=5.0,
-        patient_id=f"benchmark {number}",
-        study_uid=uid("benchmark study", number),
-        series_uid=uid("benchmark series", number),
-        sop_uids=[uid("benchmark slice", number, i) for i in range(SLICES)],
-        file_names=[f"{i:04d}.dcm" for i in range(SLICES)],
-        instance_numbers=list(range(1, SLICES + 1)),
-    )

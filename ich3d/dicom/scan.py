@@ -195,11 +195,14 @@ def finished_scan(
     """The scan of `path` in `database` if it is finished; what has changed since is not seen."""
     if not database.exists():
         return None
-    with _connected(database) as connection:
-        is_finished = connection.execute("SELECT * FROM finished").fetchone() is not None
-        is_same = connection.execute("SELECT * FROM about").fetchone() == _about(
-            path, within, follow_links
-        )
+    try:
+        with _connected(database) as connection:
+            is_finished = connection.execute("SELECT * FROM finished").fetchone() is not None
+            is_same = connection.execute("SELECT * FROM about").fetchone() == _about(
+                path, within, follow_links
+            )
+    except sqlite3.DatabaseError:  # damaged
+        return None
     return HeaderScan(database) if is_finished and is_same else None
 
 

@@ -7,7 +7,7 @@ the preprocessing are the same.
 import logging
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -370,11 +370,6 @@ def _subset(parts: Sequence[Part], config: Config) -> list[Part]:
             break
         chosen |= {part.number: part for part in parts_of[patient]}
     return [chosen[number] for number in sorted(chosen)]
-
-
-def _in_order(rejected: Iterable[Rejected]) -> tuple[Rejected, ...]:
-    """Sorted by subject and path."""
-    return tuple(sorted(rejected, key=lambda item: (item.subject, item.paths)))
 
 
 def _read_tables(

@@ -12,7 +12,7 @@ import pytest
 from ich3d.core.errors import DataError
 from ich3d.core.types import LeftOut, Rejected, Series
 from ich3d.dicom.index import STRICT, Index, index, index_contents
-from ich3d.dicom.scan import HeaderScan, scan_headers
+from ich3d.dicom.scan import HeaderScan, finished_scan, scan_headers
 from ich3d.dicom.write import write_series
 from tests.helpers.series import edit, head_series
 
@@ -147,7 +147,9 @@ def test_a_zip_that_changed_is_listed_again(tmp_path: Path) -> None:
 def test_a_damaged_scan_is_made_anew(tmp_path: Path, n_bytes: int) -> None:
     write_series(head_series(name="a", n=4), tmp_path / "in")
     scan = scan_headers(tmp_path / "in", tmp_path / "scan")
+    assert finished_scan(tmp_path / "in", scan.database) is not None
     scan.database.write_bytes(scan.database.read_bytes()[:n_bytes])
+    assert finished_scan(tmp_path / "in", scan.database) is None
     assert len(scan_headers(tmp_path / "in", tmp_path / "scan").parts()) == 1
 
 
