@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A test that kills its process ends the run, which names it.
+PARALLEL := -n auto --dist loadfile --max-worker-restart 0
 
 .PHONY: help demo starter test test-fast test-slow check format counts release-check clean
 
@@ -34,10 +36,10 @@ starter: $(VENV)/installed
 	$(BIN)/python scripts/starter.py
 
 test: $(VENV)/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" $(PARALLEL)
 
 test-fast: $(VENV)/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not trains" -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not trains" $(PARALLEL)
 
 test-slow: $(VENV)/installed-test
 	$(BIN)/pytest -m slow

@@ -64,6 +64,10 @@ def _mapper(encoder: SliceEncoder) -> Callable[[torch.Tensor, int], torch.Tensor
     def heat_map(network_input: torch.Tensor, k: int) -> torch.Tensor:
         network_input = network_input.contiguous()  # MONAI flattens by `view`
         heat: torch.Tensor = cam(network_input, class_idx=k)  # (1, 1, H, W)
+
+        # What MONAI keeps refers to the graph, and the graph to it: it would never be freed.
+        cam.nn_module.score = None
+        cam.nn_module.activations.clear()
         return heat[0, 0].detach()
 
     return heat_map

@@ -1,5 +1,6 @@
 """Heat maps of encoders whose signs of a label are known."""
 
+import gc
 from typing import Any
 
 import numpy as np
@@ -135,3 +136,17 @@ def test_a_mirrored_head_has_the_mirrored_heat_map_where_scores_are_flipped_too(
     (of_mirrored,) = heat_maps(encoder, mirrored_hu, [(1, ANY)], tta_flip=True)
     np.testing.assert_allclose(of_mirrored[:, ::-1], heat, atol=1e-5)
     assert heat.std() > 0
+
+
+def n_parameters() -> int:
+    """Parameters of networks in memory."""
+    gc.collect()
+    return sum(type(thing) is nn.Parameter for thing in gc.get_objects())
+
+
+def test_a_map_leaves_no_network_in_memory() -> None:
+    """A study's page has dozens of maps, and a process may write many pages."""
+    encoder, hu = positive_encoder("resnet10"), random_head()
+    before = n_parameters()
+    heat_maps(encoder, hu, [(1, ANY)], tta_flip=True)
+    assert n_parameters() == before

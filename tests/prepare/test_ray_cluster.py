@@ -70,6 +70,7 @@ def running_cluster() -> Iterator[RunningCluster]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        start_new_session=True,
     ) as process:
         cluster = RunningCluster(process)
         try:
@@ -136,7 +137,7 @@ def test_a_lost_node_and_a_killed_driver_cost_only_what_they_had_in_hand(
 
         before = {path: path.stat().st_mtime_ns for path in workspace.rglob("*.b2nd")}
         assert n_done(workspace) < N_SERIES
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL, timeout=300)
     finished = {path: path.stat().st_mtime_ns for path in before}
     assert finished == before
     assert written(workspace) == written(serial)
