@@ -27,6 +27,7 @@ from ich3d.core.path_kinds import (
     require_source,
     require_study,
 )
+from ich3d.core.processes import torchrun_rank
 from ich3d.core.progress import progress_bar
 from ich3d.core.text import pluralize, printable
 from ich3d.core.workspace import Workspace, file_sha256, read_json
@@ -255,11 +256,18 @@ def train(arguments: Namespace) -> int:
     from ich3d.crossfit.existing import claim_run, is_finished, require_trainable
     from ich3d.prepare.build import prepare  # only now, for it takes a second
 
+    rank = torchrun_rank()
+    if rank:
+        from ich3d.crossfit.train import train
+
+        train(config)
+        return OK
+
     require_trainable(config)
     claim_run(config, arguments.overwrite)
     store = prepare(config, progress_bar, arguments.overwrite).store
     workspace = Workspace(Path(config.workspace))
-    if is_finished(config, store):
+    if rank is None and is_finished(config, store):
         print_error(f"nothing is left to train in {workspace.root}")
         print(workspace.report)
         return _code(_count_rows(workspace.rejected))

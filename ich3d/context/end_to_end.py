@@ -7,6 +7,7 @@ both are trained on the same patients, and score the fold's, whom neither has se
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +157,10 @@ def train_end_to_end(
     torch.manual_seed(derive(seed, "init"))
     model = _new_pair(config, store, maps, training_ids, training)
 
-    def batches(epoch: int) -> Iterator[tuple[list[MapSeries], int]]:
+    def batches(epoch: int, first: int) -> Iterator[tuple[list[MapSeries], int]]:
+        return islice(drawn(epoch), first, None)
+
+    def drawn(epoch: int) -> Iterator[tuple[list[MapSeries], int]]:
         rng = stream(seed, "order", epoch)
         order = rng.permutation(len(training))
         for start in range(0, len(order), settings.series_per_batch):

@@ -1,6 +1,7 @@
 """Training the context models of one fold, on embeddings of patients new to their encoders."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -160,8 +161,11 @@ class _Feed:
         self._subseries = config.context.subseries
         self._noise_sd = _embedding_noise_sd([versions[0] for versions in training], config)
 
-    def batches(self, epoch: int) -> Iterator[OrderedBatch]:
-        """The batches of an epoch, in random order."""
+    def batches(self, epoch: int, first: int) -> Iterator[OrderedBatch]:
+        """The batches of an epoch from number `first` on, in random order."""
+        return islice(self._drawn(epoch), first, None)
+
+    def _drawn(self, epoch: int) -> Iterator[OrderedBatch]:
         order = stream(self.seed, "order", epoch).permutation(len(self._training))
         shuffle_rng = stream(self.seed, "shuffle", epoch)
         cut_rng = stream(self.seed, "cut", epoch)

@@ -49,6 +49,14 @@ def run_tasks(
     return _in_processes(function, iter(tasks), workers)
 
 
+def torchrun_rank() -> int | None:
+    """The number of this process among those that `torchrun` started; None without it.
+
+    Read without importing torch.
+    """
+    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
+
+
 def call_apart(function: Callable[..., Result], *arguments: Any) -> Result:
     """Call a function of a module in a new process, which returns the memory that it takes.
 

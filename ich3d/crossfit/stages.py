@@ -50,6 +50,7 @@ from ich3d.stack.booster import (
 )
 from ich3d.stack.features import columns_without
 from ich3d.training.device import device
+from ich3d.training.ranks import ALONE, Ranks
 from ich3d.training.weights import load_weights, save_weights
 
 _WEIGHTS: Final = "weights.safetensors"
@@ -72,6 +73,7 @@ class Stages:
         store: Store,
         run: Config | None = None,
         frozen: FrozenEmbeddings | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         """The stages of `config` on `store`, kept in `workspace`.
 
@@ -84,6 +86,8 @@ class Stages:
                 equal, fills them where they are missing, and never empties one. What it trains
                 from other inputs lies beside them.
             frozen: embeddings by the frozen network of `config`; None keeps them in `workspace`.
+            ranks: the processes that train encoders together; a network with frozen parts is
+                trained by the first one alone.
         """
         self.config, self.workspace, self.store = config, workspace, store
         self._frozen = frozen
@@ -92,6 +96,8 @@ class Stages:
         self._maps: FrozenMaps | None = None
         if config.slices.frozen_parts:
             self._maps = FrozenMaps(store, config, workspace.embeddings)
+        is_whole = self._frozen is None and self._maps is None
+        self._ranks = ranks if is_whole else ALONE
         self._run = run
         self._data = store.identity
         self._folds = sorted(set(store.folds.values()))
@@ -100,6 +106,14 @@ class Stages:
         """Held-out embeddings of every series, by volume_id."""
         series = (series for fold in self._folds for series in self._embed_fold(fold, progress))
         return {one_series.volume_id: one_series for one_series in series}
+
+    def assist(self) -> None:
+        """Train the encoders with the first rank, which calls `embedded` and keeps them."""
+        for fold in self._folds if self._ranks.count > 1 else ():
+            self._ranks.wait()  # for the folder
+            folder = self._folder("encoder", fold)
+            if not status.is_finished(folder):
+                train_encoder(self.store, self.config, fold, folder, ranks=self._ranks)
 
     def encoder(self, embedded: Embedded) -> dict[str, SliceScores]:
         """The encoder's probabilities, from what it embedded."""
@@ -181,6 +195,7 @@ class Stages:
     def _embed_fold(self, fold: int, progress: Progress) -> list[SliceEmbeddings]:
         """The fold's series, embedded by its encoder, which is trained where it is missing."""
         folder = self._start("encoder", fold)
+        self._ranks.wait()
         path = folder / "embeddings.safetensors"
         if not status.is_finished(folder):
             encoder, groups = self._train_encoder(fold, folder, progress)
@@ -212,7 +227,7 @@ class Stages:
         beside it.
         """
         if self._maps is None:
-            return train_encoder(self.store, self.config, fold, folder, progress)
+            return train_encoder(self.store, self.config, fold, folder, progress, self._ranks)
         arguments = (self.store, self.config, fold, self._maps, folder, progress)
         self._maps.compute(self.store.volume_ids, progress)
         if not self.config.context.end_to_end:

@@ -30,6 +30,7 @@ from ich3d.prepare.store import Store
 from ich3d.slices.lite0 import imagenet_file
 from ich3d.stack.booster import coherent
 from ich3d.training.device import device
+from ich3d.training.ranks import Ranks, started_ranks
 
 _PACKAGES: Final = (
     "torch", "monai", "lightgbm", "pydicom", "SimpleITK", "numpy", "scikit-learn",
@@ -44,7 +45,8 @@ def train(
 ) -> Workspace:
     """Prepare the source, train every stage of every fold, and save scores and model.
 
-    A run that was interrupted continues where it stopped when it is started again.
+    A run that was interrupted continues where it stopped when it is started again. Processes that
+    `torchrun` started train the encoders together; the first of them does all the rest.
 
     Args:
         config: the whole configuration.
@@ -61,6 +63,18 @@ def train(
         DataError: the source cannot be read, or holds too few patients; or the run folder holds
             other work and `overwrite` is not set.
     """
+    with started_ranks() as ranks:
+        if ranks.is_first:
+            return _train(config, progress, overwrite, store, ranks)
+        ranks.wait()  # until the data are prepared
+        workspace = Workspace(Path(config.workspace))
+        Stages(config, workspace, Store(workspace.store), ranks=ranks).assist()
+        return workspace
+
+
+def _train(
+    config: Config, progress: Progress, overwrite: bool, store: Store | None, ranks: Ranks
+) -> Workspace:
     require_trainable(config)
     started = time.time()
     workspace = Workspace(Path(config.workspace))
@@ -74,7 +88,8 @@ def train(
         require_same_inputs(config, store)
 
     workspace.run.unlink(missing_ok=True)  # written last, it says that the run is finished
-    stages = Stages(config, workspace, store)
+    ranks.wait()
+    stages = Stages(config, workspace, store, ranks=ranks)
     embedded = stages.embedded(progress)
     encoder = stages.encoder(embedded)
     context = stages.context(embedded, progress)

@@ -33,27 +33,36 @@ BLUR_PIXELS: Final = 1.0
 """Standard deviation of that blur, in pixels."""
 
 
-def augment(hu: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def augment(
+    hu: torch.Tensor,
+    generator: torch.Generator,
+    whole: int | None = None,
+    part: slice = slice(None),
+) -> torch.Tensor:
     """Rotate, scale, shift and mirror each stack, then change its gain and offset and add noise.
 
     Args:
         hu: Hounsfield units, float32 or int16 (B, S, H, W).
         generator: a generator on the CPU, from which everything is drawn.
+        whole: the size of the batch that these stacks are a part of; None for their own number.
+            The draws are those of the whole batch, however many processes share it.
+        part: where in the batch these stacks lie.
 
     Returns:
         float32 (B, S, H, W); what comes from outside the image is air.
     """
     count, device = len(hu), hu.device
+    drawn = count if whole is None else whole
 
     def uniform(*shape: int) -> torch.Tensor:
-        """Numbers from -1 to 1."""
-        return torch.rand(*shape, generator=generator).to(device) * 2 - 1
+        """Numbers from -1 to 1, for these stacks."""
+        return torch.rand(drawn, *shape, generator=generator)[part].to(device) * 2 - 1
 
     # One affine map a stack.
-    angle = torch.deg2rad(uniform(count) * MAX_DEGREES)
-    scale = 1 + uniform(count) * MAX_SCALE
-    mirror = uniform(count).sign()
-    shift = uniform(count, 2) * 2 * MAX_SHIFT  # affine_grid's image is 2 wide
+    angle = torch.deg2rad(uniform() * MAX_DEGREES)
+    scale = 1 + uniform() * MAX_SCALE
+    mirror = uniform().sign()
+    shift = uniform(2) * 2 * MAX_SHIFT  # affine_grid's image is 2 wide
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     first_row = torch.stack([cos * mirror, -sin, shift[:, 0]], 1)
     second_row = torch.stack([sin * mirror, cos, shift[:, 1]], 1)
@@ -64,10 +73,11 @@ def augment(hu: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     above_air = hu.float() - AIR_HU
     moved = grid_sample(above_air, grid, align_corners=False) + AIR_HU
 
-    gain = 1 + uniform(count, 1, 1, 1) * MAX_GAIN
-    offset = uniform(count, 1, 1, 1) * MAX_OFFSET_HU
-    noise_sd = torch.rand(count, 1, 1, 1, generator=generator).to(device) * MAX_NOISE_HU
-    return moved * gain + offset + _noise(moved.shape, generator, device) * noise_sd
+    gain = 1 + uniform(1, 1, 1) * MAX_GAIN
+    offset = uniform(1, 1, 1) * MAX_OFFSET_HU
+    noise_sd = torch.rand(drawn, 1, 1, 1, generator=generator)[part].to(device) * MAX_NOISE_HU
+    noise = _noise(torch.Size([drawn, *moved.shape[1:]]), generator, device)[part]
+    return moved * gain + offset + noise * noise_sd
 
 
 def augment_series(hu: np.ndarray, generator: torch.Generator) -> np.ndarray:

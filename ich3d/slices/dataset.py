@@ -1,15 +1,19 @@
 """Slices with their neighbours, as encoders read them: of a store, or of one series in memory."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset
 
 from ich3d.config.validation import require_whole
 from ich3d.core.arguments import as_names, require_type
+from ich3d.core.hardware import usable_cores
 from ich3d.prepare.store import OPEN_STORE, Store
+
+MAX_READERS: Final = 16
+"""Processes that read slices ahead for a GPU; each holds two batches in shared memory."""
 
 
 class SliceSample(NamedTuple):
@@ -27,8 +31,8 @@ class SliceSample(NamedTuple):
     target: torch.Tensor
 
     def to(self, device: torch.device) -> "SliceSample":
-        """The same sample on `device`."""
-        return SliceSample(self.hu.to(device), self.is_copy.to(device), self.target.to(device))
+        """The same sample on `device`; pinned memory is copied while the device computes."""
+        return SliceSample(*(tensor.to(device, non_blocking=True) for tensor in self))
 
 
 class SliceDataset(Dataset[SliceSample]):
@@ -89,12 +93,52 @@ class SliceDataset(Dataset[SliceSample]):
         """Labels of all slices, float32 (N, K)."""
         return np.stack([self._targets[name][index] for name, index in self.slice_indices])
 
-    def batches(self, order: np.ndarray, size: int) -> Iterator[SliceSample]:
-        """Batches (B, S, H, W) of the slices in `order` (N,), indices into the dataset."""
-        for start in range(0, len(order), size):
-            samples = [self[int(index)] for index in order[start : start + size]]
-            batch: SliceSample = default_collate(samples)
-            yield batch
+    def batches(self, chosen: Sequence[np.ndarray], where: torch.device) -> Iterator[SliceSample]:
+        """Batches (B, S, H, W) of slices, read for the device `where` but not moved to it.
+
+        For a GPU, processes read ahead. A CPU computes far longer on a slice than it reads it.
+
+        Args:
+            chosen: the slices of each batch (B,), indices into the dataset.
+            where: the device.
+        """
+        yield from DataLoader(
+            self,
+            batch_sampler=[batch.tolist() for batch in chosen],
+            num_workers=_readers(where),
+            pin_memory=where.type != "cpu",
+            generator=torch.Generator(),  # otherwise it draws from the stream of the training
+        )
+
+
+class _Series(Dataset[np.ndarray]):
+    """The HU int16 (Z, H, W) of whole series."""
+
+    def __init__(self, store: Store, volume_ids: Sequence[str]) -> None:
+        self._store, self._volume_ids = store, volume_ids
+
+    def __len__(self) -> int:
+        return len(self._volume_ids)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self._store.hu(self._volume_ids[index])
+
+
+def series_hu(store: Store, volume_ids: Sequence[str], where: torch.device) -> Iterator[np.ndarray]:
+    """HU int16 (Z, H, W) of each series, read ahead for a GPU."""
+    series = _Series(store, volume_ids)
+    for hu in DataLoader(series, batch_size=None, num_workers=_readers(where)):
+        yield hu.numpy()  # a DataLoader makes tensors
+
+
+def _readers(where: torch.device) -> int:
+    """Processes that read ahead for the device."""
+    return 0 if where.type == "cpu" else min(MAX_READERS, usable_cores())
+
+
+def in_batches(order: np.ndarray, size: int) -> list[np.ndarray]:
+    """`order` (N,) in batches of `size`; the last one may have fewer."""
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def neighbour_stack(hu: np.ndarray, index: int, neighbours: int) -> tuple[np.ndarray, np.ndarray]:

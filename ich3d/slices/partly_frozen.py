@@ -215,10 +215,10 @@ def train_partly_frozen(
     torch.manual_seed(derive(seed, "init"))
     encoder = new_encoder(config, maps, store, training.volume_ids)
 
-    def batches(epoch: int) -> Iterator[tuple[SliceMaps, torch.Tensor]]:
+    def batches(epoch: int, first: int) -> Iterator[tuple[SliceMaps, torch.Tensor]]:
         rng = stream(seed, "order", epoch)
         order, versions = rng.permutation(len(training)), rng.integers(0, 2, len(training))
-        for start in range(0, len(order), settings.batch_size):
+        for start in range(first * settings.batch_size, len(order), settings.batch_size):
             chosen = order[start : start + settings.batch_size]
             yield training.batch(chosen, versions[chosen])
 

@@ -4,10 +4,11 @@ import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from ich3d.config.root import Config
 from ich3d.core.errors import DataError
@@ -18,12 +19,13 @@ from ich3d.prepare.folds import split_validation
 from ich3d.prepare.hu_features import silenced_logits
 from ich3d.prepare.store import Store, training_volumes
 from ich3d.slices.augment import augment, mix
-from ich3d.slices.dataset import SliceDataset, SliceSample
+from ich3d.slices.dataset import SliceDataset, SliceSample, in_batches, series_hu
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder, load_start_weights
 from ich3d.training.device import autocast, device
 from ich3d.training.loop import Schedule, Task, fit
 from ich3d.training.losses import base_logits, group_losses, masked_log_loss
+from ich3d.training.ranks import ALONE, Ranks
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +35,27 @@ TEMPERATURE_SCALES: Final = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 """Factors that temperature scaling tries."""
 
 
+class Share(NamedTuple):
+    """One rank's share of a batch.
+
+    Attributes:
+        slices: what it reads.
+        whole: slices in the batch.
+        part: where in the batch its slices lie.
+    """
+
+    slices: SliceSample
+    whole: int
+    part: slice
+
+
 def train_encoder(
-    store: Store, config: Config, fold: int, folder: Path, progress: Progress = quiet
+    store: Store,
+    config: Config,
+    fold: int,
+    folder: Path,
+    progress: Progress = quiet,
+    ranks: Ranks = ALONE,
 ) -> tuple[EncoderEnsemble, TrainingGroups]:
     """Train the encoders of `fold` on the slices of all other folds.
 
@@ -46,6 +67,7 @@ def train_encoder(
         fold: the fold that the encoders will embed.
         folder: where each member keeps its state and history while it trains.
         progress: shows the epochs.
+        ranks: the processes that train it together.
 
     Returns:
         The ensemble in evaluation mode on this machine's device, and the patient groups that it
@@ -61,7 +83,7 @@ def train_encoder(
     members, mean_logits = [], []
     for index in range(config.slices.ensemble_size):
         member, validation_logits = _train_member(
-            store, config, volume_ids, (fold, index), folder / f"member{index}", progress
+            store, config, volume_ids, (fold, index), folder / f"member{index}", progress, ranks
         )
         members.append(member)
         mean_logits.append(validation_logits.mean(dim=0))
@@ -82,8 +104,8 @@ def embed_volumes(
 ) -> list[SliceEmbeddings]:
     """Embed some series of the store; the result carries the groups that the encoder has seen."""
     embedded = []
-    for name in volume_ids:
-        embeddings, logits = embed(encoder, store.hu(name), config)
+    for name, hu in zip(volume_ids, series_hu(store, volume_ids, device()), strict=True):
+        embeddings, logits = embed(encoder, hu, config)
         features = store.hu_features(name)
         logits = silenced_logits(logits, features)
         embedded.append(
@@ -99,19 +121,34 @@ def _train_member(
     fold_and_index: tuple[int, int],
     folder: Path,
     progress: Progress,
+    ranks: Ranks,
 ) -> tuple[SliceEncoder, torch.Tensor]:
-    """One encoder of a fold, and its logits (N, K) on its validation slices.
+    """One encoder of a fold, and its logits (N, K) on its validation slices."""
+    fold, index = fold_and_index
+    training, validation, task = encoder_task(store, config, volume_ids, fold_and_index, ranks)
+    schedule = Schedule.of(config.slices, len(training), config.slices.batch_size)
+    fit(task, schedule, folder, f"encoder {fold}.{index}", progress)
 
-    The first member draws from the run's own seed.
+    encoder = task.model
+    assert isinstance(encoder, SliceEncoder)
+    _scale_temperature(encoder, training, *_logits(encoder, validation, config, ranks))
+    return encoder, _logits(encoder, validation, config, ranks)[0].cpu()
+
+
+def encoder_task(
+    store: Store,
+    config: Config,
+    volume_ids: list[str],
+    fold_and_index: tuple[int, int],
+    ranks: Ranks = ALONE,
+) -> tuple[SliceDataset, SliceDataset, Task[Share]]:
+    """Training and validation slices of one encoder of a fold, and its task.
+
+    The first member of an ensemble draws from the run's own seed.
     """
     fold, index = fold_and_index
     root = config.seed if index == 0 else derive(config.seed, "member", index)
-    seed, groups, settings, where = (
-        derive(root, "encoder", fold),
-        store.groups,
-        config.slices,
-        device(),
-    )
+    seed, settings, where = derive(root, "encoder", fold), config.slices, device()
 
     # Some patients are held back: they may reject an epoch, and scale the logits in the end.
     training_groups, validation_groups = split_validation(
@@ -125,33 +162,47 @@ def _train_member(
     _start_at_base_rates(encoder, training)
     load_start_weights(encoder, settings)
     encoder = encoder.to(where)
+    if ranks.count > 1 and where.type == "cuda":
+        encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
 
-    def batches(epoch: int) -> Iterator[SliceSample]:
+    def batches(epoch: int, first: int) -> Iterator[Share]:
         order = stream(seed, "order", epoch).permutation(len(training))
-        return training.batches(order, settings.batch_size)
+        yield from _shares(training, in_batches(order, settings.batch_size)[first:], ranks)
 
-    def loss(model: torch.nn.Module, batch: SliceSample) -> torch.Tensor:
+    def loss(model: nn.Module, share: Share) -> torch.Tensor:
         assert isinstance(model, SliceEncoder)
-        batch = batch.to(where)
-        draw = partial(augment, generator=torch.default_generator)
+        batch = share.slices.to(where)
+        draw = partial(
+            augment, generator=torch.default_generator, whole=share.whole, part=share.part
+        )
         network_input, target = model.network_input(batch.hu, batch.is_copy, draw), batch.target
         if settings.mixup:
             network_input, target = mix(network_input, target, settings.mixup)
         with autocast(where, config.precision):
             _, logits = model.encode(network_input)
-        return masked_log_loss(logits, target)
+        n_known = ranks.total((~torch.isnan(target)).sum(dim=0))
+        return masked_log_loss(logits, target, n_known)
 
-    group_of_slice = np.array([groups[name] for name, _ in validation.slice_indices])  # (N,)
+    group_of_slice = np.array([store.groups[name] for name, _ in validation.slice_indices])  # (N,)
 
-    def validation_losses(model: torch.nn.Module) -> np.ndarray:
-        return group_losses(*_logits(model, validation, config), group_of_slice)
+    def validation_losses(model: nn.Module) -> np.ndarray:
+        return group_losses(*_logits(model, validation, config, ranks), group_of_slice)
 
-    schedule = Schedule.of(settings, len(training), settings.batch_size)
-    task = Task(encoder, batches, loss, validation_losses, seed)
-    fit(task, schedule, folder, f"encoder {fold}.{index}", progress)
+    task = Task(encoder, batches, loss, validation_losses, seed, ranks=ranks)
+    return training, validation, task
 
-    _scale_temperature(encoder, training, *_logits(encoder, validation, config))
-    return encoder, _logits(encoder, validation, config)[0].cpu().float()
+
+def _shares(slices: SliceDataset, batches: list[np.ndarray], ranks: Ranks) -> Iterator[Share]:
+    """This rank's share of each batch. Where a batch has fewer slices than there are ranks, one
+    without a share reads the first slice and not its labels.
+    """
+    parts = [ranks.part if ranks.rank < len(batch) else slice(0, 1) for batch in batches]
+    chosen = [batch[part] for batch, part in zip(batches, parts, strict=True)]
+    read = slices.batches(chosen, device())
+    for sample, batch, part in zip(read, batches, parts, strict=True):
+        if ranks.rank >= len(batch):
+            sample = sample._replace(target=torch.full_like(sample.target, torch.nan))
+        yield Share(sample, len(batch), part)
 
 
 def _labelled_slices(
@@ -167,17 +218,17 @@ def _labelled_slices(
 
 @torch.no_grad()
 def _logits(
-    model: torch.nn.Module, slices: SliceDataset, config: Config
+    model: nn.Module, slices: SliceDataset, config: Config, ranks: Ranks
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and targets (N, K) of all slices, without augmentation."""
-    where = device()
-    logits, targets = [], []
-    for batch in slices.batches(np.arange(len(slices)), config.slices.batch_size):
+    """Logits and targets (N, K) of all slices, without augmentation; each rank scores a part."""
+    where, target = device(), torch.from_numpy(slices.targets())
+    logits = torch.zeros(target.shape, device=where)
+    own = in_batches(np.arange(len(slices)), config.slices.batch_size)[ranks.part]
+    for index, batch in zip(own, slices.batches(own, where), strict=True):
         batch = batch.to(where)
         with autocast(where, config.precision):
-            logits.append(model(batch.hu, batch.is_copy)[1])
-        targets.append(batch.target)
-    return torch.cat(logits), torch.cat(targets)
+            logits[torch.from_numpy(index)] = model(batch.hu, batch.is_copy)[1].float()
+    return ranks.total(logits), target.to(where)
 
 
 @torch.no_grad()

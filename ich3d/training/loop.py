@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -19,6 +19,9 @@ from ich3d.core.errors import ConfigError, DataError
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.seeds import derive
 from ich3d.core.workspace import DAMAGED, replacing
+from ich3d.training import random_state
+from ich3d.training.metrics_log import MetricsLog
+from ich3d.training.ranks import ALONE, Ranks
 
 log = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
@@ -30,6 +33,10 @@ EMA_DECAY: Final = 0.99
 """How much of the averaged weights each step keeps."""
 
 MAX_GRADIENT_NORM: Final = 1.0
+
+CHECKPOINTS_PER_EPOCH: Final = 20
+MIN_CHECKPOINT_STEPS: Final = 200
+"""How often an epoch keeps its state: a short one only when it ends."""
 
 REJECT_ERRORS: Final = 2.0
 """Standard errors by which validation patients must find an epoch worse to reject it. With few
@@ -82,6 +89,11 @@ class Schedule:
             tolerance=tolerance,
         )
 
+    @property
+    def checkpoint_steps(self) -> int:
+        """Steps from one checkpoint within an epoch to the next."""
+        return max(MIN_CHECKPOINT_STEPS, -(-self.steps_per_epoch // CHECKPOINTS_PER_EPOCH))
+
     def factor(self, step: int) -> float:
         """The learning rate at a step as a share of `lr`: a linear rise, then a cosine to zero."""
         total = self.epochs * self.steps_per_epoch
@@ -98,20 +110,22 @@ class Task(Generic[Batch]):
 
     Attributes:
         model: the network; it is trained in place.
-        batches: the batches of an epoch, by its number.
+        batches: the batches of an epoch, by its number and that of the first batch that is wanted.
         loss: the loss of the network on one batch, one number.
         validation_losses: what each validation patient group adds to the network's loss (G,), as
             `losses.group_losses` has it.
         seed: the root of the task's random streams.
         lr_factor: factor of the learning rate of a parameter, by its name.
+        ranks: the processes that train the network together, each on its part of every batch.
     """
 
     model: nn.Module
-    batches: Callable[[int], Iterable[Batch]]
+    batches: Callable[[int, int], Iterable[Batch]]
     loss: Callable[[nn.Module, Batch], torch.Tensor]
     validation_losses: Callable[[nn.Module], np.ndarray]
     seed: int
     lr_factor: Callable[[str], float] = lambda name: 1.0
+    ranks: Ranks = ALONE
 
 
 def fit(
@@ -119,9 +133,10 @@ def fit(
 ) -> nn.Module:
     """Train `task.model`; keep the moving average of its weights after the last accepted epoch.
 
-    Every epoch ends in `folder/state.pt`, from which an interrupted training continues;
-    `folder/history.json` holds the losses. The random streams of an epoch depend on the task's
-    seed and the epoch alone, so an interrupted training ends in the same weights.
+    Every epoch, and long ones on their way, are kept in `folder/state.pt`, from which an
+    interrupted training continues; it ends in the same weights, because the state of the random
+    streams is kept too. `folder/history.json` holds the losses of the epochs,
+    `folder/metrics.jsonl` what happened on the way.
 
     Args:
         task: network, batches and losses.
@@ -142,34 +157,48 @@ def fit(
     checkpoint = folder / "state.pt"
     if checkpoint.exists():
         state.load(checkpoint)
+    metrics = MetricsLog(folder, state.position(schedule)) if task.ranks.is_first else None
 
     for epoch in range(len(state.history), schedule.epochs):
         if state.history and epoch - state.kept_epoch > schedule.patience:
             break
-        torch.manual_seed(derive(task.seed, "epoch", epoch))
-        epoch_label = f"{label} {epoch + 1}/{schedule.epochs}"
-        batches = progress(task.batches(epoch), epoch_label, schedule.steps_per_epoch)
-        train_loss = _train_epoch(task, schedule, state, batches, epoch)
+        if state.random:
+            random_state.restore(task.ranks.own(state.random))
+        else:
+            torch.manual_seed(derive(task.seed, "epoch", epoch))
+        first = len(state.step_losses)
+        batches = progress(
+            task.batches(epoch, first),
+            f"{label} {epoch + 1}/{schedule.epochs}",
+            schedule.steps_per_epoch - first,
+        )
+        _train_epoch(task, schedule, state, batches, checkpoint, metrics)
 
         # The averaged weights are judged, for they are what is kept.
+        task.ranks.share_buffers(state.average)
         losses = task.validation_losses(state.average.eval())
-        validation_loss = float(losses.mean())
-        state.history.append({"epoch": epoch, "loss": train_loss, "inner_loss": validation_loss})
-        state.keep_unless_worse(losses, epoch, schedule.tolerance)
+        state.end_epoch(losses, epoch, schedule.tolerance)
+        row = state.history[-1]
         log.debug(
-            "%s epoch %d: loss %.4f, validation %.4f", label, epoch + 1, train_loss, validation_loss
-        )
-        state.save(checkpoint)
+            "%s epoch %d: loss %.4f, validation %.4f",
+            label, epoch + 1, row["loss"], row["inner_loss"],
+        )  # fmt: skip
+        if metrics is not None:
+            metrics.epoch(state.position(schedule), row, state.kept_epoch == epoch)
+            state.save(checkpoint)
 
     task.model.load_state_dict(state.kept)
-    _write_history(folder / "history.json", state)
+    if task.ranks.is_first:
+        _write_history(folder / "history.json", state)
     return task.model.eval()
 
 
 @dataclass
 class _State:
-    """All that one epoch hands to the next. It is saved after each, so that a resumed run ends
-    the same.
+    """All that one step hands to the next, so that a run which resumes from it ends the same.
+
+    `step_losses` are those of an epoch that is under way, `random` the state of the random streams
+    in it, for each rank; both are empty between epochs.
     """
 
     model: nn.Module
@@ -179,6 +208,12 @@ class _State:
     kept_epoch: int = -1
     best_losses: list[float] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
+    step_losses: list[torch.Tensor] = field(default_factory=list)
+    random: list[dict[str, torch.Tensor]] = field(default_factory=list)
+
+    def position(self, schedule: Schedule) -> int:
+        """Steps since the training began."""
+        return len(self.history) * schedule.steps_per_epoch + len(self.step_losses)
 
     def save(self, path: Path) -> None:
         """Write the state, whole or not at all."""
@@ -190,6 +225,8 @@ class _State:
             "kept_epoch": self.kept_epoch,
             "best_losses": self.best_losses,
             "history": self.history,
+            "step_losses": [float(loss) for loss in self.step_losses],
+            "random": self.random,
         }
         content = BytesIO()  # torch does not say why a file cannot be written
         torch.save(state, content)
@@ -207,6 +244,15 @@ class _State:
         self.optimizer.load_state_dict(state["optimizer"])
         self.kept, self.kept_epoch = state["kept"], state["kept_epoch"]
         self.best_losses, self.history = state["best_losses"], state["history"]
+        self.step_losses = [torch.tensor(loss) for loss in state.get("step_losses", [])]
+        self.random = state.get("random", [])  # both are new in version 0.3
+
+    def end_epoch(self, losses: np.ndarray, epoch: int, tolerance: float) -> None:
+        """Note the epoch's losses, and keep its weights unless validation losses (G,) reject it."""
+        loss = float(torch.stack([loss.cpu() for loss in self.step_losses]).mean())
+        self.history.append({"epoch": epoch, "loss": loss, "inner_loss": float(losses.mean())})
+        self.keep_unless_worse(losses, epoch, tolerance)
+        self.step_losses, self.random = [], []
 
     def keep_unless_worse(self, losses: np.ndarray, epoch: int, tolerance: float) -> None:
         """Keep this epoch's averaged weights, unless validation losses (G,) reject them.
@@ -226,43 +272,78 @@ class _State:
 
 
 def _train_epoch(
-    task: Task[Batch], schedule: Schedule, state: _State, batches: Iterable[Batch], epoch: int
-) -> float:
-    """One pass over `batches`; the mean loss."""
+    task: Task[Batch],
+    schedule: Schedule,
+    state: _State,
+    batches: Iterable[Batch],
+    checkpoint: Path,
+    metrics: MetricsLog | None,
+) -> None:
+    """Train on the rest of an epoch, keeping the state now and then."""
     task.model.train()
-    losses = []
-    for index, batch in enumerate(batches):
-        step = epoch * schedule.steps_per_epoch + index
+    averaged, current = _floats(state.average), _floats(task.model)
+    for batch in batches:
+        step = state.position(schedule)
         for parameters in state.optimizer.param_groups:
             parameters["lr"] = schedule.lr * schedule.factor(step) * parameters["lr_factor"]
 
-        state.optimizer.zero_grad(set_to_none=True)
-        loss = task.loss(task.model, batch)
+        loss = backward(task, batch)
+        nn.utils.clip_grad_norm_(task.model.parameters(), MAX_GRADIENT_NORM)
+        state.optimizer.step()
+
+        # The average's decay rises from zero, so that early epochs are not stale.
+        decay = min(EMA_DECAY, (step + 1) / (step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(averaged, current, 1 - decay)
+        state.step_losses.append(loss)
+
+        # The loss of a step is read after the next one has begun: a GPU then never waits for it.
+        _require_finite(state.step_losses[-2:-1], len(state.history))
+        if metrics is not None:
+            metrics.step(step + 1, state.step_losses, schedule.lr * schedule.factor(step))
+        done = len(state.step_losses)
+        if done % schedule.checkpoint_steps == 0 and done < schedule.steps_per_epoch:
+            _require_finite([loss], len(state.history))
+            state.random = task.ranks.gather(random_state.of_this_process())
+            if task.ranks.is_first:
+                _copy_counts(state.average, task.model)
+                state.save(checkpoint)
+    _require_finite(state.step_losses[-1:], len(state.history))
+    _copy_counts(state.average, task.model)
+
+
+def backward(task: Task[Batch], batch: Batch) -> torch.Tensor:
+    """Give the network's parameters their gradients on a batch; the loss.
+
+    Each rank gives its part of both.
+    """
+    task.model.zero_grad(set_to_none=True)
+    loss = task.loss(task.model, batch)
+    torch.autograd.backward(loss)
+    loss = loss.detach()
+    task.ranks.add_up([loss, *(p.grad for p in task.model.parameters() if p.grad is not None)])
+    return loss
+
+
+def _require_finite(losses: Sequence[torch.Tensor], epoch: int) -> None:
+    for loss in losses:
         if not torch.isfinite(loss):
             raise ConfigError(
                 f"the loss became {loss.item()} in epoch {epoch + 1}; lower the learning rate"
             )
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(task.model.parameters(), MAX_GRADIENT_NORM)
-        state.optimizer.step()
 
-        _update_average(state.average, task.model, step)
-        losses.append(loss.detach())
-    return float(torch.stack(losses).mean())
+
+def _floats(model: nn.Module) -> list[torch.Tensor]:
+    """The model's parameters and statistics, without its counts."""
+    return [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
 
 
 @torch.no_grad()
-def _update_average(average: nn.Module, model: nn.Module, step: int) -> None:
-    """Exponential moving average of the weights; its decay rises from zero, so that early
-    epochs are not stale.
-    """
-    decay = min(EMA_DECAY, (step + 1) / (step + 10))
-    tensors = zip(average.state_dict().values(), model.state_dict().values(), strict=True)
-    for averaged, current in tensors:
-        if averaged.dtype.is_floating_point:
-            averaged.lerp_(current, 1 - decay)
-        else:
-            averaged.copy_(current)
+def _copy_counts(average: nn.Module, model: nn.Module) -> None:
+    """Give the averaged model what cannot be averaged: how many batches it has seen."""
+    for copied, own in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if not copied.is_floating_point():
+            copied.copy_(own)
 
 
 def _parameter_groups(

@@ -9,12 +9,16 @@ from ich3d.core.labels import LABELS, weight_vector
 from ich3d.core.metrics import log_losses, sigmoid
 
 
-def masked_log_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def masked_log_loss(
+    logits: torch.Tensor, target: torch.Tensor, n_known: torch.Tensor | None = None
+) -> torch.Tensor:
     """Weighted log loss of RSNA 2019 as one number; targets that are NaN are left out.
 
     Args:
         logits: (N, K), labels in the order of `core.labels.LABELS`.
         target: labels from 0 to 1 (N, K), NaN where a slice has no label.
+        n_known: how many slices have each label (K,), where these are a part of a batch; None for
+            the number in `target`. The losses of all parts add up to the batch's.
 
     Raises:
         DataError: the two are not of this shape.
@@ -30,7 +34,8 @@ def masked_log_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     losses = nn.functional.binary_cross_entropy_with_logits(
         logits.float(), torch.nan_to_num(target), reduction="none"
     )  # (N, K)
-    label_loss = (losses * is_known).sum(dim=0) / is_known.sum(dim=0).clamp(min=1)  # (K,)
+    n_known = is_known.sum(dim=0) if n_known is None else n_known
+    label_loss = (losses * is_known).sum(dim=0) / n_known.clamp(min=1)  # (K,)
     weights = torch.as_tensor(weight_vector(), dtype=label_loss.dtype, device=label_loss.device)
     return (label_loss * weights).sum()
 

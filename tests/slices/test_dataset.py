@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ich3d.config.root import Config
 from ich3d.core.workspace import Workspace
 from ich3d.prepare.store import Store
-from ich3d.slices.dataset import SliceDataset, neighbour_stack
+from ich3d.slices.dataset import SliceDataset, in_batches, neighbour_stack
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ def test_training_draws_what_serving_draws(store: Store, neighbours: int) -> Non
     name = store.volume_ids[0]
     slices = SliceDataset(store, [name], neighbours)
     hu = store.hu(name)
-    (batch,) = slices.batches(np.arange(len(slices)), len(slices))
+    (batch,) = slices.batches([np.arange(len(slices))], CPU)
     for row, (_, index) in enumerate(slices.slice_indices):
         drawn, is_copy = neighbour_stack(hu, int(index), neighbours)
         np.testing.assert_array_equal(batch.hu[row].numpy(), drawn)
@@ -75,7 +78,7 @@ def test_unlabelled_slices_are_never_drawn(store: Store) -> None:
 def test_batches_hold_every_place_once_in_the_given_order(store: Store) -> None:
     slices = SliceDataset(store, neighbours=0)
     order = np.random.default_rng(0).permutation(len(slices))
-    batches = list(slices.batches(order, 7))
+    batches = list(slices.batches(in_batches(order, 7), CPU))
     assert [len(batch.hu) for batch in batches[:-1]] == [7] * (len(batches) - 1)
     drawn = np.concatenate([batch.target.numpy() for batch in batches])
     np.testing.assert_array_equal(drawn, slices.targets()[order])

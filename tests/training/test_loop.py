@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from ich3d.core.errors import ConfigError
+from ich3d.training import loop, metrics_log
 from ich3d.training.loop import Schedule, Task, fit
 
 SCHEDULE = Schedule(
@@ -28,8 +30,8 @@ def line_task(losses: Losses) -> Task[torch.Tensor]:
     torch.manual_seed(0)
     losses_of_epochs = iter(losses)
 
-    def batches(epoch: int) -> Iterator[torch.Tensor]:
-        yield from torch.randn(4, 8, 1)
+    def batches(epoch: int, first: int) -> Iterator[torch.Tensor]:
+        yield from torch.randn(4, 8, 1)[first:]
 
     def loss(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
         squared_error: torch.Tensor = (model(x) - 2 * x) ** 2
@@ -39,6 +41,38 @@ def line_task(losses: Losses) -> Task[torch.Tensor]:
         return np.array(next(losses_of_epochs))
 
     return Task(nn.Linear(1, 1), batches, loss, validation_losses, seed=0)
+
+
+class NoisyLine(nn.Linear):
+    """A line that draws from torch's random stream, and counts the batches that it saw."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 1)
+        self.steps = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.steps += 1
+        return super().forward(x + torch.randn_like(x))
+
+
+def noisy_task(losses: Losses, stop_at: int | None = None) -> Task[torch.Tensor]:
+    """As `line_task`, on batches that depend on the epoch; it fails at step `stop_at`."""
+    torch.manual_seed(0)
+    task, model = line_task(losses), NoisyLine()
+
+    def batches(epoch: int, first: int) -> Iterator[torch.Tensor]:
+        yield from torch.randn(4, 8, 1, generator=torch.Generator().manual_seed(epoch))[first:]
+
+    def loss(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        if model.steps == stop_at:
+            raise InterruptedError
+        return task.loss(network, x)
+
+    return replace(task, model=model, batches=batches, loss=loss)
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def history(folder: Path) -> list[dict[str, float]]:
@@ -102,6 +136,45 @@ def test_an_interrupted_training_ends_in_the_same_weights(tmp_path: Path) -> Non
     for uninterrupted, continued in pairs:
         assert torch.equal(uninterrupted, continued)
     assert history(tmp_path / "whole") == history(tmp_path / "stopped")
+
+
+def test_a_training_that_stops_within_an_epoch_ends_in_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on at the last checkpoint, with the random numbers that came next."""
+    monkeypatch.setattr(loop, "MIN_CHECKPOINT_STEPS", 2)
+    losses = [[0.4, 0.4, 0.4, 0.4]] * 4
+    whole = fit(noisy_task(losses), SCHEDULE, tmp_path / "whole", "line")
+    with pytest.raises(InterruptedError):
+        fit(noisy_task(losses, stop_at=7), SCHEDULE, tmp_path / "stopped", "line")
+
+    continued = noisy_task(losses[1:])
+    resumed = fit(continued, SCHEDULE, tmp_path / "stopped", "line")
+    for uninterrupted, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(uninterrupted, other)
+    assert history(tmp_path / "whole") == history(tmp_path / "stopped")
+    assert continued.model.steps == 16 - 6
+    assert [row["step"] for row in metrics(tmp_path / "stopped")] == [4, 8, 12, 16]
+
+
+def test_each_epoch_and_some_steps_are_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics_log, "STEPS_PER_ROW", 2)
+    fit(line_task([GOOD, BAD, BAD, BAD]), SCHEDULE, tmp_path, "line")
+    rows = metrics(tmp_path)
+    steps = [row for row in rows if "epoch" not in row]
+    epochs = [row for row in rows if "epoch" in row]
+    assert [row["step"] for row in steps] == [2, 4, 6, 8, 10, 12]
+    assert all(row["steps_per_second"] > 0 for row in steps)
+    assert [row["lr"] for row in steps] == [
+        SCHEDULE.lr * SCHEDULE.factor(s - 1) for s in range(2, 13, 2)
+    ]
+    assert [row["is_kept"] for row in epochs] == [True, False, False]
+    assert [row["validation_loss"] for row in epochs] == [np.mean(GOOD), np.mean(BAD), np.mean(BAD)]
+    for number, row in enumerate(epochs):
+        in_epoch = [step["loss"] for step in steps[2 * number : 2 * number + 2]]
+        assert row["loss"] == pytest.approx(np.mean(in_epoch), abs=1e-5)
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
