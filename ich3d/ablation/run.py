@@ -37,6 +37,7 @@ from ich3d.core.progress import Progress, quiet
 from ich3d.core.types import SliceScores
 from ich3d.core.workspace import Workspace, read_csv, read_json, replacing, write_csv
 from ich3d.crossfit.inputs import FORMATS, controls_for_hash, weights_sha256
+from ich3d.crossfit.ray_cluster import Wanted, train_on_ray
 from ich3d.crossfit.stages import Stages
 from ich3d.evaluation.baselines import (
     BASELINE_FORMAT,
@@ -49,6 +50,7 @@ from ich3d.evaluation.baselines import (
 from ich3d.evaluation.table import Result, compare, markdown, tidy
 from ich3d.model.manifest import has_known_training_groups
 from ich3d.prepare.build import prepare, require_labels
+from ich3d.prepare.spread import Spread
 from ich3d.prepare.store import Store
 from ich3d.slices.lite0 import imagenet_file
 
@@ -79,12 +81,14 @@ def ablate(
     progress: Progress = quiet,
     name: str = "ablation",
     overwrite: bool = False,
+    ray: str | None = None,
 ) -> Result:
     """Run all rows of the config's ablation; where it has none, the stages of the run.
 
     Writes `<name>.csv`, `<name>.md` and `<name>.html` to the workspace, and `lookalikes.csv` for
     phantoms. Trained stages and the scores of every row are kept in the workspace, so that an
-    interrupted ablation continues where it stopped.
+    interrupted ablation continues where it stopped. With `ray`, the address of a Ray cluster or
+    `local`, its machines train the stages.
 
     Raises:
         ConfigError: where a row cannot be run, or where the workspace holds a finished run with
@@ -100,12 +104,16 @@ def ablate(
 
     if config.slices.weights == IMAGENET:
         imagenet_file()  # a missing package is told before the data are prepared
-    store = prepare(config, progress, overwrite).store
+    store = prepare(config, progress, overwrite, Spread(ray=ray)).store
     require_labels(store)
     truth = ground_truth_of(store)
     write_ground_truth(workspace.scores, truth)
 
     runner = _Runner(config, workspace, store, truth, progress)
+    if ray is not None:
+        missing = [plan for plan in plans if not runner.is_cached(plan)]
+        wanted = [one for plan in missing for one in plan.wanted()]
+        train_on_ray(wanted, config, store, ray, progress)
     prob: dict[str, np.ndarray] = {}
     for plan in progress(plans, "rows", total=len(plans)):
         log.info("row %s", plan.name)
@@ -233,6 +241,16 @@ class _Plan:
     configs: tuple[Config, ...]
     config_hashes: dict[str, tuple[str, ...]]
 
+    def wanted(self) -> list[Wanted]:
+        """The stages that the row scores."""
+        if self.row.predictor in _BASELINES:
+            return []
+        is_context = self.row.predictor == "context"
+        stages = ["context" if is_context else "encoder"]
+        if self.row.stacker != "without" and self.row.predictor != "rolling mean":
+            stages.append("stack" if is_context else "encoder_stack")
+        return [Wanted(config, tuple(stages)) for config in self.configs]
+
 
 def _plans(config: Config) -> list[_Plan]:
     """The plan of every row; ConfigError where a row changes something that is not allowed."""
@@ -296,7 +314,7 @@ class _Runner:
         """Scores (S, N, K) of each result of a row, trained where they are not cached."""
         provenance = self._provenance(plan)
         files = {result: scores_file(self.workspace.scores, result) for result in provenance}
-        if not all(_is_cached(files[result], provenance[result]) for result in provenance):
+        if not self.is_cached(plan):
             # One list of results for each seed.
             runs = [self._train(plan.row, config) for config in plan.configs]
             for index, result in enumerate(provenance):
@@ -305,6 +323,14 @@ class _Runner:
 
         # Read back even what was just trained: a repeated ablation has to see the same rounding.
         return {result: read_scores(path).prob for result, path in files.items()}
+
+    def is_cached(self, plan: _Plan) -> bool:
+        """Whether the scores of each result of a row are kept."""
+        folder = self.workspace.scores
+        return all(
+            _is_cached(scores_file(folder, result), provenance)
+            for result, provenance in self._provenance(plan).items()
+        )
 
     def _provenance(self, plan: _Plan) -> dict[str, Provenance]:
         """What the scores of each result of a row depend on."""

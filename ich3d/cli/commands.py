@@ -255,6 +255,7 @@ def train(arguments: Namespace) -> int:
 
     from ich3d.crossfit.existing import claim_run, is_finished, require_trainable
     from ich3d.prepare.build import prepare  # only now, for it takes a second
+    from ich3d.prepare.spread import Spread
 
     rank = torchrun_rank()
     if rank:
@@ -265,7 +266,8 @@ def train(arguments: Namespace) -> int:
 
     require_trainable(config)
     claim_run(config, arguments.overwrite)
-    store = prepare(config, progress_bar, arguments.overwrite).store
+    spread = Spread(ray=arguments.ray)
+    store = prepare(config, progress_bar, arguments.overwrite, spread).store
     workspace = Workspace(Path(config.workspace))
     if rank is None and is_finished(config, store):
         print_error(f"nothing is left to train in {workspace.root}")
@@ -276,7 +278,7 @@ def train(arguments: Namespace) -> int:
     from ich3d.crossfit.train import train
     from ich3d.report.run.page import write_report
 
-    train(config, progress_bar, arguments.overwrite, store)
+    train(config, progress_bar, arguments.overwrite, store, arguments.ray)
     report = write_report(config)
     print(report.table)
     print(report.page)
@@ -301,7 +303,7 @@ def ablate(arguments: Namespace) -> int:
     if arguments.scores:
         result = rebuild(config, arguments.scores, name, arguments.overwrite)
     else:
-        result = ablate(config, progress_bar, name, arguments.overwrite)
+        result = ablate(config, progress_bar, name, arguments.overwrite, arguments.ray)
 
     print(result.table)
     print(result.page)

@@ -199,13 +199,17 @@ def _add_prepare(subparsers: Subparsers) -> None:
         action="store_true",
         help="give all patients a fold anew; without it those of a finished store keep theirs",
     )
+    _add_ray(parser)
+    _add_overwrite(parser)
+
+
+def _add_ray(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ray",
         metavar="ADDRESS",
-        help="prepare on the Ray cluster at ADDRESS, or `local` (needs ich3d[ray]); all machines "
-        "see source and workspace under the same paths",
+        help="work on the Ray cluster at ADDRESS, or `local` (needs ich3d[ray]); all machines see "
+        "source and workspace under the same paths",
     )
-    _add_overwrite(parser)
 
 
 def _positive(text: str) -> int:
@@ -245,6 +249,7 @@ def _add_train(subparsers: Subparsers) -> None:
         example="train --config configs/ct_ich.yaml --set workspace=runs/mine",
     )
     _add_config(parser)
+    _add_ray(parser)
     _add_overwrite(parser)
 
 
@@ -268,6 +273,7 @@ def _add_ablate(subparsers: Subparsers) -> None:
         example="ablate --config configs/ablations/context.yaml",
     )
     _add_config(parser)
+    _add_ray(parser)
     _add_overwrite(parser)
     parser.add_argument(
         "--scores",

@@ -8,7 +8,7 @@ continues where it stopped.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -39,7 +39,7 @@ from ich3d.slices.embed import load_embeddings, save_embeddings
 from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.slices.frozen import FrozenEmbeddings, embed_frozen, load_head, save_head, train_frozen
 from ich3d.slices.partly_frozen import FrozenMaps, train_partly_frozen
-from ich3d.slices.train import embed_volumes, train_encoder
+from ich3d.slices.train import embed_volumes, train_encoder, train_member
 from ich3d.stack.booster import (
     LabelStacker,
     Stacker,
@@ -96,8 +96,7 @@ class Stages:
         self._maps: FrozenMaps | None = None
         if config.slices.frozen_parts:
             self._maps = FrozenMaps(store, config, workspace.embeddings)
-        is_whole = self._frozen is None and self._maps is None
-        self._ranks = ranks if is_whole else ALONE
+        self._ranks = ALONE if self.has_frozen_parts else ranks
         self._run = run
         self._data = store.identity
         self._folds = sorted(set(store.folds.values()))
@@ -114,6 +113,45 @@ class Stages:
             folder = self._folder("encoder", fold)
             if not status.is_finished(folder):
                 train_encoder(self.store, self.config, fold, folder, ranks=self._ranks)
+
+    @property
+    def has_frozen_parts(self) -> bool:
+        """Whether a network, or its first parts, is run once for all folds."""
+        return self._frozen is not None or self._maps is not None
+
+    def start(self, stage: str, fold: int) -> Path:
+        """The stage's folder, ready for training."""
+        folder = self._folder(stage, fold)
+        status.start(folder, self.inputs_sha256(stage))
+        return folder
+
+    def compute_frozen(self, volume_ids: Sequence[str], progress: Progress = quiet) -> None:
+        """Run what is frozen of the network over some series, where that is missing."""
+        for frozen in (self._frozen, self._maps):
+            if frozen is not None:
+                frozen.compute(volume_ids, progress)
+
+    def train_member(self, fold: int, member: int) -> None:
+        """Train one network of the fold's encoder, which `start` made a folder for, to its last
+        epoch; `train_fold` then finds it trained.
+        """
+        folder = self._folder("encoder", fold)
+        if not status.is_finished(folder):
+            train_member(self.store, self.config, fold, member, folder / f"member{member}")
+
+    def train_fold(self, stage: str, fold: int) -> None:
+        """Train one stage of one fold where it is missing; the stages before it are finished."""
+        if stage == "encoder":
+            self._embed_fold(fold, quiet)
+            if self._aligns:
+                self._in_sample(fold)
+            return
+        embedded = self.embedded()
+        if stage == "context":
+            self._context_scores(fold, embedded, quiet)
+            return
+        before = self.context(embedded) if stage == "stack" else self.encoder(embedded)
+        self._stack_scores(stage, fold, embedded, before)
 
     def encoder(self, embedded: Embedded) -> dict[str, SliceScores]:
         """The encoder's probabilities, from what it embedded."""
@@ -194,7 +232,7 @@ class Stages:
 
     def _embed_fold(self, fold: int, progress: Progress) -> list[SliceEmbeddings]:
         """The fold's series, embedded by its encoder, which is trained where it is missing."""
-        folder = self._start("encoder", fold)
+        folder = self.start("encoder", fold)
         self._ranks.wait()
         path = folder / "embeddings.safetensors"
         if not status.is_finished(folder):
@@ -214,7 +252,7 @@ class Stages:
             save_weights(path, encoder)
             return encoder, groups
 
-        self._frozen.compute(self.store.volume_ids, progress)
+        self.compute_frozen(self.store.volume_ids, progress)
         names = training_volumes(self.store, self.config, fold)
         encoder = train_frozen(self.store, self.config, self._frozen, names)
         save_head(path, encoder)
@@ -229,7 +267,7 @@ class Stages:
         if self._maps is None:
             return train_encoder(self.store, self.config, fold, folder, progress, self._ranks)
         arguments = (self.store, self.config, fold, self._maps, folder, progress)
-        self._maps.compute(self.store.volume_ids, progress)
+        self.compute_frozen(self.store.volume_ids, progress)
         if not self.config.context.end_to_end:
             return train_partly_frozen(*arguments)
         encoder, context, groups = train_end_to_end(*arguments)
@@ -240,7 +278,7 @@ class Stages:
         self, fold: int, embedded: Embedded, progress: Progress
     ) -> dict[str, SliceScores]:
         """The fold's series scored by the fold's context models."""
-        folder = self._start("context", fold)
+        folder = self.start("context", fold)
         if not status.is_finished(folder) and self.config.context.end_to_end:
             # It was trained with the fold's encoder, on the same patients.
             shutil.copy(self._folder("encoder", fold) / _PAIRED_CONTEXT, folder / _WEIGHTS)
@@ -287,7 +325,7 @@ class Stages:
         self, stage: str, fold: int, embedded: Embedded, before: Mapping[str, SliceScores]
     ) -> dict[str, SliceScores]:
         """The fold's series scored by the fold's stacker."""
-        folder = self._start(stage, fold)
+        folder = self.start(stage, fold)
         if not status.is_finished(folder):
             whole = self._of_whole_series(embedded, before)
             self._train_stacker(stage, fold, embedded, whole, folder)
@@ -494,9 +532,3 @@ class Stages:
         if not folder.exists() and inputs == inputs_sha256(self._run, stage, self._data):
             return folder
         return self.workspace.variant(stage, inputs, fold)
-
-    def _start(self, stage: str, fold: int) -> Path:
-        """The stage's folder, ready for training."""
-        folder = self._folder(stage, fold)
-        status.start(folder, self.inputs_sha256(stage))
-        return folder

@@ -20,7 +20,9 @@ def recorded_inputs(folder: Path) -> str | None:
 
 def start(folder: Path, inputs_sha256: str) -> None:
     """Make `folder` ready for a stage; it is emptied if it was started from other inputs."""
-    if folder.exists() and recorded_inputs(folder) != inputs_sha256:
+    if recorded_inputs(folder) == inputs_sha256:
+        return
+    if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "inputs.json", inputs_sha256)

@@ -22,10 +22,12 @@ from ich3d.core.progress import Progress, quiet
 from ich3d.core.workspace import Workspace, write_csv, write_json
 from ich3d.crossfit.existing import claim_run, require_same_inputs, require_trainable
 from ich3d.crossfit.out_of_fold import held_out_figures, oof_table, probabilities, read_oof
+from ich3d.crossfit.ray_cluster import Wanted, train_on_ray
 from ich3d.crossfit.stages import Stages
 from ich3d.model.folder import write_model
 from ich3d.model.performance import Performance
 from ich3d.prepare.build import prepare, require_labels
+from ich3d.prepare.spread import Spread
 from ich3d.prepare.store import Store
 from ich3d.slices.lite0 import imagenet_file
 from ich3d.stack.booster import coherent
@@ -42,6 +44,7 @@ def train(
     progress: Progress = quiet,
     overwrite: bool = False,
     store: Store | None = None,
+    ray: str | None = None,
 ) -> Workspace:
     """Prepare the source, train every stage of every fold, and save scores and model.
 
@@ -54,6 +57,7 @@ def train(
         overwrite: whether what the run folder holds may be replaced, where it was trained with
             another configuration or on other data.
         store: the prepared data, where the source is prepared already.
+        ray: address of a Ray cluster that trains the stages, or `local`; None trains them here.
 
     Returns:
         The run folder: out-of-fold scores in `oof/`, the model in `model/`, facts in `run.json`.
@@ -65,7 +69,7 @@ def train(
     """
     with started_ranks() as ranks:
         if ranks.is_first:
-            return _train(config, progress, overwrite, store, ranks)
+            return _train(config, progress, overwrite, store, ray, ranks)
         ranks.wait()  # until the data are prepared
         workspace = Workspace(Path(config.workspace))
         Stages(config, workspace, Store(workspace.store), ranks=ranks).assist()
@@ -73,7 +77,12 @@ def train(
 
 
 def _train(
-    config: Config, progress: Progress, overwrite: bool, store: Store | None, ranks: Ranks
+    config: Config,
+    progress: Progress,
+    overwrite: bool,
+    store: Store | None,
+    ray: str | None,
+    ranks: Ranks,
 ) -> Workspace:
     require_trainable(config)
     started = time.time()
@@ -82,12 +91,14 @@ def _train(
     if config.slices.weights == IMAGENET:
         imagenet_file()  # a missing package is told before the data are prepared
     if store is None:
-        store = prepare(config, progress, overwrite).store
+        store = prepare(config, progress, overwrite, Spread(ray=ray)).store
     require_labels(store)
     if not overwrite:
         require_same_inputs(config, store)
 
     workspace.run.unlink(missing_ok=True)  # written last, it says that the run is finished
+    if ray is not None:
+        train_on_ray([Wanted(config, ("stack",))], None, store, ray, progress)
     ranks.wait()
     stages = Stages(config, workspace, store, ranks=ranks)
     embedded = stages.embedded(progress)

@@ -6,15 +6,13 @@ process again and again is found; what was lost with a machine does not count.
 """
 
 import importlib
-import logging
-import os
 import uuid
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from ich3d.core.errors import ConfigError, DataError
 from ich3d.core.progress import Progress, quiet
+from ich3d.core.ray_cluster import connected_ray
 from ich3d.prepare.parts import (
     MOST_DEATHS,
     PartTask,
@@ -23,7 +21,6 @@ from ich3d.prepare.parts import (
     note_attempt,
     prepare_part,
 )
-from ich3d.prepare.spread import LOCAL
 
 TASKS_PER_CPU: Final = 2
 """Tasks that wait or run for each CPU: the driver need not hold one for each of 20,000 series."""
@@ -36,34 +33,12 @@ def prepare_on_ray(tasks: Sequence[PartTask], address: str, progress: Progress =
         ConfigError: Ray is not installed.
         DataError: there is no cluster at the address.
     """
-    ray = _connected_ray(address)
-    try:
-        run = uuid.uuid4().hex
+    run = uuid.uuid4().hex
+    with connected_ray(address) as ray:
         remote = ray.remote(_prepare_and_count).options(num_cpus=1, max_retries=-1)
         finished = _finished(ray, remote, [(task, run) for task in tasks])
         for _ in progress(finished, "series", total=len(tasks)):
             pass
-    finally:
-        ray.shutdown()
-
-
-def _connected_ray(address: str) -> Any:
-    """Ray, connected to its cluster."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    try:
-        ray: Any = importlib.import_module("ray")
-    except ImportError:
-        raise ConfigError("Ray is not installed: pip install 'ich3d[ray]'") from None
-    try:
-        ray.init(
-            address=None if address == LOCAL else address,
-            include_dashboard=False if address == LOCAL else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except ConnectionError:
-        raise DataError(f"there is no Ray cluster at {address}: see `ray start --head`") from None
-    return ray
 
 
 def _finished(ray: Any, remote: Any, arguments: Sequence[tuple[PartTask, str]]) -> Iterator[None]:

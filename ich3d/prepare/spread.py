@@ -20,9 +20,6 @@ from ich3d.prepare.parts import (
     read_outcome,
 )
 
-LOCAL: Final = "local"
-"""The address for a Ray cluster of this machine alone, started for the purpose."""
-
 _POOL: Final = "pool"
 
 
@@ -51,7 +48,7 @@ class Spread:
 
     Attributes:
         workers: processes on this machine; they also read the headers.
-        ray: address of a Ray cluster, or `LOCAL`; None for the processes alone.
+        ray: address of a Ray cluster, or `local`; None for the processes alone.
     """
 
     workers: int = 1

@@ -82,8 +82,8 @@ def train_encoder(
 
     members, mean_logits = [], []
     for index in range(config.slices.ensemble_size):
-        member, validation_logits = _train_member(
-            store, config, volume_ids, (fold, index), folder / f"member{index}", progress, ranks
+        member, validation_logits = train_member(
+            store, config, fold, index, folder / f"member{index}", progress, ranks
         )
         members.append(member)
         mean_logits.append(validation_logits.mean(dim=0))
@@ -114,18 +114,20 @@ def embed_volumes(
     return embedded
 
 
-def _train_member(
+def train_member(
     store: Store,
     config: Config,
-    volume_ids: list[str],
-    fold_and_index: tuple[int, int],
+    fold: int,
+    index: int,
     folder: Path,
-    progress: Progress,
-    ranks: Ranks,
+    progress: Progress = quiet,
+    ranks: Ranks = ALONE,
 ) -> tuple[SliceEncoder, torch.Tensor]:
-    """One encoder of a fold, and its logits (N, K) on its validation slices."""
-    fold, index = fold_and_index
-    training, validation, task = encoder_task(store, config, volume_ids, fold_and_index, ranks)
+    """One encoder of a fold, and its logits (N, K) on its validation slices; see `train_encoder`.
+
+    What `folder` holds of its training is not repeated.
+    """
+    training, validation, task = encoder_task(store, config, fold, index, ranks)
     schedule = Schedule.of(config.slices, len(training), config.slices.batch_size)
     fit(task, schedule, folder, f"encoder {fold}.{index}", progress)
 
@@ -138,15 +140,15 @@ def _train_member(
 def encoder_task(
     store: Store,
     config: Config,
-    volume_ids: list[str],
-    fold_and_index: tuple[int, int],
+    fold: int,
+    index: int = 0,
     ranks: Ranks = ALONE,
 ) -> tuple[SliceDataset, SliceDataset, Task[Share]]:
     """Training and validation slices of one encoder of a fold, and its task.
 
     The first member of an ensemble draws from the run's own seed.
     """
-    fold, index = fold_and_index
+    volume_ids = training_volumes(store, config, fold)
     root = config.seed if index == 0 else derive(config.seed, "member", index)
     seed, settings, where = derive(root, "encoder", fold), config.slices, device()
 

@@ -23,7 +23,7 @@ GRADIENTS = """
 import sys, torch
 from ich3d.config.load import load_config
 from ich3d.core.workspace import Workspace
-from ich3d.prepare.store import Store, training_volumes
+from ich3d.prepare.store import Store
 from ich3d.slices.train import encoder_task
 from ich3d.training.loop import backward
 from ich3d.training.ranks import started_ranks
@@ -31,7 +31,7 @@ from ich3d.training.ranks import started_ranks
 config, out = load_config(sys.argv[1]), sys.argv[2]
 with started_ranks() as ranks:
     store = Store(config.workspace + "/store")
-    _, _, task = encoder_task(store, config, training_volumes(store, config, 0), (0, 0), ranks)
+    _, _, task = encoder_task(store, config, fold=0, ranks=ranks)
     task.model.eval()
     torch.manual_seed(0)
     rows = []

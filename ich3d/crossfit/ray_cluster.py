@@ -1,0 +1,158 @@
+"""Train stages on a Ray cluster whose machines share the workspace.
+
+A task trains one part: a member of an encoder, the encoder of a fold, its context models, its
+stacker. It begins when the parts that it reads are finished, and leaves its result in the
+workspace, as a run in one process does. A task whose machine is lost is repeated, and goes on from
+its last checkpoint. Afterwards the same command finds every stage finished.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ich3d.config.root import Config
+from ich3d.core.progress import Progress, quiet
+from ich3d.core.ray_cluster import connected_ray
+from ich3d.core.workspace import Workspace
+from ich3d.crossfit.stages import Stages
+from ich3d.prepare.store import Store
+
+SERIES_PER_TASK: Final = 50
+"""Series that one task sends through a frozen network."""
+
+Key = tuple[str, str, int, int]
+"""Stage, hash of its inputs, fold and member of a part: two rows of an ablation may share it."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A configuration, and the last stages that are wanted of it."""
+
+    config: Config
+    stages: tuple[str, ...]
+
+
+def train_on_ray(
+    wanted: Sequence[Wanted],
+    run: Config | None,
+    store: Store,
+    address: str,
+    progress: Progress = quiet,
+) -> None:
+    """Train the stages of some configurations on the cluster at `address`.
+
+    Args:
+        wanted: which stages of which configurations.
+        run: as `Stages` takes it: the workspace's run, beside which an ablation keeps what differs
+            from it; None where the run itself is trained.
+        store: the prepared data.
+        address: of the cluster; `local` starts one on this machine.
+        progress: shows the parts.
+
+    Raises:
+        ConfigError: Ray is not installed.
+        DataError: there is no cluster at the address, or what the stages raise.
+    """
+    with connected_ray(address) as ray:
+        plan = _Plan(ray, run, store)
+        for one in wanted:
+            plan.add(one)
+        parts = plan.finished()
+        for _ in progress(parts, "parts of stages", total=len(plan.tasks)):
+            pass
+
+
+class _Plan:
+    """The tasks of some configurations, each part once."""
+
+    def __init__(self, ray: Any, run: Config | None, store: Store) -> None:
+        self.tasks: dict[Key, Any] = {}
+        self._ray, self._run, self._store = ray, run, store
+        resources = ray.cluster_resources()
+        n_gpus, n_cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
+        train = ray.remote(_train_part)
+        self._on_cpu = train.options(num_cpus=1, max_retries=-1)
+        self._on_device = self._on_cpu
+        if n_gpus:
+            cpus = max(1, n_cpus // n_gpus)  # they read slices ahead
+            self._on_device = train.options(num_cpus=cpus, num_gpus=1, max_retries=-1)
+
+    def add(self, wanted: Wanted) -> None:
+        """Submit what is missing, in an order in which every part comes after what it reads."""
+        stages = _stages(wanted.config, self._run, self._store)
+        folds = sorted(set(self._store.folds.values()))
+        chunks = range(0, len(self._store.volume_ids), SERIES_PER_TASK)
+        frozen = [
+            self._task(wanted, stages, "frozen", number)
+            for number in (range(len(chunks)) if stages.has_frozen_parts else ())
+        ]
+        n_members = wanted.config.slices.ensemble_size
+        for fold in folds:
+            stages.start("encoder", fold)
+            members = [
+                self._task(wanted, stages, "member", fold, member)
+                for member in (range(n_members) if n_members > 1 else ())
+            ]
+            self._task(wanted, stages, "encoder", fold, before=[*frozen, *members])
+        encoders = self._of("encoder", stages)
+        for stage in wanted.stages:
+            before = encoders
+            if stage == "stack":
+                before = [
+                    self._task(wanted, stages, "context", fold, before=encoders) for fold in folds
+                ]
+            if stage != "encoder":
+                for fold in folds:
+                    self._task(wanted, stages, stage, fold, before=before)
+
+    def finished(self) -> Iterator[None]:
+        """Yield as parts are finished; an error of a part ends the run."""
+        left = list(self.tasks.values())
+        while left:
+            ready, left = self._ray.wait(left, num_returns=1)
+            self._ray.get(ready)
+            yield from (None for _ in ready)
+
+    def _task(
+        self,
+        wanted: Wanted,
+        stages: Stages,
+        stage: str,
+        fold: int,
+        member: int = 0,
+        before: Sequence[Any] = (),
+    ) -> Any:
+        """The task of a part, submitted where no other configuration did."""
+        inputs = stages.inputs_sha256("encoder" if stage in ("frozen", "member") else stage)
+        key = (stage, inputs, fold, member)
+        if key not in self.tasks:
+            remote = self._on_cpu if stage.endswith("stack") else self._on_device
+            part = (stage, fold, member)
+            self.tasks[key] = remote.remote(wanted.config, self._run, part, *before)
+        return self.tasks[key]
+
+    def _of(self, stage: str, stages: Stages) -> list[Any]:
+        """The tasks of all folds of a stage."""
+        inputs = stages.inputs_sha256(stage)
+        return [task for key, task in self.tasks.items() if key[:2] == (stage, inputs)]
+
+
+def _stages(config: Config, run: Config | None, store: Store) -> Stages:
+    return Stages(config, Workspace(Path(config.workspace)), store, run)
+
+
+def _train_part(
+    config: Config, run: Config | None, part: tuple[str, int, int], *finished: None
+) -> None:
+    """Train a part where it is missing; `finished` are the results that Ray waited for."""
+    stage, fold, member = part
+    store = Store(Workspace(Path(config.workspace)).store)
+    stages = _stages(config, run, store)
+    if stage == "frozen":
+        start = fold * SERIES_PER_TASK
+        stages.compute_frozen(store.volume_ids[start : start + SERIES_PER_TASK])
+    elif stage == "member":
+        stages.train_member(fold, member)
+    else:
+        stages.train_fold(stage, fold)
