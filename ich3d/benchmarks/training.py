@@ -1,22 +1,33 @@
-"""Benchmark of a training step of the encoder: the most images a second that a device can train on.
+"""Benchmark of training an encoder: how fast a device trains, and whether slices arrive as fast.
 
 One batch of random HU is trained on again and again, with augmentation, so that nothing waits for a
-disk. From it follow the hours of a run at RSNA's size, if the images arrive as fast.
+disk. From it follow the hours of a run at RSNA's size. A second table compares the rate on slices
+from a prepared store of phantoms with that on one of their batches, again and again.
 """
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Final
 
+import numpy as np
 import torch
 
 from ich3d.benchmarks.timing import describe_machine, markdown_table
-from ich3d.config.schema import SlicesConfig
+from ich3d.config.root import Config
+from ich3d.config.schema import PhantomConfig, PrepareConfig, SlicesConfig
 from ich3d.core.labels import LABELS
+from ich3d.prepare.build import prepare
 from ich3d.slices.augment import augment
+from ich3d.slices.dataset import in_batches
 from ich3d.slices.encoder import SliceEncoder
+from ich3d.slices.train import Share, encoder_task
 from ich3d.training.device import autocast, device
+from ich3d.training.loop import backward
 from ich3d.training.losses import masked_log_loss
 
 RSNA_SLICES: Final = 752_803
@@ -29,16 +40,33 @@ RSNA_EPOCHS: Final = 4
 PACKAGES: Final = ("ich3d", "torch", "monai")
 
 
+FED: Final = (("resnet18-half", 128), ("efficientnet-lite0", 192))
+"""Encoders, and the rows and columns of the stored slices that they are fed."""
+
+STORED_MM: Final = 230.4
+"""Side of a stored slice."""
+
+
 def benchmark_training(
-    encoders: Sequence[str], matrix: int, batch_size: int, seconds: float
+    encoders: Sequence[str],
+    matrix: int,
+    batch_size: int,
+    seconds: float,
+    fed: Sequence[tuple[str, int]] = FED,
+    studies: int = 24,
+    rounds: int = 3,
 ) -> str:
-    """The table as markdown: images a second, memory, and hours at RSNA's size, for each encoder.
+    """Two tables as markdown: images a second, memory, and hours at RSNA's size, for each encoder;
+    and the rate on a store's slices over that on one repeated batch.
 
     Args:
         encoders: names of `config.schema.ENCODERS`.
         matrix: rows and columns of an image, in pixels.
         batch_size: images a step.
         seconds: how long each encoder is measured, after a warm-up.
+        fed: encoders of the second table, and the rows and columns of their slices.
+        studies: phantoms in the store.
+        rounds: measurements of the second table, of which the median counts.
     """
     where = device()
     rows = []
@@ -51,11 +79,81 @@ def benchmark_training(
 
     hours_of = f"hours for {RSNA_FOLDS} RSNA folds of {RSNA_EPOCHS} epochs"
     table = markdown_table(["encoder", "images a second", "memory, GB", hours_of], rows)
+    feeding = markdown_table(
+        ["encoder", "matrix", "one batch, images a second", "warm files", "cold files"],
+        [_fed_row(name, side, batch_size, seconds, studies, rounds, where) for name, side in fed],
+    )
     return (
         f"{table}\n\nForward, backward and optimizer with augmentation on one repeated batch of "
         f"{batch_size} stacks of three slices at {matrix} x {matrix}, in {_precision(where)} on "
-        f"{_name(where)}; {describe_machine(PACKAGES)}."
+        f"{_name(where)}; {describe_machine(PACKAGES)}.\n\n{feeding}\n\nThe rates on slices of a "
+        f"store over that on one batch of {batch_size}, again and again: median of {rounds} rounds."
     )
+
+
+def _fed_row(
+    name: str,
+    matrix: int,
+    batch_size: int,
+    seconds: float,
+    studies: int,
+    rounds: int,
+    where: torch.device,
+) -> list[str]:
+    """The rate on one batch, and the shares of it that a store's slices reach."""
+    with TemporaryDirectory() as folder:
+        config = Config(
+            workspace=folder,
+            phantom=PhantomConfig(studies=studies, matrix=256),
+            prepare=PrepareConfig(matrix=matrix, pixel_mm=STORED_MM / matrix),
+            slices=SlicesConfig(encoder=name, batch_size=batch_size),
+        )
+        store = prepare(config).store
+        slices, _, task = encoder_task(store, config, fold=0)
+        task.model.train()
+        optimizer = torch.optim.AdamW(task.model.parameters(), lr=1e-4, fused=True)
+        order = np.random.default_rng(0).permutation(len(slices))
+
+        def rate(batches: Iterable[Share]) -> float:
+            """Images a second, after the first batch."""
+            n_images, start = 0, 0.0
+            for batch in batches:
+                backward(task, batch)
+                optimizer.step()
+                _wait_for(where)
+                if start:
+                    n_images += batch.whole
+                else:
+                    start = perf_counter()
+            return n_images / (perf_counter() - start)
+
+        def fed(n_steps: int) -> Iterator[Share]:
+            indices = np.resize(order, n_steps * batch_size)
+            for sample in slices.batches(in_batches(indices, batch_size), where):
+                yield Share(sample, batch_size, slice(None))
+
+        (batch,) = fed(1)
+        batch = batch._replace(slices=batch.slices.to(where))
+        rate([batch] * 4)  # warm-up
+        n_steps = max(2, round(seconds * rate([batch] * 4) / batch_size))
+
+        single, warm, cold = [], [], []
+        for _ in range(rounds):
+            single.append(rate([batch] * n_steps))
+            warm.append(rate(fed(n_steps)) / single[-1])
+            _forget_files(store.folder)
+            cold.append(rate(fed(min(n_steps, len(order) // batch_size))) / single[-1])
+    return [
+        name, f"{matrix}", f"{median(single):.0f}", f"{median(warm):.2f}", f"{median(cold):.2f}",
+    ]  # fmt: skip
+
+
+def _forget_files(folder: Path) -> None:
+    """Ask the system to drop the files of a folder from its memory, so that they are read anew."""
+    for path in folder.glob("*.b2nd"):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _step(settings: SlicesConfig, matrix: int, where: torch.device) -> Callable[[], None]:
