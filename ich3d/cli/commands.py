@@ -402,6 +402,7 @@ def predict(arguments: Namespace) -> int:
         _output_writers(arguments, model),
         arguments.overwrite,
         asked_ids,
+        arguments.ray,
     )
 
     print_rejected(outcome.rejected)

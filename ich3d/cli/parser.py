@@ -208,7 +208,7 @@ def _add_ray(parser: argparse.ArgumentParser) -> None:
         "--ray",
         metavar="ADDRESS",
         help="work on the Ray cluster at ADDRESS, or `local` (needs ich3d[ray]); all machines see "
-        "source and workspace under the same paths",
+        "the files under the same paths",
     )
 
 
@@ -394,6 +394,7 @@ def _add_predict(subparsers: Subparsers) -> None:
         help="also write an HTML page for each study, to OUT/report",
     )
     parser.add_argument("--identifiers", action="store_true", help="with --report: show PatientIDs")
+    _add_ray(parser)
     parser.add_argument(
         "--ids",
         type=Path,

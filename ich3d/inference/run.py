@@ -44,6 +44,7 @@ from ich3d.dicom.validate import SeriesGroup, group_by_series_uid
 from ich3d.inference.asked_ids import only_asked, sop_uids_of
 from ich3d.inference.journal import Journal, ScoredSeries
 from ich3d.inference.leading import leading_series
+from ich3d.inference.ray_cluster import stream_on_ray
 from ich3d.inference.scoring import (
     SeriesPrediction,
     find,
@@ -131,6 +132,7 @@ def predict_to_folder(
     writers: Mapping[str, OutputWriter] | None = None,
     overwrite: bool = False,
     asked_ids: Sequence[str] | None = None,
+    ray: str | None = None,
 ) -> Outcome:
     """Score every head CT series below `paths` and write the tables to `out`.
 
@@ -150,6 +152,7 @@ def predict_to_folder(
             removed from `out`.
         asked_ids: the IDs that `submission.csv` has, in this order; those of slices that are not
             below `paths` get the training set's base rate. None for all slices that are.
+        ray: address of a Ray cluster that scores, or `local`; None scores here.
 
     Raises:
         DataError: a path does not exist, or `out` holds such results and `overwrite` is not set.
@@ -175,9 +178,13 @@ def predict_to_folder(
         if not journal.is_finished(journal_keys[series.volume_id])
     }
     todo = [series for series in index.series if study_uid_of(series) in unfinished_studies]
-    unreadable = _score_studies(
-        model, index, todo, journal_keys, writers, journal, progress, policy
+    results_of_todo = (
+        stream(model, index, todo, policy)
+        if ray is None or not todo
+        else stream_on_ray(model, index, todo, policy, ray)
     )
+    pairs = zip(todo, progress(results_of_todo, "series", total=len(todo)), strict=True)
+    unreadable = _score_studies(pairs, journal_keys, writers, journal)
     clock.lap("score")
 
     scored_series = [
@@ -314,23 +321,17 @@ def _open_journal(out: Path, keys: Iterable[str], writers: Mapping[str, OutputWr
 
 
 def _score_studies(
-    model: Model,
-    index: Index,
-    todo: Sequence[Series],
+    pairs: Iterable[tuple[Series, SeriesPrediction | Rejected]],
     journal_keys: Mapping[str, str],
     writers: Mapping[str, OutputWriter],
     journal: Journal,
-    progress: Progress,
-    policy: Policy,
 ) -> list[Rejected]:
-    """Score the series of `todo` study by study, and add their results to the journal.
+    """Take the results of series study by study, and add them to the journal.
 
     Returns:
         Rejections that a later run may not repeat, without repetition. They are not in the journal.
     """
     unreadable: list[Rejected] = []
-    predictions = progress(stream(model, index, todo, policy), "series", total=len(todo))
-    pairs = zip(todo, predictions, strict=True)
     for _, study in groupby(pairs, key=lambda pair: study_uid_of(pair[0])):
         for volume_id, result in _results_of_study(list(study), writers).items():
             if _may_change(result):

@@ -228,6 +228,10 @@ def study_uid_of(series: Series | SeriesMetadata) -> str:
     return series.study_uid or series.volume_id
 
 
+Batch = tuple[SeriesGroup, list[Series]]
+"""All volumes of a SeriesInstanceUID, and those of them that are wanted."""
+
+
 def stream(
     model: Model, index: Index, chosen: Sequence[Series], policy: Policy = STRICT
 ) -> Iterator[SeriesPrediction | Rejected]:
@@ -246,20 +250,33 @@ def stream(
     Yields:
         A prediction or rejection for each of `chosen`, in their order.
     """
+    batches = in_batches(index, chosen)
+
+    def prepare_batch(batch: Batch) -> Sequence[PreparedSeries | Rejected]:
+        return _prepare_readable(*batch, model.config.prepare, policy)
+
+    for (_, wanted), results in zip(batches, _read_ahead(prepare_batch, batches), strict=True):
+        for series, prepared in zip(wanted, results, strict=True):
+            yield prepared if isinstance(prepared, Rejected) else _score(model, series, prepared)
+
+
+def in_batches(index: Index, chosen: Sequence[Series]) -> list[Batch]:
+    """The batches of `stream`: series that are decoded together, with all of their group."""
     group_of = {group[0].series_uid: group for group in group_by_series_uid(index.series)}
-    batches = [
-        list(batch)
-        for _, batch in groupby(
-            chosen, key=lambda series: (study_uid_of(series), series.series_uid)
+    of_group = groupby(chosen, key=lambda series: (study_uid_of(series), series.series_uid))
+    return [(group_of[series_uid], list(wanted)) for (_, series_uid), wanted in of_group]
+
+
+def score_batch(
+    model: Model, group: SeriesGroup, wanted: Sequence[Series], policy: Policy
+) -> list[SeriesPrediction | Rejected]:
+    """A prediction or rejection for each series of a batch."""
+    return [
+        prepared if isinstance(prepared, Rejected) else _score(model, series, prepared)
+        for series, prepared in zip(
+            wanted, _prepare_readable(group, wanted, model.config.prepare, policy), strict=True
         )
     ]
-
-    def prepare_batch(batch: Sequence[Series]) -> Sequence[PreparedSeries | Rejected]:
-        return _prepare_readable(group_of[batch[0].series_uid], batch, model.config.prepare, policy)
-
-    for batch, results in zip(batches, _read_ahead(prepare_batch, batches), strict=True):
-        for series, prepared in zip(batch, results, strict=True):
-            yield prepared if isinstance(prepared, Rejected) else _score(model, series, prepared)
 
 
 def _predict(

@@ -188,7 +188,8 @@ def fit(
             state.save(checkpoint)
 
     task.model.load_state_dict(state.kept)
-    if task.ranks.is_first:
+    if metrics is not None:
+        metrics.close()
         _write_history(folder / "history.json", state)
     return task.model.eval()
 

@@ -63,6 +63,11 @@ class MetricsLog:
         )
         self._row_start, self._row_time = step, time.monotonic()
 
+    def close(self) -> None:
+        """Close what TensorBoard reads; the log itself is closed after each row."""
+        if self._board is not None:
+            self._board.close()
+
     def _write(self, row: Mapping[str, Any]) -> None:
         with self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")

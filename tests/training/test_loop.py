@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from ich3d.core.errors import ConfigError
@@ -175,6 +176,14 @@ def test_each_epoch_and_some_steps_are_logged(
     for number, row in enumerate(epochs):
         in_epoch = [step["loss"] for step in steps[2 * number : 2 * number + 2]]
         assert row["loss"] == pytest.approx(np.mean(in_epoch), abs=1e-5)
+
+
+def test_tensorboard_reads_the_losses_of_the_epochs(tmp_path: Path) -> None:
+    fit(line_task([GOOD, BAD]), replace(SCHEDULE, epochs=2), tmp_path, "line")
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    read = [(event.step, event.value) for event in events.Scalars("epoch/validation_loss")]
+    assert read == [(4, pytest.approx(np.mean(GOOD))), (8, pytest.approx(np.mean(BAD)))]
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
