@@ -42,9 +42,19 @@ def progress_bar(items: Iterable[T], label: str, total: int | None = None) -> It
 def _progress_lines(items: Iterable[T], label: str, total: int | None) -> Iterator[T]:
     """Yield the items; what takes less than `LINE_SECONDS` prints nothing."""
     of_total = "" if total is None else f" of {total}"
-    last_line = time.monotonic()
+    start = last_line = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
-        if time.monotonic() - last_line >= LINE_SECONDS:
-            sys.stderr.write(f"{label}: {done}{of_total}\n")
-            last_line = time.monotonic()
+        now = time.monotonic()
+        if now - last_line >= LINE_SECONDS:
+            sys.stderr.write(f"{label}: {done}{of_total}, {_pace(done, total, now - start)}\n")
+            last_line = now
+
+
+def _pace(done: int, total: int | None, seconds: float) -> str:
+    """`2.5 a second, 01:20 left` after `done` items in so many seconds."""
+    from tqdm import tqdm
+
+    each = seconds / done
+    pace = f"{1 / each:.1f} a second" if each < 1 else f"{each:.1f} s each"
+    return pace if total is None else f"{pace}, {tqdm.format_interval(each * (total - done))} left"
