@@ -1,10 +1,12 @@
 """Fixtures that several rooms share: a small trained run, its model, and DICOM series to write."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 
 from ich3d.config.root import Config
 from ich3d.config.schema import (
@@ -47,22 +49,33 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """The config of a run on six labelled phantoms, with all stages trained.
 
     Beside the phantoms lie an unlabelled study that lacks a slice, and a series of `PATIENT_ID`
-    that shows no head.
+    that shows no head. Processes that share the tests share the run: read it, do not change it.
     """
-    from ich3d.crossfit.train import train
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    with FileLock(root / "run.lock"):
+        return _trained(root / "run")
 
+
+def _trained(workspace: Path) -> Config:
+    """The config of the run in `workspace`, which is trained where it is not there yet."""
     config = Config(
-        workspace=str(tmp_path_factory.mktemp("run")),
+        workspace=str(workspace),
         precision="fp32",
         phantom=PhantomConfig(studies=6, matrix=64, thickness_mm=(10.0,), prevalence=CHANCES),
         prepare=PrepareConfig(matrix=48, pixel_mm=4.8, folds=3),
-        slices=SlicesConfig(encoder="resnet10", epochs=2, neighbours=0),
+        slices=SlicesConfig(encoder="resnet10-half", epochs=2, neighbours=0),
         context=ContextConfig(hidden_size=16, epochs=2),
         stack=StackConfig(num_trees=10),
         report=ReportConfig(resamples=50),
     )
-    source = open_source(config, Workspace(Path(config.workspace))).images
+    if Workspace(workspace).run.exists():  # it is written last
+        return config
 
+    from ich3d.crossfit.train import train
+
+    source = open_source(config, Workspace(workspace)).images
     unlabelled = PhantomConfig(studies=1, matrix=64, thickness_mm=(10.0,))
     list(write_phantoms(unlabelled, 1, source / "unlabelled"))
     paths = sorted((source / "unlabelled").rglob("*.dcm"))

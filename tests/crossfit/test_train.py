@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,6 +138,27 @@ def test_a_killed_run_continues_to_the_same_end(
 
     train(config)
     assert_equal_runs(config, small_run)
+
+
+@pytest.mark.slow
+def test_a_run_killed_a_hundred_times_ends_with_the_same_bytes(
+    small_run: Config, tmp_path: Path
+) -> None:
+    """At random moments, of which most lie in the training: loading the libraries takes 4 s."""
+    rng = np.random.default_rng(0)
+    for trial in range(10):
+        folder = tmp_path / str(trial)
+        folder.mkdir()
+        config = copy_source(small_run, folder / "run")
+        path = folder / "run.yaml"
+        path.write_text(json.dumps(as_dict(config)))  # JSON is YAML
+        command = [sys.executable, "-m", "ich3d", "train", "--config", str(path)]
+        for _ in range(10):
+            with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+                time.sleep(rng.uniform(3, 8))
+                process.kill()
+        train(config)
+        assert_equal_runs(config, small_run)
 
 
 def test_no_model_is_saved_from_a_control_experiment(tmp_path: Path) -> None:

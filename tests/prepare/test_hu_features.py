@@ -125,10 +125,10 @@ def test_slices_without_brain_are_silenced_whatever_a_model_says() -> None:
 
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[PreparedSeries], pd.DataFrame]:
-    """Twelve phantoms, of which most bleed, and the area of their blood by SOPInstanceUID."""
+    """Eight phantoms, of which most bleed, and the area of their blood by SOPInstanceUID."""
     folder = tmp_path_factory.mktemp("phantoms")
-    config = PhantomConfig(studies=12, matrix=160, prevalence=dict.fromkeys(SUBTYPES, 0.4))
-    assert len(list(write_phantoms(config, 5, folder))) == 12
+    config = PhantomConfig(studies=8, matrix=128, prevalence=dict.fromkeys(SUBTYPES, 0.4))
+    assert len(list(write_phantoms(config, 5, folder))) == 8
     truth = pd.read_csv(folder / "truth.csv", dtype={"sop_uid": str}).set_index("sop_uid")
     grid = PrepareConfig(matrix=96, pixel_mm=2.3)
     prepared = []

@@ -63,7 +63,7 @@ def test_it_says_what_the_model_is_and_whose_the_figures_are(workspace: Workspac
     assert read_manifest(workspace.model).sha256 in card
     assert "scored by the one fold that was not trained on that patient" in card
     assert "judged on patients of its own training set alone" in card
-    assert "encoder: resnet10\n" in card  # the configuration
+    assert "encoder: resnet10-half\n" in card  # the configuration
     assert "nan" not in card
     assert str(workspace.root) not in card
 

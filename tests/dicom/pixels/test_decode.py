@@ -136,8 +136,8 @@ def test_elements_under_a_wrong_label_give_exact_hu_and_a_warning(
     (detail,) = encoding_details(volume)
     assert detail.startswith(f"a000.dcm: {sentence}; the pixels of 4 such slices were read")
     if by_itk:
-        hu = [sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[0] for path in paths]
-        assert np.array_equal(hu, before)
+        first = sitk.ReadImage(str(paths[0]), imageIO="GDCMImageIO")
+        assert np.array_equal(sitk.GetArrayFromImage(first)[0], before[0])
 
 
 @pytest.mark.parametrize("codec", ["RLE", "JPEG", "JPEG2000"])
