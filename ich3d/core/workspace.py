@@ -7,6 +7,8 @@
   rejected.csv         series and files that cannot be used
   unmatched.csv        labels without a slice, slices without a label
   conflicting_labels.csv   slices with identical pixels and different labels
+  fingerprint.json     what the data are like, for its page fingerprint.html
+  contact_sheets/      the prepared series as small images, a hundred a page
   store/               the prepared store
   embeddings/          embeddings by a frozen network, shared by all folds
   encoder/fold<k>/     trained encoder of fold k; likewise context/ and stack/
@@ -75,6 +77,21 @@ class Workspace:
     def conflicts(self) -> Path:
         """Table of slices with identical pixels and different labels."""
         return self.root / "conflicting_labels.csv"
+
+    @property
+    def fingerprint(self) -> Path:
+        """JSON file that says what the data are like."""
+        return self.root / "fingerprint.json"
+
+    @property
+    def fingerprint_page(self) -> Path:
+        """The page of the fingerprint."""
+        return self.root / "fingerprint.html"
+
+    @property
+    def contact_sheets(self) -> Path:
+        """Folder of pages with a small image of each series."""
+        return self.root / "contact_sheets"
 
     @property
     def scan(self) -> Path:
