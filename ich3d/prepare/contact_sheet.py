@@ -88,10 +88,10 @@ def write_contact_sheets(
 
 def _volume(volume_id: str, rows: pd.DataFrame) -> _Volume:
     """The series with these rows of the table of slices."""
-    return _Volume(str(rows["patient_id"].iloc[0]), volume_id, _label_line(rows))
+    return _Volume(str(rows["patient_id"].iloc[0]), volume_id, label_line(rows))
 
 
-def _label_line(rows: pd.DataFrame) -> str:
+def label_line(rows: pd.DataFrame) -> str:
     """The bleeds of a series in one line, and in how many of its slices they are."""
     if rows[list(LABELS)].isna().all(axis=None):
         return "no labels"

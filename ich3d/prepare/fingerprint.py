@@ -270,10 +270,9 @@ def _quantiles(
     `weights` (N,) say how often each value occurs.
     """
     reached = np.cumsum(weights) / weights.sum()
-    last = len(values) - 1
+    chosen = values[np.searchsorted(reached, shares)]
     return {
-        quantile_name(share): round(float(values[min(last, np.searchsorted(reached, share))]), 4)
-        for share in shares
+        quantile_name(share): value for share, value in zip(shares, _rounded(chosen), strict=True)
     }
 
 
@@ -310,4 +309,5 @@ def _number(text: str) -> float | None:
 
 
 def _rounded(values: np.ndarray) -> list[float]:
+    """As plain numbers, without the last digits of their arithmetic."""
     return [round(value, 4) for value in values.tolist()]
