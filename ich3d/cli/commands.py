@@ -266,10 +266,12 @@ def train(arguments: Namespace) -> int:
 
     from ich3d.crossfit.existing import claim_run, is_finished, require_trainable
     from ich3d.prepare.build import prepare  # only now, for it takes a second
+    from ich3d.prepare.spread import Spread
 
     require_trainable(config)
     claim_run(config, arguments.overwrite)
-    store = prepare(config, progress_bar, arguments.overwrite).store
+    spread = Spread(arguments.workers)
+    store = prepare(config, progress_bar, arguments.overwrite, spread).store
     _write_fingerprint_page(config)
     workspace = Workspace(Path(config.workspace))
     if is_finished(config, store):

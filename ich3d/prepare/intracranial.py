@@ -102,7 +102,8 @@ def _slice_mask(image: np.ndarray, pixel_mm: float) -> np.ndarray:
         return mask
 
     radius_px = OPENING_MM / pixel_mm
-    grid = BitGrid(*image.shape, margin=max(1, int(radius_px)))
+    height, width = image.shape
+    grid = BitGrid(height, width, margin=max(1, int(radius_px)))
     bone = grid.pack((image > BONE_HU) & body)
     enclosed = at_least(MIN_DIRECTIONS, grid.shadows(bone), grid)
     beside_bone = grid.dilated(bone, 1)  # such pixels take in some bone
@@ -130,7 +131,7 @@ def _largest_body(image: np.ndarray, pixel_mm: float) -> np.ndarray | None:
     """
     coarse = image[::_BODY_STEP, ::_BODY_STEP] > _TISSUE_HU
     opening_px = _BODY_OPENING_MM / (_BODY_STEP * pixel_mm)
-    grid = BitGrid(*coarse.shape, margin=int(2 * opening_px))
+    grid = BitGrid(len(coarse), len(coarse[0]), margin=int(2 * opening_px))
     opened = grid.unpack(grid.opened(grid.pack(coarse), opening_px))
     pieces, count = ndimage.label(opened)
     if count == 0:

@@ -15,6 +15,7 @@ import ich3d
 from ich3d.config.schema import PrepareConfig
 from ich3d.core.errors import DataError
 from ich3d.core.issues import IssueCode
+from ich3d.core.temporary import remove_leftovers
 from ich3d.core.types import Issue, LeftOut, Rejected, Series
 from ich3d.core.workspace import read_json, write_json
 from ich3d.dicom.index import STRICT, index_contents
@@ -168,11 +169,13 @@ def read_outcome(task: PartTask) -> Outcome | None:
 
 
 def remove_other_outcomes(tasks: Iterable[PartTask], store: Path) -> None:
-    """Remove the outcomes of parts that there are no more."""
+    """Remove the outcomes of parts that there are no more, and what killed processes left."""
     wanted = {task.outcome.stem for task in tasks}
     for path in (store / "parts").glob("*"):
-        if path.stem not in wanted:
+        if path.stem not in wanted and path.is_file():
             path.unlink()
+    for folder in (store, store / "parts"):
+        remove_leftovers(folder)
 
 
 def _entry(item: Rejected | LeftOut) -> list[object]:
