@@ -147,7 +147,8 @@ def read_fingerprint(folder: Path, volume_id: str) -> SeriesFingerprint | None:
     earlier version. DataError where the file is missing or damaged.
     """
     path = series_file(folder, volume_id)
-    vlmeta = _open(path).array.schunk.vlmeta
+    file = _open(path)  # the library needs it as long as its metadata are read
+    vlmeta = file.array.schunk.vlmeta
     if _FINGERPRINT not in vlmeta:  # new in version 0.3
         return None
     try:
