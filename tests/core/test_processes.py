@@ -37,7 +37,7 @@ def test_a_dead_worker_costs_its_own_task_alone() -> None:
     assert all(result[0] == task**2 for task, result in results.items())
     processes = Counter(result[1] for result in results.values())
     assert os.getpid() not in processes
-    assert len(processes) == 3  # two, and one in place of the dead one
+    assert len(processes) in (2, 3)  # two; the one in place of the dead one may get no task
 
 
 def test_an_error_in_a_worker_is_raised_here() -> None:
