@@ -10,7 +10,7 @@ from ich3d.core.labels import LABELS
 from ich3d.core.text import pluralize
 from ich3d.evaluation.claims import Verdict
 from ich3d.evaluation.table import FEW_PATIENTS, ResultRow
-from ich3d.report.figures import FAINT, INK, WIDTH_IN, EmbeddedImage, as_svg, style_axes
+from ich3d.report.drawing import FAINT, INK, WIDTH_IN, EmbeddedImage, as_svg, style_axes
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito 2008); the table says it in words.
 BETTER_COLOR, WORSE_COLOR, UNDECIDED_COLOR = "#0072B2", "#D55E00", "#767676"

@@ -13,8 +13,9 @@ from ich3d.core.labels import ANY, SUBTYPES
 from ich3d.core.workspace import replacing
 from ich3d.evaluation.claims import claim
 from ich3d.evaluation.table import FEW_PATIENTS, ResultRow
+from ich3d.report.page_template import template
 from ich3d.report.run.metadata import labels_without_truth
-from ich3d.report.run.page import table_content, template
+from ich3d.report.run.page import table_content
 
 
 def write_page(path: Path, config: Config, rows: list[ResultRow], truth: GroundTruth) -> None:

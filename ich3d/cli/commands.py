@@ -242,8 +242,20 @@ def prepare(arguments: Namespace) -> int:
     if len(prepared.rejected) > MAX_REJECTED:
         rejected = Workspace(Path(config.workspace)).rejected
         print_error(f"{len(prepared.rejected)} rejected in all, see {rejected}")
+    _write_fingerprint_page(config)
     print(prepared.store.folder)
     return _code(len(prepared.rejected))
+
+
+def _write_fingerprint_page(config: "Config") -> None:
+    """Write the page of the data set's fingerprint; a store that was prepared elsewhere may have
+    come without one.
+    """
+    from ich3d.report.fingerprint_page import write_fingerprint_page  # it loads matplotlib
+
+    workspace = Workspace(Path(config.workspace))
+    if workspace.fingerprint.exists():
+        write_fingerprint_page(workspace)
 
 
 def train(arguments: Namespace) -> int:
@@ -266,8 +278,9 @@ def train(arguments: Namespace) -> int:
 
     require_trainable(config)
     claim_run(config, arguments.overwrite)
-    spread = Spread(ray=arguments.ray)
+    spread = Spread(arguments.workers, arguments.ray)
     store = prepare(config, progress_bar, arguments.overwrite, spread).store
+    _write_fingerprint_page(config)
     workspace = Workspace(Path(config.workspace))
     if rank is None and is_finished(config, store):
         print_error(f"nothing is left to train in {workspace.root}")

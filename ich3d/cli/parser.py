@@ -180,13 +180,7 @@ def _add_prepare(subparsers: Subparsers) -> None:
         example="prepare --config configs/ct_ich.yaml --set workspace=runs/mine",
     )
     _add_config(parser)
-    parser.add_argument(
-        "--workers",
-        type=_positive,
-        default=usable_cores(),
-        metavar="N",
-        help="processes that read and resample (default: %(default)s, the usable cores)",
-    )
+    _add_workers(parser)
     parser.add_argument(
         "--shard",
         type=_shard,
@@ -249,6 +243,7 @@ def _add_train(subparsers: Subparsers) -> None:
         example="train --config configs/ct_ich.yaml --set workspace=runs/mine",
     )
     _add_config(parser)
+    _add_workers(parser)
     _add_ray(parser)
     _add_overwrite(parser)
 
@@ -526,6 +521,16 @@ def _add_path(parser: argparse.ArgumentParser) -> None:
 def _add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
     _add_overwrite(parser)
+
+
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        default=usable_cores(),
+        metavar="N",
+        help="processes that read and resample (default: %(default)s, the usable cores)",
+    )
 
 
 def _add_overwrite(parser: argparse.ArgumentParser) -> None:

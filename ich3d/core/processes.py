@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
+
+from ich3d.core.errors import DataError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -57,13 +60,27 @@ def torchrun_rank() -> int | None:
     return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
 
 
-def call_apart(function: Callable[..., Result], *arguments: Any) -> Result:
+def call_apart(about: Path, function: Callable[..., Result], *arguments: Any) -> Result:
     """Call a function of a module in a new process, which returns the memory that it takes.
 
     The list of a million files takes 0.5 GB, of which Python gives little back to the system.
+
+    Args:
+        about: the path that the function reads, for a message.
+        function: a function of a module, which a new process can import.
+        arguments: its arguments, which can be pickled.
+
+    Raises:
+        DataError: the process was killed.
     """
     with _worker() as process:
-        return process.submit(function, *arguments).result()
+        try:
+            return process.submit(function, *arguments).result()
+        except BrokenProcessPool:
+            raise DataError(
+                f"{about}: the process that listed it was killed, as a system does that runs out "
+                "of memory: end other programs, and run the same command again"
+            ) from None
 
 
 def _in_processes(

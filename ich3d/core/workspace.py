@@ -7,6 +7,8 @@
   rejected.csv         series and files that cannot be used
   unmatched.csv        labels without a slice, slices without a label
   conflicting_labels.csv   slices with identical pixels and different labels
+  fingerprint.json     what the data are like, for its page fingerprint.html
+  contact_sheets/      the prepared series as small images, a hundred a page
   store/               the prepared store
   embeddings/          embeddings by a frozen network, shared by all folds
   encoder/fold<k>/     trained encoder of fold k; likewise context/ and stack/
@@ -22,7 +24,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from ich3d.core.errors import DataError
 from ich3d.core.path_arguments import as_path
+from ich3d.core.temporary import FOLDER, remove_tree, temporary_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,6 +77,21 @@ class Workspace:
     def conflicts(self) -> Path:
         """Table of slices with identical pixels and different labels."""
         return self.root / "conflicting_labels.csv"
+
+    @property
+    def fingerprint(self) -> Path:
+        """JSON file that says what the data are like."""
+        return self.root / "fingerprint.json"
+
+    @property
+    def fingerprint_page(self) -> Path:
+        """The page of the fingerprint."""
+        return self.root / "fingerprint.html"
+
+    @property
+    def contact_sheets(self) -> Path:
+        """Folder of pages with a small image of each series."""
+        return self.root / "contact_sheets"
 
     @property
     def scan(self) -> Path:
@@ -152,27 +169,26 @@ _UMASK: Final = _umask()  # once: while it is read, files of other threads would
 def replacing(path: Path) -> Iterator[Path]:
     """Write a file or folder atomically: yields a temporary path that replaces `path` at the end.
 
-    If the block raises, the temporary path is removed and `path` stays as it was. Missing parent
-    folders are created. A file can be read by whom the process's umask allows, also where the
-    library that wrote it made it private.
+    If the block raises, the temporary path is removed and `path` stays as it was. Each writer has a
+    temporary path of its own: where two write the same file, the last one that ends has written it.
+    Missing parent folders are created. A file can be read by whom the process's umask allows, also
+    where the library that wrote it made it private.
 
     Raises:
         OSError: the file cannot be written; it names `path`, whichever library wrote it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    _remove(partial)  # left by a process that was killed
-
     try:
-        yield partial
-        if partial.is_dir():
-            _remove(path)  # os.replace does not overwrite a folder that holds files
-        else:
-            partial.chmod(0o666 & ~_UMASK)
-            _sync(partial)
-        os.replace(partial, path)
+        with temporary_path(path) as partial:
+            yield partial
+            if partial.is_dir():
+                remove_tree(path)  # os.replace does not overwrite a folder that holds files
+            else:
+                partial.chmod(0o666 & ~_UMASK)
+                _sync(partial)
+            os.replace(partial, path)
     except OSError as error:
-        if error.errno and _is_nameless_or_below(error, partial):
+        if error.errno and _is_nameless_or_below(error, path.parent / FOLDER):
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     except Exception as error:
@@ -180,8 +196,6 @@ def replacing(path: Path) -> Iterator[Path]:
         if number is None:
             raise
         raise OSError(number, os.strerror(number), str(path)) from None
-    finally:
-        _remove(partial)
 
 
 def _sync(path: Path) -> None:
@@ -192,9 +206,9 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _is_nameless_or_below(error: OSError, partial: Path) -> bool:
-    """Whether an error names no file, or a temporary one that no user knows."""
-    return error.filename is None or str(error.filename).startswith(str(partial))
+def _is_nameless_or_below(error: OSError, folder: Path) -> bool:
+    """Whether an error names no file, or a temporary one in `folder` that no user knows."""
+    return error.filename is None or str(error.filename).startswith(str(folder))
 
 
 def _system_error(error: Exception) -> int | None:
@@ -276,11 +290,3 @@ def read_csv(path: Path, text: tuple[str, ...] = ()) -> "pd.DataFrame":
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no CSV table: {str(error).strip()}") from None
     return table.fillna(dict.fromkeys(text, ""))
-
-
-def _remove(path: Path) -> None:
-    """Remove a file or a folder with its contents; nothing happens where it does not exist."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

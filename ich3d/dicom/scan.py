@@ -180,10 +180,11 @@ def scan_headers(
     with _connected(database) as connection:
         connection.execute("DELETE FROM finished")
     call: Callable[..., None] = _enter_here if workers == 1 else call_apart
-    call(_enter_files, database, path, follow_links)
+    call(path, _enter_files, database, path, follow_links)
     _read_new(database, root, workers, progress)
     for archive in _new_zips(database):
-        call(_enter_members, database, root, archive, within)
+        zip_file = _file(root, archive, None, None).path
+        call(zip_file, _enter_members, database, root, archive, within)
     _read_new(database, root, workers, progress)
     _divide(database)
     return HeaderScan(database)
@@ -243,7 +244,8 @@ def _make_usable(database: Path, about: tuple[Any, ...]) -> None:
         connection.execute("INSERT INTO about VALUES (?, ?, ?, ?)", about)
 
 
-def _enter_here(function: Callable[..., None], *arguments: Any) -> None:
+def _enter_here(_: Path, function: Callable[..., None], *arguments: Any) -> None:
+    """As `call_apart`, in this process."""
     function(*arguments)
 
 

@@ -38,10 +38,9 @@ MAX_GROWTH: Final = 8
 degrees, or a third of the slices missing, needs less than 2; slices far apart would fill the memory
 with air."""
 
-MAX_NAME_LENGTH: Final = 255 - len(".nii.gz") - len("..partial")
-"""Longest file name without its extension, in bytes: file systems allow 255, and the file is
-written under a longer temporary name first. Valid UIDs have at most 64 characters (PS3.5
-9.1)."""
+MAX_NAME_LENGTH: Final = 255 - len(".nii.gz")
+"""Longest file name without its extension, in bytes: file systems allow 255. Valid UIDs have at
+most 64 characters (PS3.5 9.1)."""
 
 PLACEHOLDER_MM: Final = 1.0
 """Thickness of a single slice that states none, in mm: an affine needs one."""

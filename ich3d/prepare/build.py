@@ -29,7 +29,9 @@ from ich3d.dicom.index import STRICT, index_contents
 from ich3d.dicom.inspection import not_hu_summary
 from ich3d.dicom.scan import HeaderScan, Part, finished_scan, scan_headers
 from ich3d.phantom import write_phantoms
+from ich3d.prepare.contact_sheet import write_contact_sheets
 from ich3d.prepare.existing import claim_series, claim_store, require_same_slices
+from ich3d.prepare.fingerprint import NotUsed, SeriesTally, data_fingerprint
 from ich3d.prepare.fold_table import FoldRecord, fold_facts, fold_table, with_folds
 from ich3d.prepare.parts import (
     Outcome,
@@ -41,6 +43,7 @@ from ich3d.prepare.spread import HERE, Shard, Spread, prepare_parts
 from ich3d.prepare.store import (
     Store,
     preprocessing_sha256,
+    require_fingerprint,
     require_metadata,
     slice_rows,
 )
@@ -80,11 +83,13 @@ class _Tables:
         slices: a row a slice, with labels.
         series: a row a series.
         labels: the source's label table, also of slices that are not stored.
+        tally: what the series are like, for the fingerprint.
     """
 
     slices: pd.DataFrame
     series: pd.DataFrame
     labels: pd.DataFrame
+    tally: SeriesTally
 
 
 def prepare(
@@ -96,7 +101,8 @@ def prepare(
 ) -> PreparedSource:
     """Prepare the source that `config` names and write the store to its workspace.
 
-    `inspect.csv`, `folds.csv`, `rejected.csv` and `unmatched.csv` are written beside the store.
+    `inspect.csv`, `folds.csv`, `rejected.csv`, `unmatched.csv`, `conflicting_labels.csv`,
+    `fingerprint.json` and the contact sheets are written beside the store.
 
     Where `source.path` is not set, a complete store that lies in the workspace is used as it is: it
     was prepared on another machine, for training needs no DICOM files.
@@ -145,7 +151,8 @@ def prepare(
     slices = with_folds(tables.slices, config, FoldRecord({}) if refold else record)
     if not overwrite:
         require_same_slices(workspace, slices)
-    store = _complete(source, config, workspace, replace(tables, slices=slices))
+    tables = replace(tables, slices=slices)
+    store = _complete(source, config, workspace, tables, found, progress)
     log.info(
         "%d series, %s, %d rejected",
         len(found.volume_ids), pluralize(len(slices), "slice"), len(found.rejected),
@@ -225,13 +232,20 @@ def _tables(
     source: Source, config: Config, store: Path, volume_ids: Sequence[str], progress: Progress
 ) -> _Tables:
     """The tables of the stored volumes."""
-    slices, series = _read_tables(store, volume_ids, progress)
+    slices, series, tally = _read_tables(store, volume_ids, progress)
     labels = _labels(source, config.source.repair_labels)
-    return _Tables(slices.join(labels.astype(np.float32), on="sop_uid"), series, labels)
+    return _Tables(slices.join(labels.astype(np.float32), on="sop_uid"), series, labels, tally)
 
 
-def _complete(source: Source, config: Config, workspace: Workspace, tables: _Tables) -> Store:
-    """Write the tables of a store whose series are all there, and open it."""
+def _complete(
+    source: Source,
+    config: Config,
+    workspace: Workspace,
+    tables: _Tables,
+    found: Outcome,
+    progress: Progress,
+) -> Store:
+    """Write the tables and the fingerprint of a store whose series are all there, and open it."""
     is_subset = config.source.max_slices is not None
     _tell_labels(source, tables.labels, tables.slices, is_subset)
     unmatched = unmatched_table(tables.slices, tables.labels, source.unmatched, is_subset)
@@ -246,6 +260,12 @@ def _complete(source: Source, config: Config, workspace: Workspace, tables: _Tab
             workspace.conflicts,
         )
     write_csv(workspace.folds, fold_table(tables.slices))
+    sheets = write_contact_sheets(workspace, tables.slices, progress)
+    not_used = NotUsed(found.rejected, found.left_out, unmatched, conflicts)
+    write_json(
+        workspace.fingerprint,
+        data_fingerprint(tables.tally, tables.slices, not_used, config.prepare, sheets),
+    )
     meta = {
         "pixel_mm": config.prepare.pixel_mm,
         "matrix": config.prepare.matrix,
@@ -374,13 +394,15 @@ def _subset(parts: Sequence[Part], config: Config) -> list[Part]:
 
 def _read_tables(
     folder: Path, volume_ids: Sequence[str], progress: Progress
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A row a slice and a row a series of the stored volumes."""
-    slices, series = [], []
+) -> tuple[pd.DataFrame, pd.DataFrame, SeriesTally]:
+    """A row a slice and a row a series of the stored volumes, and what they are like."""
+    slices, series, tally = [], [], SeriesTally()
     starts = range(0, len(volume_ids), VOLUMES_AT_ONCE)
     for start in progress(starts, "tables", total=len(starts)):
         names = volume_ids[start : start + VOLUMES_AT_ONCE]
         stored = [require_metadata(folder, name) for name in names]
         slices.append(pd.concat([slice_rows(one) for one in stored]))
         series.append(inspect_table(stored))
-    return pd.concat(slices, ignore_index=True), pd.concat(series, ignore_index=True)
+        for one in stored:
+            tally.add(one, require_fingerprint(folder, one.volume_id))
+    return pd.concat(slices, ignore_index=True), pd.concat(series, ignore_index=True), tally

@@ -11,7 +11,12 @@ from typing import Final
 import numpy as np
 from scipy import ndimage
 
-from ich3d.prepare.intracranial import intracranial_mask, smoothed
+from ich3d.prepare.intracranial import (
+    bounding_box,
+    gaussian_sums,
+    intracranial_mask,
+    smoothed,
+)
 
 DENSE_HU: Final = 18.0
 """What lies so far above the slice's median is dense: grey matter stays below, most blood above."""
@@ -147,7 +152,7 @@ def _slice_row(image: np.ndarray, mask: np.ndarray, pixel_mm: float) -> list[flo
     brain_cm2 = float(mask.sum() * pixel_mm**2 / 100)
     if brain_cm2 < MIN_BRAIN_CM2:
         return [brain_cm2] + [np.nan] * (len(HU_FEATURES) - 1)
-    box = ndimage.find_objects(mask.astype(np.int8))[0]
+    box = bounding_box(mask)
     features = _brain_features(smoothed(image[box], pixel_mm), mask[box], pixel_mm)
     return [getattr(features, name) for name in HU_FEATURES]
 
@@ -209,14 +214,15 @@ def _is_left(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 def _largest_piece(pixels: np.ndarray) -> float:
     """Pixels in the largest connected piece; 0 where there is none."""
-    pieces, count = ndimage.label(pixels)
-    return float(np.bincount(pieces.ravel())[1:].max()) if count else 0.0
+    if not pixels.any():
+        return 0.0
+    pieces, _ = ndimage.label(pixels[bounding_box(pixels)])
+    return float(np.bincount(pieces.ravel())[1:].max())
 
 
 def _densest_spot(above_median: np.ndarray, mask: np.ndarray, sigma_px: float) -> float:
     """The highest mean under a Gaussian within `mask` of HU above the median (H, W)."""
-    total = ndimage.gaussian_filter(np.where(mask, above_median, 0).astype(np.float32), sigma_px)
-    weight = ndimage.gaussian_filter(mask.astype(np.float32), sigma_px)
+    total, weight = gaussian_sums(above_median, mask, sigma_px)
     # Near the edge few pixels have weight: a mean of a third of the disk is the least that counts.
     return float((total / weight.clip(min=1 / 3))[mask].max())
 

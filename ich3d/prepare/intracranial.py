@@ -3,12 +3,14 @@
 Each slice is judged alone, so that a single slice counts as it would in its series.
 """
 
+from functools import cache
 from typing import Final
 
 import numpy as np
 from scipy import ndimage
 
 from ich3d.core.hounsfield import AIR_HU
+from ich3d.prepare.bit_grid import BitGrid, at_least
 
 BONE_HU: Final = 160
 """Bone is above; clotted blood stays below 100 HU, and enhanced vessels mostly below 160."""
@@ -59,18 +61,37 @@ def smoothed(image: np.ndarray, pixel_mm: float) -> np.ndarray:
     Each pixel is a mean under a Gaussian of the soft pixels around it; air, where there are none.
     """
     is_soft = (image <= BONE_HU) & (image > AIR_BELOW_HU)
-    sigma_px = SMOOTHING_MM / pixel_mm
-    total = ndimage.gaussian_filter(np.where(is_soft, image, 0).astype(np.float32), sigma_px)
-    weight = ndimage.gaussian_filter(is_soft.astype(np.float32), sigma_px)
+    total, weight = gaussian_sums(image, is_soft, SMOOTHING_MM / pixel_mm)
     mean = total / weight.clip(min=MIN_SOFT_WEIGHT)
     return np.asarray(np.where(weight < MIN_SOFT_WEIGHT, np.float32(AIR_HU), mean))
 
 
-def disk(radius_px: float) -> np.ndarray:
-    """A disk for morphology in plane, bool (2 r + 1, 2 r + 1)."""
-    reach = int(radius_px)
-    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    return np.asarray(np.hypot(rows, columns) <= radius_px)
+def gaussian_sums(
+    values: np.ndarray, mask: np.ndarray, sigma_px: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums under a Gaussian of the values (H, W) in a mask (H, W), and of the mask, float32.
+
+    Those of `ndimage.gaussian_filter`; both are filtered in one go.
+    """
+    both = np.stack([np.where(mask, values, 0), mask]).astype(np.float32)  # (2, H, W)
+    kernel = _gaussian_kernel(sigma_px)
+    for axis in (1, 2):
+        ndimage.correlate1d(both, kernel, axis, output=both)
+    return both[0], both[1]
+
+
+def bounding_box(mask: np.ndarray) -> tuple[slice, slice]:
+    """The smallest box around the pixels of a mask (H, W) that is not empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+@cache
+def _gaussian_kernel(sigma_px: float) -> np.ndarray:
+    """The weights of `ndimage.gaussian_filter1d`, which reach over four SDs to either side."""
+    reach = int(4 * sigma_px + 0.5)
+    weights = np.exp(-0.5 / (sigma_px * sigma_px) * np.arange(-reach, reach + 1) ** 2)
+    return np.asarray(weights / weights.sum())
 
 
 def _slice_mask(image: np.ndarray, pixel_mm: float) -> np.ndarray:
@@ -80,23 +101,27 @@ def _slice_mask(image: np.ndarray, pixel_mm: float) -> np.ndarray:
     if body is None:
         return mask
 
-    box = ndimage.find_objects(body.astype(np.int8))[0]
-    hu, body = image[box], body[box]
-    bone = (hu > BONE_HU) & body
-    low, high = SOFT_HU
-    soft = smoothed(hu, pixel_mm)
-    is_enclosed = _directions_with_bone(bone) >= MIN_DIRECTIONS
-    beside_bone = ndimage.binary_dilation(bone)  # such pixels take in some bone
-    inside = is_enclosed & ~beside_bone & (soft > low) & (soft < high)
+    radius_px = OPENING_MM / pixel_mm
+    height, width = image.shape
+    grid = BitGrid(height, width, margin=max(1, int(radius_px)))
+    bone = grid.pack((image > BONE_HU) & body)
+    enclosed = at_least(MIN_DIRECTIONS, grid.shadows(bone), grid)
+    beside_bone = grid.dilated(bone, 1)  # such pixels take in some bone
 
-    opened = ndimage.binary_opening(inside, disk(OPENING_MM / pixel_mm))
+    box = bounding_box(body)
+    low, high = SOFT_HU
+    soft = smoothed(image[box], pixel_mm)
+    mask[box] = (soft > low) & (soft < high)
+    inside = grid.pack(mask) & enclosed & ~beside_bone
+
+    opened = grid.unpack(grid.opened(inside, radius_px))
     pieces, count = ndimage.label(opened)
-    if count:
-        piece_cm2 = np.bincount(pieces.ravel()) * pixel_mm**2 / 100
-        is_large = piece_cm2 >= MIN_PIECE_CM2
-        is_large[0] = False  # the background
-        mask[box] = is_large[pieces]
-    return mask
+    if count == 0:
+        return opened
+    piece_cm2 = np.bincount(pieces.ravel()) * pixel_mm**2 / 100
+    is_large = piece_cm2 >= MIN_PIECE_CM2
+    is_large[0] = False  # the background
+    return np.asarray(is_large[pieces])
 
 
 def _largest_body(image: np.ndarray, pixel_mm: float) -> np.ndarray | None:
@@ -105,42 +130,16 @@ def _largest_body(image: np.ndarray, pixel_mm: float) -> np.ndarray | None:
     None where there is no tissue wider than a table top.
     """
     coarse = image[::_BODY_STEP, ::_BODY_STEP] > _TISSUE_HU
-    opened = ndimage.binary_opening(coarse, disk(_BODY_OPENING_MM / (_BODY_STEP * pixel_mm)))
+    opening_px = _BODY_OPENING_MM / (_BODY_STEP * pixel_mm)
+    grid = BitGrid(len(coarse), len(coarse[0]), margin=int(2 * opening_px))
+    opened = grid.unpack(grid.opened(grid.pack(coarse), opening_px))
     pieces, count = ndimage.label(opened)
     if count == 0:
         return None
     largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
 
     # The opening rounded the body off: take back what lies within twice its radius.
-    radius_px = 2 * _BODY_OPENING_MM / (_BODY_STEP * pixel_mm)
-    body = ndimage.binary_dilation(pieces == largest, disk(radius_px))
+    body = grid.unpack(grid.dilated(grid.pack(pieces == largest), 2 * opening_px))
     height, width = image.shape
     fine = body.repeat(_BODY_STEP, axis=0).repeat(_BODY_STEP, axis=1)
     return np.asarray(fine[:height, :width])
-
-
-def _directions_with_bone(bone: np.ndarray) -> np.ndarray:
-    """In how many of eight directions bone comes, seen from each pixel: int8 (H, W).
-
-    Bone itself counts as seen.
-    """
-    straight = _seen_along(bone, axis=0) + _seen_along(bone, axis=1)
-    diagonal = _diagonals(bone) + _diagonals(bone[:, ::-1])[:, ::-1]
-    return np.asarray(straight + diagonal)
-
-
-def _seen_along(bone: np.ndarray, axis: int) -> np.ndarray:
-    """On how many of both sides along an axis bone comes, int8 of the shape of `bone`."""
-    before = np.maximum.accumulate(bone, axis)
-    after = np.flip(np.maximum.accumulate(np.flip(bone, axis), axis), axis)
-    return np.asarray(before.astype(np.int8) + after)
-
-
-def _diagonals(bone: np.ndarray) -> np.ndarray:
-    """On how many of both sides along one diagonal bone comes, int8 (H, W)."""
-    # Each row is shifted by one pixel more, so that a diagonal becomes a column.
-    height, width = bone.shape
-    rows, columns = np.arange(height)[:, None], np.arange(width)[None]
-    sheared = np.zeros((height, width + height), dtype=bool)
-    sheared[rows, columns + rows] = bone
-    return np.asarray(_seen_along(sheared, axis=0)[rows, columns + rows])

@@ -15,16 +15,27 @@ import ich3d
 from ich3d.config.schema import PrepareConfig
 from ich3d.core.errors import DataError
 from ich3d.core.issues import IssueCode
+from ich3d.core.temporary import remove_leftovers
 from ich3d.core.types import Issue, LeftOut, Rejected, Series
 from ich3d.core.workspace import read_json, write_json
 from ich3d.dicom.index import STRICT, index_contents
 from ich3d.dicom.scan import HeaderScan, Part
 from ich3d.dicom.validate import SeriesGroup, group_by_series_uid
 from ich3d.prepare.series import files_digest, prepare_group
-from ich3d.prepare.store import preprocessing_sha256, read_undamaged, series_file, write_series
+from ich3d.prepare.series_fingerprint import series_fingerprint
+from ich3d.prepare.store import (
+    preprocessing_sha256,
+    read_fingerprint,
+    read_undamaged,
+    series_file,
+    write_series,
+)
 
 MOST_DEATHS: Final = 3
 """So often a part may cost the process that prepares it."""
+
+_FORMAT: Final = 2
+"""Version of what a part leaves. Raised when its series' files hold more than before."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,8 @@ class PartTask:
     @property
     def outcome(self) -> Path:
         """File that says what became of the part."""
-        made_of = (ich3d.__version__, preprocessing_sha256(self.config), self.part.files_sha256)
+        grid = preprocessing_sha256(self.config)
+        made_of = (ich3d.__version__, _FORMAT, grid, self.part.files_sha256)
         digest = hashlib.sha256(repr(made_of).encode()).hexdigest()[:32]
         return self.store / "parts" / f"{digest}.json"
 
@@ -157,11 +169,13 @@ def read_outcome(task: PartTask) -> Outcome | None:
 
 
 def remove_other_outcomes(tasks: Iterable[PartTask], store: Path) -> None:
-    """Remove the outcomes of parts that there are no more."""
+    """Remove the outcomes of parts that there are no more, and what killed processes left."""
     wanted = {task.outcome.stem for task in tasks}
     for path in (store / "parts").glob("*"):
-        if path.stem not in wanted:
+        if path.stem not in wanted and path.is_file():
             path.unlink()
+    for folder in (store, store / "parts"):
+        remove_leftovers(folder)
 
 
 def _entry(item: Rejected | LeftOut) -> list[object]:
@@ -176,11 +190,12 @@ def _store_group(
     missing = [series for series in group if series.volume_id not in kept]
     rejected: list[Rejected] = []
     stored: list[str] = []
-    for prepared in prepare_group(group, missing, config) if missing else []:
+    results = prepare_group(group, missing, config) if missing else []
+    for series, prepared in zip(missing, results, strict=True):
         if isinstance(prepared, Rejected):
             rejected.append(prepared)
         else:
-            write_series(folder, prepared)
+            write_series(folder, prepared, series_fingerprint(series, prepared.hu))
             stored.append(prepared.volume_id)
 
     # One unreadable volume rejects the whole SeriesInstanceUID, also what was stored before.
@@ -192,7 +207,7 @@ def _store_group(
 def _is_current(folder: Path, series: Series, config: PrepareConfig) -> bool:
     """Whether the series is stored, made of the same files on the same grid."""
     metadata = read_undamaged(folder, series.volume_id)
-    if metadata is None:
+    if metadata is None or read_fingerprint(folder, series.volume_id) is None:
         return False
     wanted = (preprocessing_sha256(config), files_digest(series))
     return (metadata.preprocessing_sha256, metadata.files_sha256) == wanted

@@ -39,6 +39,11 @@ from ich3d.core.workspace import file_sha256, read_csv, read_json, replacing, wr
 from ich3d.prepare.folds import subsample_groups
 from ich3d.prepare.hu_features import coarsening
 from ich3d.prepare.metadata_json import metadata_from_json, metadata_to_json
+from ich3d.prepare.series_fingerprint import (
+    SeriesFingerprint,
+    fingerprint_from_json,
+    fingerprint_to_json,
+)
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +59,9 @@ _CHECKSUM: Final = "crc32"
 
 _PIXELS: Final = "pixels_crc32"
 """The key of the metadata that holds a checksum of each slice."""
+
+_FINGERPRINT: Final = "fingerprint"
+"""What else a file holds, for the fingerprint of the data set alone."""
 
 _SLICES: Final = "slices_sha256"
 """The key of `meta.json` that holds the hash of `slices.csv`."""
@@ -94,8 +102,10 @@ def series_file(folder: Path, volume_id: str) -> Path:
     return folder / f"{plain_name(volume_id)}.b2nd"
 
 
-def write_series(folder: Path, series: PreparedSeries) -> None:
-    """Write one series to the store in `folder`, atomically."""
+def write_series(
+    folder: Path, series: PreparedSeries, fingerprint: SeriesFingerprint | None = None
+) -> None:
+    """Write one series to the store in `folder`, atomically, with its part of the fingerprint."""
     blosc2 = _blosc2()
     cparams = {
         "codec": blosc2.Codec.ZSTD,
@@ -108,6 +118,8 @@ def write_series(folder: Path, series: PreparedSeries) -> None:
     text = json.dumps({**tree, _PIXELS: [_checksum(hu) for hu in series.hu]})
     array.schunk.vlmeta[_METADATA] = text
     array.schunk.vlmeta[_CHECKSUM] = zlib.crc32(text.encode())
+    if fingerprint is not None:
+        array.schunk.vlmeta[_FINGERPRINT] = _signed(fingerprint_to_json(fingerprint))
 
     # Not by the library itself, which does not say why a file cannot be written.
     with replacing(series_file(folder, series.volume_id)) as partial:
@@ -128,6 +140,24 @@ def read_metadata(folder: Path, volume_id: str) -> SeriesMetadata | None:
     if "hu_features" not in tree:  # new in version 0.3
         return None
     return metadata_from_json(tree)
+
+
+def read_fingerprint(folder: Path, volume_id: str) -> SeriesFingerprint | None:
+    """What a stored series adds to the fingerprint of its data set; None where its file is of an
+    earlier version. DataError where the file is missing or damaged.
+    """
+    path = series_file(folder, volume_id)
+    file = _open(path)  # the library needs it as long as its metadata are read
+    vlmeta = file.array.schunk.vlmeta
+    if _FINGERPRINT not in vlmeta:  # new in version 0.3
+        return None
+    try:
+        tree = _verified(vlmeta[_FINGERPRINT])
+    except Exception:  # as in `_open`
+        raise _damaged(path) from None
+    if tree is None:
+        raise _damaged(path)
+    return fingerprint_from_json(tree)
 
 
 def require_metadata(folder: Path, volume_id: str) -> SeriesMetadata:
@@ -152,6 +182,19 @@ def read_undamaged(folder: Path, volume_id: str) -> SeriesMetadata | None:
         log.warning("%s is damaged, and is prepared again", path)
         return None
     return metadata
+
+
+def read_slice(folder: Path, volume_id: str, index: int) -> np.ndarray:
+    """HU int16 (H, W) of one slice of a stored series. DataError where the file is damaged."""
+    return np.asarray(_read_hu(series_file(folder, volume_id), index, index + 1)[0])
+
+
+def require_fingerprint(folder: Path, volume_id: str) -> SeriesFingerprint:
+    """What a stored series adds to the fingerprint. DataError where its file is damaged or old."""
+    fingerprint = read_fingerprint(folder, volume_id)
+    if fingerprint is None:
+        raise _damaged(series_file(folder, volume_id))
+    return fingerprint
 
 
 def slice_rows(series: SeriesMetadata) -> pd.DataFrame:
@@ -341,6 +384,21 @@ def _read_hu(path: Path, start: int, stop: int | None) -> np.ndarray:
     if expected is not None and [_checksum(pixels) for pixels in hu] != expected[start:stop]:
         raise _damaged(path)
     return hu
+
+
+def _signed(tree: dict[str, Any]) -> str:
+    """`tree` as JSON after its CRC-32."""
+    text = json.dumps(tree)
+    return f"{zlib.crc32(text.encode()):08x}{text}"
+
+
+def _verified(signed: str) -> dict[str, Any] | None:
+    """The tree that `_signed` made a text of; None where the text was changed."""
+    checksum, text = signed[:8], signed[8:]
+    if checksum != f"{zlib.crc32(text.encode()):08x}":
+        return None
+    tree: dict[str, Any] = json.loads(text)
+    return tree
 
 
 def _checksum(pixels: np.ndarray) -> int:

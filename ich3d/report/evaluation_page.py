@@ -18,7 +18,8 @@ from ich3d.evaluation.agreement import agreement_markdown, error_by_agreement
 from ich3d.evaluation.predictions import BASE_RATE, LabelledScores
 from ich3d.evaluation.table import ResultRow, auc_cell, compare, markdown, tidy
 from ich3d.report.figures import forest_plot
-from ich3d.report.run.page import table_content, template
+from ich3d.report.page_template import template
+from ich3d.report.run.page import table_content
 
 OUTPUTS: Final = (
     "evaluation.html", "evaluation.csv", "evaluation_points.csv", "evaluation_unscored.csv",

@@ -12,7 +12,8 @@ from ich3d.core.text import pluralize
 from ich3d.core.windows import window
 from ich3d.core.workspace import replacing, write_csv
 from ich3d.explain.explanation import BASELINE, SLICE, Explanation
-from ich3d.report.figures import FAINT, STAGE_COLOR
+from ich3d.report.drawing import FAINT
+from ich3d.report.figures import STAGE_COLOR
 from ich3d.stack.booster import AVERAGE, START
 
 OUTPUTS = ("explanation.csv", "explanation.png")

@@ -1,14 +1,8 @@
-"""Figures of the pages, as images inside the HTML.
+"""Figures of a run's page, as images inside the HTML."""
 
-They are drawn without pyplot, so that importing this module selects no backend and opens no window.
-"""
-
-from base64 import b64encode
-from dataclasses import dataclass
 from io import BytesIO
 from itertools import pairwise
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,22 +11,22 @@ from PIL import Image
 
 from ich3d.core.labels import LABELS, STAGES
 from ich3d.evaluation.table import ResultRow
+from ich3d.report.drawing import (
+    FAINT,
+    INK,
+    WIDTH_IN,
+    EmbeddedImage,
+    as_svg,
+    data_uri,
+    style_axes,
+)
 from ich3d.report.run.example_series import ExampleSeries
 
-WIDTH_IN = 7.2
 THUMBNAIL_PX = 192
-INK, FAINT, TRUTH_COLOR = "#222222", "#767676", "#FAF5B8"
+TRUTH_COLOR = "#FAF5B8"
 # Colours that colour-blind readers can tell apart (Okabe and Ito 2008). The line styles differ too.
 STAGE_COLOR = dict(zip(STAGES, ("#D55E00", "#0072B2", "#000000"), strict=True))
 STAGE_STYLE = dict(zip(STAGES, (":", "--", "-"), strict=True))
-
-
-@dataclass(frozen=True)
-class EmbeddedImage:
-    """An image as the data URI `src`, and the text `alt` for readers who cannot see it."""
-
-    src: str
-    alt: str
 
 
 def grey_png(grey: np.ndarray, alt: str) -> EmbeddedImage:
@@ -180,24 +174,3 @@ def _separate(heights: list[float], gap: float) -> list[float]:
         moved[upper] = max(moved[upper], moved[lower] + gap)
     excess = max(0.0, max(moved) - 1)
     return [height - excess for height in moved]
-
-
-def style_axes(axes: Axes) -> None:
-    """Small text, and no lines at the top and the right."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
-    axes.xaxis.label.set_fontsize(8)
-    axes.yaxis.label.set_fontsize(8)
-
-
-def as_svg(figure: Figure, alt: str) -> EmbeddedImage:
-    """The figure as SVG. Equal figures give equal bytes: no date, and ids from a fixed salt."""
-    data = BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "ich3d"}):
-        figure.savefig(data, format="svg", metadata={"Date": None}, facecolor="white")
-    return EmbeddedImage(data_uri("image/svg+xml", data), alt)
-
-
-def data_uri(media_type: str, data: BytesIO) -> str:
-    """The bytes of `data` as a data URI (RFC 2397)."""
-    return f"data:{media_type};base64,{b64encode(data.getvalue()).decode()}"

@@ -27,7 +27,7 @@ def rsna_source(path: Path, folder: Path) -> Source:
     """
     if path.is_file():
         labels = folder / LABELS
-        problem = call_apart(_unpack_labels, path, labels)
+        problem = call_apart(path, _unpack_labels, path, labels)
         if problem:
             raise DataError(f"{path} {problem}")
         return Source(images=path, labels=labels, within=IMAGES)

@@ -7,7 +7,7 @@ import pytest
 from ich3d.ablation.figures import BETTER_COLOR, WORSE_COLOR, auc_by_label, forest_plot
 from ich3d.core.ground_truth import GroundTruth
 from ich3d.evaluation.table import compare
-from ich3d.report.figures import EmbeddedImage
+from ich3d.report.drawing import EmbeddedImage
 from tests.helpers.scores import scores, thirty_patients
 
 

@@ -50,15 +50,6 @@ def test_an_existing_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "deep" / "model").iterdir()] == ["two"]
 
 
-def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
-    (tmp_path / ".a.json.partial").write_text("half")
-    (tmp_path / ".model.partial").mkdir()
-    write_json(tmp_path / "a.json", [1])
-    with replacing(tmp_path / "model") as partial:
-        partial.mkdir()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "model"]
-
-
 WRITE_WEIGHTS = """
 import sys
 from pathlib import Path
@@ -113,6 +104,9 @@ def test_the_files_of_a_run_have_fixed_paths() -> None:
         "folds.csv": run.folds,
         "rejected.csv": run.rejected,
         "unmatched.csv": run.unmatched,
+        "fingerprint.json": run.fingerprint,
+        "fingerprint.html": run.fingerprint_page,
+        "contact_sheets": run.contact_sheets,
         "store": run.store,
         "encoder/fold2": run.stage("encoder", 2),
         "ablation/context-0123456789ab/fold2": run.variant("context", "0123456789abcdef", 2),

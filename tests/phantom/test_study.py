@@ -18,6 +18,7 @@ from ich3d.core.seeds import stream
 from ich3d.phantom import write_phantoms
 from ich3d.phantom.scanner import acquire, add_noise
 from ich3d.phantom.study import VISIBLE_MM2, draw_plan
+from tests.helpers.leftovers import left_by_a_killed_writer
 
 CONFIG = PhantomConfig(
     studies=4, matrix=64, prevalence=dict.fromkeys(SUBTYPES, 0.5), lookalikes=0.5
@@ -168,7 +169,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(folder: Path, tmp_path: Pa
     assert next(run) == 1
     run.close()
     assert not (tmp_path / "labels.csv").exists()
-    (tmp_path / ".study-0001.partial").mkdir()  # left by a process that was killed
+    left_by_a_killed_writer(tmp_path)
     write_all(CONFIG, 7, tmp_path)
     assert contents(tmp_path) == contents(folder)
 

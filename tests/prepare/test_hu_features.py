@@ -23,8 +23,10 @@ from ich3d.prepare.hu_features import (
     silenced,
     silenced_logits,
 )
+from ich3d.prepare.intracranial import intracranial_mask
 from ich3d.prepare.series import prepare_series
 from tests.helpers.drawn_head import AIR_HU, drawn_slice, plane, with_noise
+from tests.helpers.slow_intracranial import slow_mask
 
 PIXEL_MM = 1.2
 WHERE = plane(pixel_mm=PIXEL_MM)
@@ -152,6 +154,16 @@ def test_no_bleeding_slice_of_a_phantom_counts_as_without_brain(
         assert shows_brain(series.hu_features)[bleeds].all()
         n_bleeding += bleeds.sum()
     assert n_bleeding > 50
+
+
+def test_the_fast_way_finds_the_same_inside_of_the_skull_in_phantoms(
+    phantoms: tuple[list[PreparedSeries], pd.DataFrame],
+) -> None:
+    for series in phantoms[0][:4]:
+        masks = intracranial_mask(series.hu, 2.3)
+        np.testing.assert_array_equal(masks, [slow_mask(hu, 2.3) for hu in series.hu])
+        areas = masks.sum(axis=(1, 2)) * np.float32(2.3**2 / 100)
+        np.testing.assert_allclose(series.hu_features[:, BRAIN_CM2], areas, rtol=1e-6)
 
 
 def test_slices_with_more_blood_are_denser(

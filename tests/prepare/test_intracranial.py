@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ich3d.prepare.intracranial import intracranial_mask
+from ich3d.prepare.intracranial import intracranial_mask, smoothed
 from tests.helpers.drawn_head import AIR_HU, BONE_HU, SCALP_HU, drawn_slice, plane, with_noise
+from tests.helpers.slow_intracranial import slow_mask, slow_smoothed
 
 PIXEL_MM = 1.2
 WHERE = plane(pixel_mm=PIXEL_MM)
@@ -88,3 +89,25 @@ def test_mirror_images_have_mirrored_insides(seed: int) -> None:
     hu = with_noise(drawn_slice(where), seed=seed)[None]
     mask, mirrored = intracranial_mask(hu, 2.4), intracranial_mask(hu[..., ::-1], 2.4)
     assert (mask != mirrored[..., ::-1]).mean() < 1e-3
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    st.sampled_from([(64, 3.6), (97, 2.3), (160, 1.2), (190, 0.7)]),
+    st.floats(15, 75),
+    st.floats(0, 12),
+    st.floats(-60, 60),
+    st.integers(0, 100),
+)
+def test_the_fast_way_finds_the_same_pixels(
+    grid: tuple[int, float], brain_mm: float, skull_mm: float, gap_mm: float, seed: int
+) -> None:
+    """With skulls of any thickness, a gap on one side, and a hand beside the head."""
+    matrix, pixel_mm = grid
+    where = plane(matrix, pixel_mm)
+    hu = drawn_slice(where, brain_mm, skull_mm)
+    hu[(where.x_mm > 0) & (np.abs(where.y_mm - gap_mm) < 15) & (hu == BONE_HU)] = SCALP_HU
+    hu[where.disc(12, x_mm=95)] = SCALP_HU
+    hu = with_noise(hu, sd_hu=seed, seed=seed)
+    np.testing.assert_array_equal(intracranial_mask(hu[None], pixel_mm)[0], slow_mask(hu, pixel_mm))
+    assert smoothed(hu, pixel_mm).tobytes() == slow_smoothed(hu, pixel_mm).tobytes()

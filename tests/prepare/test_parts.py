@@ -38,11 +38,14 @@ def config_of(images: Path, workspace: Path) -> Config:
 
 
 def written(workspace: Path) -> dict[str, bytes]:
-    """All that preparation wrote, by name; a scan's file has no fixed order of rows."""
+    """All that preparation wrote, by name; a scan's file has no fixed order of rows.
+
+    The command also writes a page, which the function `prepare` does not.
+    """
     return {
         path.relative_to(workspace).as_posix(): path.read_bytes()
         for path in sorted(workspace.rglob("*"))
-        if path.is_file() and path.suffix != ".sqlite"
+        if path.is_file() and path.suffix not in (".sqlite", ".html")
     }
 
 
@@ -53,6 +56,7 @@ def serial(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     prepare(config_of(images, workspace))
     files = written(workspace)
     assert sum(name.endswith(".b2nd") for name in files) == N_SERIES - 1
+    assert {"fingerprint.json", "contact_sheets/sheet_0001.jpg"} <= files.keys()
     return files
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import blosc2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from ich3d.config.schema import PrepareConfig, SourceConfig
 from ich3d.core.errors import DataError
 from ich3d.core.hounsfield import AIR_HU
 from ich3d.core.types import PreparedSeries, Volume
+from ich3d.core.workspace import Workspace
 from ich3d.dicom.index import index
 from ich3d.dicom.validate import load_volumes
 from ich3d.dicom.write import SeriesToWrite, write_series
@@ -24,6 +26,7 @@ from ich3d.prepare.series import prepare_series
 from ich3d.prepare.store import (
     Store,
     preprocessing_sha256,
+    read_fingerprint,
     read_metadata,
     read_undamaged,
     series_file,
@@ -151,6 +154,31 @@ def test_only_a_lost_file_is_written_again(config: Config) -> None:
     prepare(config)
     assert lost.read_bytes() == content
     assert [path.stat().st_mtime_ns for path in kept] == before
+
+
+def test_a_file_without_its_part_of_the_fingerprint_is_written_again(config: Config) -> None:
+    """As it was before there was one."""
+    store = prepare(config).store
+    path = series_file(store.folder, store.volume_ids[1])
+    whole, of_data = path.read_bytes(), Workspace(Path(config.workspace)).fingerprint
+    described = of_data.read_bytes()
+    write_to_store(store.folder, store.series(store.volume_ids[1]))
+    assert read_fingerprint(store.folder, store.volume_ids[1]) is None
+    assert path.read_bytes() != whole
+    prepare(config)
+    assert path.read_bytes() == whole
+    assert of_data.read_bytes() == described
+
+
+def test_a_changed_part_of_the_fingerprint_is_told(config: Config) -> None:
+    store = prepare(config).store
+    path = series_file(store.folder, store.volume_ids[0])
+    array = blosc2.open(str(path), mode="a")
+    text = array.schunk.vlmeta["fingerprint"]
+    array.schunk.vlmeta["fingerprint"] = text.replace("hu_counts", "HU_counts")
+    write_to_store(store.folder, prepared_series(volume_id="another"))  # closes what was open
+    with pytest.raises(DataError, match=r"is damaged or was changed: run `ich3d prepare`"):
+        read_fingerprint(store.folder, store.volume_ids[0])
 
 
 def test_with_another_grid_every_file_is_written_again(config: Config) -> None:

@@ -9,9 +9,9 @@ from PIL import Image
 
 from ich3d.core.labels import LABELS, STAGES
 from ich3d.evaluation.table import compare
+from ich3d.report.drawing import EmbeddedImage
 from ich3d.report.figures import (
     THUMBNAIL_PX,
-    EmbeddedImage,
     forest_plot,
     grey_png,
     learning_curves,

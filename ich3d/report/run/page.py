@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ich3d.config.root import Config
 from ich3d.core.ground_truth import GroundTruth
@@ -17,13 +16,14 @@ from ich3d.evaluation.claims import MIN_PATIENTS, SMALLEST_SHARE
 from ich3d.evaluation.run import OutOfFold, out_of_fold
 from ich3d.evaluation.table import FEW_PATIENTS, Result, ResultRow, auc_cell, markdown
 from ich3d.prepare.store import Store
+from ich3d.report.drawing import EmbeddedImage
 from ich3d.report.figures import (
-    EmbeddedImage,
     forest_plot,
     grey_png,
     learning_curves,
     probability_curves,
 )
+from ich3d.report.page_template import template
 from ich3d.report.run.example_series import SELECTION_RULE, ExampleSeries, typical_series
 from ich3d.report.run.metadata import (
     data_quality,
@@ -69,18 +69,6 @@ def write_report(config: Config) -> Result:
     with replacing(workspace.report) as partial:
         partial.write_text(html, encoding="utf-8")
     return Result(rows, markdown(rows, out_of_fold_scores.truth), workspace.report)
-
-
-def template(name: str) -> Any:
-    """The Jinja template `name` of this package; a variable that it lacks is an error."""
-    environment = Environment(
-        loader=PackageLoader("ich3d"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(name)
 
 
 def _content(

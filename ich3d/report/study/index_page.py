@@ -12,7 +12,7 @@ from ich3d.dicom.origin import SeriesOrigin
 from ich3d.model.folder import Model
 from ich3d.model.performance import doubt
 from ich3d.prepare.store import plain_name
-from ich3d.report.run.page import template
+from ich3d.report.page_template import template
 
 INDEX: Final = "index.html"
 

@@ -27,7 +27,7 @@ from ich3d.model.folder import Model
 from ich3d.model.performance import doubt, sentences
 from ich3d.prepare.store import plain_name
 from ich3d.report.explanation import contributions_clause, stacker_clause
-from ich3d.report.run.page import template
+from ich3d.report.page_template import template
 from ich3d.report.study.index_page import doubt_sentence, write_index
 from ich3d.report.study.probability_plot import SHOWN_ORDER, ProbabilityPlot, make_probability_plot
 from ich3d.report.study.quality_notes import quality_notes

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from ich3d.core.windows import window
+from ich3d.report.drawing import data_uri
 from ich3d.report.explanation import MAX_HEAT_OPACITY
-from ich3d.report.figures import data_uri
 
 SHOWN_WINDOWS: Final = ("brain", "subdural", "soft", "bone")
 """The windows that a reader can choose from."""

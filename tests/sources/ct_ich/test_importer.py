@@ -17,6 +17,7 @@ from ich3d.sources.ct_ich import ct_ich_imported, import_ct_ich
 from ich3d.sources.ct_ich.diagnosis import slice_uid
 from ich3d.sources.labels import read_labels
 from tests.helpers.ct_ich import save_slice, write_ct_ich
+from tests.helpers.leftovers import left_by_a_killed_writer
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_an_interrupted_import_resumes_to_the_same_bytes(src: Path, tmp_path: Pa
         ct_ich_imported(out)
 
     first = (out / "dicom/049/1.dcm").stat().st_mtime_ns
-    (out / "dicom/.050.partial").mkdir()  # left by a process that was killed
+    left_by_a_killed_writer(out / "dicom")
     source = import_ct_ich(src, out)
     assert (out / "dicom/049/1.dcm").stat().st_mtime_ns == first
     assert ct_ich_imported(out) == source
