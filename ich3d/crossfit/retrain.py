@@ -46,7 +46,6 @@ class MemoryStore(Store):
             "fingerprint": fingerprint(inspect_table(series), table),
         }
         self._metadata = {one_series.volume_id: one_series for one_series in series}
-        self._rows = {str(name): rows for name, rows in table.groupby("volume_id", sort=True)}
 
     @property
     def identity(self) -> list[str]:
