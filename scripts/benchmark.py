@@ -19,6 +19,11 @@ def main() -> None:
     predict.add_argument(
         "--studies", type=int, default=50, help="studies predicted together (default 50)"
     )
+    predict.add_argument(
+        "--encoder", choices=("seresnext50", "starter"), default="seresnext50",
+        help="the network: SE-ResNeXt50 at 384 x 384, or the starter model's at 192 x 192 "
+        "(default seresnext50)",
+    )  # fmt: skip
     predict.set_defaults(run=_predict)
 
     start = subjects.add_parser("start", help="the first prediction, from the program's start")
@@ -59,9 +64,9 @@ def _dicom(arguments: argparse.Namespace) -> str:
 
 
 def _predict(arguments: argparse.Namespace) -> str:
-    from ich3d.benchmarks.predict import benchmark_predict
+    from ich3d.benchmarks.predict import CONFIGS, benchmark_predict
 
-    return benchmark_predict(arguments.repeats, arguments.studies)
+    return benchmark_predict(arguments.repeats, arguments.studies, CONFIGS[arguments.encoder])
 
 
 def _start(arguments: argparse.Namespace) -> str:

@@ -61,6 +61,20 @@ CONFIG: Final = Config(
     context=ContextConfig(ensemble_size=1),
 )
 
+STARTER: Final = Config(
+    slices=SlicesConfig(
+        encoder="efficientnet-lite0",
+        windows=("brain", "blood", "soft"),
+        neighbours=0,
+        symmetry=False,
+        tta_flip=False,
+    ),
+    context=ContextConfig(ensemble_size=1),
+)
+"""The network and the grid of the starter model, without mirror images, as the plain loop."""
+
+CONFIGS: Final = {"seresnext50": CONFIG, "starter": STARTER}
+
 PACKAGES: Final = ("ich3d", "torch", "monai", "openvino", "pydicom", "numpy")
 
 
