@@ -178,6 +178,11 @@ class Stages:
             return self._aligned(fold, nested.embedded(progress), nested)
         return self._aligned(fold, embedded, self)
 
+    @property
+    def embedding_width(self) -> int:
+        """The width of the encoder's embeddings."""
+        return EncoderEnsemble.from_config(self.config.slices).embedding_width
+
     def _embed_fold(self, fold: int, progress: Progress) -> list[SliceEmbeddings]:
         """The fold's series, embedded by its encoder, which is trained where it is missing."""
         folder = self._start("encoder", fold)
@@ -454,8 +459,7 @@ class Stages:
         return encoder.eval()
 
     def _load_context(self, fold: int) -> ContextEnsemble:
-        embedding_width = EncoderEnsemble.from_config(self.config.slices).embedding_width
-        model = ContextEnsemble.from_config(self.config.context, embedding_width)
+        model = ContextEnsemble.from_config(self.config.context, self.embedding_width)
         folder = self._folder("context", fold)
         with status.reading(folder):
             load_weights(folder / _WEIGHTS, model)
