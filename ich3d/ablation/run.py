@@ -28,7 +28,7 @@ from ich3d.ablation.score_cache import (
 )
 from ich3d.ablation.simulation.sequences import SequenceStore, read_sequences
 from ich3d.ablation.simulation.stages import SimulatedStages, simulated_scores
-from ich3d.config.ablation import NEVER, SMOOTHER, STACKED, AblationConfig, AblationRow
+from ich3d.config.ablation import SMOOTHER, STACKED, AblationConfig, AblationRow
 from ich3d.config.load import as_dict, with_overrides
 from ich3d.config.root import Config
 from ich3d.config.schema import IMAGENET, SEQUENCES
@@ -341,7 +341,7 @@ class _Runner:
         self, row: AblationRow, config: Config, store: SequenceStore
     ) -> list[np.ndarray]:
         """As `_train`, on a simulated encoder."""
-        scores = simulated_scores(store, replace(config.simulation, scramble=NEVER), config.seed)
+        scores = simulated_scores(store, replace(config.simulation, scrambled=False), config.seed)
         if row.predictor == SMOOTHER:
             return [scores.known_answer()]
         stages = SimulatedStages(config, self.workspace, scores, self.config)

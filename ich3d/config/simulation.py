@@ -2,11 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import Final
 
-from ich3d.config.validation import require, require_numbers, require_one_of
-
-SCRAMBLES: Final = ("never", "order", "series")
+from ich3d.config.validation import require, require_numbers
 
 
 @dataclass(frozen=True)
@@ -22,9 +19,8 @@ class SimulationConfig:
         correlation_mm: distance over which the correlation of `correlated` falls to 1/e, in mm.
         embedding_width: numbers of an embedding, a fixed random linear map of the logits.
         embedding_noise: standard deviation of the noise that is added to each of them.
-        scramble: a control. `order` gives the context model and the stacker the slices of each
-            series in random order, `series` those of all series of a fold; positions stay. With
-            `series` nothing can be gained.
+        scrambled: a control. Context model and stacker get the slices of all series of a fold in
+            random order, so that nothing can be gained; positions stay.
     """
 
     bleeding_share: float | None = None
@@ -33,7 +29,7 @@ class SimulationConfig:
     correlation_mm: float = 10.0
     embedding_width: int = 64
     embedding_noise: float = 1.0
-    scramble: str = "never"
+    scrambled: bool = False
 
     def __post_init__(self) -> None:
         require_numbers(
@@ -50,4 +46,3 @@ class SimulationConfig:
         share = self.bleeding_share
         is_share = share is None or 0 < share < 1
         require(is_share, "simulation.bleeding_share", "between 0 and 1", share)
-        require_one_of(SCRAMBLES, "simulation.scramble", self.scramble)

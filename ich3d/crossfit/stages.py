@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pandas as pd
 
 from ich3d.config.ablation import NEVER
 from ich3d.config.root import Config
@@ -31,7 +30,13 @@ from ich3d.core.types import SliceEmbeddings, SliceScores, TrainingGroups
 from ich3d.core.workspace import Workspace, read_json, write_json
 from ich3d.crossfit import status
 from ich3d.crossfit.inputs import inputs_sha256
-from ich3d.crossfit.stack_rows import ScoreRun, build_stack_rows, cut_runs, stack_features
+from ich3d.crossfit.stack_rows import (
+    ScoredPart,
+    ScoreRun,
+    build_stack_rows,
+    cut_runs,
+    stack_features,
+)
 from ich3d.model.fold_model import FoldModel
 from ich3d.prepare.hu_features import silenced
 from ich3d.prepare.store import Store, training_volumes
@@ -283,24 +288,24 @@ class Stages:
             self._train_stacker(stage, fold, embedded, whole, folder)
 
         stacker, groups = self._load_stacker(stage, fold), self._training_groups(stage, fold)
-        scores = {}
-        for name in self._volumes(fold):
+        names, cut = self._volumes(fold), self.config.control.cut
+        parts = []
+        for name in names:
             require_held_out(self.store.groups[name], f"{stage} fold {fold}", groups)
             start, z_mm = before[name], self.store.z_mm(name)
-            features = pd.concat(
-                [
-                    stack_features(
-                        embedded[name].part(run), start.stage, start.prob[run], z_mm[run],
-                        stacker.reach_mm,
-                    )
-                    for run in cut_runs(len(z_mm), self.config.control.cut)
-                ],
-                ignore_index=True,
-            )  # fmt: skip
-            prob = stacker.score(features, start.prob)
-            prob = silenced(prob, embedded[name].hu_features)
-            scores[name] = SliceScores(name, "stack", prob, groups)
-        return scores
+            parts += [
+                ScoredPart(embedded[name].part(run), start.stage, start.prob[run], z_mm[run])
+                for run in cut_runs(len(z_mm), cut)
+            ]
+
+        # All series of the fold at once: trees take their time for each call, not for each slice.
+        start_prob = np.concatenate([part.prob for part in parts])
+        prob = stacker.score(stack_features(parts, stacker.reach_mm), start_prob)
+        ends = np.cumsum([len(embedded[name]) for name in names])
+        return {
+            name: SliceScores(name, "stack", silenced(rows, embedded[name].hu_features), groups)
+            for name, rows in zip(names, np.split(prob, ends[:-1]), strict=True)
+        }
 
     def _of_whole_series(
         self, embedded: Embedded, before: Mapping[str, SliceScores]

@@ -1,8 +1,8 @@
 """How labels follow each other from slice to slice: a Markov chain over the states of a slice.
 
-A state is the set of subtypes that a slice shows; a slice without any is in one of two states, before
-or after the lowest slice of the series that bleeds. Rates depend on the level of the head, so that a
-chain knows what the position says.
+A state is the set of subtypes that a slice shows; a slice without any is in one of two states,
+before or after the lowest slice of the series that bleeds. Rates depend on the level of the head,
+so that a chain knows what the position says.
 """
 
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ def state_of(target: np.ndarray) -> np.ndarray:
 def level_of(n_slices: int) -> np.ndarray:
     """The level (Z,) of each slice of a series."""
     share = np.arange(n_slices) / max(1, n_slices - 1)
-    return np.minimum((share * LEVELS).astype(int), LEVELS - 1)
+    return np.asarray(np.minimum((share * LEVELS).astype(int), LEVELS - 1))
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class LabelChain:
         labels: the labels (S, K) of each state.
         set_rates: how frequent each set is at each level (LEVELS, N_SETS).
         first: how frequent each state is in the lowest slice (S,).
-        step: rates of the states (LEVELS, S, S) of a slice at a level, after each state of the slice
-            below.
+        step: rates of the states of a slice at a level, after each state of the slice below
+            (LEVELS, S below, S).
     """
 
     labels: np.ndarray
@@ -95,18 +95,18 @@ class LabelChain:
         return cls(
             labels=np.concatenate([label_sets()[:1], label_sets()]),
             set_rates=_rates(sets, all_sets, LEVEL_PRIOR),
-            first=_rates(first, _possible(states[None])[0] , STATE_PRIOR),
+            first=_rates(first, _possible(states[None])[0], STATE_PRIOR),
             step=_rates(step, after, LEVEL_PRIOR),
         )
 
     @cached_property
     def log_set_rates(self) -> np.ndarray:
         """Logarithms of `set_rates`."""
-        return np.log(self.set_rates)
+        return np.asarray(np.log(self.set_rates))
 
 
 def _rates(counts: np.ndarray, prior: np.ndarray, weight: float) -> np.ndarray:
-    """Rates (..., M) of counts (..., M), to which `weight` slices at the rates `prior` are added."""
+    """Rates (..., M) of counts (..., M) and of `weight` more slices at the rates `prior`."""
     total = counts.sum(axis=-1, keepdims=True)
     return np.asarray((counts + weight * prior) / (total + weight))
 

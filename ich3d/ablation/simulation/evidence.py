@@ -1,10 +1,11 @@
 """What a simulated encoder sees of each slice, and the scores that it gives for it.
 
-The evidence for label k in a slice is `strength_k * y_k` plus Gaussian noise of variance 1 with three
-parts: one number for the series and all labels (`offset`), one for each label that neighbours share,
-with correlation exp(-mm / correlation_mm) (`correlated`), and one for each label and slice (`white`).
-The encoder reads single slices as well as can be: its scores are the probabilities of the labels given
-the evidence of the slice and its level in the head. So no later stage gains anything but by neighbours.
+The evidence for label k in a slice is `strength_k * y_k` plus Gaussian noise of variance 1 with
+three parts: one number for the series and all labels (`offset`), one for each label that neighbours
+share, with correlation exp(-mm / correlation_mm) (`correlated`), and one for each label and slice
+(`white`). The encoder reads single slices as well as can be: its scores are the probabilities of
+the labels given the evidence of the slice and its level in the head. So no later stage gains
+anything but by neighbours.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from ich3d.ablation.simulation.chain import label_sets
+from ich3d.core.errors import DataError
 from ich3d.core.labels import LABELS
 from ich3d.core.metrics import label_log_loss
 
@@ -90,25 +92,21 @@ def read_single_slices(
 
 
 def fit_strength(
-    target: np.ndarray, offset: float, log_rates: np.ndarray, rng: np.random.Generator
+    target: np.ndarray, noise: np.ndarray, offset: float, log_rates: np.ndarray
 ) -> np.ndarray:
-    """The strength (K,) of each label with which its log loss is that of `LOG_LOSS`.
-
-    By Newton's method on evidence with white noise beside the offset: the loss of single slices does
-    not depend on what neighbours share.
+    """The strength (K,) of each label with which its log loss is that of `LOG_LOSS`, by Newton's
+    method.
 
     Args:
         target: labels (N, K) of all slices.
+        noise: that of their evidence (N, K).
         offset: as in `Noise`.
         log_rates: as in `read_single_slices`.
-        rng: draws the noise.
 
     Raises:
-        ValueError: no strength gives these losses.
+        DataError: no strength gives these losses.
     """
     wanted = np.array([LOG_LOSS[label] for label in LABELS])
-    shared, own = rng.standard_normal((len(target), 1)), rng.standard_normal(target.shape)
-    noise = np.sqrt(offset) * shared + np.sqrt(1 - offset) * own
 
     def error(strength: np.ndarray) -> np.ndarray:
         """Logarithm of the loss of each label (K,) over the wanted one."""
@@ -124,4 +122,7 @@ def fit_strength(
         slopes = np.stack([error(row) - current for row in moved], axis=1) / STRENGTH_STEP
         step = np.linalg.lstsq(slopes, -current)[0]
         strength = np.maximum(strength + np.clip(step, -1, 1), 0.0)
-    raise ValueError("no strength of the evidence gives the published log losses on these labels")
+    raise DataError(
+        "no strength of the evidence gives the published log losses on these label sequences: each "
+        "label has to occur, and not in all of them"
+    )

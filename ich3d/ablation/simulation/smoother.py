@@ -1,11 +1,11 @@
-"""The known answer: probabilities of the labels given the evidence of a whole series and its process.
+"""The known answer: probabilities of the labels given all evidence of a series and its process.
 
 Labels follow a `LabelChain`, and what neighbours share of the noise follows its own correlation: a
 switching linear Gaussian model. Its filter keeps, for each state of a slice, mean and variance of
-that noise. Where all noise beside the offset is autoregressive, the noise of a slice is known once its
-state is; where it is white, there is none to keep. In both cases filter and smoother are exact. Where
-the two are mixed, the noise of a state is a mixture of Gaussians, which is approximated by one (Kim,
-Journal of Econometrics 1994). The offset of a series is integrated numerically in all cases.
+that noise. Where all noise beside the offset is autoregressive, the noise of a slice is known once
+its state is; where it is white, there is none to keep. In both cases filter and smoother are exact.
+Where the two are mixed, the noise of a state is a mixture of Gaussians, which is approximated by
+one (Kim, Journal of Econometrics 1994). The offset of a series is integrated numerically.
 """
 
 from collections.abc import Sequence
@@ -205,7 +205,5 @@ class _Model:
         mean = mixed @ kept + mean_gain * residual
         second = mixed @ (kept**2 + (1 - gain) * predicted)
         second += 2 * residual * (mixed @ (kept * gain)) + residual**2 * (mixed @ gain**2)
-        filtered = _Filtered(
-            (of_state / total)[:, 0], mean, np.maximum(second - mean**2, SMALLEST)
-        )
+        filtered = _Filtered((of_state / total)[:, 0], mean, np.maximum(second - mean**2, SMALLEST))
         return filtered, given, np.log(total[:, 0, 0]) + top[:, 0, 0]

@@ -1,7 +1,7 @@
 """Context models and stackers trained on the scores of a simulated encoder.
 
 Nothing but the encoder is simulated: what comes after it is trained and scored as in any run. HU
-features are not simulated; every slice shows the same area of brain, and nothing else is known of it.
+features are not simulated: every slice shows the same area of brain, and no more is known of it.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,6 @@ from ich3d.ablation.simulation.chain import LabelChain, level_of
 from ich3d.ablation.simulation.evidence import Noise, fit_strength, read_single_slices
 from ich3d.ablation.simulation.sequences import SequenceStore
 from ich3d.ablation.simulation.smoother import smooth
-from ich3d.config.ablation import NEVER
 from ich3d.config.root import Config
 from ich3d.config.simulation import SimulationConfig
 from ich3d.core.labels import LABELS
@@ -54,45 +53,60 @@ class SimulatedScores:
         """How labels follow each other in the other folds, by fold."""
         folds = self.store.folds
         return {
-            fold: LabelChain.fit([self.store.targets(name) for name in folds if folds[name] != fold])
+            fold: LabelChain.fit(
+                [self.store.targets(name) for name in folds if folds[name] != fold]
+            )
             for fold in sorted(set(folds.values()))
         }
 
     @cached_property
-    def strength(self) -> np.ndarray:
-        """The strength of each label's evidence (K,)."""
-        targets = [self.store.targets(name) for name in self.store.volume_ids]
-        rates = LabelChain.fit(targets).log_set_rates
-        levels = np.concatenate([level_of(len(target)) for target in targets])
-        rng = stream(self.seed, "simulated strength")
-        return fit_strength(np.concatenate(targets), self.config.offset, rates[levels], rng)
+    def evidence(self) -> np.ndarray:
+        """The evidence of all slices (N, K)."""
+        return np.asarray(self._target * self.strength + self._noise)
 
     @cached_property
-    def evidence(self) -> np.ndarray:
-        """The evidence of all slices (N, K), from the same draws for every process."""
+    def strength(self) -> np.ndarray:
+        """The strength of each label's evidence (K,)."""
+        return fit_strength(self._target, self._noise, self.config.offset, self._log_rates)
+
+    @cached_property
+    def prob(self) -> np.ndarray:
+        """The encoder's probabilities of all slices (N, K)."""
+        return read_single_slices(self.evidence, self.strength, self.config.offset, self._log_rates)
+
+    @cached_property
+    def _target(self) -> np.ndarray:
+        """Labels of all slices (N, K)."""
+        return np.concatenate([self.store.targets(name) for name in self.store.volume_ids])
+
+    @cached_property
+    def _noise(self) -> np.ndarray:
+        """Noise of all slices (N, K), from the same draws for every process."""
         return np.concatenate(
             [
-                self.store.targets(name) * self.strength
-                + self.noise.draw(self.store.z_mm(name), stream(self.seed, "simulated noise", name))
+                self.noise.draw(self.store.z_mm(name), stream(self.seed, "simulated noise", name))
                 for name in self.store.volume_ids
             ]
         )
 
     @cached_property
-    def prob(self) -> np.ndarray:
-        """The encoder's probabilities of all slices (N, K); it knows rates of other folds alone."""
-        rates = [
-            self.chains[self.store.folds[name]].log_set_rates[level_of(len(rows))]
-            for name, rows in zip(self.store.volume_ids, self.of_series(self.evidence), strict=True)
-        ]
-        return read_single_slices(
-            self.evidence, self.strength, self.config.offset, np.concatenate(rates)
+    def _log_rates(self) -> np.ndarray:
+        """How frequent each set of subtypes is at the level of each slice, in other folds
+        (N, N_SETS).
+        """
+        return np.concatenate(
+            [
+                self.chains[self.store.folds[name]].log_set_rates[
+                    level_of(len(self.store.z_mm(name)))
+                ]
+                for name in self.store.volume_ids
+            ]
         )
 
     def of_series(self, rows: np.ndarray) -> list[np.ndarray]:
         """Rows of all slices (N, ...) as one array (Z, ...) a series, in the order of the store."""
         lengths = [len(self.store.z_mm(name)) for name in self.store.volume_ids]
-        return np.split(rows, np.cumsum(lengths)[:-1])
+        return list(np.split(rows, np.cumsum(lengths)[:-1]))
 
     def known_answer(self) -> np.ndarray:
         """The probabilities of all slices (N, K) by who knows the process."""
@@ -142,10 +156,8 @@ class SimulatedScores:
 
 
 @lru_cache(maxsize=1)
-def simulated_scores(
-    store: SequenceStore, config: SimulationConfig, seed: int
-) -> SimulatedScores:
-    """The scores of one process; the last ones are kept, for rows on one process follow each other."""
+def simulated_scores(store: SequenceStore, config: SimulationConfig, seed: int) -> SimulatedScores:
+    """The scores of one process. The last are kept: rows on one process follow each other."""
     return SimulatedScores(store, config, seed)
 
 
@@ -157,10 +169,13 @@ class SimulatedStages(Stages):
     ) -> None:
         """The stages of `config` on what `scores` simulates; `run` as in `Stages`."""
         self._scores = scores
-        self._order = scrambled_order(scores.store, config.simulation.scramble, config.seed)
-        table = scores.store.table.copy()
+        store, is_scrambled = scores.store, config.simulation.scrambled
+        self._order = (
+            scrambled_order(store, config.seed) if is_scrambled else np.arange(len(store.table))
+        )
+        table = store.table.copy()
         table[list(LABELS)] = table[list(LABELS)].to_numpy()[self._order]
-        super().__init__(config, workspace, SequenceStore(scores.store.folder, table), run)
+        super().__init__(config, workspace, SequenceStore(store.folder, table), run)
 
     def embedded(self, progress: Progress = quiet) -> dict[str, SliceEmbeddings]:
         return self._scores.embedded(self._order)
@@ -181,13 +196,10 @@ class SimulatedStages(Stages):
         return back
 
 
-def scrambled_order(store: SequenceStore, scramble: str, seed: int) -> np.ndarray:
-    """The slice of the store that each slice is replaced by (N,), as `simulation.scramble` has it."""
-    table = store.table
-    order = np.arange(len(table))
-    if scramble == NEVER:
-        return order
+def scrambled_order(store: SequenceStore, seed: int) -> np.ndarray:
+    """The slice of the store that stands in place of each (N,): another one of its fold."""
+    order = np.arange(len(store.table))
     rng = stream(seed, "scrambled slices")
-    for _, rows in table.groupby("fold" if scramble == "series" else "volume_id"):
+    for _, rows in store.table.groupby("fold"):
         order[rows.index] = rng.permutation(rows.index)
     return order
