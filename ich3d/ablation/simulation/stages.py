@@ -169,10 +169,10 @@ class SimulatedStages(Stages):
     ) -> None:
         """The stages of `config` on what `scores` simulates; `run` as in `Stages`."""
         self._scores = scores
-        store, is_scrambled = scores.store, config.simulation.scrambled
-        self._order = (
-            scrambled_order(store, config.seed) if is_scrambled else np.arange(len(store.table))
-        )
+        store = scores.store
+        self._order = np.arange(len(store.table))
+        if config.simulation.scrambled:
+            self._order = scrambled_order(store, config.seed)
         table = store.table.copy()
         table[list(LABELS)] = table[list(LABELS)].to_numpy()[self._order]
         super().__init__(config, workspace, SequenceStore(store.folder, table), run)

@@ -39,7 +39,7 @@ def test_every_slice_is_there_in_folds_of_patients(tmp_path: Path) -> None:
 
 def test_a_repeated_position_is_read_once(tmp_path: Path) -> None:
     table = made_up_sequences()
-    table.loc[3, "z_mm"] = table.loc[2, "z_mm"]
+    table["z_mm"] = table["z_mm"].where(table.index != 3, table["z_mm"].shift())
     store = read_sequences(config_of(write_sequences(tmp_path, table)))
     assert len(store.z_mm("000000")) == 23
 
