@@ -229,10 +229,17 @@ class ContextModel(nn.Module):
         """The model's logits (B, T, K) from the encoder's and from what `read` returned."""
         return logits + read if self.corrects_logits else read
 
-    def set_embedding_scale(self, embeddings: torch.Tensor) -> None:
-        """Scale embeddings as those of the training slices (N, D) vary."""
-        self.embedding_mean.copy_(embeddings.mean(dim=0))
-        self.embedding_sd.copy_((embeddings.std(dim=0, correction=0) + MIN_SD) * SD_UNIT)
+    def set_embedding_scale(self, embeddings: Sequence[torch.Tensor]) -> None:
+        """Scale embeddings as those of the training series, each (Z, D), vary.
+
+        Series by series: together they may need more memory than there is.
+        """
+        count = sum(len(of_series) for of_series in embeddings)
+        mean = torch.stack([of_series.sum(0) for of_series in embeddings]).double().sum(0) / count
+        squares = [(of_series - mean).square().sum(0) for of_series in embeddings]
+        sd = (torch.stack(squares).sum(0) / count).sqrt()
+        self.embedding_mean.copy_(mean)
+        self.embedding_sd.copy_((sd + MIN_SD) * SD_UNIT)
 
     def slice_features(
         self,

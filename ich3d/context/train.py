@@ -222,8 +222,8 @@ def _new_model(config: Config, training: Sequence[SeriesSample]) -> ContextModel
     A new one that reads embeddings alone takes their scale, and the labels' rates, from the
     training series.
     """
-    embeddings = torch.cat([sample.embeddings for sample in training])  # (N, D)
-    model = ContextModel.from_config(config.context, embeddings.shape[1])
+    embeddings = [sample.embeddings for sample in training]  # each (Z, D)
+    model = ContextModel.from_config(config.context, embeddings[0].shape[1])
     if config.context.weights is not None:
         load_weights(Path(config.context.weights), model, FIRST_MEMBER)
     elif model.slice_head is not None:

@@ -40,7 +40,7 @@ from ich3d.crossfit.stack_rows import (
 from ich3d.model.fold_model import FoldModel
 from ich3d.prepare.hu_features import silenced
 from ich3d.prepare.store import Store, training_volumes
-from ich3d.slices.embed import load_embeddings, save_embeddings
+from ich3d.slices.embed import StoredEmbeddings, load_embeddings, save_embeddings
 from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.slices.frozen import FrozenEmbeddings, embed_frozen, load_head, save_head, train_frozen
 from ich3d.slices.partly_frozen import FrozenMaps, train_partly_frozen
@@ -404,7 +404,7 @@ class Stages:
             theirs = upstream._in_sample(other)
             shared = sorted(own.keys() & theirs.keys())
             to_own = fit_alignment(
-                [theirs[name] for name in shared], [own[name] for name in shared]
+                (theirs[name] for name in shared), (own[name] for name in shared)
             )
             aligned |= {name: to_own(embedded[name]) for name in upstream._volumes(other)}
         return aligned
@@ -421,7 +421,7 @@ class Stages:
         is_paired = self.config.context.end_to_end
         return self.config.context.align and self._frozen is None and not is_paired
 
-    def _in_sample(self, fold: int) -> dict[str, SliceEmbeddings]:
+    def _in_sample(self, fold: int) -> Embedded:
         """The fold's encoder's embeddings of the patients that it was trained on, by volume_id."""
         folder = self._folder("encoder", fold)
         path = folder / "in_sample.safetensors"
@@ -431,7 +431,7 @@ class Stages:
             groups = self._training_groups("encoder", fold)
             self._save_embeddings(path, fold, encoder, groups, names)
         with status.reading(folder):
-            return {series.volume_id: series for series in load_embeddings(path)}
+            return StoredEmbeddings(path)
 
     def _save_embeddings(
         self,

@@ -87,7 +87,9 @@ def feature_values(
     hu_features: np.ndarray | None = None,
 ) -> np.ndarray:
     """The values of `build_features`, float32 (Z, number of columns)."""
-    blocks = [_position_values(z_mm), _logit_values(prob, z_mm, _offsets_mm(reach_mm))]
+    blocks = [_position_values(z_mm)]
+    if prob:
+        blocks.append(_logit_values(prob, z_mm, _offsets_mm(reach_mm)))
     if hu_features is not None:
         blocks.append(_hu_values(hu_features, z_mm))
     return np.concatenate([block.astype(np.float32) for block in blocks], axis=1)
