@@ -178,7 +178,7 @@ def _alignment(scale: Scale, store: SequenceStore) -> Callable[[], object]:
     embedded = _embedded(scale, store)
     names = [name for name, fold in store.folds.items() if fold > 1]  # both encoders saw them
     return lambda: fit_alignment(
-        (embedded[name] for name in names), (embedded[name] for name in reversed(names))
+        (embedded[name] for name in names), (embedded[name] for name in names)
     )
 
 

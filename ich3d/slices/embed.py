@@ -78,10 +78,10 @@ class StoredEmbeddings(Mapping[str, SliceEmbeddings]):
     def __init__(self, path: Path) -> None:
         """Open the file. DataError where it is missing or damaged."""
         try:
-            self._file: Any = safe_open(path, framework="numpy")
+            file: Any = safe_open(path, framework="numpy")
         except (SafetensorError, OSError):
             raise DataError(f"{path} is missing or damaged") from None
-        metadata = self._file.metadata()
+        self._file, metadata = file, file.metadata()
         self._encoder_id = metadata["encoder_id"]
         self._training_groups = TrainingGroups.of(json.loads(metadata["training_groups"]))
         # A dictionary keeps the order, and finds a name at once.
