@@ -53,6 +53,23 @@ def main() -> None:
     )
     training.set_defaults(run=_training)
 
+    scale = subjects.add_parser("scale", help="the late stages at RSNA's size: time and memory")
+    scale.add_argument(
+        "--sequences",
+        type=Path,
+        help="folder of series.csv.gz, real label sequences",
+    )
+    scale.add_argument("--series", type=int, default=21_700, help="series (default 21700)")
+    scale.add_argument(
+        "--trained-series",
+        type=int,
+        default=21_700,
+        help="series of training (default 21700)",
+    )
+    scale.add_argument("--trees", type=int, default=600, help="trees of a stacker (default 600)")
+    scale.add_argument("--draws", type=int, default=1000, help="resamples (default 1000)")
+    scale.set_defaults(run=_scale)
+
     arguments = parser.parse_args()
     sys.stdout.write(arguments.run(arguments) + "\n")
 
@@ -88,6 +105,18 @@ def _training(arguments: argparse.Namespace) -> str:
 
     return benchmark_training(
         arguments.encoder, arguments.matrix, arguments.batch, arguments.seconds
+    )
+
+
+def _scale(arguments: argparse.Namespace) -> str:
+    from ich3d.benchmarks.scale import benchmark_scale
+
+    return benchmark_scale(
+        arguments.sequences,
+        arguments.series,
+        arguments.trained_series,
+        arguments.trees,
+        arguments.draws,
     )
 
 

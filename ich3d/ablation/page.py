@@ -6,10 +6,12 @@ from typing import Any
 
 import ich3d
 from ich3d.ablation.figures import auc_by_label, forest_plot
+from ich3d.ablation.simulation.evidence import LOG_LOSS
 from ich3d.config.load import as_dict
 from ich3d.config.root import Config
+from ich3d.config.schema import SEQUENCES
 from ich3d.core.ground_truth import GroundTruth
-from ich3d.core.labels import ANY, SUBTYPES
+from ich3d.core.labels import ANY, LABELS, SUBTYPES
 from ich3d.core.workspace import replacing
 from ich3d.evaluation.claims import claim
 from ich3d.evaluation.table import FEW_PATIENTS, ResultRow
@@ -51,7 +53,7 @@ def _content(config: Config, rows: list[ResultRow], truth: GroundTruth) -> dict[
     positive = truth.positive_patients
     question = config.ablation.question
     return {
-        "title": config.ablation.title or "Ablation",
+        "title": _title(config),
         "answers": [] if question is None else answers(rows, question, truth),
         "metadata": _metadata(config, rows, truth),
         "config": as_dict(config),
@@ -60,6 +62,13 @@ def _content(config: Config, rows: list[ResultRow], truth: GroundTruth) -> dict[
         "forest_plot": forest_plot(rows),
         "auc_by_label": auc_by_label(rows, positive),
     }
+
+
+def _title(config: Config) -> str:
+    """The first line of the page; of a simulation it says so."""
+    title = config.ablation.title or "Ablation"
+    is_told = config.source.kind != SEQUENCES or title.startswith("Simulation")
+    return title if is_told else f"Simulation: {title}"
 
 
 def _metadata(config: Config, rows: list[ResultRow], truth: GroundTruth) -> dict[str, str]:
@@ -72,6 +81,7 @@ def _metadata(config: Config, rows: list[ResultRow], truth: GroundTruth) -> dict
             f"{config.source.kind}: {groups} patient groups, {bleeding_groups:.0f} of them with "
             f"a bleed, {volumes} series, {len(labelled)} labelled slices"
         ),
+        **(_simulation(truth) if config.source.kind == SEQUENCES else {}),
         **labels_without_truth(truth),
         "folds": (
             f"{config.prepare.folds}, split by patient group; no group is scored by a model that "
@@ -84,4 +94,19 @@ def _metadata(config: Config, rows: list[ResultRow], truth: GroundTruth) -> dict
         ),
         "configurations in the table": str(len(rows)),
         "created": f"{date.today().isoformat()} by ich3d {ich3d.__version__}",
+    }
+
+
+def _simulation(truth: GroundTruth) -> dict[str, str]:
+    """Name and value of what was simulated, on which labels."""
+    prevalence = ", ".join(f"{label} {100 * truth.table[label].mean():.2f} %" for label in LABELS)
+    losses = ", ".join(f"{label} {loss:.4f}" for label, loss in LOG_LOSS.items())
+    return {
+        "labelled slices that bleed": prevalence,
+        "simulated": (
+            "the encoder alone, which reads single slices as well as can be. In each process its "
+            f"log loss is that of a published network on RSNA 2019: {losses}. Labels and positions "
+            "are real. HU features are constant. A row of the smoother knows the process, but "
+            "neither the labels nor how they follow each other in the fold that it scores"
+        ),
     }

@@ -26,10 +26,12 @@ from ich3d.ablation.score_cache import (
     write_ground_truth,
     write_scores,
 )
-from ich3d.config.ablation import STACKED, AblationConfig, AblationRow
+from ich3d.ablation.simulation.sequences import SequenceStore, read_sequences
+from ich3d.ablation.simulation.stages import SimulatedStages, simulated_scores
+from ich3d.config.ablation import SMOOTHER, STACKED, AblationConfig, AblationRow
 from ich3d.config.load import as_dict, with_overrides
 from ich3d.config.root import Config
-from ich3d.config.schema import IMAGENET
+from ich3d.config.schema import IMAGENET, SEQUENCES
 from ich3d.core.errors import ConfigError, DataError
 from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.outputs import claim
@@ -102,10 +104,7 @@ def ablate(
     _require_same_data(config, workspace)
     _claim(workspace.root, name, plans, overwrite)
 
-    if config.slices.weights == IMAGENET:
-        imagenet_file()  # a missing package is told before the data are prepared
-    store = prepare(config, progress, overwrite, Spread(ray=ray)).store
-    require_labels(store)
+    store = _open_store(config, progress, overwrite, ray)
     truth = ground_truth_of(store)
     write_ground_truth(workspace.scores, truth)
 
@@ -125,6 +124,19 @@ def ablate(
         phantoms = read_csv(table, text=("sop_uid", "lookalike"))
         write_csv(workspace.lookalikes, lookalike_losses(prob, truth, phantoms))
     return result
+
+
+def _open_store(config: Config, progress: Progress, overwrite: bool, ray: str | None) -> Store:
+    """The data of all rows, prepared where they are images."""
+    if config.source.kind == SEQUENCES:
+        if ray is not None:
+            raise ConfigError("an ablation on simulated scores runs in one process: drop --ray")
+        return read_sequences(config)
+    if config.slices.weights == IMAGENET:
+        imagenet_file()  # a missing package is told before the data are prepared
+    store = prepare(config, progress, overwrite, Spread(ray=ray)).store
+    require_labels(store)
+    return store
 
 
 def rebuild(
@@ -285,7 +297,9 @@ def _config_sha256(config: Config, result: str, row: AblationRow) -> str:
     stage = "stack" if result.endswith(STACKED) else row.predictor
     stage_format = FORMATS.get(stage, BASELINE_FORMAT)
     tree = as_dict(config)
-    unused = ("workspace", "report", "ablation", "source")
+    unused = ["workspace", "report", "ablation", "source"]
+    if config.source.kind != SEQUENCES:
+        unused.append("simulation")
     used = {section: tree[section] for section in tree if section not in unused}
     used["control"] = controls_for_hash(used["control"])
     text = json.dumps([stage_format, row.predictor, used], sort_keys=True)
@@ -346,13 +360,29 @@ class _Runner:
         if row.predictor in _BASELINES:
             return [_BASELINES[row.predictor](self.truth)]
 
+        if isinstance(self.store, SequenceStore):
+            return self._train_simulated(row, config, self.store)
         stages = Stages(config, self.workspace, self.store, self.config)
+        return self._score_stages(row, stages)
+
+    def _train_simulated(
+        self, row: AblationRow, config: Config, store: SequenceStore
+    ) -> list[np.ndarray]:
+        """As `_train`, on a simulated encoder."""
+        scores = simulated_scores(store, replace(config.simulation, scrambled=False), config.seed)
+        if row.predictor == SMOOTHER:
+            return [scores.known_answer()]
+        stages = SimulatedStages(config, self.workspace, scores, self.config)
+        return [stages.in_place(prob) for prob in self._score_stages(row, stages)]
+
+    def _score_stages(self, row: AblationRow, stages: Stages) -> list[np.ndarray]:
+        """Scores (N, K) of each result of a row by some stages, in the order of their store."""
         embedded = stages.embedded(self.progress)
         scores = stages.encoder(embedded)
         if row.predictor == "context":
             scores = stages.context(embedded, self.progress)
         if row.predictor == "rolling mean":
-            truth = self.truth
+            truth = ground_truth_of(stages.store)
             return [rolling_mean(self._pooled(scores), truth.target, truth.fold, truth.volume)]
 
         results = [] if row.stacker == "only" else [self._pooled(scores)]

@@ -593,9 +593,11 @@ def explain(arguments: Namespace) -> int:
 
 def _require_paths(config: "Config") -> None:
     """Raise DataError for a wrong path of a configuration, before heavy packages are loaded."""
+    from ich3d.config.schema import SEQUENCES
+
     require_folder(Path(config.workspace))
     source = config.source
-    if source.kind != "phantom" and source.path is not None:
+    if source.kind not in ("phantom", SEQUENCES) and source.path is not None:
         require_source(source.kind, Path(source.path))
     if source.labels is not None:
         _require_labels(Path(source.labels))

@@ -24,8 +24,11 @@ STACKER_PARTS: Final = ("trees", "hu", "neighbours", "series", "position")
 STACKED: Final = " + stacker"
 """Ends the name of a table line that shows a row with a stacker on top."""
 
-CHANGEABLE: Final = ("slices", "context", "stack", "control", "precision")
+CHANGEABLE: Final = ("slices", "context", "stack", "control", "precision", "simulation")
 """Sections that a row may change. All rows share the run's data, folds and seed."""
+
+SMOOTHER: Final = "smoother"
+"""The predictor that knows how simulated scores were made."""
 
 PREDICTORS: Final = (
     "base rate",
@@ -34,6 +37,7 @@ PREDICTORS: Final = (
     "rolling mean",
     "encoder",
     "context",
+    SMOOTHER,
 )
 
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from ich3d.config.ablation import AblationConfig, ControlConfig
+from ich3d.config.ablation import SMOOTHER, AblationConfig, ControlConfig
 from ich3d.config.schema import (
+    SEQUENCES,
     ContextConfig,
     PhantomConfig,
     PrepareConfig,
@@ -13,6 +14,7 @@ from ich3d.config.schema import (
     SourceConfig,
     StackConfig,
 )
+from ich3d.config.simulation import SimulationConfig
 from ich3d.config.validation import require, require_one_of
 from ich3d.core.seeds import derive
 
@@ -39,6 +41,7 @@ class Config:
         report: the report.
         control: deliberate changes that an ablation makes.
         ablation: the rows of an ablation.
+        simulation: the simulated encoder, where the source is one of label sequences.
 
     Raises:
         ConfigError: a value is not allowed, or two sections contradict each other.
@@ -57,12 +60,14 @@ class Config:
     report: ReportConfig = field(default_factory=ReportConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
     ablation: AblationConfig = field(default_factory=AblationConfig)
+    simulation: SimulationConfig = field(default_factory=SimulationConfig)
 
     def __post_init__(self) -> None:
         require_one_of(PRECISIONS, "precision", self.precision)
         self._require_whole_series_if_shuffled()
         self._require_patients_in_each_fold()
         self._require_frozen_parts_end_to_end()
+        self._require_sequences_if_smoothed()
 
     @property
     def context_seed(self) -> int:
@@ -96,3 +101,10 @@ class Config:
         rule = "false unless slices.frozen_parts is set and no control is"
         allowed = not self.context.end_to_end or is_allowed
         require(allowed, "context.end_to_end", rule, self.context.end_to_end)
+
+    def _require_sequences_if_smoothed(self) -> None:
+        """The best answer is known of simulated scores alone."""
+        rows = self.ablation.rows.values()
+        is_known = self.source.kind == SEQUENCES or all(row.predictor != SMOOTHER for row in rows)
+        rule = f"another one than {SMOOTHER} unless source.kind is {SEQUENCES}"
+        require(is_known, "ablation.rows: predictor", rule, SMOOTHER)

@@ -7,7 +7,10 @@ from typing import Final
 from ich3d.config.validation import require, require_numbers, require_one_of
 from ich3d.core.windows import window
 
-SOURCES: Final = ("phantom", "folder", "rsna", "ct_ich")
+SEQUENCES: Final = "sequences"
+"""The source of labels and positions without images, on which an encoder's scores are simulated."""
+
+SOURCES: Final = ("phantom", "folder", "rsna", "ct_ich", SEQUENCES)
 
 ENCODERS: Final = (
     "resnet10", "resnet10-half", "resnet18", "resnet18-half", "densenet121", "seresnext50",
@@ -31,8 +34,9 @@ class SourceConfig:
     """Where studies and labels come from.
 
     Attributes:
-        kind: one of `SOURCES`: synthetic studies, a plain folder of DICOM files, or a public data
-            set in its own layout.
+        kind: one of `SOURCES`: synthetic studies, a plain folder of DICOM files, a public data
+            set in its own layout, or `sequences`, a table of labels and positions without images,
+            on which `ich3d ablate` simulates an encoder.
         path: the folder of the data set; not used for phantoms.
         labels: label table (CSV) of a plain folder; the data sets bring their own.
         repair_labels: mend slices whose label `any` contradicts their subtypes, instead of refusing

@@ -25,7 +25,9 @@ LOG_AREA_UNIT: Final = 5.0
 """log(1 + area) is divided by this: a large section of brain has 180 cm2."""
 
 ENCODER_SHARE: Final = 0.5
-"""The encoder's share of an ensemble's logits where its members read embeddings alone."""
+"""The encoder's share of an ensemble's logits where its members read embeddings alone, unless
+training found a smaller one (`context.share`).
+"""
 
 MIN_SD: Final = 0.01
 SD_UNIT: Final = 4.0
@@ -227,10 +229,17 @@ class ContextModel(nn.Module):
         """The model's logits (B, T, K) from the encoder's and from what `read` returned."""
         return logits + read if self.corrects_logits else read
 
-    def set_embedding_scale(self, embeddings: torch.Tensor) -> None:
-        """Scale embeddings as those of the training slices (N, D) vary."""
-        self.embedding_mean.copy_(embeddings.mean(dim=0))
-        self.embedding_sd.copy_((embeddings.std(dim=0, correction=0) + MIN_SD) * SD_UNIT)
+    def set_embedding_scale(self, embeddings: Sequence[torch.Tensor]) -> None:
+        """Scale embeddings as those of the training series, each (Z, D), vary.
+
+        Series by series: together they may need more memory than there is.
+        """
+        count = sum(len(of_series) for of_series in embeddings)
+        mean = torch.stack([of_series.sum(0) for of_series in embeddings]).double().sum(0) / count
+        squares = [(of_series - mean).square().sum(0) for of_series in embeddings]
+        sd = (torch.stack(squares).sum(0) / count).sqrt()
+        self.embedding_mean.copy_(mean)
+        self.embedding_sd.copy_((sd + MIN_SD) * SD_UNIT)
 
     def slice_features(
         self,
@@ -360,14 +369,20 @@ class ContextEnsemble(nn.Module):
     """Context models of one configuration; their logits are averaged.
 
     Models that read embeddings alone are classifiers of their own. They and the encoder err
-    differently, so the ensemble's logits are the mean of theirs and the encoder's.
+    differently, so the ensemble's logits are a mean of theirs and the encoder's, whose share is
+    `encoder_share`.
     """
+
+    encoder_share: torch.Tensor
 
     def __init__(self, members: Sequence[ContextModel]) -> None:
         """An ensemble of `members`, which were built with equal arguments."""
         super().__init__()
         self.members = nn.ModuleList(members)
         self.config = members[0].config
+        if self.config.reads == "embeddings":
+            self.register_buffer("encoder_share", torch.tensor(ENCODER_SHARE))
+            self.register_load_state_dict_pre_hook(_with_encoder_share)  # type: ignore[no-untyped-call]
 
     @classmethod
     def from_config(cls, config: ContextConfig, embedding_width: int) -> "ContextEnsemble":
@@ -399,7 +414,14 @@ class ContextEnsemble(nn.Module):
         mean = torch.stack(list(member_logits)).mean(dim=0)
         if self.config.reads != "embeddings":
             return mean
-        return ENCODER_SHARE * logits + (1 - ENCODER_SHARE) * mean
+        return self.encoder_share * logits + (1 - self.encoder_share) * mean
+
+
+def _with_encoder_share(
+    module: nn.Module, tensors: dict[str, torch.Tensor], prefix: str, *_: object
+) -> None:
+    """Weights from before training chose the share hold none: it was `ENCODER_SHARE`."""
+    tensors.setdefault(f"{prefix}encoder_share", torch.tensor(ENCODER_SHARE))
 
 
 def _require_positions(z_mm: torch.Tensor, lengths: torch.Tensor) -> None:

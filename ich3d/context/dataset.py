@@ -23,7 +23,7 @@ class SeriesSample(NamedTuple):
     """One series, slices inferior to superior.
 
     Attributes:
-        embeddings: float32 (Z, D), one vector a slice.
+        embeddings: float32 or float16 (Z, D), one vector a slice.
         logits: the encoder's logits, float32 (Z, K).
         z_mm: positions along the slice normal, float64 (Z,).
         brain_cm2: area inside the skull, float32 (Z,).
@@ -151,8 +151,9 @@ def series_sample(
         rows = f"{len(embedded)} rows for {len(z_mm)} slices"
         raise DataError(f"embedded has {rows} of {embedded.volume_id}")
     return SeriesSample(
-        embeddings=torch.tensor(embedded.embeddings),
-        logits=torch.tensor(embedded.logits),
+        # Not copied: the embeddings of all series may fill most of the memory.
+        embeddings=torch.from_numpy(embedded.embeddings),
+        logits=torch.from_numpy(embedded.logits),
         z_mm=torch.tensor(z_mm, dtype=torch.float64),
         brain_cm2=torch.tensor(embedded.hu_features[:, BRAIN_CM2]),
         target=torch.tensor(target),
@@ -167,7 +168,7 @@ def collate(samples: Sequence[SeriesSample]) -> SeriesBatch:
         return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=fill)
 
     return SeriesBatch(
-        embeddings=padded([sample.embeddings for sample in samples], 0.0),
+        embeddings=padded([sample.embeddings.float() for sample in samples], 0.0),
         logits=padded([sample.logits for sample in samples], 0.0),
         z_mm=padded([sample.z_mm for sample in samples], 0.0),
         brain_cm2=padded([sample.brain_cm2 for sample in samples], 0.0),

@@ -221,7 +221,7 @@ def _new_pair(
             )[0]
             for one in training
         ]
-        context.set_embedding_scale(torch.cat(embeddings))
+        context.set_embedding_scale(embeddings)
         assert context.slice_head is not None
         context.slice_head.weight.mul_(0.1)
         target = np.concatenate([one.target.numpy() for one in training])

@@ -78,7 +78,7 @@ def _score(
     device = next(model.parameters()).device
     z_dtype = torch.float32 if device.type == "mps" else torch.float64  # Metal has no float64
     logits = read(
-        torch.from_numpy(embedded.embeddings)[None].to(device),  # (1, Z, D)
+        torch.from_numpy(embedded.embeddings)[None].float().to(device),  # (1, Z, D)
         torch.from_numpy(embedded.logits)[None].to(device),  # (1, Z, K)
         torch.tensor(z_mm, dtype=z_dtype)[None].to(device),  # (1, Z)
         torch.tensor([len(z_mm)]),

@@ -18,6 +18,7 @@ from ich3d.context.dataset import (
     random_run,
     series_sample,
 )
+from ich3d.context.share import ValidationScores, choose_encoder_share, validation_scores
 from ich3d.context.shuffle import random_order, shuffled_logits
 from ich3d.core.errors import LeakageError
 from ich3d.core.progress import Progress, quiet
@@ -94,11 +95,16 @@ def train_context(
         ]
         for name, sample in samples.items()
     }
-    members = [
-        _train_member(store, versions, config, fold, index, folder / f"member{index}", progress)
-        for index in range(config.context.ensemble_size)
-    ]
+    members, validated = [], []
+    for index in range(config.context.ensemble_size):
+        member, scores = _train_member(
+            store, versions, config, fold, index, folder / f"member{index}", progress
+        )
+        members.append(member)
+        validated.append(scores)
     ensemble = ContextEnsemble(members).to(device()).eval()
+    if config.context.reads == "embeddings" and config.control.shuffle != IN_TRAINING:
+        ensemble.encoder_share.fill_(choose_encoder_share(validated))
     round_to_half(ensemble)
     return ensemble, TrainingGroups.of(groups[volume_id] for volume_id in volume_ids)
 
@@ -111,9 +117,9 @@ def _train_member(
     index: int,
     folder: Path,
     progress: Progress,
-) -> ContextModel:
-    """Member `index` of the context models of a fold, trained on series by volume_id; the first
-    version of each is the series itself.
+) -> tuple[ContextModel, ValidationScores]:
+    """Member `index` of the context models of a fold, trained on series by volume_id, and what it
+    says of its validation patients. The first version of each series is the series itself.
     """
     # Every member draws from a root of its own; the first one's is the run's.
     root = config.context_seed
@@ -141,7 +147,8 @@ def _train_member(
     schedule = Schedule.of(settings, len(training), settings.series_per_batch, tolerance)
     task = Task(model, feed.batches, feed.loss, validation_losses, seed)
     fit(task, schedule, folder, f"context {fold}.{index}", progress)
-    return model
+    groups = [store.groups[name] for name in validation]
+    return model, validation_scores(model, list(validation.values()), groups)
 
 
 OrderedBatch = tuple[SeriesBatch, torch.Tensor]
@@ -219,8 +226,8 @@ def _new_model(config: Config, training: Sequence[SeriesSample]) -> ContextModel
     A new one that reads embeddings alone takes their scale, and the labels' rates, from the
     training series.
     """
-    embeddings = torch.cat([sample.embeddings for sample in training])  # (N, D)
-    model = ContextModel.from_config(config.context, embeddings.shape[1])
+    embeddings = [sample.embeddings for sample in training]  # each (Z, D)
+    model = ContextModel.from_config(config.context, embeddings[0].shape[1])
     if config.context.weights is not None:
         load_weights(Path(config.context.weights), model, FIRST_MEMBER)
     elif model.slice_head is not None:

@@ -490,7 +490,7 @@ class SliceEmbeddings:
 
     Attributes:
         volume_id: as in `Series`.
-        embeddings: (Z, D) float32.
+        embeddings: (Z, D) float32; float16 is read as well.
         logits: (Z, K) float32.
         hu_features: as in `SeriesMetadata`, float32 (Z, F).
         encoder_id: names the encoder, e.g. in error messages.

@@ -10,6 +10,7 @@ from typing import Any, Final
 from ich3d.config.ablation import ControlConfig
 from ich3d.config.load import as_dict
 from ich3d.config.root import Config
+from ich3d.config.schema import SEQUENCES
 from ich3d.core.errors import ConfigError
 from ich3d.core.labels import STAGES
 from ich3d.core.outputs import claim, flat, refusal
@@ -21,14 +22,16 @@ from ich3d.prepare.store import Store
 TRAIN: Final = "ich3d train"
 _STAGES_DONE: Final = ("*/fold*/done.json",)
 
-_ELSEWHERE: Final = ("workspace", "report", "ablation", "control", "source")
+_ELSEWHERE: Final = ("workspace", "report", "ablation", "control", "source", "simulation")
 """Sections that say nothing of how a run is trained. The data are compared by what was prepared
 from them: where they lie may change.
 """
 
 
 def require_trainable(config: Config) -> None:
-    """Raise ConfigError where the configuration asks for a control experiment."""
+    """Raise ConfigError where the configuration asks for a control experiment or has no images."""
+    if config.source.kind == SEQUENCES:
+        raise ConfigError(f"source.kind {SEQUENCES} holds no images: it is for `ich3d ablate`")
     if config.control != ControlConfig():
         raise ConfigError(
             "the section control is for `ich3d ablate`: no model is saved from a control experiment"

@@ -10,6 +10,7 @@ from typing import Any, Final
 from ich3d.config.ablation import IN_TRAINING, NEVER
 from ich3d.config.load import as_dict
 from ich3d.config.root import Config
+from ich3d.config.schema import SEQUENCES
 from ich3d.core.workspace import named_file_sha256
 
 FORMATS: Final = {"encoder": 6, "context": 7, "stack": 11, "encoder_stack": 11}
@@ -70,6 +71,8 @@ def inputs_sha256(config: Config, stage: str, store_identity: Sequence[str]) -> 
         names.append("context")
     if stage != "encoder" or is_paired:
         names.append("replicate")
+    if config.source.kind == SEQUENCES:
+        names.append("simulation")
     settings = {name: tree[name] for name in names}
 
     of_stage = {name: tree["control"][name] for name in _CONTROLS[stage]}

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pandas as pd
 
 from ich3d.config.ablation import NEVER
 from ich3d.config.root import Config
@@ -31,11 +30,17 @@ from ich3d.core.types import SliceEmbeddings, SliceScores, TrainingGroups
 from ich3d.core.workspace import Workspace, read_json, write_json
 from ich3d.crossfit import status
 from ich3d.crossfit.inputs import inputs_sha256
-from ich3d.crossfit.stack_rows import ScoreRun, build_stack_rows, cut_runs, stack_features
+from ich3d.crossfit.stack_rows import (
+    ScoredPart,
+    ScoreRun,
+    build_stack_rows,
+    cut_runs,
+    stack_features,
+)
 from ich3d.model.fold_model import FoldModel
 from ich3d.prepare.hu_features import silenced
 from ich3d.prepare.store import Store, training_volumes
-from ich3d.slices.embed import load_embeddings, save_embeddings
+from ich3d.slices.embed import StoredEmbeddings, load_embeddings, save_embeddings
 from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.slices.frozen import FrozenEmbeddings, embed_frozen, load_head, save_head, train_frozen
 from ich3d.slices.partly_frozen import FrozenMaps, train_partly_frozen
@@ -230,6 +235,11 @@ class Stages:
             return self._aligned(fold, nested.embedded(progress), nested)
         return self._aligned(fold, embedded, self)
 
+    @property
+    def embedding_width(self) -> int:
+        """The width of the encoder's embeddings."""
+        return EncoderEnsemble.from_config(self.config.slices).embedding_width
+
     def _embed_fold(self, fold: int, progress: Progress) -> list[SliceEmbeddings]:
         """The fold's series, embedded by its encoder, which is trained where it is missing."""
         folder = self.start("encoder", fold)
@@ -331,24 +341,24 @@ class Stages:
             self._train_stacker(stage, fold, embedded, whole, folder)
 
         stacker, groups = self._load_stacker(stage, fold), self._training_groups(stage, fold)
-        scores = {}
-        for name in self._volumes(fold):
+        names, cut = self._volumes(fold), self.config.control.cut
+        parts = []
+        for name in names:
             require_held_out(self.store.groups[name], f"{stage} fold {fold}", groups)
             start, z_mm = before[name], self.store.z_mm(name)
-            features = pd.concat(
-                [
-                    stack_features(
-                        embedded[name].part(run), start.stage, start.prob[run], z_mm[run],
-                        stacker.reach_mm,
-                    )
-                    for run in cut_runs(len(z_mm), self.config.control.cut)
-                ],
-                ignore_index=True,
-            )  # fmt: skip
-            prob = stacker.score(features, start.prob)
-            prob = silenced(prob, embedded[name].hu_features)
-            scores[name] = SliceScores(name, "stack", prob, groups)
-        return scores
+            parts += [
+                ScoredPart(embedded[name].part(run), start.stage, start.prob[run], z_mm[run])
+                for run in cut_runs(len(z_mm), cut)
+            ]
+
+        # All series of the fold at once: trees take their time for each call, not for each slice.
+        start_prob = np.concatenate([part.prob for part in parts])
+        prob = stacker.score(stack_features(parts, stacker.reach_mm), start_prob)
+        ends = np.cumsum([len(embedded[name]) for name in names])
+        return {
+            name: SliceScores(name, "stack", silenced(rows, embedded[name].hu_features), groups)
+            for name, rows in zip(names, np.split(prob, ends[:-1]), strict=True)
+        }
 
     def _of_whole_series(
         self, embedded: Embedded, before: Mapping[str, SliceScores]
@@ -447,7 +457,7 @@ class Stages:
             theirs = upstream._in_sample(other)
             shared = sorted(own.keys() & theirs.keys())
             to_own = fit_alignment(
-                [theirs[name] for name in shared], [own[name] for name in shared]
+                (theirs[name] for name in shared), (own[name] for name in shared)
             )
             aligned |= {name: to_own(embedded[name]) for name in upstream._volumes(other)}
         return aligned
@@ -464,7 +474,7 @@ class Stages:
         is_paired = self.config.context.end_to_end
         return self.config.context.align and self._frozen is None and not is_paired
 
-    def _in_sample(self, fold: int) -> dict[str, SliceEmbeddings]:
+    def _in_sample(self, fold: int) -> Embedded:
         """The fold's encoder's embeddings of the patients that it was trained on, by volume_id."""
         folder = self._folder("encoder", fold)
         path = folder / "in_sample.safetensors"
@@ -474,7 +484,7 @@ class Stages:
             groups = self._training_groups("encoder", fold)
             self._save_embeddings(path, fold, encoder, groups, names)
         with status.reading(folder):
-            return {series.volume_id: series for series in load_embeddings(path)}
+            return StoredEmbeddings(path)
 
     def _save_embeddings(
         self,
@@ -507,8 +517,7 @@ class Stages:
         return encoder.eval()
 
     def _load_context(self, fold: int) -> ContextEnsemble:
-        embedding_width = EncoderEnsemble.from_config(self.config.slices).embedding_width
-        model = ContextEnsemble.from_config(self.config.context, embedding_width)
+        model = ContextEnsemble.from_config(self.config.context, self.embedding_width)
         folder = self._folder("context", fold)
         with status.reading(folder):
             load_weights(folder / _WEIGHTS, model)

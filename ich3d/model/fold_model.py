@@ -13,13 +13,13 @@ import pandas as pd
 
 from ich3d.context.bigru import ContextEnsemble
 from ich3d.context.score import score_context
-from ich3d.core.labels import LABELS, STAGES
+from ich3d.core.labels import STAGES
 from ich3d.core.metrics import sigmoid
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
-from ich3d.prepare.hu_features import HU_FEATURES, silenced, silenced_logits
+from ich3d.prepare.hu_features import silenced, silenced_logits
 from ich3d.slices.encoder import EncoderEnsemble
 from ich3d.stack.booster import Stacker, coherent
-from ich3d.stack.features import build_features
+from ich3d.stack.features import build_features, feature_names
 
 _STACKER_STAGES: Final = ("encoder", "context")
 """The stages that the stacker reads."""
@@ -104,14 +104,15 @@ def stacker_features(
         z_mm: positions along the superior normal in millimetres (Z,).
         reach_mm: how far neighbours are read on each side.
     """
-    stage_prob = (sigmoid(embedded.logits), context_prob)
-    prob = dict(zip(_STACKER_STAGES, stage_prob, strict=True))
+    prob = stacker_prob(embedded, context_prob)
     return build_features(prob, z_mm, reach_mm, embedded.hu_features)
+
+
+def stacker_prob(embedded: SliceEmbeddings, context_prob: np.ndarray) -> dict[str, np.ndarray]:
+    """The probabilities (Z, K) that the stacker reads, by stage."""
+    return dict(zip(_STACKER_STAGES, (sigmoid(embedded.logits), context_prob), strict=True))
 
 
 def stacker_feature_names(reach_mm: float) -> frozenset[str]:
     """The columns of `stacker_features`, which are the same for every series."""
-    one_slice = np.full((1, len(LABELS)), 0.5)
-    prob = dict.fromkeys(_STACKER_STAGES, one_slice)
-    hu_features = np.zeros((1, len(HU_FEATURES)))
-    return frozenset(build_features(prob, np.zeros(1), reach_mm, hu_features).columns)
+    return frozenset(feature_names(_STACKER_STAGES, reach_mm, has_hu=True))

@@ -17,7 +17,7 @@ import pandas as pd
 
 from ich3d.config.load import as_dict
 from ich3d.config.root import Config
-from ich3d.config.schema import PrepareConfig
+from ich3d.config.schema import SEQUENCES, PrepareConfig
 from ich3d.core.errors import ConfigError, DataError
 from ich3d.core.labels import LABELS
 from ich3d.core.progress import Progress, quiet
@@ -117,11 +117,14 @@ def prepare(
         refold: give all patients a fold anew.
 
     Raises:
+        ConfigError: the source holds no images.
         DataError: the source cannot be read, holds no head CT, or holds fewer patient groups than
             `prepare.folds`; a new link joins patients of several folds; a store without its source
             has another grid or other folds; or the workspace holds other data and `overwrite` is
             not set.
     """
+    if config.source.kind == SEQUENCES:
+        raise ConfigError(f"source.kind {SEQUENCES} holds no images: it is for `ich3d ablate`")
     workspace = Workspace(Path(config.workspace))
     is_carried = config.source.kind != "phantom" and config.source.path is None
     if is_carried and (workspace.store / "meta.json").exists():

@@ -1,8 +1,9 @@
 """The embeddings of whole series by one encoder, and the file that keeps them."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -67,22 +68,43 @@ def save_embeddings(path: Path, embedded: Iterable[SliceEmbeddings]) -> None:
         save_file(tensors, partial, metadata=metadata)
 
 
+_ARRAYS: Final = ("embeddings", "logits", "hu_features")
+"""What is kept of each series, under `<volume_id>/<name>`."""
+
+
+class StoredEmbeddings(Mapping[str, SliceEmbeddings]):
+    """The series that `save_embeddings` wrote, by volume_id, each read when it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file. DataError where it is missing or damaged."""
+        try:
+            file: Any = safe_open(path, framework="numpy")
+        except (SafetensorError, OSError):
+            raise DataError(f"{path} is missing or damaged") from None
+        self._file, metadata = file, file.metadata()
+        self._encoder_id = metadata["encoder_id"]
+        self._training_groups = TrainingGroups.of(json.loads(metadata["training_groups"]))
+        # A dictionary keeps the order, and finds a name at once.
+        self._volume_ids = dict.fromkeys(json.loads(metadata["volume_ids"]))
+
+    def __getitem__(self, volume_id: str) -> SliceEmbeddings:
+        if volume_id not in self._volume_ids:
+            raise KeyError(volume_id)
+        arrays = {name: self._file.get_tensor(f"{volume_id}/{name}") for name in _ARRAYS}
+        return SliceEmbeddings(
+            volume_id=volume_id,
+            encoder_id=self._encoder_id,
+            training_groups=self._training_groups,
+            **arrays,
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._volume_ids)
+
+    def __len__(self) -> int:
+        return len(self._volume_ids)
+
+
 def load_embeddings(path: Path) -> Iterator[SliceEmbeddings]:
     """The series that `save_embeddings` wrote, in its order. DataError where it is damaged."""
-    try:
-        opened = safe_open(path, framework="numpy")
-    except (SafetensorError, OSError):
-        raise DataError(f"{path} is missing or damaged") from None
-    with opened as file:
-        metadata = file.metadata()
-        training_groups = TrainingGroups.of(json.loads(metadata["training_groups"]))
-
-        for volume_id in json.loads(metadata["volume_ids"]):
-            yield SliceEmbeddings(
-                volume_id=volume_id,
-                embeddings=file.get_tensor(f"{volume_id}/embeddings"),
-                logits=file.get_tensor(f"{volume_id}/logits"),
-                hu_features=file.get_tensor(f"{volume_id}/hu_features"),
-                encoder_id=metadata["encoder_id"],
-                training_groups=training_groups,
-            )
+    yield from StoredEmbeddings(path).values()

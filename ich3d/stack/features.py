@@ -9,6 +9,7 @@ head.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -26,6 +27,13 @@ STEP_MM: Final = 5.0
 DECIMALS: Final = 3
 """Decimals that logits are rounded to."""
 
+
+_POSITION: Final = (
+    "gap_below_mm", "gap_above_mm", "from_top_mm", "from_bottom_mm", "relative_index", "n_slices",
+)  # fmt: skip
+"""The columns of the position: gaps to the neighbours and distances from the ends in mm, relative
+index, number of slices.
+"""
 
 HU: Final = "hu"
 """The prefix of columns that no network made."""
@@ -46,21 +54,45 @@ def build_features(
         hu_features: what HU say of each slice (Z, F), as `prepare.hu_features` has it; None
             leaves these columns out.
     """
-    columns = _position_columns(z_mm)
-    offsets_mm = np.arange(STEP_MM, reach_mm + 1e-6, STEP_MM)
+    names = feature_names(tuple(prob), reach_mm, hu_features is not None)
+    return pd.DataFrame(feature_values(prob, z_mm, reach_mm, hu_features), columns=names)
 
-    # The slices within reach of each slice, itself among them.
-    near_mm = offsets_mm.max(initial=0.0) + POSITION_TOLERANCE_MM
-    is_near = np.abs(z_mm[:, None] - z_mm[None]) <= near_mm  # (Z, Z)
 
-    for stage, stage_prob in prob.items():
-        logits = np.round(logit(stage_prob), DECIMALS)  # (Z, K)
-        for k, label in enumerate(LABELS):
-            columns |= _logit_columns(f"{stage}.{label}", logits[:, k], z_mm, offsets_mm, is_near)
+@cache
+def feature_names(stages: tuple[str, ...], reach_mm: float, has_hu: bool) -> list[str]:
+    """The columns of `build_features`, in their order."""
+    whats = ["own"]
+    for offset_mm in _offsets_mm(reach_mm):
+        whats += [f"below_{offset_mm:g}mm", f"above_{offset_mm:g}mm"]
+    whats += ["near_mean", "near_max", "series_max", "series_top3", "series_mean"]
+
+    names = list(_POSITION)
+    names += [f"{stage}.{label}.{what}" for stage in stages for label in LABELS for what in whats]
+    if has_hu:
+        of_hu = (
+            "own",
+            f"below_{STEP_MM:g}mm",
+            f"above_{STEP_MM:g}mm",
+            "series_median",
+            "series_max",
+        )
+        names += [f"{HU}.{name}.{what}" for name in HU_FEATURES for what in of_hu]
+    return names
+
+
+def feature_values(
+    prob: Mapping[str, np.ndarray],
+    z_mm: np.ndarray,
+    reach_mm: float,
+    hu_features: np.ndarray | None = None,
+) -> np.ndarray:
+    """The values of `build_features`, float32 (Z, number of columns)."""
+    blocks = [_position_values(z_mm)]
+    if prob:
+        blocks.append(_logit_values(prob, z_mm, _offsets_mm(reach_mm)))
     if hu_features is not None:
-        for name, values in zip(HU_FEATURES, hu_features.T, strict=True):
-            columns |= _hu_columns(f"{HU}.{name}", values, z_mm)
-    return pd.DataFrame(columns).astype(np.float32)
+        blocks.append(_hu_values(hu_features, z_mm))
+    return np.concatenate([block.astype(np.float32) for block in blocks], axis=1)
 
 
 def columns_of(label: str, names: list[str]) -> list[str]:
@@ -110,63 +142,93 @@ def describe_column(column: str) -> tuple[str, float]:
     return kind, 0.0 if kind == "own" else np.nan
 
 
-def _position_columns(z_mm: np.ndarray) -> dict[str, np.ndarray]:
-    """Where each slice lies: gaps to its neighbours and distances from the ends in mm, index,
-    count.
-    """
+def _offsets_mm(reach_mm: float) -> np.ndarray:
+    """The distances at which neighbours are read, on each side."""
+    return np.arange(STEP_MM, reach_mm + 1e-6, STEP_MM)
+
+
+def _position_values(z_mm: np.ndarray) -> np.ndarray:
+    """The columns `_POSITION` (Z, 6): where each slice lies."""
     geometry = slice_geometry(z_mm)
-    return {
-        "gap_below_mm": geometry.gap_below_mm,
-        "gap_above_mm": geometry.gap_above_mm,
-        "from_top_mm": geometry.from_top_mm,
-        "from_bottom_mm": geometry.from_bottom_mm,
-        "relative_index": geometry.relative_index,
-        "n_slices": np.full(len(z_mm), len(z_mm)),
-    }
+    return np.stack(
+        [
+            geometry.gap_below_mm,
+            geometry.gap_above_mm,
+            geometry.from_top_mm,
+            geometry.from_bottom_mm,
+            geometry.relative_index,
+            np.full(len(z_mm), float(len(z_mm))),
+        ],
+        axis=1,
+    )
 
 
-def _logit_columns(
-    name: str, logits: np.ndarray, z_mm: np.ndarray, offsets_mm: np.ndarray, is_near: np.ndarray
-) -> dict[str, np.ndarray]:
-    """The columns of one label's logits (Z,) of one stage."""
-    columns = {f"{name}.own": logits}
+def _logit_values(
+    prob: Mapping[str, np.ndarray], z_mm: np.ndarray, offsets_mm: np.ndarray
+) -> np.ndarray:
+    """The columns of all logits (Z, C W): W columns for each of C pairs of stage and label."""
+    n_slices = len(z_mm)
+    logits = np.round(np.concatenate([logit(part) for part in prob.values()], axis=1), DECIMALS)
+    by_column = np.ascontiguousarray(logits.T)  # (C, Z)
+    n_columns, n_offsets = len(by_column), len(offsets_mm)
+    values = np.empty((n_slices, n_columns, 1 + 2 * n_offsets + 5))
+    values[..., 0] = logits
 
     # Neighbours on both sides, by their distance.
-    for offset_mm in offsets_mm:
-        for side, sign in (("below", -1), ("above", 1)):
-            neighbour = _values_at(z_mm + sign * offset_mm, z_mm, logits)
-            columns[f"{name}.{side}_{offset_mm:g}mm"] = np.round(neighbour, DECIMALS)
+    signed_mm = np.stack([-offsets_mm, offsets_mm], axis=1).ravel()  # (2 n,)
+    neighbours = _values_at((z_mm[:, None] + signed_mm).ravel(), z_mm, logits)
+    neighbours = neighbours.reshape(n_slices, 2 * n_offsets, n_columns).swapaxes(1, 2)
+    values[..., 1 : 1 + 2 * n_offsets] = np.round(neighbours, DECIMALS)
 
-    # The slices within reach.
-    near_mean = (is_near * logits).sum(axis=1) / is_near.sum(axis=1)
-    columns[f"{name}.near_mean"] = np.round(near_mean, DECIMALS)
-    columns[f"{name}.near_max"] = np.where(is_near, logits, -np.inf).max(axis=1)
+    # The slices within reach of each slice, itself among them.
+    near_mm = offsets_mm.max(initial=0.0) + POSITION_TOLERANCE_MM
+    is_near = np.abs(z_mm[:, None] - z_mm[None]) <= near_mm  # (Z, Z)
+    near_sum = (is_near * by_column[:, None]).sum(axis=2)  # (C, Z)
+    near_max = np.where(is_near, by_column[:, None], -np.inf).max(axis=2)
+    values[..., -5] = np.round(near_sum / is_near.sum(axis=1), DECIMALS).T
+    values[..., -4] = near_max.T
 
     # The whole series.
-    count, descending = len(logits), np.sort(logits)[::-1]
-    top_mean = np.round(descending[:3].mean(), DECIMALS)
-    columns[f"{name}.series_max"] = np.full(count, descending[0])
-    columns[f"{name}.series_top3"] = np.full(count, top_mean)
-    columns[f"{name}.series_mean"] = np.full(count, np.round(logits.mean(), DECIMALS))
-    return columns
+    descending = np.sort(logits, axis=0)[::-1]
+    values[..., -3] = descending[0]
+    values[..., -2] = np.round(descending[:3].mean(axis=0), DECIMALS)
+    values[..., -1] = np.round(by_column.mean(axis=1), DECIMALS)
+    return values.reshape(n_slices, -1)
 
 
-def _hu_columns(name: str, values: np.ndarray, z_mm: np.ndarray) -> dict[str, np.ndarray]:
-    """The columns of one HU feature (Z,): of the slice, one step away, and of the series."""
-    count = len(values)
-    is_known = not np.isnan(values).all()
-    return {
-        f"{name}.own": values,
-        f"{name}.below_{STEP_MM:g}mm": _values_at(z_mm - STEP_MM, z_mm, values),
-        f"{name}.above_{STEP_MM:g}mm": _values_at(z_mm + STEP_MM, z_mm, values),
-        f"{name}.series_median": np.full(count, np.nanmedian(values) if is_known else np.nan),
-        f"{name}.series_max": np.full(count, np.nanmax(values) if is_known else np.nan),
-    }
+def _hu_values(hu_features: np.ndarray, z_mm: np.ndarray) -> np.ndarray:
+    """The columns of all HU features (Z, 5 F): of the slice, one step away, and of the series."""
+    ascending = np.sort(hu_features, axis=0)  # NaN comes last
+    count = (~np.isnan(hu_features)).sum(axis=0)  # (F,)
+    lower = np.take_along_axis(ascending, np.maximum(count - 1, 0)[None] // 2, axis=0)[0]
+    upper = np.take_along_axis(ascending, np.minimum(count // 2, len(z_mm) - 1)[None], axis=0)[0]
+    median = np.where(count % 2 == 1, lower, (lower + upper) / 2)
+
+    values = np.empty((*hu_features.shape, 5))
+    values[..., 0] = hu_features
+    values[..., 1] = _values_at(z_mm - STEP_MM, z_mm, hu_features)
+    values[..., 2] = _values_at(z_mm + STEP_MM, z_mm, hu_features)
+    values[..., 3] = np.where(count > 0, median, np.nan)
+    values[..., 4] = np.fmax.reduce(hu_features, axis=0)
+    return values.reshape(len(values), -1)
 
 
 def _values_at(positions_mm: np.ndarray, z_mm: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The values (Z,) of slices at `z_mm`, interpolated elsewhere; NaN beyond either end."""
+    """The values (Z, C) of slices at `z_mm`, interpolated at `positions_mm` (M,); NaN beyond either
+    end.
+
+    As `np.interp` for each column, with one search for all of them.
+    """
     inside_mm = np.clip(positions_mm, z_mm[0], z_mm[-1])
-    interpolated: np.ndarray = np.interp(inside_mm, z_mm, values)
+    values = values.astype(np.float64)
+    last = len(z_mm) - 1
+    below = np.searchsorted(z_mm, inside_mm, side="right") - 1
+    above = np.minimum(below + 1, last)
+    step_mm = np.where(above > below, z_mm[above] - z_mm[below], 1.0)
+
+    from_below_mm = inside_mm - z_mm[below]
+    slope = (values[above] - values[below]) / step_mm[:, None]
+    between = slope * from_below_mm[:, None] + values[below]
+    interpolated = np.where((from_below_mm == 0)[:, None], values[below], between)
     is_inside = np.abs(positions_mm - inside_mm) <= POSITION_TOLERANCE_MM
-    return np.where(is_inside, interpolated, np.nan)
+    return np.where(is_inside[:, None], interpolated, np.nan)

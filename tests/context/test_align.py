@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from ich3d.context.align import fit_alignment
+from ich3d.context.align import PENALTY, fit_alignment
+from ich3d.core.errors import DataError
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
 from tests.helpers.hu_features import brain_features
 
@@ -83,3 +87,27 @@ def test_it_changes_nothing_between_equals(seed: int) -> None:
     seen = [series_by(encoder, "a", n) for n in range(20)]
     new = fit_alignment(seen, seen)(series_by(encoder, "a", 99))
     np.testing.assert_allclose(new.logits, series_by(encoder, "a", 99).logits, atol=0.05)
+
+
+def test_the_map_is_the_ridge_regression_of_scikit_learn() -> None:
+    theirs, own = some_encoder(2), some_encoder(3)
+    rng = np.random.default_rng(0)
+    source = [series_by(theirs, "a", n) for n in range(6)]
+    target = [series_by(own, "b", n) for n in range(6)]
+    for one in (*source, *target):  # so that the map is not exact
+        one.embeddings[:] += rng.normal(size=one.embeddings.shape)
+    for one in source:
+        one.embeddings[:, 2] = 7.0  # a constant column says nothing
+    rows = [np.hstack([one.embeddings, one.logits]).astype(float) for one in source]
+    wanted = [np.hstack([one.embeddings, one.logits]).astype(float) for one in target]
+    regression = make_pipeline(StandardScaler(), Ridge(alpha=PENALTY * 6 * 30))
+    regression.fit(np.concatenate(rows), np.concatenate(wanted))
+
+    aligned = fit_alignment(iter(source), iter(target))(source[3])
+    together = np.hstack([aligned.embeddings, aligned.logits])
+    np.testing.assert_allclose(together, regression.predict(rows[3]), rtol=1e-5, atol=1e-5)
+
+
+def test_without_a_series_there_is_no_map() -> None:
+    with pytest.raises(DataError, match="an alignment needs a series that both"):
+        fit_alignment([], [])

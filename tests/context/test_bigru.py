@@ -87,7 +87,7 @@ def test_embeddings_are_scaled_as_those_of_the_training_slices() -> None:
     results = []
     for one in (series, scaled):
         model = context_model(reads="embeddings")
-        model.set_embedding_scale(torch.from_numpy(one.embeddings))
+        model.set_embedding_scale([torch.from_numpy(one.embeddings)])
         results.append(logits_of(model, batch_of(one))[0])
     np.testing.assert_allclose(results[0], results[1], atol=0.02)
 

@@ -12,6 +12,7 @@ from ich3d.core.metrics import sigmoid
 from ich3d.core.types import SliceEmbeddings, SliceScores, TrainingGroups
 from ich3d.crossfit.stack_rows import (
     LONGEST_RUN,
+    ScoredPart,
     build_stack_rows,
     cut_runs,
     random_runs,
@@ -67,9 +68,9 @@ def test_without_a_scorer_of_runs_there_are_whole_series_alone(store: Store) -> 
     rows = build_stack_rows(store, names, embedded, before, REACH_MM, None, rng)
     assert len(rows.features) == sum(len(store.z_mm(name)) for name in names)
     first = len(store.z_mm(names[0]))
-    expected = stack_features(
-        embedded[names[0]], "context", before[names[0]].prob, store.z_mm(names[0]), REACH_MM
-    )
+    z_mm = store.z_mm(names[0])
+    whole = ScoredPart(embedded[names[0]], "context", before[names[0]].prob, z_mm)
+    expected = stack_features([whole], REACH_MM)
     assert rows.features[:first].equals(expected)
     np.testing.assert_array_equal(rows.target[:first], store.targets(names[0]))
     assert set(rows.group[:first]) == {store.groups[names[0]]}

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ich3d.core.errors import DataError
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
-from ich3d.slices.embed import embed, load_embeddings, save_embeddings
+from ich3d.slices.embed import StoredEmbeddings, embed, load_embeddings, save_embeddings
 from ich3d.slices.encoder import SliceEncoder
 from tests.helpers.encoders import PLAIN, config_with, random_hu
 from tests.helpers.hu_features import brain_features
@@ -76,3 +77,20 @@ def test_embeddings_round_trip(tmp_path: Path) -> None:
         assert (one.encoder_id, one.training_groups) == (two.encoder_id, two.training_groups)
     save_embeddings(tmp_path / "none.safetensors", [])
     assert list(load_embeddings(tmp_path / "none.safetensors")) == []
+
+
+def test_stored_series_are_read_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "e.safetensors"
+    rng, nobody = np.random.default_rng(0), TrainingGroups.of(())
+    embeddings, logits = (rng.normal(size=(3, n)).astype(np.float32) for n in (5, 6))
+    items = [
+        SliceEmbeddings(name, embeddings, logits, brain_features(3), "encoder", nobody)
+        for name in ("b", "a")
+    ]
+    save_embeddings(path, items)
+    stored = StoredEmbeddings(path)
+    assert list(stored) == ["b", "a"]
+    assert "c" not in stored
+    np.testing.assert_array_equal(stored["a"].embeddings, embeddings)
+    with pytest.raises(DataError, match=r"none\.safetensors is missing or damaged"):
+        StoredEmbeddings(tmp_path / "none.safetensors")

@@ -1,6 +1,7 @@
 """The stacker's features: neighbours by millimetres that never wrap, columns found by name."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from ich3d.core.labels import LABELS, SUBTYPES, label_index
 from ich3d.core.metrics import logit, sigmoid
 from ich3d.prepare.hu_features import HU_FEATURES
 from ich3d.stack.features import build_features, columns_of, columns_without, describe_column
+from tests.helpers.plain_stacker_features import plain_features
 
 REACH_MM = 15.0
 ANY = label_index("any")
@@ -178,3 +180,25 @@ def test_a_label_reads_itself_and_any_in_full_and_of_others_the_slices_own_score
     others = [other for other in SUBTYPES if other != label]
     of_others = {name for name in columns if any(f".{other}." in name for other in others)}
     assert of_others == {f"encoder.{other}.own" for other in others}
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 5.0, 15.0, 25.0]), st.booleans())
+def test_all_labels_at_once_give_the_bits_of_column_by_column(
+    seed: int, reach_mm: float, has_hu: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    n_slices = int(rng.integers(1, 70))
+    steps_mm = rng.choice([5.0, 5.0001, 2.5, 0.625, 10.3, 10 / 3], n_slices)
+    z_mm = np.cumsum(steps_mm) - 400 * rng.random()
+    prob: dict[str, np.ndarray] = {
+        "encoder": rng.random((n_slices, len(LABELS))).astype(np.float32),
+        "context": rng.random((n_slices, len(LABELS))) ** 6,
+    }
+    hu_features = rng.normal(size=(n_slices, len(HU_FEATURES))).astype(np.float32)
+    hu_features[rng.random(hu_features.shape) < rng.choice([0, 0.1, 0.9])] = np.nan
+    hu = hu_features if has_hu else None
+    pd.testing.assert_frame_equal(
+        build_features(prob, z_mm, reach_mm, hu),
+        plain_features(prob, z_mm, reach_mm, hu),
+        check_exact=True,
+    )
