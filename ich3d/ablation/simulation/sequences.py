@@ -29,7 +29,6 @@ class SequenceStore(Store):
         `slice_index`, `z_mm`, `group_id`, `fold` and labels.
         """
         self.folder, self.table = folder, table
-        self._rows = {str(name): rows for name, rows in table.groupby("volume_id", sort=True)}
 
     @cached_property
     def _sha256(self) -> str:
