@@ -281,6 +281,7 @@ def ablate(arguments: Namespace) -> int:
     With `--scores`, both are rebuilt from kept scores, and nothing is trained.
     """
     from ich3d.config.load import load_config
+    from ich3d.config.schema import SEQUENCES
 
     config = load_config(arguments.config, arguments.overrides)
     _require_paths(config)
@@ -297,7 +298,7 @@ def ablate(arguments: Namespace) -> int:
 
     print(result.table)
     print(result.page)
-    if arguments.scores:
+    if arguments.scores or config.source.kind == SEQUENCES:
         return OK
     return _code(_count_rows(Workspace(Path(config.workspace)).rejected))
 
