@@ -304,6 +304,7 @@ def ablate(arguments: Namespace) -> int:
     With `--scores`, both are rebuilt from kept scores, and nothing is trained.
     """
     from ich3d.config.load import load_config
+    from ich3d.config.schema import SEQUENCES
 
     config = load_config(arguments.config, arguments.overrides)
     _require_paths(config)
@@ -320,7 +321,7 @@ def ablate(arguments: Namespace) -> int:
 
     print(result.table)
     print(result.page)
-    if arguments.scores:
+    if arguments.scores or config.source.kind == SEQUENCES:
         return OK
     return _code(_count_rows(Workspace(Path(config.workspace)).rejected))
 

@@ -23,7 +23,10 @@ OFFSET_SDS: Final = 4.0
 """The offset is integrated over so many equally spaced values, as far as so many of its SDs."""
 
 SMALLEST: Final = 1e-12
-"""Variances and probabilities are kept above this, so that none is divided by zero."""
+"""Variances are kept above this, so that none is divided by zero."""
+
+SMALLEST_WEIGHT: Final = 1e-300
+"""The same for the weight of a state."""
 
 Series = tuple[np.ndarray, np.ndarray]
 """Evidence (Z, K) and positions in mm (Z,) of one series."""
@@ -180,6 +183,11 @@ class _Model:
             (n, S below, S); and what the slice adds to the logarithm of how likely the evidence
             is (n,).
         """
+        if self.noise.correlated == 0:
+            log_weight = -0.5 * (residual**2).sum(axis=2)[:, None] / self.noise.white
+            state, given, log_total = self._weighted(below, log_weight, t)
+            return _Filtered(state, below.mean, below.variance), given, log_total
+
         rho = self.batch.rho[: len(residual), t, None, None]
         predicted_mean = rho * below.mean  # (n, S below, K)
         predicted = rho**2 * below.variance + self.noise.correlated * (1 - rho**2) + SMALLEST
@@ -190,12 +198,7 @@ class _Model:
         square = precision @ swapped**2 - 2 * (predicted_mean * precision) @ swapped
         square += (predicted_mean**2 * precision - np.log(precision)).sum(axis=2)[..., None]
         log_weight = -0.5 * square  # (n, S below, S)
-        top = log_weight.max(axis=(1, 2), keepdims=True)
-        weight = self.chain.step[self.batch.level[: len(residual), t]] * np.exp(log_weight - top)
-        weight *= below.state[..., None]
-        of_state = weight.sum(axis=1, keepdims=True)  # (n, 1, S)
-        total = of_state.sum(axis=2, keepdims=True)
-        given = weight / np.maximum(of_state, 1e-300)
+        state, given, log_total = self._weighted(below, log_weight, t)
 
         # The noise of each state: after a pair it is kept + gain * residual; pairs are merged.
         gain = predicted * precision
@@ -205,5 +208,19 @@ class _Model:
         mean = mixed @ kept + mean_gain * residual
         second = mixed @ (kept**2 + (1 - gain) * predicted)
         second += 2 * residual * (mixed @ (kept * gain)) + residual**2 * (mixed @ gain**2)
-        filtered = _Filtered((of_state / total)[:, 0], mean, np.maximum(second - mean**2, SMALLEST))
-        return filtered, given, np.log(total[:, 0, 0]) + top[:, 0, 0]
+        variance = np.maximum(second - mean**2, SMALLEST)
+        return _Filtered(state, mean, variance), given, log_total
+
+    def _weighted(
+        self, below: _Filtered, log_weight: np.ndarray, t: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """States of slice `t` (n, S), and the rest as `_next` returns it, from how likely each pair
+        of states makes its evidence (n, S below or 1, S).
+        """
+        top = log_weight.max(axis=(1, 2), keepdims=True)
+        step = self.chain.step[self.batch.level[: len(log_weight), t]]
+        weight = below.state[..., None] * step * np.exp(log_weight - top)
+        of_state = weight.sum(axis=1, keepdims=True)  # (n, 1, S)
+        total = of_state.sum(axis=2, keepdims=True)
+        given = weight / np.maximum(of_state, SMALLEST_WEIGHT)
+        return (of_state / total)[:, 0], given, np.log(total[:, 0, 0]) + top[:, 0, 0]

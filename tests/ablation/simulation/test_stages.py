@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from ich3d.ablation.run import ablate, rebuild
 from ich3d.ablation.score_cache import read_ground_truth, read_scores, scores_file
 from ich3d.ablation.simulation.evidence import LOG_LOSS
 from ich3d.ablation.simulation.sequences import read_sequences
 from ich3d.ablation.simulation.stages import SimulatedScores, SimulatedStages, scrambled_order
+from ich3d.cli.parser import main
 from ich3d.config.ablation import AblationConfig, AblationRow, ControlConfig
+from ich3d.config.load import as_dict
 from ich3d.config.root import Config
 from ich3d.config.schema import (
     ContextConfig,
@@ -159,3 +162,16 @@ def test_the_process_is_an_input_of_simulated_stages_alone(config: Config) -> No
     images = Config()
     with_process = replace(images, simulation=other.simulation)
     assert inputs_sha256(images, "context", []) == inputs_sha256(with_process, "context", [])
+
+
+def test_the_command_ends_well_though_nothing_was_prepared(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(as_dict(config)))
+    assert main(["ablate", "--config", str(path)]) == 0
+    assert "| smoother |" in capsys.readouterr().out
+
+    missing = str(tmp_path / "no.csv")
+    assert main(["ablate", "--config", str(path), "--set", f"source.path={missing}"]) == 2
+    assert f"there is no table of label sequences {missing}" in capsys.readouterr().err
