@@ -431,7 +431,7 @@ def test_phantoms_are_of_the_scanners_that_a_config_names(run: Run, tmp_path: Pa
 def test_info_prints_the_model_as_lines_or_json(run: Run, model_folder: Path) -> None:
     code, out, _ = run("info", model_folder)
     assert code == 0
-    assert {"  encoder: resnet10", "  windows: brain, subdural, bone", "  prevalence:"} <= set(
+    assert {"  encoder: resnet10-half", "  windows: brain, subdural, bone", "  prevalence:"} <= set(
         out.splitlines()
     )
     code, out, _ = run("info", model_folder, "--json")
