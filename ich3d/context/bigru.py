@@ -381,7 +381,7 @@ class ContextEnsemble(nn.Module):
         self.members = nn.ModuleList(members)
         self.config = members[0].config
         if self.config.reads == "embeddings":
-            self.register_buffer("encoder_share", torch.tensor(ENCODER_SHARE))
+            self.register_buffer("encoder_share", torch.tensor([ENCODER_SHARE]))
             self.register_load_state_dict_pre_hook(_with_encoder_share)  # type: ignore[no-untyped-call]
 
     @classmethod
@@ -421,7 +421,7 @@ def _with_encoder_share(
     module: nn.Module, tensors: dict[str, torch.Tensor], prefix: str, *_: object
 ) -> None:
     """Weights from before training chose the share hold none: it was `ENCODER_SHARE`."""
-    tensors.setdefault(f"{prefix}encoder_share", torch.tensor(ENCODER_SHARE))
+    tensors.setdefault(f"{prefix}encoder_share", torch.tensor([ENCODER_SHARE]))
 
 
 def _require_positions(z_mm: torch.Tensor, lengths: torch.Tensor) -> None:
