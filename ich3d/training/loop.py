@@ -237,7 +237,7 @@ class _State:
     def load(self, path: Path) -> None:
         """Continue from a state that `save` wrote."""
         try:
-            state = torch.load(path, weights_only=True)
+            state = torch.load(path, weights_only=True, map_location="cpu")
         except Exception:  # on damaged bytes torch raises many kinds of exceptions
             raise DataError(f"{path} is damaged: {DAMAGED}") from None
         self.model.load_state_dict(state["model"])
