@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -11,6 +12,9 @@ from ich3d.core.errors import ConfigError, DataError
 
 LOCAL: Final = "local"
 """The address for a Ray cluster of this machine alone, started for the purpose."""
+
+
+LISTENER_SECONDS: Final = 10
 
 
 @contextmanager
@@ -28,6 +32,7 @@ def connected_ray(address: str) -> Iterator[Any]:
         ray: Any = importlib.import_module("ray")
     except ImportError:
         raise ConfigError("Ray is not installed: pip install 'ich3d[ray]'") from None
+    _require_listener(address)
     try:
         ray.init(
             address=None if address == LOCAL else address,
@@ -36,10 +41,25 @@ def connected_ray(address: str) -> Iterator[Any]:
             logging_level=logging.ERROR,
         )
     except ConnectionError:
-        raise DataError(f"there is no Ray cluster at {address}: see `ray start --head`") from None
+        raise _no_cluster(address) from None
     try:
         yield ray
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     finally:
         ray.shutdown()
+
+
+def _require_listener(address: str) -> None:
+    """DataError where nobody listens at a host and port: Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=LISTENER_SECONDS).close()
+    except OSError:
+        raise _no_cluster(address) from None
+
+
+def _no_cluster(address: str) -> DataError:
+    return DataError(f"there is no Ray cluster at {address}: see `ray start --head`")
