@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -51,6 +52,10 @@ def main() -> None:
     training.add_argument(
         "--seconds", type=float, default=10, help="time for each network (default 10)"
     )
+    training.add_argument(
+        "--studies", type=int, default=24,
+        help="phantoms whose slices are fed (default 24; several hundred for a GPU)",
+    )  # fmt: skip
     training.set_defaults(run=_training)
 
     scale = subjects.add_parser("scale", help="the late stages at RSNA's size: time and memory")
@@ -71,7 +76,10 @@ def main() -> None:
     scale.set_defaults(run=_scale)
 
     arguments = parser.parse_args()
-    sys.stdout.write(arguments.run(arguments) + "\n")
+    result = arguments.run(arguments)
+    for table in [result] if isinstance(result, str) else result:
+        sys.stdout.write(table + "\n")
+        sys.stdout.flush()  # a benchmark may take long
 
 
 def _dicom(arguments: argparse.Namespace) -> str:
@@ -92,7 +100,7 @@ def _start(arguments: argparse.Namespace) -> str:
     return benchmark_start(arguments.repeats, arguments.model)
 
 
-def _prepare(arguments: argparse.Namespace) -> str:
+def _prepare(arguments: argparse.Namespace) -> Iterator[str]:
     from ich3d.benchmarks.prepare import benchmark_prepare
 
     return benchmark_prepare(
@@ -100,11 +108,15 @@ def _prepare(arguments: argparse.Namespace) -> str:
     )
 
 
-def _training(arguments: argparse.Namespace) -> str:
+def _training(arguments: argparse.Namespace) -> Iterator[str]:
     from ich3d.benchmarks.training import benchmark_training
 
     return benchmark_training(
-        arguments.encoder, arguments.matrix, arguments.batch, arguments.seconds
+        arguments.encoder,
+        arguments.matrix,
+        arguments.batch,
+        arguments.seconds,
+        studies=arguments.studies,
     )
 
 

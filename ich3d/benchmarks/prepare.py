@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -45,8 +45,11 @@ FLOOR: Final = "floor: read, decode, resize, compress"
 PACKAGES: Final = ("ich3d", "blosc2", "monai", "pydicom", "numpy")
 
 
-def benchmark_prepare(series: int, counts: Sequence[int], workers: int, repeats: int) -> str:
-    """Two tables as markdown: the rate of each way, and memory by number of series.
+def benchmark_prepare(
+    series: int, counts: Sequence[int], workers: int, repeats: int
+) -> Iterator[str]:
+    """Two tables as markdown: the rate of each way, and memory by number of series. Each is given
+    when it is made.
 
     Args:
         series: series of 512 x 512 whose preparation is timed.
@@ -57,13 +60,15 @@ def benchmark_prepare(series: int, counts: Sequence[int], workers: int, repeats:
     with tempfile.TemporaryDirectory() as folder:
         timings = _timings(Path(folder), series, workers, repeats)
     rates = _rate_table(timings, series * SLICES, workers)
+    yield (
+        f"{rates}\n\n{series} series of {SLICES} slices of {RATE_SIZE} x {RATE_SIZE} to 192 x 192; {repeats} rounds; {describe_machine(PACKAGES)}.\n"
+    )
+
     rows = [_memory_row(count, workers) for count in counts]
     columns = ["series in one zip", "seconds", "slices a second", "memory, MB", "files written"]
-    return (
-        f"{rates}\n\n{series} series of {SLICES} slices of {RATE_SIZE} x {RATE_SIZE} to 192 x 192; "
-        f"{repeats} rounds; {describe_machine(PACKAGES)}.\n\n{markdown_table(columns, rows)}\n\n"
-        f"{SLICES} slices of {MEMORY_SIZE} x {MEMORY_SIZE} a series, {workers} workers; memory is "
-        "the most that all processes together held (PSS, Linux)."
+    yield (
+        f"{markdown_table(columns, rows)}\n\n{SLICES} slices of {MEMORY_SIZE} x {MEMORY_SIZE} "
+        f"a series, {workers} workers; memory is the most that all processes together held (PSS, Linux)."
     )
 
 

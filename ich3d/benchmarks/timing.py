@@ -8,12 +8,12 @@ import multiprocessing
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
 from ich3d.core.hardware import usable_cores
+from ich3d.core.versions import installed_version
 
 Work = Callable[[Sequence[Path]], object]
 """Work on some files. `peak_mib` needs a function of a module, which another process can import."""
@@ -81,7 +81,7 @@ def peak_kib() -> int:
 
 def describe_machine(packages: Sequence[str]) -> str:
     """One line with the usable CPU cores and the versions of Python and `packages`."""
-    versions = ", ".join(f"{package} {version(package)}" for package in packages)
+    versions = ", ".join(f"{package} {installed_version(package)}" for package in packages)
     python = platform.python_version()
     return f"{usable_cores()} cores ({platform.machine()}), Python {python}, {versions}"
 

@@ -67,7 +67,7 @@ def phantom(arguments: Namespace) -> int:
     config = replace(given, studies=arguments.studies)
     require_folder(arguments.out)
     _claim_phantoms(arguments, config)
-    studies = write_phantoms(config, arguments.seed, arguments.out)
+    studies = write_phantoms(config, arguments.seed, arguments.out, arguments.workers)
     for _ in progress_bar(studies, "phantoms", total=config.studies):
         pass  # it writes as it is iterated
     print(arguments.out / "labels.csv")

@@ -8,11 +8,11 @@ import platform
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 import ich3d
 from ich3d.core.hardware import cpu_has_bf16, memory_gb, usable_cores
+from ich3d.core.versions import installed_version
 from ich3d.model.starter import STARTER, has_starter
 
 NEEDED: Final = (
@@ -41,8 +41,10 @@ def doctor() -> dict[str, Any]:
     each, None if it is not installed; under `missing` the pip commands that install what is
     missing, None if nothing is.
     """
-    needed = {name: _version(name) for name in NEEDED}
-    extras = {use: {name: _version(name) for name in names} for use, names in EXTRAS.items()}
+    needed = {name: installed_version(name) for name in NEEDED}
+    extras = {
+        use: {name: installed_version(name) for name in names} for use, names in EXTRAS.items()
+    }
 
     device, precision = _device_and_precision(needed["torch"])
     has_openvino = extras["speed on CPUs"]["openvino"] is not None
@@ -67,14 +69,6 @@ def doctor() -> dict[str, Any]:
             "extras": _install_command(extras.values()),
         },
     }
-
-
-def _version(package: str) -> str | None:
-    """Version of an installed package; None if it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _device_and_precision(torch_version: str | None) -> tuple[str | None, str | None]:

@@ -116,6 +116,7 @@ def _add_phantom(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="the same seed writes the same files (default 0)"
     )
+    _add_workers(parser, "draw and write studies")
 
 
 def _add_import(subparsers: Subparsers) -> None:
@@ -180,7 +181,7 @@ def _add_prepare(subparsers: Subparsers) -> None:
         example="prepare --config configs/ct_ich.yaml --set workspace=runs/mine",
     )
     _add_config(parser)
-    _add_workers(parser)
+    _add_workers(parser, "read and resample")
     parser.add_argument(
         "--shard",
         type=_shard,
@@ -243,7 +244,7 @@ def _add_train(subparsers: Subparsers) -> None:
         example="train --config configs/ct_ich.yaml --set workspace=runs/mine",
     )
     _add_config(parser)
-    _add_workers(parser)
+    _add_workers(parser, "read and resample")
     _add_ray(parser)
     _add_overwrite(parser)
 
@@ -523,13 +524,13 @@ def _add_out(parser: argparse.ArgumentParser) -> None:
     _add_overwrite(parser)
 
 
-def _add_workers(parser: argparse.ArgumentParser) -> None:
+def _add_workers(parser: argparse.ArgumentParser, work: str) -> None:
     parser.add_argument(
         "--workers",
         type=_positive,
         default=usable_cores(),
         metavar="N",
-        help="processes that read and resample (default: %(default)s, the usable cores)",
+        help=f"processes that {work} (default: %(default)s, the usable cores)",
     )
 
 

@@ -49,9 +49,11 @@ def temporary_path(path: Path) -> Iterator[Path]:
 def remove_leftovers(parent: Path) -> None:
     """Remove the temporary places in `parent` whose writers were killed."""
     folder = parent / FOLDER
-    if not folder.is_dir():
+    try:
+        places = list(folder.iterdir())
+    except FileNotFoundError:  # nobody writes, or another writer has just removed it
         return
-    for place in folder.iterdir():
+    for place in places:
         with suppress(OSError):  # another writer removes it too, or it is another user's
             _remove_if_left(place)
     with suppress(OSError):

@@ -6,7 +6,6 @@ import platform
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from ich3d.config.schema import IMAGENET
 from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.metrics import weighted_log_loss
 from ich3d.core.progress import Progress, quiet
+from ich3d.core.versions import installed_version
 from ich3d.core.workspace import Workspace, write_csv, write_json
 from ich3d.crossfit.existing import claim_run, require_same_inputs, require_trainable
 from ich3d.crossfit.out_of_fold import held_out_figures, oof_table, probabilities, read_oof
@@ -127,7 +127,7 @@ def _run_facts(config: Config, workspace: Workspace, seconds: float) -> dict[str
     """What `run.json` records: versions, device, time, configuration and the stages' scores."""
     return {
         "ich3d": ich3d.__version__,
-        "packages": {name: version(name) for name in _PACKAGES},
+        "packages": {name: installed_version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "device": str(device()),
         "threads": torch.get_num_threads(),

@@ -19,7 +19,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, TypeGuard
@@ -35,6 +34,7 @@ from ich3d.core.path_arguments import as_path, as_paths
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.text import pluralize
 from ich3d.core.types import LeftOut, Rejected, Series
+from ich3d.core.versions import installed_version
 from ich3d.core.workspace import write_csv, write_json
 from ich3d.dicom.assembly.grouping import Policy
 from ich3d.dicom.headers.elements import tag_text
@@ -469,7 +469,7 @@ def _provenance(model: Model) -> dict[str, Any]:
     return {
         "ich3d": ich3d.__version__,
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
+        "packages": {name: installed_version(name) for name in packages},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "model_sha256": model.sha256,
         "model_performance": None if model.performance is None else model.performance.as_dict(),

@@ -4,14 +4,17 @@ import csv
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from ich3d.config.schema import PhantomConfig
+from ich3d.core.errors import DataError
 from ich3d.core.labels import ANY, LABELS, SUBTYPES
 from ich3d.core.path_arguments import as_path
+from ich3d.core.processes import run_tasks, useful_workers
 from ich3d.core.seeds import stream
 from ich3d.core.text import pluralize
 from ich3d.core.types import Vector3
@@ -108,7 +111,9 @@ def draw_plan(config: PhantomConfig, rng: np.random.Generator) -> StudyPlan:
     return StudyPlan(head, bleeds, lookalikes, geometry, scanner)
 
 
-def write_phantoms(config: PhantomConfig, seed: int, folder: Path | str) -> Iterator[int]:
+def write_phantoms(
+    config: PhantomConfig, seed: int, folder: Path | str, workers: int = 1
+) -> Iterator[int]:
     """Write `config.studies` studies into `folder`; after each, yield how many are written.
 
     The folder then holds `<study>/<series>/<name>.dcm`, with file names that carry no order;
@@ -116,16 +121,31 @@ def write_phantoms(config: PhantomConfig, seed: int, folder: Path | str) -> Iter
     `truth.csv`, one row per slice with `TRUTH_COLUMNS`. A study appears as a whole or not at all,
     and the tables come last. A study depends only on the seed and its number.
 
+    Args:
+        config: what heads and scanners are like, and how many studies.
+        seed: the same seed writes the same files.
+        folder: where they are written.
+        workers: processes that write studies side by side.
+
     Raises:
         ConfigError: `config.prevalence` names an unknown subtype or a probability outside 0..1.
+        DataError: a process that wrote a study was killed.
     """
     folder = as_path("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
-    truths: list[SliceTruth] = []
-    for number in range(config.studies):
-        truths += _write_study(config, seed, number, folder)
-        yield number + 1
+    by_study: dict[int, list[SliceTruth]] = {}
+    write_study = partial(_write_study, config, seed, folder)
+    numbers = range(config.studies)
+    for done in run_tasks(write_study, numbers, useful_workers(workers, config.studies)):
+        if done.result is None:
+            raise DataError(
+                f"{folder}: the process that wrote phantom {done.task} was killed, as a system "
+                "does that runs out of memory: use fewer --workers, and run the same command again"
+            )
+        by_study[done.task] = done.result
+        yield len(by_study)
 
+    truths = [truth for number in numbers for truth in by_study[number]]
     label_rows = (
         (f"{truth.sop_uid}_{label}", truth.labels[label]) for truth in truths for label in LABELS
     )
@@ -133,7 +153,7 @@ def write_phantoms(config: PhantomConfig, seed: int, folder: Path | str) -> Iter
     _write_csv(folder / "truth.csv", TRUTH_COLUMNS, map(_truth_row, truths))
 
 
-def _write_study(config: PhantomConfig, seed: int, number: int, folder: Path) -> list[SliceTruth]:
+def _write_study(config: PhantomConfig, seed: int, folder: Path, number: int) -> list[SliceTruth]:
     """Draw one study and write its DICOM files; the ground truth of its slices."""
     rng = stream(seed, "phantom", number)
     plan = draw_plan(config, rng)

@@ -131,7 +131,7 @@ def prepare(
         return PreparedSource(_carried_store(workspace.store, config.prepare), ())
 
     claim_store(config, workspace, overwrite)
-    source = open_source(config, workspace, progress)
+    source = open_source(config, workspace, progress, spread.workers)
     scan = _scan(source, config, workspace.scan, spread.workers, progress)
     tasks = _tasks(scan, config, workspace)
     prepare_parts(tasks, spread, progress)
@@ -288,7 +288,9 @@ def require_labels(store: Store) -> None:
         )
 
 
-def open_source(config: Config, workspace: Workspace, progress: Progress = quiet) -> Source:
+def open_source(
+    config: Config, workspace: Workspace, progress: Progress = quiet, workers: int = 1
+) -> Source:
     """Images and labels of the config's source.
 
     Phantoms and CT-ICH are first written to the workspace as DICOM, unless they are there already.
@@ -296,7 +298,7 @@ def open_source(config: Config, workspace: Workspace, progress: Progress = quiet
     """
     kind, path = config.source.kind, config.source.path
     if kind == "phantom":
-        return _phantoms(config, workspace.source(kind), progress)
+        return _phantoms(config, workspace.source(kind), progress, workers)
 
     if path is None:
         variable = "" if kind == "folder" else f": export ICH3D_{kind.upper()}, its folder"
@@ -323,14 +325,14 @@ def _carried_store(folder: Path, config: PrepareConfig) -> Store:
     return store
 
 
-def _phantoms(config: Config, folder: Path, progress: Progress) -> Source:
+def _phantoms(config: Config, folder: Path, progress: Progress, workers: int) -> Source:
     """The config's phantoms in `folder`; phantoms of another config that lie there are replaced."""
     written_with = folder / "phantom.json"
     wanted = {"seed": config.seed, "phantom": as_dict(config.phantom)}
     if not written_with.exists() or read_json(written_with) != wanted:
         if written_with.exists():
             shutil.rmtree(folder)
-        studies = write_phantoms(config.phantom, config.seed, folder)
+        studies = write_phantoms(config.phantom, config.seed, folder, workers)
         for _ in progress(studies, "phantoms", total=config.phantom.studies):
             pass
         write_json(written_with, wanted)

@@ -6,7 +6,9 @@ from ich3d.benchmarks.training import benchmark_training
 def test_the_benchmark_runs() -> None:
     encoders = ["resnet10-half", "efficientnet-lite0"]
     fed = [("resnet10-half", 48)]
-    table = benchmark_training(encoders, 32, 2, seconds=0.01, fed=fed, studies=6, rounds=1)
+    table = "\n".join(
+        benchmark_training(encoders, 32, 2, seconds=0.01, fed=fed, studies=6, rounds=1)
+    )
     for text in (
         "| resnet10-half |",
         "| efficientnet-lite0 |",

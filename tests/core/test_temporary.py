@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,17 @@ def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None
         partial.write_text("text")
         os.replace(partial, tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_many_writers_of_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Each removes the folder of temporary places when it seems to be the last one."""
+    n_writers, n_files = 16, 40
+
+    def write(writer: int) -> None:
+        for number in range(n_files):
+            write_json(tmp_path / f"{writer}-{number}.json", [number])
+
+    with ThreadPoolExecutor(n_writers) as pool:
+        list(pool.map(write, range(n_writers)))  # raises what a writer raised
+    assert len(list(tmp_path.glob("*.json"))) == n_writers * n_files
+    assert not (tmp_path / FOLDER).exists()

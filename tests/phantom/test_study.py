@@ -163,6 +163,13 @@ def test_a_seed_gives_the_same_bytes_and_no_study_depends_on_another(
     assert not set(files.values()) & set(other.values())
 
 
+def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
+    config = replace(CONFIG, studies=8, matrix=32)
+    alone = contents(write_all(config, 7, tmp_path / "alone"))
+    assert list(write_phantoms(config, 7, tmp_path / "two", workers=2)) == list(range(1, 9))
+    assert contents(tmp_path / "two") == alone
+
+
 def test_an_interrupted_run_resumes_to_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     run = write_phantoms(CONFIG, 7, tmp_path)
     assert isinstance(run, Generator)
