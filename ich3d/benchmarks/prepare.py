@@ -61,14 +61,16 @@ def benchmark_prepare(
         timings = _timings(Path(folder), series, workers, repeats)
     rates = _rate_table(timings, series * SLICES, workers)
     yield (
-        f"{rates}\n\n{series} series of {SLICES} slices of {RATE_SIZE} x {RATE_SIZE} to 192 x 192; {repeats} rounds; {describe_machine(PACKAGES)}.\n"
+        f"{rates}\n\n{series} series of {SLICES} slices of {RATE_SIZE} x {RATE_SIZE} "
+        f"to 192 x 192; {repeats} rounds; {describe_machine(PACKAGES)}.\n"
     )
 
     rows = [_memory_row(count, workers) for count in counts]
     columns = ["series in one zip", "seconds", "slices a second", "memory, MB", "files written"]
     yield (
         f"{markdown_table(columns, rows)}\n\n{SLICES} slices of {MEMORY_SIZE} x {MEMORY_SIZE} "
-        f"a series, {workers} workers; memory is the most that all processes together held (PSS, Linux)."
+        f"a series, {workers} workers; memory is the most that all processes together "
+        "held (PSS, Linux)."
     )
 
 
