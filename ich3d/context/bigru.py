@@ -50,7 +50,7 @@ class ContextModel(nn.Module):
     The GRU's last layer starts at zero. Padding is never read, and no result depends on the other
     series of the batch.
 
-    Example:
+    Examples:
         >>> model = ContextModel(embedding_width=512, hidden_size=32).eval()
         >>> embeddings, logits = torch.zeros(1, 30, 512), torch.zeros(1, 30, 6)
         >>> z_mm, brain_cm2 = 5.0 * torch.arange(30.0)[None], torch.full((1, 30), 120.0)

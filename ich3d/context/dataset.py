@@ -75,7 +75,7 @@ class SeriesDataset(Dataset[SeriesSample]):
 
     Series differ in length: give the loader `collate_fn=SeriesDataset.collate`.
 
-    Example:
+    Examples:
         >>> from torch.utils.data import DataLoader
         >>> store = Store("runs/demo/store")
         >>> encoder = SliceEncoder("resnet10-half", neighbours=0).eval()

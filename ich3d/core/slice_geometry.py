@@ -40,7 +40,7 @@ class SliceGeometry:
 def slice_geometry(z_mm: np.ndarray) -> SliceGeometry:
     """Geometry of a series whose slices lie at `z_mm` (Z,), in increasing order.
 
-    Example:
+    Examples:
         >>> slice_geometry(np.array([0.0, 5.0, 10.0])).from_top_mm
         array([10.,  5.,  0.])
     """

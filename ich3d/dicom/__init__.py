@@ -10,7 +10,7 @@ The path of a file:
    for a whole index, to find what headers do not show.
 5. `write.write_series` writes a volume as DICOM files.
 
-Example:
+Examples:
 
     from ich3d.core.types import Volume
     from ich3d.dicom.index import index

@@ -87,7 +87,7 @@ def index(path: Path | str, progress: Progress = quiet, policy: Policy = STRICT)
     Raises:
         DataError: where `path` is no path, does not exist or is a folder that cannot be listed.
 
-    Example:
+    Examples:
         >>> study = index("study")
         >>> len(study.series), len(study.rejected)
         (1, 0)

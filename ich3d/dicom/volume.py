@@ -39,7 +39,7 @@ def load_volume(series: Series) -> Volume | Rejected:
     be decoded is rejected; the detail names the first such file. DataError where `series` is no
     `Series`.
 
-    Example:
+    Examples:
         >>> from ich3d.dicom.index import index
         >>> (series,) = index("study").series
         >>> load_volume(series).hu.dtype

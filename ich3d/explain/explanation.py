@@ -92,7 +92,7 @@ def explain(
     Raises:
         DataError: there is no such slice or label, or an argument is of another type.
 
-    Example:
+    Examples:
         >>> from ich3d.inference.scoring import predict
         >>> from ich3d.model.folder import load_model
         >>> model = load_model("runs/demo/model")

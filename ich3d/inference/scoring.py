@@ -145,7 +145,7 @@ def predict(
         DataError: there is no path, or one does not exist.
         ModelError: the model folder is missing, incomplete or changed.
 
-    Example:
+    Examples:
         >>> prediction = predict("runs/demo/model", "study")
         >>> (scored,) = prediction.series
         >>> scored.prob["stack"].shape == (len(scored.series.keys), 6)

@@ -101,7 +101,7 @@ class Model:
             DataError: the volume is rejected or has another grid, or the arrays have the wrong
                 form: the message says which form is wanted.
 
-        Example:
+        Examples:
             >>> from ich3d.dicom.index import index
             >>> from ich3d.dicom.volume import load_volume
             >>> (series,) = index("study").series
@@ -216,7 +216,7 @@ def save_model(
             features, which prediction does not have; or the stacker reads features that are not
             those of `build_features` within its reach.
 
-    Example:
+    Examples:
         >>> encoder = SliceEncoder("resnet10-half", neighbours=0)
         >>> context = ContextModel(encoder.embedding_width)
         >>> save_model("my_model", encoder, context, grid=PrepareConfig(matrix=96, pixel_mm=2.3))
@@ -286,7 +286,7 @@ def load_model(folder: Path | str) -> Model:
         ModelError: a file was changed, is missing or foreign, or the format is not one that this
             version reads.
 
-    Example:
+    Examples:
         >>> model = load_model("runs/demo/model")
         >>> len(model.fold_models) == model.config.prepare.folds
         True

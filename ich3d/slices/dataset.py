@@ -38,7 +38,7 @@ class SliceSample(NamedTuple):
 class SliceDataset(Dataset[SliceSample]):
     """All labelled slices of some series of a store, for `torch.utils.data.DataLoader`.
 
-    Example:
+    Examples:
         >>> from torch.utils.data import DataLoader
         >>> slices = SliceDataset(Store("runs/demo/store"), neighbours=1)
         >>> batch = next(iter(DataLoader(slices, batch_size=4, shuffle=True)))

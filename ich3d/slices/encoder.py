@@ -27,7 +27,7 @@ class SliceEncoder(nn.Module):
     `symmetry`, for each window the centre slice minus its mirror image. A head is nearly
     symmetric, and most bleeds are not.
 
-    Example:
+    Examples:
         >>> encoder = SliceEncoder("resnet10-half", windows=("brain", "bone"), neighbours=1).eval()
         >>> hu = torch.zeros(2, 3, 64, 64)  # two slices, each between its neighbours
         >>> embeddings, logits = encoder(hu)

@@ -146,7 +146,7 @@ class Stacker:
         by_label: each label's stacker.
         reach_mm: how far on each side the features read neighbours.
 
-    Example:
+    Examples:
         >>> unchanged = Stacker.empty()
         >>> start = np.full((2, 6), 0.25)
         >>> bool((unchanged.score(pd.DataFrame(index=range(2)), start) == start).all())

@@ -23,7 +23,7 @@ def masked_log_loss(
     Raises:
         DataError: the two are not of this shape.
 
-    Example:
+    Examples:
         >>> nothing_known = torch.full((2, 6), float("nan"))
         >>> float(masked_log_loss(torch.zeros(2, 6), nothing_known))
         0.0

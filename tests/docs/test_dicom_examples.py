@@ -38,6 +38,6 @@ def test_the_example_in_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.usefixtures("study")
 def test_the_example_of_the_package_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    _, _, example = (ich3d.dicom.__doc__ or "").partition("Example:\n")
+    _, _, example = (ich3d.dicom.__doc__ or "").partition("Examples:\n")
     exec(inspect.cleandoc(example), {})
     assert capsys.readouterr().out.splitlines() == [f"{uid('series', 'a')} (4, 16, 16) 5.0"]
