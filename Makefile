@@ -6,15 +6,16 @@ BIN := $(VENV)/bin
 # A test that kills its process ends the run, which names it.
 PARALLEL := -n auto --dist loadfile --max-worker-restart 0
 
-.PHONY: help demo starter test test-fast test-slow check format counts release-check clean
+.PHONY: help demo starter test test-fast test-slow check docs format counts release-check clean
 
 help:
 	@echo "make demo           a prediction by the starter model; all stages on phantoms, ending in an HTML report"
 	@echo "make starter        train the starter model from CT-ICH (ICH3D_CT_ICH=folder) into the package"
 	@echo "make test           every test except the slow ones"
 	@echo "make test-fast      the tests that train and run no network: under a minute on two cores"
-	@echo "make test-slow      notebooks and longer training"
+	@echo "make test-slow      notebooks, the documentation's commands, and longer training"
 	@echo "make check          lint, format, types, import contracts, advisories"
+	@echo "make docs           build the documentation into build/site; it opens without a network"
 	@echo "make format         put the code in its standard format"
 	@echo "make counts         lengths of files and functions, shares of documented names"
 	@echo "make release-check  build the wheel, install it in an empty environment and try it"
@@ -50,6 +51,10 @@ check: $(VENV)/installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_advisories.py
+
+docs: $(VENV)/installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "open build/site/index.html"
 
 format: $(VENV)/installed-test
 	$(BIN)/ruff check --fix .

@@ -88,8 +88,8 @@ def config_page() -> str:
         "# Configuration",
         "",
         "Every key of a YAML file for `prepare`, `train` and `ablate`, as `ich3d config` lists "
-        "them. A key that is left out has its default. On the command line: `--set slices.epochs=20`. "
-        "`base: [FILE]` takes over another file's keys.",
+        "them. A key that is left out has its default; on the command line: "
+        "`--set slices.epochs=20`. `base: [FILE]` takes over another file's keys.",
         "",
     ]
     section = None
