@@ -1,5 +1,6 @@
 """The notebooks run from start to end, and are kept without outputs."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = ROOT / "notebooks"
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 SMALL = (
     "phantom.studies=6 phantom.matrix=64 phantom.thickness_mm=[10.0] "
@@ -36,6 +38,7 @@ def test_there_are_notebooks() -> None:
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ICH3D_SET", f"{SMALL} workspace={workspace}")
+    monkeypatch.setenv("ICH3D_WORKSPACE", str(workspace / "rsna_project"))
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(NOTEBOOKS)}}
     NotebookClient(notebook, timeout=300, resources=resources).execute()
@@ -52,3 +55,13 @@ def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
     nbformat.validate(notebook)
     assert outputs_of(notebook) == []
     assert {cell.get("execution_count") for cell in notebook.cells} == {None}
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_the_page_of_a_notebook_shows_its_code(path: Path) -> None:
+    """`python scripts/docs_pictures.py notebooks` writes the pages, with outputs."""
+    page = (ROOT / "docs" / "notebooks" / f"{path.stem}.md").read_text(encoding="utf-8")
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    assert re.findall(r"^```py\n(.*?)\n```$", page, re.DOTALL | re.MULTILINE) == cells
+    assert "![Output]" in page
