@@ -21,7 +21,7 @@ build() { # the sources in the folder $1, into the folder $2
 }
 for folder in "$work/here" "$work/elsewhere/by another name"; do
     mkdir -p "$folder"
-    git archive HEAD | tar -x -C "$folder"
+    git -c tar.umask=0022 archive HEAD | tar -x -C "$folder" # whatever umask somebody has set
     build "$folder" "$folder/dist"
 done
 rm -rf build dist
