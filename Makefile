@@ -18,7 +18,7 @@ help:
 	@echo "make docs           build the documentation into build/site; it opens without a network"
 	@echo "make format         put the code in its standard format"
 	@echo "make counts         lengths of files and functions, shares of documented names"
-	@echo "make release-check  build the wheel, install it in an empty environment and try it"
+	@echo "make release-check  build source distribution and wheel, install in an empty environment, try it"
 	@echo "make clean          remove the environment and caches; runs/ stays"
 
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -1,17 +1,41 @@
 #!/usr/bin/env bash
-# Build the wheel, install it with the pinned versions in an empty environment, and try it there.
-# Leaves the wheel in dist/, and beside it a bill of materials of what was installed with it. Set PYTHON to choose the interpreter.
+# Build the source distribution and the wheel of the last commit, install the wheel with the pinned versions in an
+# empty environment, and try it there. Leaves both in dist/, and beside them a bill of materials of what was
+# installed and SHA256SUMS. Set PYTHON to choose the interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-echo "1. The wheel"
+echo "1. Source distribution and wheel, which are the same bytes from any folder"
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+export SOURCE_DATE_EPOCH
+git diff --quiet HEAD || echo "Uncommitted changes are no part of it."
+"$python" -m venv "$work/build"
+"$work/build/bin/python" -m pip install --quiet --disable-pip-version-check "setuptools>=77"
+build() { # the sources in the folder $1, into the folder $2
+    mkdir -p "$2"
+    (cd "$1" && "$work/build/bin/python" scripts/build_release.py "$2" > "$work/build.log" 2>&1) ||
+        { cat "$work/build.log"; exit 1; }
+}
+for folder in "$work/here" "$work/elsewhere/by another name"; do
+    mkdir -p "$folder"
+    git -c tar.umask=0022 archive HEAD | tar -x -C "$folder" # whatever umask somebody has set
+    build "$folder" "$folder/dist"
+done
 rm -rf build dist
-"$python" -m venv "$work/venv"
-"$work/venv/bin/python" -m pip wheel --quiet --no-deps --wheel-dir dist .
+cp -r "$work/here/dist" dist
+diff -r dist "$work/elsewhere/by another name/dist"
 wheel=$(echo dist/ich3d-*.whl)
+sdist=$(echo dist/ich3d-*.tar.gz)
+
+mkdir "$work/unpacked"
+tar -x -C "$work/unpacked" --strip-components 1 -f "$sdist"
+(cd "$work/unpacked" && git -C "$OLDPWD" ls-files -z | xargs -0 ls -d > /dev/null) # every file is in it
+build "$work/unpacked" "$work/again"
+cmp "$wheel" "$work/again/$(basename "$wheel")"
+"$python" -m venv "$work/venv"
 "$work/venv/bin/python" - "$wheel" <<'CHECK'
 import sys
 import zipfile
@@ -35,6 +59,7 @@ echo "2. An empty environment"
     -c constraints.txt "$wheel"
 
 "$work/venv/bin/python" scripts/write_sbom.py > "${wheel%-py3-none-any.whl}.cdx.json"
+(cd dist && sha256sum ich3d-* > SHA256SUMS)
 
 echo "3. No packages for accelerators on a machine without one"
 if ! command -v nvidia-smi > /dev/null; then
@@ -54,6 +79,9 @@ ich3d="$work/venv/bin/ich3d"
 "$ich3d" phantom -o phantoms --studies 1
 "$ich3d" inspect phantoms
 "$ich3d" doctor
-"$ich3d" predict phantoms -o prediction # by the starter model
+"$ich3d" predict phantoms -o prediction --report # by the starter model
 test -s prediction/slices.csv
-echo "The release is good: $wheel"
+test -s prediction/report/*.html
+cd - > /dev/null
+echo "The release is good:"
+ls -l dist

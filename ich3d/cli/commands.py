@@ -504,7 +504,7 @@ def _check_predict_arguments(arguments: Namespace) -> None:
         require_model(arguments.model)
     if arguments.identifiers and not arguments.report:
         raise UserError("--identifiers needs --report: the tables show no PatientID")
-    if arguments.dicom:
+    if arguments.dicom or arguments.dicom_heat:
         from ich3d.export import require_highdicom
 
         require_highdicom()
@@ -532,12 +532,16 @@ def _load_model(path: Path, fast: bool) -> "Model":
 
 
 def _output_writers(arguments: Namespace, model: "Model") -> "dict[str, OutputWriter]":
-    """What `--dicom`, `--report` and `--embeddings` write beside the tables."""
+    """What `--dicom`, `--dicom-heat`, `--report` and `--embeddings` write beside the tables."""
     writers = {}
-    if arguments.dicom:
+    if arguments.dicom or arguments.dicom_heat:
         from ich3d.export import dicom_writer
 
         writers["dicom"] = dicom_writer(arguments.out / "dicom", model.sha256)
+    if arguments.dicom_heat:
+        from ich3d.export import dicom_heat_writer
+
+        writers["dicom_heat"] = dicom_heat_writer(arguments.out / "dicom", model)
     if arguments.report:
         from ich3d.report.study.page import page_writer
 

@@ -385,6 +385,11 @@ def _add_predict(subparsers: Subparsers) -> None:
         help="also write a DICOM SR and a Key Object Selection for each series, to OUT/dicom",
     )
     parser.add_argument(
+        "--dicom-heat",
+        action="store_true",
+        help="as --dicom, and a Parametric Map of each flagged label: where the encoders saw it",
+    )
+    parser.add_argument(
         "--report",
         action="store_true",
         help="also write an HTML page for each study, to OUT/report",

@@ -391,6 +391,31 @@ class Acquisition:
 
 
 @dataclass(frozen=True)
+class Cropping:
+    """How the images of a prepared series were cut from the acquired ones.
+
+    An acquired image is transposed, then flipped, then resampled to a square grid around the head.
+
+    Attributes:
+        rows, columns: size of the acquired image in pixels.
+        pixel_spacing_mm: its distance between rows, then between columns, in mm.
+        is_transposed: whether rows and columns are exchanged.
+        is_flipped: whether the order of the rows, then that of the columns, is reversed.
+        center_mm: centre (y, x) of the grid, in mm from the corner of the first pixel of the
+            transposed and flipped image.
+        pixel_mm: distance between the pixels of the grid.
+    """
+
+    rows: int
+    columns: int
+    pixel_spacing_mm: tuple[float, float]
+    is_transposed: bool
+    is_flipped: tuple[bool, bool]
+    center_mm: tuple[float, float]
+    pixel_mm: float
+
+
+@dataclass(frozen=True)
 class SeriesMetadata:
     """What is known of a prepared series besides its pixels. Slices run inferior to superior.
 
@@ -441,10 +466,12 @@ class PreparedSeries(SeriesMetadata):
     """One series as every model reads it, in training and in inference.
 
     `hu` int16 (Z, H, W) holds Hounsfield units on the model's grid: slices inferior to superior,
-    rows toward posterior, columns toward the patient's left.
+    rows toward posterior, columns toward the patient's left. `cropping` leads back to the acquired
+    images; None for a series that was read from a store, which does not keep it.
     """
 
     hu: np.ndarray
+    cropping: Cropping | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -127,33 +127,45 @@ def explain_slices(
 
     pairs = [(index, label_index(label)) for index, label in slices_and_labels]
     outputs = model.stage_outputs(series.hu, series.z_mm, series.hu_features)
-    heats = _heat_on_one_scale(model, prediction, pairs)
+    heats = series_heat(model, prediction, pairs)
     return [
         _explain_slice(model, outputs, prediction, index, label, heats[index, label_index(label)])
         for index, label in slices_and_labels
     ]
 
 
-def _heat_on_one_scale(
+def series_heat(
     model: Model, prediction: SeriesPrediction, pairs: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], np.ndarray]:
-    """By pair of a slice and a label its map (H, W), the mean over folds, 0..1, zero in air.
+    """By pair of a slice index and a label index its map float32 (H, W): `Explanation.heat`.
 
-    All of a label are zero where the encoders see no sign in the slice that they score highest.
+    Maps are means over folds, on one scale for each label of the series (`explain_slices`). All of
+    a label are zero where the encoders see no sign in the slice that they score highest.
+
+    Args:
+        model: the model that scored the series.
+        prediction: the scored series.
+        pairs: the maps to make; each costs about as much as embedding ten slices.
     """
     hu, encoder_prob = prediction.series.hu, prediction.prob["encoder"]
-    strongest = {k: (int(encoder_prob[:, k].argmax()), k) for _, k in pairs}
-    asked = list(dict.fromkeys([*pairs, *strongest.values()]))
+    prob = np.minimum(encoder_prob, prediction.prob["stack"])  # (Z, K)
+    likely = [pair for pair in pairs if prob[pair] >= HEAT_FROM]
+    strongest = {k: (int(encoder_prob[:, k].argmax()), k) for _, k in likely}
+    computed = list(dict.fromkeys([*likely, *strongest.values()]))
     maps_by_fold = [
-        heat_maps(fold.encoder, hu, asked, model.config.slices.tta_flip)
+        heat_maps(fold.encoder, hu, computed, model.config.slices.tta_flip)
         for fold in model.fold_models
     ]
     heats = {
         (index, k): np.where(hu[index] > TISSUE_HU, np.mean(maps, axis=0), 0.0)
-        for (index, k), maps in zip(asked, zip(*maps_by_fold, strict=True), strict=True)
+        for (index, k), maps in zip(computed, zip(*maps_by_fold, strict=True), strict=True)
     }
     scale = {k: heats[pair].max() or np.inf for k, pair in strongest.items()}
-    return {(index, k): (heat / scale[k]).clip(max=1.0) for (index, k), heat in heats.items()}
+
+    shown = {pair: np.zeros(hu.shape[1:], np.float32) for pair in pairs}
+    for index, k in likely:
+        shown[index, k] = (heats[index, k] / scale[k]).clip(max=1.0).astype(np.float32)
+    return shown
 
 
 def pick_slice(prediction: SeriesPrediction, name: str | None, label: str) -> int:
@@ -198,8 +210,6 @@ def _explain_slice(
     )  # (1 + Z,)
     stacker = pd.concat([_stacker_parts(fold, output, index, label) for fold, output in folds])
 
-    prob = float(prediction.prob["stack"][index, k])
-    is_likely = min(prob, prediction.prob["encoder"][index, k]) >= HEAT_FROM
     kept = (fold.fold for fold in model.fold_models if fold.stacker.by_label[label].is_kept)
     return Explanation(
         volume_id=series.volume_id,
@@ -207,14 +217,14 @@ def _explain_slice(
         slice_index=index,
         n_slices=len(series.z_mm),
         label=label,
-        prob=prob,
+        prob=float(prediction.prob["stack"][index, k]),
         context=_context_table(context, series.z_mm, index),
         stacker=_stacker_table(stacker, len(folds), index),
         shows_brain=bool(shows_brain(series.hu_features)[index]),
         folds=tuple(fold.fold for fold in model.fold_models),
         kept=tuple(kept),
         hu=series.hu[index],
-        heat=(heat * is_likely).astype(np.float32),
+        heat=heat,
     )
 
 

@@ -6,7 +6,8 @@ nothing about its meaning. So every code is one of two kinds:
 * a code of pydicom's dictionary, which is generated from PS3.16, with exactly the meaning that
   the dictionary gives;
 * a private code of the coding scheme 99ICH3D (PS3.3 8.2). The epidural and the subdural space
-  have private codes, because pydicom's dictionary has no code for these two sites.
+  have private codes, because pydicom's dictionary has no code for these two sites; nor has it one
+  for Grad-CAM.
 """
 
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ SUBARACHNOID_SPACE: Final = Concept(
 EPIDURAL_SPACE: Final = Concept("epidural_space", SCHEME, "Epidural space", _PRIVATE)
 SUBDURAL_SPACE: Final = Concept("subdural_space", SCHEME, "Subdural space", _PRIVATE)
 
+GRAD_CAM: Final = Concept("grad_cam", SCHEME, "Grad-CAM", _PRIVATE)
 CT_OF_HEAD: Final = Concept(
     "303653007", "SCT", "Computed tomography of head (procedure)", "pydicom 3.0.2, no context group"
 )
@@ -87,5 +89,6 @@ CODED_FINDINGS: Final = {
 CONCEPTS: Final = (
     HEMORRHAGE, INTRACRANIAL_HEMORRHAGE, INTRACRANIAL, BRAIN, BRAIN_VENTRICLE, SUBARACHNOID_SPACE,
     EPIDURAL_SPACE, SUBDURAL_SPACE, CT_OF_HEAD, PROBABILITY, NO_UNITS, MAXIMUM, DEVICE, OF_INTEREST,
+    GRAD_CAM,
 )  # fmt: skip
 """All concepts of this module; the tests check each against pydicom's dictionary."""

@@ -35,7 +35,7 @@ _LEADS: Final = ", lead series"
 """Ends the SeriesDescription for the series that speaks for its study: viewers list it so. The
 whole text may have 64 characters (PS3.5 6.2, VR LO)."""
 
-_SERIES_NUMBERS: Final = {"SR": 9001, "KO": 9002}
+_SERIES_NUMBERS: Final = {"SR": 9001, "KO": 9002, "OT": 9003}
 """SeriesNumber by Modality, above the numbers that scanners use."""
 
 
@@ -87,13 +87,13 @@ def write_dicom_results(
     sr_path = folder / f"{content.volume_id}.sr.dcm"
     ko_path = folder / f"{content.volume_id}.ko.dcm"
 
-    _save(_structured_report(content, source), source, sr_path)
+    save(_structured_report(content, source), source, sr_path)
     if not content.flagged_slices:
         # An earlier run of another model may have flagged slices.
         ko_path.unlink(missing_ok=True)
         return (sr_path,)
 
-    _save(_key_object_selection(content, source), source, ko_path)
+    save(_key_object_selection(content, source), source, ko_path)
     return sr_path, ko_path
 
 
@@ -114,7 +114,7 @@ def _structured_report(content: ReportContent, source: SourceImages) -> "SOPClas
         content=report,
         is_complete=True,
         coding_schemes=[private_scheme],
-        **_document_attributes(content, "SR", "ich3d: probabilities of hemorrhage, for research"),
+        **document_attributes(content, "SR", "ich3d: probabilities of hemorrhage, for research"),
     )
 
 
@@ -174,7 +174,7 @@ def _key_object_selection(content: ReportContent, source: SourceImages) -> "SOPC
     return ko.KeyObjectSelectionDocument(
         evidence=images,
         content=selection,
-        **_document_attributes(content, "KO", "ich3d: flagged slices, for research"),
+        **document_attributes(content, "KO", "ich3d: flagged slices, for research"),
     )
 
 
@@ -189,7 +189,7 @@ def _observer(content: ReportContent) -> "ObserverContext":
     return sr.ObserverContext(sr.CodedConcept.from_code(concepts.DEVICE.code), device)
 
 
-def _document_attributes(content: ReportContent, modality: str, description: str) -> dict[str, Any]:
+def document_attributes(content: ReportContent, modality: str, description: str) -> dict[str, Any]:
     """Series and equipment attributes, as arguments of highdicom's documents."""
     return {
         "series_instance_uid": content.content_uid(modality, "series"),
@@ -203,7 +203,7 @@ def _document_attributes(content: ReportContent, modality: str, description: str
     }
 
 
-def _save(document: "SOPClass", source: SourceImages, path: Path) -> None:
+def save(document: "SOPClass", source: SourceImages, path: Path) -> None:
     """Complete `document` with the source's patient and study, and write it to `path`."""
     with suppress_pydicom_warnings(), replacing(path) as partial:
         texts = source.copy_patient_study(document)

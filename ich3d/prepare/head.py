@@ -14,7 +14,7 @@ from ich3d.config.schema import PrepareConfig
 from ich3d.core.arguments import require_type
 from ich3d.core.hounsfield import AIR_HU
 from ich3d.core.issues import IssueCode
-from ich3d.core.types import Issue, Rejected, SliceKey, Volume
+from ich3d.core.types import Cropping, Issue, Rejected, SliceHeader, SliceKey, Volume
 
 TISSUE_HU = -300
 """Tissue is above: fat has about -100 HU, head holders of foam stay below."""
@@ -61,10 +61,9 @@ def reorient(volume: Volume) -> ReorientedVolume | Rejected:
     """
     require_type("volume", volume, Volume)
     header = volume.series.headers[0]
-    row_dir, col_dir = np.array(header.row_dir), np.array(header.col_dir)
-    normal = np.cross(row_dir, col_dir)
-    if abs(normal[2]) < AXIAL_COS:
-        angle = np.degrees(np.arccos(min(1.0, abs(normal[2]))))
+    normal_z = np.cross(header.row_dir, header.col_dir)[2]
+    if abs(normal_z) < AXIAL_COS:
+        angle = np.degrees(np.arccos(min(1.0, abs(normal_z))))
         detail = (
             f"the slice normal lies {angle:.0f} degrees from the head-foot axis; "
             "axial slices are scored"
@@ -72,11 +71,11 @@ def reorient(volume: Volume) -> ReorientedVolume | Rejected:
         return volume.series.reject(Issue(IssueCode.NOT_AXIAL, detail))
 
     hu, (row_mm, col_mm) = volume.hu, header.pixel_spacing_mm
-    if abs(row_dir[0]) < abs(row_dir[1]):  # rows run from front to back
+    is_transposed, flip_y, flip_x = _turn(header)
+    if is_transposed:
         hu, row_mm, col_mm = hu.transpose(0, 2, 1), col_mm, row_mm
-        row_dir, col_dir = col_dir, row_dir
 
-    flip_z, flip_y, flip_x = normal[2] < 0, col_dir[1] < 0, row_dir[0] < 0
+    flip_z = normal_z < 0
     steps = [slice(None, None, -1) if flip else slice(None) for flip in (flip_z, flip_y, flip_x)]
     return ReorientedVolume(
         hu=np.ascontiguousarray(hu[tuple(steps)]),
@@ -86,6 +85,15 @@ def reorient(volume: Volume) -> ReorientedVolume | Rejected:
     )
 
 
+def _turn(header: SliceHeader) -> tuple[bool, bool, bool]:
+    """Whether `reorient` transposes an image, and then flips the order of its rows and columns."""
+    row_dir, col_dir = header.row_dir, header.col_dir
+    is_transposed = abs(row_dir[0]) < abs(row_dir[1])  # rows run from front to back
+    if is_transposed:
+        row_dir, col_dir = col_dir, row_dir
+    return is_transposed, col_dir[1] < 0, row_dir[0] < 0
+
+
 def crop_head(volume: ReorientedVolume, config: PrepareConfig) -> np.ndarray | None:
     """HU int16 (Z, H, W) on the config's grid, centred on the head; None where no head is found.
 
@@ -93,9 +101,13 @@ def crop_head(volume: ReorientedVolume, config: PrepareConfig) -> np.ndarray | N
     """
     require_type("volume", volume, ReorientedVolume)
     center_mm = head_center_mm(volume)
-    if center_mm is None:
-        return None
+    return None if center_mm is None else crop_around(volume, center_mm, config)
 
+
+def crop_around(
+    volume: ReorientedVolume, center_mm: tuple[float, float], config: PrepareConfig
+) -> np.ndarray:
+    """HU int16 (Z, H, W) on the config's grid, centred on what `head_center_mm` returned."""
     size, pixel_mm = config.matrix, config.pixel_mm
     rows, columns = (
         _weights(n, source_mm, size, pixel_mm, start_mm=middle_mm - size * pixel_mm / 2)
@@ -104,6 +116,45 @@ def crop_head(volume: ReorientedVolume, config: PrepareConfig) -> np.ndarray | N
         )
     )
     return _resample(volume.hu, rows, columns)
+
+
+def cropping(volume: Volume, center_mm: tuple[float, float], config: PrepareConfig) -> Cropping:
+    """How `reorient` and `crop_around` get from the acquired images of `volume` to the grid."""
+    header = volume.series.headers[0]
+    is_transposed, flip_y, flip_x = _turn(header)
+    return Cropping(
+        rows=header.rows,
+        columns=header.columns,
+        pixel_spacing_mm=header.pixel_spacing_mm,
+        is_transposed=is_transposed,
+        is_flipped=(flip_y, flip_x),
+        center_mm=center_mm,
+        pixel_mm=config.pixel_mm,
+    )
+
+
+def uncrop(image: np.ndarray, cropping: Cropping) -> np.ndarray:
+    """An image (H, W) of the grid on the acquired pixels, float32 (rows, columns).
+
+    It is interpolated linearly, and zero outside the grid.
+    """
+    pixel_mm = cropping.pixel_mm
+    size, spacing_mm = (cropping.rows, cropping.columns), cropping.pixel_spacing_mm
+    if cropping.is_transposed:
+        size, spacing_mm = size[::-1], spacing_mm[::-1]
+
+    down, across = (
+        _weights(n, pixel_mm, count, step_mm, start_mm=n * pixel_mm / 2 - middle_mm)
+        for n, count, step_mm, middle_mm in zip(
+            image.shape, size, spacing_mm, cropping.center_mm, strict=True
+        )
+    )
+    acquired = down @ image.astype(np.float32) @ across.T
+    flip_y, flip_x = (
+        slice(None, None, -1) if flip else slice(None) for flip in cropping.is_flipped
+    )
+    acquired = acquired[flip_y, flip_x]
+    return np.ascontiguousarray(acquired.T if cropping.is_transposed else acquired)
 
 
 def has_head(volume: ReorientedVolume) -> bool:

@@ -43,9 +43,10 @@ def prepare_series(
     reoriented = head.reorient(volume)
     if isinstance(reoriented, Rejected):
         return reoriented
-    hu = head.crop_head(reoriented, config)
-    if hu is None:
+    center_mm = head.head_center_mm(reoriented)
+    if center_mm is None:
         return series.reject(Issue(IssueCode.NO_HEAD, NO_HEAD_FOUND))
+    hu = head.crop_around(reoriented, center_mm, config)
 
     return PreparedSeries(
         volume_id=series.volume_id,
@@ -61,6 +62,7 @@ def prepare_series(
         preprocessing_sha256=preprocessing_sha256(config),
         files_sha256=files_digest(series),
         hu=hu,
+        cropping=head.cropping(volume, center_mm, config),
     )
 
 

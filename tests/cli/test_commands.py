@@ -303,11 +303,28 @@ def test_predict_writes_dicom_and_names_series_without_it(
         assert listed == scored["sop_uid"].tolist()  # inferior first in both
 
 
+def test_heat_maps_come_with_the_dicom_results(
+    run: Run, model_folder: Path, good: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    code, _, _ = run("predict", good, "--model", model_folder, "-o", out, "--dicom-heat")
+    assert code == 0
+    counts = json.loads((out / "run.json").read_text())
+    assert (counts["dicom_series"], counts["dicom_heat_series"]) == (1, 1)
+    assert len(list((out / "dicom").glob("*.sr.dcm"))) == 1
+
+
+@pytest.mark.parametrize("option", ["--dicom", "--dicom-heat"])
 def test_dicom_results_without_highdicom_are_refused_at_once(
-    run: Run, model_folder: Path, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run,
+    model_folder: Path,
+    good: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
 ) -> None:
     monkeypatch.setitem(sys.modules, "highdicom", None)  # as if it was not installed
-    code, _, err = run("predict", good, "--model", model_folder, "-o", tmp_path / "out", "--dicom")
+    code, _, err = run("predict", good, "--model", model_folder, "-o", tmp_path / "out", option)
     assert code == 2
     assert "pip install 'ich3d[dicom]'" in sentence(err)
     assert not (tmp_path / "out").exists()

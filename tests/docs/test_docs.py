@@ -87,7 +87,10 @@ def test_the_examples_of_the_readme_run(
 def test_the_citation_is_of_this_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == ich3d.__version__
-    assert f"## {ich3d.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    dated = f"## {ich3d.__version__} ({citation['date-released']})"
+    assert dated in (ROOT / "CHANGELOG.md").read_text().splitlines()
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= citation.keys()  # what version 1.2.0 requires
 
 
 def test_make_help_lists_every_target() -> None:

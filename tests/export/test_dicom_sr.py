@@ -1,7 +1,6 @@
 """DICOM objects written from real files, read back with highdicom, dciodvfy and a table."""
 
 import logging
-import shutil
 import subprocess
 import sys
 import warnings
@@ -27,6 +26,7 @@ from ich3d.inference.scoring import SeriesPrediction
 from tests.helpers.dicom_results import (
     MODEL_SHA256,
     PATIENT_AND_STUDY,
+    dciodvfy_errors,
     predicted_series,
     raw_values,
     store_implicit,
@@ -351,22 +351,6 @@ def test_the_writer_reports_the_series_that_it_could_not_write(
     (head_folder / "5.dcm").unlink()
     (rejected,) = writer.write([bleeding])
     assert rejected.subject == bleeding.series.volume_id
-
-
-def dciodvfy_errors(path: Path) -> list[str]:
-    """The errors that dicom3tools reports on a DICOM file.
-
-    Its warnings are left out: they are about attributes that the source leaves empty (Study Date,
-    Time and ID) and about the designator of a private coding scheme.
-    """
-    program = shutil.which("dciodvfy")
-    if program is None:
-        pytest.skip("dciodvfy is not installed (Debian: dicom3tools)")
-    process = subprocess.run([program, path], capture_output=True, encoding="utf-8", check=False)
-    lines = (process.stdout + process.stderr).splitlines()
-    errors = [line for line in lines if line.startswith("Error")]
-    assert process.returncode == 0 or errors
-    return errors
 
 
 def test_dciodvfy_finds_no_error(written: tuple[Path, ...], tmp_path: Path) -> None:

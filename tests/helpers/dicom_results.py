@@ -1,10 +1,13 @@
 """Predictions with chosen scores on real DICOM files, and the DICOM objects written from them."""
 
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
+import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedCTImageStorage, ImplicitVRLittleEndian
@@ -109,6 +112,22 @@ def store_implicit(path: Path) -> None:
     dataset = pydicom.dcmread(path)
     dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     pydicom.dcmwrite(path, dataset, implicit_vr=True, little_endian=True, force_encoding=True)
+
+
+def dciodvfy_errors(path: Path) -> list[str]:
+    """The errors that dicom3tools reports on a DICOM file.
+
+    Its warnings are left out: they are about attributes that the source leaves empty (Study Date,
+    Time and ID) and about the designator of a private coding scheme.
+    """
+    program = shutil.which("dciodvfy")
+    if program is None:
+        pytest.skip("dciodvfy is not installed (Debian: dicom3tools)")
+    process = subprocess.run([program, path], capture_output=True, encoding="utf-8", check=False)
+    lines = (process.stdout + process.stderr).splitlines()
+    errors = [line for line in lines if line.startswith("Error")]
+    assert process.returncode == 0 or errors
+    return errors
 
 
 def write_enhanced(series: SeriesToWrite, folder: Path) -> Path:

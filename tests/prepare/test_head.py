@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ich3d.config.schema import PrepareConfig
 from ich3d.core.hounsfield import AIR_HU
 from ich3d.core.issues import IssueCode
-from ich3d.core.types import Rejected, SliceKey, Volume
+from ich3d.core.types import Cropping, Rejected, SliceKey, Volume
 from ich3d.dicom.index import index
 from ich3d.dicom.volume import load_volume
 from ich3d.dicom.write import SeriesToWrite, write_series
@@ -24,6 +24,7 @@ from ich3d.prepare.head import (
     crop_head,
     head_center_mm,
     reorient,
+    uncrop,
 )
 
 N, ROWS, COLUMNS = 4, 7, 5
@@ -246,6 +247,31 @@ def test_outside_the_image_is_air() -> None:
     outside = np.abs((np.arange(128) + 0.5 - 64) * 2.0) > 75.0 + 4.0
     assert np.all(cropped[0][outside] == AIR_HU)
     assert np.all(cropped[0][:, outside] == AIR_HU)
+
+
+def test_uncropping_leads_back_to_the_acquired_pixels() -> None:
+    """A ramp along each axis of the grid, whose values are millimetres from its centre."""
+    side_mm = (np.arange(40) + 0.5 - 20) * 2.0
+    ramp = np.stack(np.meshgrid(side_mm, side_mm, indexing="ij"))  # (2, H, W): y, x
+    plain = Cropping(30, 24, (1.5, 2.5), False, (False, False), (24.0, 28.0), 2.0)
+    y, x = (uncrop(axis, plain) for axis in ramp)
+    y_mm, x_mm = (np.arange(30) + 0.5) * 1.5 - 24.0, (np.arange(24) + 0.5) * 2.5 - 28.0
+    inside = (np.abs(y_mm) < 38)[:, None] & (np.abs(x_mm) < 38)[None]
+    np.testing.assert_allclose(
+        y[inside], np.broadcast_to(y_mm[:, None], (30, 24))[inside], atol=0.3
+    )
+    np.testing.assert_allclose(x[inside], np.broadcast_to(x_mm, (30, 24))[inside], atol=0.3)
+
+    acquired = Cropping(24, 30, (2.5, 1.5), True, (True, False), (24.0, 28.0), 2.0)
+    np.testing.assert_array_equal(uncrop(ramp[0], acquired), y[::-1].T)
+    np.testing.assert_array_equal(uncrop(ramp[1], acquired), x[::-1].T)
+
+    beyond = uncrop(
+        np.ones((40, 40)), Cropping(100, 100, (1, 1), False, (False, False), (30, 50), 2)
+    )
+    assert beyond[:69, 11:89].min() == pytest.approx(1.0)
+    assert not beyond[71:].any()
+    assert not beyond[:, :9].any()
 
 
 def test_brain_area_counts_voxels_of_brain() -> None:
