@@ -19,6 +19,7 @@ LONG = (
     "docs/test_results_tables.py",
     "explain",
     "export/test_bundle.py",
+    "export/test_dicom_heat.py",
     "export/test_dicom_sr.py",
     "export/test_network.py",
     "inference",
