@@ -13,7 +13,8 @@ from typing import Final, TypeAlias
 
 import ich3d
 from ich3d.cli import commands
-from ich3d.cli.commands import FAILED, INTERRUPTED, USAGE
+from ich3d.cli.commands import FAILED, INTERRUPTED, OK, USAGE
+from ich3d.cli.completion import SHELLS, completion_script
 from ich3d.cli.terminal import escape_unencodable, log_to_stderr, print_error
 from ich3d.core.errors import UserError, os_error_sentence
 from ich3d.core.hardware import usable_cores
@@ -93,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_evaluate,
         _add_recalibrate,
         _add_explain,
+        _add_completion,
     ):
         add(subparsers)
     return parser
@@ -489,6 +491,23 @@ def _add_explain(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--label", default="any", help="which label (default any)")
     _add_out(parser)
+
+
+def _add_completion(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "completion",
+        completion,
+        "print a script that completes commands, options, paths and config keys in a shell",
+        example='completion bash > ~/.ich3d-completion; echo ". ~/.ich3d-completion" >> ~/.bashrc',
+    )
+    parser.add_argument("shell", choices=SHELLS, help="the shell that reads the script")
+
+
+def completion(arguments: argparse.Namespace) -> int:
+    """`ich3d completion`: print the completion script for a shell."""
+    print(completion_script(build_parser(), arguments.shell))
+    return OK
 
 
 def _add_command(
