@@ -3,6 +3,7 @@
 import os
 import pty
 import subprocess
+import termios
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from select import select
@@ -10,6 +11,9 @@ from typing import Final
 
 PATIENCE_SECONDS: Final = 60
 """How long a program may say nothing; a test that waits so long fails."""
+
+SIZE: Final = (24, 120)
+"""Rows and columns; without them progress bars have no room."""
 
 
 class Terminal:
@@ -19,6 +23,7 @@ class Terminal:
         self, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> None:
         self._screen, inner = pty.openpty()
+        termios.tcsetwinsize(inner, SIZE)
         self._program = subprocess.Popen(
             command,
             stdin=inner,
