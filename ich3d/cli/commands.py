@@ -23,6 +23,7 @@ from ich3d.cli.terminal import (
 from ich3d.core.errors import DataError, UserError, suggestion
 from ich3d.core.outputs import claim, flat, remove, require_folder
 from ich3d.core.path_kinds import (
+    no_such,
     require_model,
     require_predictions,
     require_source,
@@ -31,7 +32,7 @@ from ich3d.core.path_kinds import (
 from ich3d.core.processes import torchrun_rank
 from ich3d.core.progress import Progress, progress_bar, quiet
 from ich3d.core.text import pluralize, printable
-from ich3d.core.workspace import Workspace, file_sha256, read_json
+from ich3d.core.workspace import Workspace, file_sha256
 
 if TYPE_CHECKING:
     from ich3d.config.root import Config
@@ -142,7 +143,9 @@ def inspect(arguments: Namespace) -> int:
         print(as_table(index))
 
     if not index.series:
-        print_error(f"no CT volume was found in {arguments.path}")
+        print_error(
+            f"no CT volume was found in {arguments.path}: name a folder of CT images in DICOM"
+        )
     return REJECTED if index.rejected or not index.series else OK
 
 
@@ -319,7 +322,7 @@ def ablate(arguments: Namespace) -> int:
     config = load_config(arguments.config, arguments.overrides)
     _require_paths(config)
     if arguments.scores and not arguments.scores.is_dir():
-        raise DataError(f"there is no folder of scores {arguments.scores}")
+        raise no_such("folder of scores", arguments.scores)
 
     from ich3d.ablation.run import ablate, rebuild  # only now, for it takes seconds
 
@@ -340,7 +343,11 @@ def report(arguments: Namespace) -> int:
     from ich3d.config.load import load_config
 
     config = load_config(arguments.config, arguments.overrides)
-    read_json(Workspace(Path(config.workspace)).run)  # a run writes it last
+    if not Workspace(Path(config.workspace)).run.exists():  # a run writes it last
+        raise DataError(
+            f"{config.workspace} holds no finished run: `ich3d train` with the same --config and "
+            "--set trains it"
+        )
 
     from ich3d.report.run.page import write_report  # only now, for it takes seconds
 
@@ -622,7 +629,7 @@ def _require_paths(config: "Config") -> None:
 
 def _require_labels(path: Path) -> None:
     if not path.is_file():
-        raise DataError(f"there is no label table {path}")
+        raise no_such("label table", path)
 
 
 def _progress(arguments: Namespace) -> Progress:

@@ -57,7 +57,9 @@ def print_nothing_found(what: str, paths: Iterable[Path], left_out: Sequence["Le
         _print_in_yellow(entry.detail)
     if len(left_out) > MAX_LEFT_OUT:
         _print_in_yellow(f"and {len(left_out) - MAX_LEFT_OUT} more like these")
-    print_error(f"no {what} was found in {', '.join(map(str, paths))}")
+    places = list(map(str, paths))
+    look = f"`ich3d inspect {places[0]}` shows what is there"
+    print_error(f"no {what} was found in {', '.join(places)}: {look}")
 
 
 def print_not_hu(left_out: Iterable["LeftOut"]) -> None:

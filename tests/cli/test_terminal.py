@@ -163,3 +163,31 @@ def test_a_quiet_prediction_prints_nothing(
 ) -> None:
     assert run("predict", good, "-o", tmp_path / "a", "--model", model_folder, "-q") == (0, "", "")
     assert (tmp_path / "a" / "slices.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "next_step"),
+    [
+        (("inspect", "empty"), "name a folder of CT images in DICOM"),
+        (("convert", "empty", "-o", "nifti"), "`ich3d inspect empty` shows what is there"),
+        (("inspect", "emty"), "did you mean 'empty'?"),
+        (("evaluate", "table.csv", "--labels", "tabel.csv"), "did you mean 'table.csv'?"),
+        (("report", "--config", "a.yaml", "--set", "seed"), "`ich3d config` lists the keys"),
+        (("report", "--config", "a.yaml", "--set", "workspace=new"), "`ich3d train`"),
+        (("predict",), "see `ich3d predict --help`"),
+    ],
+)
+def test_an_error_says_what_to_do_next(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    next_step: str,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "table.csv").write_text("ID,Label\n")
+    (tmp_path / "a.yaml").write_text("seed: 1\n")
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(*words)
+    assert code in (2, 3)
+    assert next_step in err
