@@ -7,7 +7,6 @@ import json
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,20 +16,23 @@ from ich3d.cli.terminal import (
     print_incomplete,
     print_not_hu,
     print_nothing_found,
+    print_notice,
     print_rejected,
+    print_warning,
 )
 from ich3d.core.errors import DataError, UserError, suggestion
 from ich3d.core.outputs import claim, flat, remove, require_folder
 from ich3d.core.path_kinds import (
+    no_such,
     require_model,
     require_predictions,
     require_source,
     require_study,
 )
 from ich3d.core.processes import torchrun_rank
-from ich3d.core.progress import progress_bar
+from ich3d.core.progress import Progress, progress_bar, quiet
 from ich3d.core.text import pluralize, printable
-from ich3d.core.workspace import Workspace, file_sha256, read_json
+from ich3d.core.workspace import Workspace, file_sha256
 
 if TYPE_CHECKING:
     from ich3d.config.root import Config
@@ -68,9 +70,9 @@ def phantom(arguments: Namespace) -> int:
     require_folder(arguments.out)
     _claim_phantoms(arguments, config)
     studies = write_phantoms(config, arguments.seed, arguments.out, arguments.workers)
-    for _ in progress_bar(studies, "phantoms", total=config.studies):
+    for _ in _progress(arguments)(studies, "phantoms", total=config.studies):
         pass  # it writes as it is iterated
-    print(arguments.out / "labels.csv")
+    _print_result(arguments, arguments.out / "labels.csv")
     return OK
 
 
@@ -97,13 +99,14 @@ def import_data(arguments: Namespace) -> int:
     command = f"ich3d import {arguments.dataset}"
     if claim(arguments.out, command, {"patients": patients}, outputs, arguments.overwrite):
         remove(arguments.out, outputs)
+    progress = _progress(arguments)
     source = import_ct_ich(
-        arguments.src, arguments.out, lambda patients: progress_bar(patients, "patients")
+        arguments.src, arguments.out, lambda patients: progress(patients, "patients")
     )
     unmatched = 0 if source.unmatched is None else _count_rows(source.unmatched)
     if unmatched:
-        print_error(f"{unmatched} slices lack an image or a label: {source.unmatched}")
-    print(source.labels)
+        print_warning(f"{unmatched} slices lack an image or a label: {source.unmatched}")
+    _print_result(arguments, source.labels)
     return OK
 
 
@@ -129,7 +132,7 @@ def inspect(arguments: Namespace) -> int:
         follow_links=arguments.follow_links,
     )
     require_study(arguments.path)
-    index = _index_and_check(arguments.path, policy)
+    index = _index_and_check(arguments.path, policy, _progress(arguments))
 
     if arguments.json:
         tree = as_json(index)
@@ -140,22 +143,24 @@ def inspect(arguments: Namespace) -> int:
         print(as_table(index))
 
     if not index.series:
-        print_error(f"no CT volume was found in {arguments.path}")
+        print_error(
+            f"no CT volume was found in {arguments.path}: name a folder of CT images in DICOM"
+        )
     return REJECTED if index.rejected or not index.series else OK
 
 
-def _index_and_check(path: Path, policy: "Policy") -> "Index":
+def _index_and_check(path: Path, policy: "Policy", progress: Progress) -> "Index":
     """The series below `path`, with their pixels checked unless the policy says headers only."""
     from ich3d.dicom.index import index
     from ich3d.dicom.validate import check_pixels, leave_out_undecodable
     from ich3d.prepare.series import refusal
 
-    indexed = index(path, progress_bar, policy)
+    indexed = index(path, progress, policy)
     if policy.headers_only:
         return indexed
     if policy.lenient:
-        indexed = leave_out_undecodable(indexed, progress_bar)
-    return check_pixels(indexed, progress_bar, refusal)
+        indexed = leave_out_undecodable(indexed, progress)
+    return check_pixels(indexed, progress, refusal)
 
 
 def convert(arguments: Namespace) -> int:
@@ -169,9 +174,10 @@ def convert(arguments: Namespace) -> int:
     require_study(arguments.path)
     require_folder(arguments.out)
     policy = Policy(lenient=arguments.lenient, follow_links=arguments.follow_links)
-    indexed = index(arguments.path, progress_bar, policy)
+    progress = _progress(arguments)
+    indexed = index(arguments.path, progress, policy)
     if arguments.lenient:
-        indexed = leave_out_undecodable(indexed, progress_bar)
+        indexed = leave_out_undecodable(indexed, progress)
     chosen = [
         series
         for series in indexed.series
@@ -199,7 +205,7 @@ def convert(arguments: Namespace) -> int:
                 case Rejected() as rejected_volume:
                     rejected.append(rejected_volume)
                 case Converted() as converted:
-                    _print_converted(converted)
+                    _print_converted(arguments, converted)
 
     print_rejected(rejected)
     if not chosen:
@@ -209,12 +215,19 @@ def convert(arguments: Namespace) -> int:
     return _code(len(rejected))
 
 
-def _print_converted(converted: "Converted") -> None:
-    """One line for each written file: its path, its size, and the issues of the volume."""
+def _print_converted(arguments: Namespace, converted: "Converted") -> None:
+    """One line for each written file: its path, its size, and the issues of the volume.
+
+    With `--quiet` only files of which there is something to know get one, on stderr.
+    """
     slices, rows, columns = converted.shape
     written = f"{converted.path}: {pluralize(slices, 'slice')} of {rows} x {columns}"
-    notes = [*(issue.detail for issue in converted.issues), converted.note]
-    print(printable("; ".join((written, *filter(None, notes)))))
+    notes = [*(issue.detail for issue in converted.issues), *filter(None, [converted.note])]
+    line = "; ".join((written, *notes))
+    if not arguments.quiet:
+        print(printable(line))
+    elif notes:
+        print_warning(line)
 
 
 def prepare(arguments: Namespace) -> int:
@@ -231,19 +244,20 @@ def prepare(arguments: Namespace) -> int:
     spread = Spread(arguments.workers, arguments.ray)
     if arguments.shard is not None:
         shard = Shard(*arguments.shard)
-        n_parts = prepare_shard(config, shard, progress_bar, spread)
-        print(
+        n_parts = prepare_shard(config, shard, _progress(arguments), spread)
+        _print_result(
+            arguments,
             f"shard {shard}: {pluralize(n_parts, 'part')} prepared; after the last shard, "
-            "`ich3d prepare` without --shard completes the store"
+            "`ich3d prepare` without --shard completes the store",
         )
         return OK
-    prepared = prepare(config, progress_bar, arguments.overwrite, spread, arguments.refold)
+    prepared = prepare(config, _progress(arguments), arguments.overwrite, spread, arguments.refold)
     print_rejected(prepared.rejected[:MAX_REJECTED])
     if len(prepared.rejected) > MAX_REJECTED:
         rejected = Workspace(Path(config.workspace)).rejected
-        print_error(f"{len(prepared.rejected)} rejected in all, see {rejected}")
+        print_warning(f"{len(prepared.rejected)} rejected in all, see {rejected}")
     _write_fingerprint_page(config)
-    print(prepared.store.folder)
+    _print_result(arguments, prepared.store.folder)
     return _code(len(prepared.rejected))
 
 
@@ -279,22 +293,21 @@ def train(arguments: Namespace) -> int:
     require_trainable(config)
     claim_run(config, arguments.overwrite)
     spread = Spread(arguments.workers, arguments.ray)
-    store = prepare(config, progress_bar, arguments.overwrite, spread).store
+    store = prepare(config, _progress(arguments), arguments.overwrite, spread).store
     _write_fingerprint_page(config)
     workspace = Workspace(Path(config.workspace))
     if rank is None and is_finished(config, store):
-        print_error(f"nothing is left to train in {workspace.root}")
-        print(workspace.report)
+        print_notice(f"nothing is left to train in {workspace.root}")
+        _print_result(arguments, workspace.report)
         return _code(_count_rows(workspace.rejected))
 
     # They load the network libraries, which takes seconds.
     from ich3d.crossfit.train import train
     from ich3d.report.run.page import write_report
 
-    train(config, progress_bar, arguments.overwrite, store, arguments.ray)
+    train(config, _progress(arguments), arguments.overwrite, store, arguments.ray)
     report = write_report(config)
-    print(report.table)
-    print(report.page)
+    _print_result(arguments, report.table, report.page)
     return _code(_count_rows(workspace.rejected))
 
 
@@ -309,7 +322,7 @@ def ablate(arguments: Namespace) -> int:
     config = load_config(arguments.config, arguments.overrides)
     _require_paths(config)
     if arguments.scores and not arguments.scores.is_dir():
-        raise DataError(f"there is no folder of scores {arguments.scores}")
+        raise no_such("folder of scores", arguments.scores)
 
     from ich3d.ablation.run import ablate, rebuild  # only now, for it takes seconds
 
@@ -317,10 +330,9 @@ def ablate(arguments: Namespace) -> int:
     if arguments.scores:
         result = rebuild(config, arguments.scores, name, arguments.overwrite)
     else:
-        result = ablate(config, progress_bar, name, arguments.overwrite, arguments.ray)
+        result = ablate(config, _progress(arguments), name, arguments.overwrite, arguments.ray)
 
-    print(result.table)
-    print(result.page)
+    _print_result(arguments, result.table, result.page)
     if arguments.scores or config.source.kind == SEQUENCES:
         return OK
     return _code(_count_rows(Workspace(Path(config.workspace)).rejected))
@@ -331,11 +343,15 @@ def report(arguments: Namespace) -> int:
     from ich3d.config.load import load_config
 
     config = load_config(arguments.config, arguments.overrides)
-    read_json(Workspace(Path(config.workspace)).run)  # a run writes it last
+    if not Workspace(Path(config.workspace)).run.exists():  # a run writes it last
+        raise DataError(
+            f"{config.workspace} holds no finished run: `ich3d train` with the same --config and "
+            "--set trains it"
+        )
 
     from ich3d.report.run.page import write_report  # only now, for it takes seconds
 
-    print(write_report(config).page)
+    _print_result(arguments, write_report(config).page)
     return OK
 
 
@@ -348,7 +364,11 @@ def demo(arguments: Namespace) -> int:
 
     from ich3d.cli.demo import demo  # only now, for it takes seconds
 
-    return _code(demo(config, partial(print, flush=True), progress_bar, arguments.overwrite))
+    def print_line(line: str) -> None:
+        if not arguments.quiet:
+            print(line, flush=True)
+
+    return _code(demo(config, print_line, _progress(arguments), arguments.overwrite))
 
 
 def export(arguments: Namespace) -> int:
@@ -359,7 +379,7 @@ def export(arguments: Namespace) -> int:
     from ich3d.export.bundle import export_bundle  # only now, for it takes seconds
 
     export_bundle(arguments.model, arguments.bundle, arguments.overwrite)
-    print(arguments.bundle)
+    _print_result(arguments, arguments.bundle)
     return OK
 
 
@@ -393,7 +413,8 @@ def card(arguments: Namespace) -> int:
 
     from ich3d.report.model_card import write_card  # only now, for it takes seconds
 
-    print(write_card(arguments.model, arguments.run, evaluations, arguments.overwrite))
+    path = write_card(arguments.model, arguments.run, evaluations, arguments.overwrite)
+    _print_result(arguments, path)
     return OK
 
 
@@ -411,7 +432,7 @@ def predict(arguments: Namespace) -> int:
         model,
         arguments.paths,
         arguments.out,
-        progress_bar,
+        _progress(arguments),
         Policy(lenient=arguments.lenient, follow_links=arguments.follow_links),
         _output_writers(arguments, model),
         arguments.overwrite,
@@ -425,7 +446,7 @@ def predict(arguments: Namespace) -> int:
         return REJECTED
     print_not_hu(outcome.left_out)
     print_incomplete(outcome, arguments.out)
-    print(arguments.out / "slices.csv")
+    _print_result(arguments, arguments.out / "slices.csv")
     return _code(len(outcome.rejected))
 
 
@@ -456,12 +477,11 @@ def evaluate(arguments: Namespace) -> int:
     claim(out, "ich3d evaluate", work, OUTPUTS, arguments.overwrite)
     evaluation = write_evaluation(scores, out, arguments.threshold, EVALUATION_DRAWS, seed=0)
     if scores.unscored:
-        print_error(
+        print_warning(
             f"{pluralize(len(scores.unscored), 'labelled slice')} without a score, counted at the "
             f"base rate: {out / 'evaluation_unscored.csv'}"
         )
-    print(evaluation.tables)
-    print(evaluation.page)
+    _print_result(arguments, evaluation.tables, evaluation.page)
     return OK
 
 
@@ -482,16 +502,16 @@ def recalibrate(arguments: Namespace) -> int:
         read_labels(arguments.labels, arguments.repair_labels),
         arguments.out,
         arguments.retrain,
-        progress_bar,
+        _progress(arguments),
         arguments.overwrite,
     )
     for note in result.notes:
-        print_error(note)
-    print(result.table, result.claim, sep="\n\n")
+        print_warning(note)
+    _print_result(arguments, f"{result.table}\n\n{result.claim}")
     if result.is_written:
-        print(arguments.out)
+        _print_result(arguments, arguments.out)
     else:
-        print_error(f"nothing gains over one standard error: {arguments.out} was not written")
+        print_warning(f"nothing gains over one standard error: {arguments.out} was not written")
     return OK
 
 
@@ -516,7 +536,7 @@ def _model_folder(given: Path | None) -> Path:
         return given
     from ich3d.model.starter import starter_model, starter_notice
 
-    print_error(starter_notice())
+    print_warning(starter_notice())
     return starter_model()
 
 
@@ -527,12 +547,12 @@ def _load_model(path: Path, fast: bool) -> "Model":
     model = load_model(path)
     if not fast:
         return model
-    print_error(f"--fast scores with the first of {len(model.fold_models)} folds alone")
+    print_notice(f"--fast scores with the first of {len(model.fold_models)} folds alone")
     return model.fold(model.fold_models[0].fold)
 
 
 def _output_writers(arguments: Namespace, model: "Model") -> "dict[str, OutputWriter]":
-    """What `--dicom`, `--dicom-heat`, `--report` and `--embeddings` write beside the tables."""
+    """What the options write beside the tables: DICOM, pages, pictures, embeddings."""
     writers = {}
     if arguments.dicom or arguments.dicom_heat:
         from ich3d.export import dicom_writer
@@ -548,6 +568,10 @@ def _output_writers(arguments: Namespace, model: "Model") -> "dict[str, OutputWr
         # Two names, so that a resumed run rewrites pages that were made with the other option.
         name = "identified_report" if arguments.identifiers else "report"
         writers[name] = page_writer(model, arguments.out / "report", arguments.identifiers)
+    if arguments.preview:
+        from ich3d.report.study.preview import preview_writer
+
+        writers["preview"] = preview_writer(arguments.out / "preview", model)
     if arguments.embeddings:
         from ich3d.inference.embeddings import embeddings_writer
 
@@ -574,7 +598,7 @@ def explain(arguments: Namespace) -> int:
     model = load_model(_model_folder(arguments.model))
 
     policy = Policy(follow_links=arguments.follow_links)
-    prediction = predict_one(model, arguments.path, arguments.series, progress_bar, policy)
+    prediction = predict_one(model, arguments.path, arguments.series, _progress(arguments), policy)
     print_rejected(prediction.rejected)
     if not prediction.series:
         print_nothing_found("head CT volume", [arguments.path], prediction.left_out)
@@ -590,9 +614,8 @@ def explain(arguments: Namespace) -> int:
     }
     claim(arguments.out, "ich3d explain", work, OUTPUTS, arguments.overwrite)
     explanation = explain(model, series, slice_index, arguments.label)
-    for path in write_explanation(explanation, arguments.out):
-        print(path)
-    print(summary_sentence(explanation))
+    paths = write_explanation(explanation, arguments.out)
+    _print_result(arguments, *paths, summary_sentence(explanation))
     return _code(len(prediction.rejected))
 
 
@@ -610,7 +633,20 @@ def _require_paths(config: "Config") -> None:
 
 def _require_labels(path: Path) -> None:
     if not path.is_file():
-        raise DataError(f"there is no label table {path}")
+        raise no_such("label table", path)
+
+
+def _progress(arguments: Namespace) -> Progress:
+    """Shows how far a command is, unless `--quiet`."""
+    return quiet if arguments.quiet else progress_bar
+
+
+def _print_result(arguments: Namespace, *results: object) -> None:
+    """Print what a command wrote or found out, in a line each, unless `--quiet`: it is in its
+    files. Commands that only show something print it always.
+    """
+    if not arguments.quiet:
+        print(*results, sep="\n")
 
 
 def _print_tree(tree: Mapping[str, Any], as_json: bool) -> None:

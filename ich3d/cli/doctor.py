@@ -17,8 +17,8 @@ from ich3d.model.starter import STARTER, has_starter
 
 NEEDED: Final = (
     "blosc2", "jinja2", "lightgbm", "matplotlib", "monai", "nibabel", "numpy", "omegaconf",
-    "pandas", "pillow", "pydicom", "pyyaml", "safetensors", "scikit-learn", "scipy", "SimpleITK",
-    "torch", "tqdm",
+    "pandas", "pillow", "pydicom", "pyyaml", "safetensors", "scikit-learn", "scipy", "shtab",
+    "SimpleITK", "torch", "tqdm",
 )  # fmt: skip
 """Packages that ich3d requires; the same as in pyproject.toml."""
 

@@ -9,12 +9,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 import ich3d
 from ich3d.cli import commands
-from ich3d.cli.commands import FAILED, INTERRUPTED, USAGE
-from ich3d.cli.terminal import escape_unencodable, log_to_stderr, print_error
+from ich3d.cli.commands import FAILED, INTERRUPTED, OK, USAGE
+from ich3d.cli.completion import SHELLS, completion_script
+from ich3d.cli.terminal import as_error, escape_unencodable, log_to_stderr, print_error
 from ich3d.core.errors import UserError, os_error_sentence
 from ich3d.core.hardware import usable_cores
 
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     exception is a bug and keeps its traceback.
     """
     arguments = build_parser().parse_args(argv)
-    log_to_stderr(arguments.verbose)
+    log_to_stderr(arguments.verbose, arguments.quiet)
     escape_unencodable()
 
     try:
@@ -61,12 +62,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are red on a terminal and say what to do next."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        error = f"{self.prog}: error: {message}; see `{self.prog} --help`"
+        self.exit(USAGE, as_error(error) + "\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands.
 
     Among the parsed arguments, `command` is the function that runs the chosen command.
     """
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="ich3d",
         description="Hemorrhage labels for every slice of a head CT, from the whole study.",
         epilog="`ich3d COMMAND --help` shows the options of a command and an example.",
@@ -93,6 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_evaluate,
         _add_recalibrate,
         _add_explain,
+        _add_completion,
     ):
         add(subparsers)
     return parser
@@ -395,6 +406,12 @@ def _add_predict(subparsers: Subparsers) -> None:
         help="also write an HTML page for each study, to OUT/report",
     )
     parser.add_argument("--identifiers", action="store_true", help="with --report: show PatientIDs")
+    parser.add_argument(
+        "--preview",
+        action="store_true",
+        help="also write a picture of each series, with its slices and their probabilities, to "
+        "OUT/preview",
+    )
     _add_ray(parser)
     parser.add_argument(
         "--ids",
@@ -496,6 +513,23 @@ def _add_explain(subparsers: Subparsers) -> None:
     _add_out(parser)
 
 
+def _add_completion(subparsers: Subparsers) -> None:
+    parser = _add_command(
+        subparsers,
+        "completion",
+        completion,
+        "print a script that completes commands, options, paths and config keys in a shell",
+        example='completion bash > ~/.ich3d-completion; echo ". ~/.ich3d-completion" >> ~/.bashrc',
+    )
+    parser.add_argument("shell", choices=SHELLS, help="the shell that reads the script")
+
+
+def completion(arguments: argparse.Namespace) -> int:
+    """`ich3d completion`: print the completion script for a shell."""
+    print(completion_script(build_parser(), arguments.shell))
+    return OK
+
+
 def _add_command(
     subparsers: Subparsers, name: str, command: Command, summary: str, example: str
 ) -> argparse.ArgumentParser:
@@ -515,7 +549,14 @@ def _add_command(
         epilog=f"example: ich3d {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="log more details")
+    chatter = parser.add_mutually_exclusive_group()
+    chatter.add_argument("-v", "--verbose", action="store_true", help="log more details")
+    chatter.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        help="print only warnings, errors and what is asked for",
+    )
     parser.set_defaults(command=command)
     return parser
 

@@ -129,7 +129,10 @@ def _parse_overrides(overrides: Sequence[str]) -> Any:
 
     for override in overrides:
         if "=" not in override:
-            raise ConfigError(f"an override has the form section.key=value, got {override!r}")
+            raise ConfigError(
+                f"an override has the form section.key=value, got {override!r}; "
+                "`ich3d config` lists the keys"
+            )
     try:
         return OmegaConf.from_dotlist(list(overrides))
     except yaml.YAMLError as error:

@@ -5,6 +5,7 @@ Only names and first bytes are looked at, so that an answer takes no time and no
 
 import os
 from collections.abc import Iterator
+from difflib import get_close_matches
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -59,10 +60,20 @@ def kind_of(path: Path) -> PathKind:
     return kind
 
 
+def no_such(what: str, path: Path) -> DataError:
+    """The error about a path at which nothing lies, with the nearest name in its folder."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        return DataError(f"no {what} {path}: {folder} does not exist either, check the path")
+    close = get_close_matches(path.name, [entry.name for entry in folder.iterdir()], n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ": check the path"
+    return DataError(f"no {what} {path}{hint}")
+
+
 def require_study(path: Path) -> None:
     """Raise DataError where `path` does not exist, or holds what is known to be no study."""
     if not path.exists():
-        raise DataError(f"no file or folder {path}")
+        raise no_such("file or folder", path)
     kind = kind_of(path)
     remedies = {
         PathKind.MODEL: f"`ich3d predict STUDY --model {path} -o OUT` scores a study with it",
@@ -104,7 +115,7 @@ def require_model(path: Path) -> None:
 def require_predictions(path: Path) -> None:
     """Raise DataError where `path` does not exist, or holds what is known to be no predictions."""
     if not path.exists():
-        raise DataError(f"no file or folder {path}")
+        raise no_such("file or folder", path)
     kind = kind_of(path)
     of_predict = "give what `ich3d predict STUDY -o OUT` wrote"
     remedies = {

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from ich3d.core.errors import DataError
 from ich3d.core.issues import IssueCode
 from ich3d.core.path_arguments import as_path, as_paths
+from ich3d.core.path_kinds import no_such
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.text import pluralize
 from ich3d.core.types import FileRef, Issue, LeftOut, Rejected, Series
@@ -107,7 +107,7 @@ def index_all(
     paths = as_paths("paths", paths)
     for path in paths:
         if not path.exists():
-            raise DataError(f"no file or folder {path}")
+            raise no_such("file or folder", path)
 
     root = common_folder(paths)
     listing = list_all(paths, policy.follow_links)

@@ -24,6 +24,7 @@ from typing import Any, Final, NamedTuple
 import ich3d
 from ich3d.core.errors import DataError
 from ich3d.core.issues import IssueCode
+from ich3d.core.path_kinds import no_such
 from ich3d.core.processes import Done, call_apart, run_tasks, useful_workers
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.types import FileRef, Rejected, SliceHeader, ZipSpan
@@ -172,7 +173,7 @@ def scan_headers(
         DataError: `path` does not exist or is a folder that cannot be listed.
     """
     if not path.exists():
-        raise DataError(f"no file or folder {path}")
+        raise no_such("file or folder", path)
     database.parent.mkdir(parents=True, exist_ok=True)
     _make_usable(database, _about(path, within, follow_links))
 

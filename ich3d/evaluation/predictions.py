@@ -16,6 +16,7 @@ import pandas as pd
 from ich3d.core.errors import DataError
 from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import LABELS, STAGES
+from ich3d.core.path_kinds import no_such
 from ich3d.core.workspace import read_csv, read_json
 
 BASE_RATE: Final = "base rate"
@@ -149,7 +150,7 @@ def require_whole(path: Path, n_rows: int) -> None:
 def _submission_scores(path: Path) -> pd.DataFrame:
     """Scores by SOPInstanceUID of a submission file, each slice in a series of its own."""
     if not path.is_file():
-        raise DataError(f"no file or folder {path}")
+        raise no_such("file or folder", path)
     raw = read_csv(path, text=("ID",))
     for column in ("ID", "Label"):
         if column not in raw:
@@ -196,7 +197,7 @@ def _where(
 def _read_series(path: Path) -> pd.DataFrame:
     """The table of series and patients by SOPInstanceUID."""
     if not path.is_file():
-        raise DataError(f"no file {path}")
+        raise no_such("file", path)
     table = read_csv(path, text=_SERIES_COLUMNS)
     missing = [name for name in _SERIES_COLUMNS if name not in table]
     if missing:

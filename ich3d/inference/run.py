@@ -72,7 +72,7 @@ KEY_FORMAT: Final = 9
 PREDICT: Final = "ich3d predict"
 OUTPUTS: Final = (
     "slices.csv", "series.csv", "submission.csv", "failures.csv", "run.json", "finished.jsonl",
-    "report", "identified_report", "dicom", "embeddings",
+    "report", "identified_report", "dicom", "embeddings", "preview",
 )  # fmt: skip
 """What a prediction writes to its folder."""
 

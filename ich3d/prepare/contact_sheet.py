@@ -120,7 +120,8 @@ def _write_page(path: Path, store: Path, volumes: Sequence[_Volume]) -> None:
     for number, (volume, series) in enumerate(zip(volumes, stored, strict=True)):
         row, column = divmod(number, _COLUMNS)
         left, top = column * _SIDE, row * (_SIDE + _CAPTION)
-        page.paste(_image(read_slice(store, volume.volume_id, _index(series))), (left, top))
+        hu = read_slice(store, volume.volume_id, _index(series))
+        page.paste(slice_image(hu, "brain", _SIDE), (left, top))
         name = f"{volume.patient_id} {volume.volume_id[-UID_END:]}"
         draw.text((left + 3, top + _SIDE + 1), name, fill=_FAINT, font=font)
         draw.text((left + 3, top + _SIDE + 16), volume.labels, fill=_INK, font=font)
@@ -135,10 +136,12 @@ def _index(series: SeriesMetadata) -> int:
     return int(brain_cm2.argmax()) if brain_cm2.any() else len(series) // 2
 
 
-def _image(hu: np.ndarray) -> Image.Image:
-    """One slice int16 (H, W) in the brain window."""
-    grey = np.round(window("brain").apply(hu) * 255).astype(np.uint8)
-    return Image.fromarray(grey).resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+def slice_image(hu: np.ndarray, window_name: str, side: int) -> Image.Image:
+    """One slice (H, W) in Hounsfield units as a grey image of `side` x `side` pixels, in the window
+    of this name.
+    """
+    grey = np.round(window(window_name).apply(hu) * 255).astype(np.uint8)
+    return Image.fromarray(grey).resize((side, side), Image.Resampling.LANCZOS)
 
 
 def _comment(path: Path) -> bytes | None:

@@ -44,6 +44,7 @@ COMMANDS = (
     "evaluate",
     "recalibrate",
     "explain",
+    "completion",
 )
 
 

@@ -9,6 +9,7 @@ from ich3d.core.errors import UserError
 from ich3d.core.path_kinds import (
     PathKind,
     kind_of,
+    no_such,
     require_model,
     require_predictions,
     require_source,
@@ -142,3 +143,11 @@ def test_a_path_that_does_not_exist_is_named(
     tmp_path: Path, require: Callable[[Path], None]
 ) -> None:
     assert "PATH" in refusal(require, tmp_path / "nowhere")
+
+
+def test_a_wrong_path_gets_the_nearest_name_or_the_folder_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    assert str(no_such("file", tmp_path / "stuyd")).endswith("stuyd; did you mean 'study'?")
+    assert str(no_such("file", tmp_path / "other")).endswith("other: check the path")
+    nowhere = tmp_path / "nowhere"
+    assert f"{nowhere} does not exist either" in str(no_such("file", nowhere / "study"))

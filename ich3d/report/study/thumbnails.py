@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
-from ich3d.core.windows import window
+from ich3d.prepare.contact_sheet import slice_image
 from ich3d.report.drawing import data_uri
 from ich3d.report.explanation import MAX_HEAT_OPACITY
 
@@ -48,18 +48,16 @@ def make_thumbnails(hu: np.ndarray) -> Thumbnails:
     columns = ceil(sqrt(count))
     rows = ceil(count / columns)
     side = min(hu.shape[1], int(sqrt(MAX_SHEET_PIXELS / count)))
-    sheets = {name: _sheet(window(name).apply(hu), columns, rows, side) for name in SHOWN_WINDOWS}
+    sheets = {name: _sheet(hu, name, columns, rows, side) for name in SHOWN_WINDOWS}
     return Thumbnails(columns, rows, side, sheets)
 
 
-def _sheet(grey: np.ndarray, columns: int, rows: int, side: int) -> str:
-    """One image of all slices, from grey values 0..1 (Z, H, W)."""
+def _sheet(hu: np.ndarray, window_name: str, columns: int, rows: int, side: int) -> str:
+    """One image of all slices (Z, H, W) in a window."""
     sheet = Image.new("L", (columns * side, rows * side))
-    for index, grey_slice in enumerate(grey):
-        tile = Image.fromarray(np.round(grey_slice * 255).astype(np.uint8))
-        tile = tile.resize((side, side), Image.Resampling.LANCZOS)
+    for index, hu_slice in enumerate(hu):
         row, column = divmod(index, columns)
-        sheet.paste(tile, (column * side, row * side))
+        sheet.paste(slice_image(hu_slice, window_name, side), (column * side, row * side))
     return _webp(sheet)
 
 
