@@ -485,6 +485,39 @@ def evaluate(arguments: Namespace) -> int:
     return OK
 
 
+def model_diff(arguments: Namespace) -> int:
+    """`ich3d model diff`: write what differs between two models."""
+    for model in (arguments.model, arguments.other):
+        require_model(model)
+    for path in arguments.on:
+        require_study(path)
+    if arguments.labels is not None:
+        _require_labels(arguments.labels)
+    require_folder(arguments.out)
+
+    from ich3d.report.model_diff import OUTPUTS, write_model_diff  # these take seconds
+    from ich3d.sources import read_labels
+
+    labels = arguments.labels
+    work = {
+        "first model": file_sha256(arguments.model / "manifest.json"),
+        "second model": file_sha256(arguments.other / "manifest.json"),
+        "label table": labels and file_sha256(labels),
+    }
+    claim(arguments.out, "ich3d model diff", work, OUTPUTS, arguments.overwrite)
+    text = write_model_diff(
+        arguments.model,
+        arguments.other,
+        arguments.on,
+        arguments.out,
+        None if labels is None else read_labels(labels, arguments.repair_labels),
+        _progress(arguments),
+        arguments.overwrite,
+    )
+    _print_result(arguments, text, arguments.out / "diff.html")
+    return OK
+
+
 def recalibrate(arguments: Namespace) -> int:
     """`ich3d recalibrate`: adapt a model to labelled studies that are new to it."""
     require_model(arguments.model)

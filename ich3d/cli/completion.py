@@ -10,7 +10,7 @@ from typing import Final
 
 SHELLS: Final = ("bash", "zsh")
 
-FOLDER_ARGUMENTS: Final = ("out", "bundle", "run", "scores", "model")
+FOLDER_ARGUMENTS: Final = ("out", "bundle", "run", "scores", "model", "other")
 """Arguments with a path that are always folders."""
 
 _FILES: Final = {

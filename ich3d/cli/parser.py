@@ -103,6 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_evaluate,
         _add_recalibrate,
         _add_explain,
+        _add_model_commands,
         _add_completion,
     ):
         add(subparsers)
@@ -513,6 +514,35 @@ def _add_explain(subparsers: Subparsers) -> None:
     _add_out(parser)
 
 
+def _add_model_commands(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "model",
+        help="compare trained models: `ich3d model diff`",
+        description="Compare trained models.",
+        epilog="example: ich3d model diff A B --on study/ -o out",
+    )
+    group = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    diff = _add_command(
+        group,
+        "diff",
+        commands.model_diff,
+        "show what differs between two models, and on which slices their answers differ",
+        example="model diff runs/old/model runs/new/model --on study/ -o out",
+    )
+    diff.add_argument("model", type=Path, metavar="A", help="the folder of the first model")
+    diff.add_argument("other", type=Path, metavar="B", help="the folder of the second model")
+    diff.add_argument(
+        "--on",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="folders, zips or DICOM files that both models score",
+    )
+    _add_labels(diff, required=False)
+    _add_out(diff)
+
+
 def _add_completion(subparsers: Subparsers) -> None:
     parser = _add_command(
         subparsers,
@@ -594,11 +624,11 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_labels(parser: argparse.ArgumentParser) -> None:
+def _add_labels(parser: argparse.ArgumentParser, required: bool = True) -> None:
     parser.add_argument(
         "--labels",
         type=Path,
-        required=True,
+        required=required,
         help="label table ID,Label with ID = <SOPInstanceUID>_<label>, or a column a label",
     )
     parser.add_argument("--repair-labels", action="store_true", help=REPAIR_HELP)

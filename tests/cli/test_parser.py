@@ -45,6 +45,7 @@ COMMANDS = (
     "recalibrate",
     "explain",
     "completion",
+    "model",
 )
 
 

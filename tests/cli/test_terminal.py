@@ -191,3 +191,18 @@ def test_an_error_says_what_to_do_next(
     code, _, err = run(*words)
     assert code in (2, 3)
     assert next_step in err
+
+
+def test_model_diff_compares_two_folders(
+    run: Run, model_folder: Path, good: Path, tmp_path: Path
+) -> None:
+    command = ("model", "diff", model_folder, model_folder, "--on", good, "-o", tmp_path / "diff")
+    code, out, _ = run(*command)
+    assert code == 0
+    assert out.splitlines() == [
+        "Nothing differs: both are the same model.",
+        str(tmp_path / "diff" / "diff.html"),
+    ]
+    code, _, err = run("model", "diff", model_folder, good, "--on", good, "-o", tmp_path / "x")
+    assert code == 2
+    assert "no model folder" in err
