@@ -78,6 +78,7 @@ def world(finished_run: Config, tmp_path_factory: pytest.TempPathFactory) -> Pat
     shutil.copytree(ROOT / "configs", folder / "configs")
     run = Path(finished_run.workspace)
     shutil.copytree(run, folder / "runs" / "demo", ignore=shutil.ignore_patterns("source"))
+    shutil.copytree(run / "model", folder / "runs" / "new" / "model")
     return folder
 
 
