@@ -74,7 +74,8 @@ def ich3d_commands(code: str) -> list[list[str]]:
     joined = re.sub(r"<<'(\w+)'\n.*?^\1$", "", joined, flags=re.DOTALL | re.MULTILINE)
     found = []
     for line in joined.splitlines():
-        words = shlex.split(line.partition("|")[0].partition(";")[0], comments=True)
+        command = re.split(r"[|;>]", line)[0]
+        words = shlex.split(command, comments=True)
         if words[:1] == ["ich3d"]:
             found.append(words[1:])
     return found

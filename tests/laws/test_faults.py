@@ -38,7 +38,7 @@ NOBODY: Final = 65534
 SMALL_BYTES = 100
 """Below the size of every output."""
 
-WRITES_NOTHING = {"inspect", "config", "doctor", "info"}
+WRITES_NOTHING = {"inspect", "config", "completion", "doctor", "info"}
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ VERBS = {
         ("import", "ct-ich", "ct_ich", "out"), ("ct_ich/hemorrhage_diagnosis.csv",), "out",
     ),
     "config": Verb(("config",)),
+    "completion": Verb(("completion", "bash")),
     "doctor": Verb(("doctor",)),
     "inspect": Verb(("inspect", "study"), (SLICE,)),
     "inspect zip": Verb(("inspect", "study.zip"), ("study.zip",)),
@@ -104,6 +105,10 @@ VERBS = {
     ),
     "explain": Verb(
         ("explain", "study", "--model", "run/model", "-o", "out"), (SLICE, *MODEL), "out"
+    ),
+    "model diff": Verb(
+        ("model", "diff", "run/model", "run/model", "--on", "study", "-o", "out"), (SLICE, MODEL[0]),
+        "out",
     ),
     "prepare": Verb(
         ("prepare", "--config", "folder.yaml"),

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "ich3d"
 TESTS = ROOT / "tests"
 
-NOT_MIRRORED = ("laws", "notebooks", "docs", "helpers", "scripts")
+NOT_MIRRORED = ("laws", "notebooks", "docs", "helpers", "scripts", "slicer")
 """Folders of tests that concern no single module."""
 
 INITS = sorted(PACKAGE.rglob("__init__.py"))
