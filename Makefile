@@ -37,7 +37,8 @@ starter: $(VENV)/installed
 	$(BIN)/python scripts/starter.py
 
 test: $(VENV)/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" $(PARALLEL)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not alone" $(PARALLEL)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "alone and not slow"
 
 test-fast: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not trains" $(PARALLEL)

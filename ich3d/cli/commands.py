@@ -495,6 +495,7 @@ def model_diff(arguments: Namespace) -> int:
         _require_labels(arguments.labels)
     require_folder(arguments.out)
 
+    from ich3d.core.workspace import read_csv
     from ich3d.report.model_diff import OUTPUTS, write_model_diff  # these take seconds
     from ich3d.sources import read_labels
 
@@ -515,7 +516,11 @@ def model_diff(arguments: Namespace) -> int:
         arguments.overwrite,
     )
     _print_result(arguments, text, arguments.out / "diff.html")
-    return OK
+    tables = [read_csv(arguments.out / folder / "failures.csv") for folder in ("a", "b")]
+    rejected = dict.fromkeys(detail for table in tables for detail in table["detail"])
+    for detail in rejected:  # once, where neither model has scored it
+        print_error(f"not scored: {detail}")
+    return REJECTED if rejected else OK
 
 
 def recalibrate(arguments: Namespace) -> int:

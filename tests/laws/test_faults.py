@@ -107,7 +107,8 @@ VERBS = {
         ("explain", "study", "--model", "run/model", "-o", "out"), (SLICE, *MODEL), "out"
     ),
     "model diff": Verb(
-        ("model", "diff", "run/model", "run/model", "--on", "study", "-o", "out"), (SLICE, MODEL[0]),
+        ("model", "diff", "run/model", "run/model", "--on", "study", "-o", "out"),
+        (SLICE, MODEL[0]),
         "out",
     ),
     "prepare": Verb(

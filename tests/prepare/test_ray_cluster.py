@@ -54,6 +54,7 @@ def prepare_command(config: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "ich3d", "prepare", "--config", str(config), *options]
 
 
+@pytest.mark.alone
 @pytest.mark.trains
 def test_a_lost_node_and_a_killed_driver_cost_only_what_they_had_in_hand(
     images: Path, tmp_path: Path
