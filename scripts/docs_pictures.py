@@ -1,10 +1,10 @@
 """Make the pictures of the documentation: notebooks with their outputs, pages, the site itself.
 
-    python scripts/docs_pictures.py [notebooks] [pages] [site]
+    python scripts/docs_pictures.py [notebooks | pages | site]
 
 `notebooks` runs all notebooks, on phantoms, into docs/notebooks. `pages` photographs a study page
 and a run's report with a browser (chromium); the run is that of the notebooks, runs/demo. `site`
-photographs the built site. All without a name.
+photographs the built site. Without a word it makes all.
 """
 
 import argparse
@@ -25,16 +25,18 @@ NOTEBOOK_PAGES: Final = ROOT / "docs" / "notebooks"
 def main() -> None:
     """Make what is asked for, or all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="*", choices=[[], "notebooks", "pages", "site"])
-    what = parser.parse_args().what or ["notebooks", "pages", "site"]
+    makers = {"notebooks": _run_notebooks, "pages": _photograph_pages, "site": _photograph_site}
+    parser.add_argument("what", nargs="?", choices=makers, help="default: all of them")
+    what = parser.parse_args().what
     PICTURES.mkdir(exist_ok=True)
-    if "notebooks" in what:
-        for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-            _run_notebook(path)
-    if "pages" in what:
-        _photograph_pages()
-    if "site" in what:
-        _photograph_site()
+    for name, make in makers.items():
+        if what in (None, name):
+            make()
+
+
+def _run_notebooks() -> None:
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        _run_notebook(path)
 
 
 def _run_notebook(path: Path) -> None:

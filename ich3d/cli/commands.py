@@ -32,7 +32,7 @@ from ich3d.core.path_kinds import (
 from ich3d.core.processes import torchrun_rank
 from ich3d.core.progress import Progress, progress_bar, quiet
 from ich3d.core.text import pluralize, printable
-from ich3d.core.workspace import Workspace, file_sha256
+from ich3d.core.workspace import Workspace, file_sha256, read_csv
 
 if TYPE_CHECKING:
     from ich3d.config.root import Config
@@ -495,7 +495,6 @@ def model_diff(arguments: Namespace) -> int:
         _require_labels(arguments.labels)
     require_folder(arguments.out)
 
-    from ich3d.core.workspace import read_csv
     from ich3d.report.model_diff import OUTPUTS, write_model_diff  # these take seconds
     from ich3d.sources import read_labels
 

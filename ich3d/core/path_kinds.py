@@ -65,7 +65,11 @@ def no_such(what: str, path: Path) -> DataError:
     folder = path.absolute().parent
     if not folder.is_dir():
         return DataError(f"no {what} {path}: {folder} does not exist either, check the path")
-    close = get_close_matches(path.name, [entry.name for entry in folder.iterdir()], n=1)
+    try:
+        names = [entry.name for entry in islice(folder.iterdir(), MAX_LOOKED_AT)]
+    except OSError:  # it cannot be listed
+        names = []
+    close = get_close_matches(path.name, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ": check the path"
     return DataError(f"no {what} {path}{hint}")
 

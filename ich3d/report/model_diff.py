@@ -19,7 +19,7 @@ import ich3d
 from ich3d.core.labels import FLAG_AT
 from ich3d.core.progress import Progress, quiet
 from ich3d.core.text import pluralize
-from ich3d.core.workspace import replacing, write_csv, write_json
+from ich3d.core.workspace import read_csv, replacing, write_csv, write_json
 from ich3d.evaluation.model_diff import (
     LabelledDifference,
     flips,
@@ -98,7 +98,7 @@ def write_model_diff(
     }
     html = template("model_diff.html.j2").render(
         headline=headline,
-        metadata=_metadata(a, b, manifests),
+        metadata=_metadata(a, b, manifests, _trained_on(out)),
         manifests=differences,
         titles=TITLES,
         tables={name: _rows(table) for name, table in tables.items()},
@@ -138,13 +138,27 @@ def _headline(
     )
 
 
-def _metadata(a: Path, b: Path, manifests: tuple[Manifest, Manifest]) -> dict[str, str]:
+def _trained_on(out: Path) -> str:
+    """How many series are of patients whom one of both models was trained on."""
+    text = ("volume_id", "trained_on")
+    series = pd.concat([read_csv(out / name / "series.csv", text) for name in ("a", "b")])
+    known = series.loc[series["trained_on"] == "yes", "volume_id"].nunique()
+    return (
+        f"{known} of {series['volume_id'].nunique()} scored series are of patients whom A or B was "
+        "trained on; new patients are scored less well"
+    )
+
+
+def _metadata(
+    a: Path, b: Path, manifests: tuple[Manifest, Manifest], trained_on: str
+) -> dict[str, str]:
     return {
         **{
             f"model {name}": f"{path}, {manifest.sha256[:12]}, by ich3d {manifest.ich3d_version}"
             for name, path, manifest in zip("AB", (a, b), manifests, strict=True)
         },
         "compared": f"by ich3d {ich3d.__version__}, each model through its own preprocessing",
+        "trained on": trained_on,
         "intervals": f"95 %, {DRAWS} resamples of patients, the same for both",
     }
 

@@ -78,6 +78,7 @@ def test_what_differs_is_told_with_and_without_labels(
 
     page = (tmp_path / "diff.html").read_text()
     assert "prefers-color-scheme: dark" in page
+    assert "7 of 7 scored series are of patients whom A or B was trained on" in page
     assert "http" not in page
     assert "not a medical device" in page
 
