@@ -308,6 +308,8 @@ def train(arguments: Namespace) -> int:
     train(config, _progress(arguments), arguments.overwrite, store, arguments.ray)
     report = write_report(config)
     _print_result(arguments, report.table, report.page)
+    if rank is not None:  # torchrun would take another code for a failure, and start again
+        return OK
     return _code(_count_rows(workspace.rejected))
 
 
