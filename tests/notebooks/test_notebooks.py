@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 SMALL = (
-    "phantom.studies=6 phantom.matrix=64 phantom.thickness_mm=[10.0] "
+    "phantom.studies=8 phantom.matrix=64 phantom.thickness_mm=[10.0] "
     "prepare.matrix=48 prepare.pixel_mm=4.8 slices.epochs=1 context.epochs=2 "
     "stack.num_trees=10 report.resamples=50 precision=fp32"
 )
