@@ -8,6 +8,7 @@ the rest, where, in how large a piece, and on which side.
 from dataclasses import dataclass, fields
 from typing import Final
 
+import cv2
 import numpy as np
 from scipy import ndimage
 
@@ -160,15 +161,17 @@ def _slice_row(image: np.ndarray, mask: np.ndarray, pixel_mm: float) -> list[flo
 def _brain_features(hu: np.ndarray, mask: np.ndarray, pixel_mm: float) -> SliceHuFeatures:
     """The features of smoothed HU (H, W), cut to the box of `mask` (H, W)."""
     inside = hu[mask]  # (N,)
-    median = float(np.median(inside))
-    p05, p25, p75, p95, p99 = np.percentile(inside, [5, 25, 75, 95, 99]) - median
+    percentiles = _percentiles(inside, [5, 25, 50, 75, 95, 99])
+    median = float(percentiles[2])
+    p05, p25, _, p75, p95, p99 = percentiles - median
     dense, very_dense = mask & (hu > median + DENSE_HU), mask & (hu > median + VERY_DENSE_HU)
 
-    depth_mm = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] * pixel_mm
+    depth_mm = _depth_px(mask) * pixel_mm
     rim = depth_mm < RIM_MM
-    rows, columns = np.nonzero(mask)
-    is_left = _is_left(rows, columns)
-    is_dense = dense[mask]
+    is_left = _left_half(mask)
+    sides = is_left[mask], ~is_left[mask]
+    rows = np.arange(len(mask))
+    middle = np.average(rows, weights=mask.sum(axis=1))
     small_blob, large_blob = (_densest_spot(hu - median, mask, mm / pixel_mm) for mm in BLOB_MM)
 
     def cm2(pixels: np.ndarray) -> float:
@@ -182,7 +185,7 @@ def _brain_features(hu: np.ndarray, mask: np.ndarray, pixel_mm: float) -> SliceH
         p75_hu=float(p75),
         p95_hu=float(p95),
         p99_hu=float(p99),
-        spread_hu=float(np.median(np.abs(inside - median))),
+        spread_hu=float(_percentiles(np.abs(inside - median), [50])[0]),
         low_cm2=cm2(inside < median - LOW_HU),
         dense_deep_cm2=cm2(dense & ~rim),
         dense_rim_cm2=cm2(dense & rim),
@@ -190,25 +193,40 @@ def _brain_features(hu: np.ndarray, mask: np.ndarray, pixel_mm: float) -> SliceH
         very_dense_rim_cm2=cm2(very_dense & rim),
         largest_deep_cm2=_largest_piece(dense & ~rim) * pixel_mm**2 / 100,
         largest_rim_cm2=_largest_piece(dense & rim) * pixel_mm**2 / 100,
-        dense_side_cm2=abs(cm2(is_dense & is_left) - cm2(is_dense & ~is_left)),
-        mean_side_hu=abs(float(inside[is_left].mean() - inside[~is_left].mean())),
+        dense_side_cm2=abs(cm2(dense & is_left) - cm2(dense & ~is_left)),
+        mean_side_hu=abs(float(inside[sides[0]].mean() - inside[sides[1]].mean())),
         small_blob_hu=small_blob,
         large_blob_hu=large_blob,
-        dense_posterior_mm=_mean(rows[is_dense] - rows.mean()) * pixel_mm,
-        dense_depth_mm=_mean(depth_mm[mask][is_dense]),
+        dense_posterior_mm=_mean(np.nonzero(dense)[0] - middle) * pixel_mm,
+        dense_depth_mm=_mean(depth_mm[dense]),
     )
 
 
-def _is_left(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Which of the pixels at `rows` and `columns` (N,) lie left of the midline, bool (N,).
+def _percentiles(values: np.ndarray, percents: list[float]) -> np.ndarray:
+    """Percentiles of `values` (N,), in a third of the time that they take unsorted."""
+    return np.asarray(np.percentile(np.sort(values), percents))
+
+
+def _depth_px(mask: np.ndarray) -> np.ndarray:
+    """Distance of each pixel of `mask` (H, W) to the nearest outside of it, in pixels, float32."""
+    padded = np.pad(mask, 1).astype(np.uint8)
+    depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(depth[1:-1, 1:-1])
+
+
+def _left_half(mask: np.ndarray) -> np.ndarray:
+    """Which pixels (H, W) lie left of the midline of `mask`, bool (H, W).
 
     The midline goes through the centre, along the principal axis that is nearer to front-back: a
     head may be turned in the scanner.
     """
-    y, x = rows - rows.mean(), columns - columns.mean()
-    _, axes = np.linalg.eigh(np.cov([y, x]))  # columns are axes (y, x)
+    sums = cv2.moments(mask.astype(np.uint8), binaryImage=True)
+    spread = [[sums["mu02"], sums["mu11"]], [sums["mu11"], sums["mu20"]]]
+    _, axes = np.linalg.eigh(spread)  # columns are axes (y, x)
     along_y, along_x = axes[:, np.argmax(np.abs(axes[0]))]
     sign = 1.0 if along_y > 0 else -1.0
+    y = np.arange(mask.shape[0])[:, None] - sums["m01"] / sums["m00"]
+    x = np.arange(mask.shape[1]) - sums["m10"] / sums["m00"]
     return np.asarray(sign * (x * along_y - y * along_x) > 0)
 
 
