@@ -5,6 +5,7 @@ loop with the HU features that a store also holds, and MONAI's PersistentDataset
 Memory is that of all processes together, while many small series are prepared from one zip.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,8 +15,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
-
-import numpy as np
 
 from ich3d.benchmarks.studies import SLICES, round_head
 from ich3d.benchmarks.timing import (
@@ -35,6 +34,7 @@ from ich3d.prepare.build import prepare
 from ich3d.prepare.head import crop_head, reorient
 from ich3d.prepare.series import prepare_group
 from ich3d.prepare.spread import Spread
+from ich3d.prepare.store import compressed
 from ich3d.prepare.store import write_series as write_to_store
 
 RATE_SIZE: Final = 512
@@ -78,6 +78,7 @@ def _timings(folder: Path, series: int, workers: int, repeats: int) -> list[Timi
     images = folder / "in"
     for number in range(series):
         write_series(round_head(number, RATE_SIZE), images / str(number))
+    os.sync()  # else the first files that are synced wait for these
     ways = {
         FLOOR: _floor,
         "the same with HU features": _floor_with_features,
@@ -129,15 +130,7 @@ def _floor(images: Path, out: Path) -> None:
             hu = crop_head(reoriented, PrepareConfig())
             if hu is None:
                 raise RuntimeError("no head")
-            _compress(hu, out / f"{volume.series.volume_id}.b2nd")
-
-
-def _compress(hu: np.ndarray, path: Path) -> None:
-    import blosc2
-
-    cparams = {"codec": blosc2.Codec.ZSTD, "clevel": 5, "filters": [blosc2.Filter.BITSHUFFLE]}
-    chunks = (1, *hu.shape[1:])
-    blosc2.asarray(hu, chunks=chunks, urlpath=str(path), cparams={**cparams, "nthreads": 1})
+            (out / f"{volume.series.volume_id}.b2nd").write_bytes(compressed(hu).to_cframe())
 
 
 def _floor_with_features(images: Path, out: Path) -> None:

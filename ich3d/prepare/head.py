@@ -15,6 +15,7 @@ from ich3d.core.arguments import require_type
 from ich3d.core.hounsfield import AIR_HU
 from ich3d.core.issues import IssueCode
 from ich3d.core.types import Cropping, Issue, Rejected, SliceHeader, SliceKey, Volume
+from ich3d.prepare.bit_grid import BitGrid
 
 TISSUE_HU = -300
 """Tissue is above: fat has about -100 HU, head holders of foam stay below."""
@@ -176,13 +177,10 @@ def head_center_mm(volume: ReorientedVolume) -> tuple[float, float] | None:
     ]
     tissue = _resample(volume.hu, *grids) > TISSUE_HU  # (Z, coarse Y, coarse X)
 
-    reach = slice(-OPENING_RADIUS, OPENING_RADIUS + 1)
-    disk = np.hypot(*np.mgrid[reach, reach]) <= OPENING_RADIUS
-    bodies, count = ndimage.label(ndimage.binary_opening(tissue, disk[None]))
+    bodies, count = ndimage.label(_opened(tissue))
     if count == 0:
         return None
-    sizes = ndimage.sum_labels(bodies > 0, bodies, range(1, count + 1))
-    head = bodies == 1 + np.argmax(sizes)  # (Z, coarse Y, coarse X)
+    head = bodies == 1 + np.argmax(np.bincount(bodies.ravel())[1:])  # (Z, coarse Y, coarse X)
 
     area_cm2 = head.sum(axis=(1, 2)) * (COARSE_MM / 10) ** 2  # (Z,)
     if area_cm2.max() < MIN_HEAD_CM2:
@@ -197,12 +195,20 @@ def head_center_mm(volume: ReorientedVolume) -> tuple[float, float] | None:
     return float(y_mm), float(x_mm)
 
 
+def _opened(tissue: np.ndarray) -> np.ndarray:
+    """`tissue`, bool (Z, Y, X), without what is narrower in plane than the opening."""
+    _, height, width = tissue.shape
+    grid = BitGrid(height, width, margin=OPENING_RADIUS)
+    images = (grid.opened(grid.pack(section), OPENING_RADIUS) for section in tissue)
+    return np.stack([grid.unpack(image) for image in images])
+
+
 def brain_hu_cm2(volume: ReorientedVolume) -> np.ndarray:
     """Area of pixels with the HU of brain in each slice (Z,), in square centimetres."""
     low, high = BRAIN_HU
-    is_brain = (volume.hu > low) & (volume.hu <= high)
+    n_pixels = [np.count_nonzero((image > low) & (image <= high)) for image in volume.hu]
     pixel_cm2 = volume.pixel_spacing_mm[0] * volume.pixel_spacing_mm[1] / 100
-    return np.asarray(is_brain.sum(axis=(1, 2)) * pixel_cm2)
+    return np.array(n_pixels) * pixel_cm2
 
 
 def _weights(n: int, source_mm: float, size: int, pixel_mm: float, start_mm: float) -> np.ndarray:

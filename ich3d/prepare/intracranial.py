@@ -3,14 +3,14 @@
 Each slice is judged alone, so that a single slice counts as it would in its series.
 """
 
-from functools import cache
+from functools import lru_cache
 from typing import Final
 
-import cv2
 import numpy as np
 from scipy import ndimage
 
 from ich3d.core.hounsfield import AIR_HU
+from ich3d.prepare.bit_grid import BitGrid, at_least
 
 BONE_HU: Final = 160
 """Bone is above; clotted blood stays below 100 HU, and enhanced vessels mostly below 160."""
@@ -71,31 +71,14 @@ def gaussian_sums(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sums under a Gaussian of the values (H, W) in a mask (H, W), and of the mask, float32.
 
-    Those of `ndimage.gaussian_filter` to seven digits, in a tenth of the time.
+    Those of `ndimage.gaussian_filter`, to seven digits. A product with matrices takes as long for
+    wide Gaussians as for narrow ones.
     """
-    kernel = _gaussian_kernel(sigma_px)
-    total, weight = (
-        cv2.sepFilter2D(image.astype(np.float32), -1, kernel, kernel, borderType=cv2.BORDER_REFLECT)
-        for image in (np.where(mask, values, 0), mask)
-    )
+    height, width = mask.shape
+    both = np.stack([np.where(mask, values, 0), mask], dtype=np.float32, casting="unsafe")
+    down, across = _gaussian_matrix(height, sigma_px), _gaussian_matrix(width, sigma_px)
+    total, weight = down @ both @ across.T  # (2, H, W)
     return total, weight
-
-
-def enclosing_directions(bone: np.ndarray) -> np.ndarray:
-    """In how many of eight directions in plane bone (H, W) comes, uint8 (H, W).
-
-    A pixel of bone sees itself in all of them.
-    """
-    counts = np.zeros(bone.shape, dtype=np.uint8)
-    for turns in range(4):
-        above = np.rot90(bone, turns).copy()
-        above_left, reach = above.copy(), 1
-        while reach < max(bone.shape):  # what is spread by a reach is spread by twice as much next
-            above[reach:] |= above[:-reach]
-            above_left[reach:, reach:] |= above_left[:-reach, :-reach]
-            reach *= 2
-        counts += np.rot90(np.add(above, above_left, dtype=np.uint8), -turns)
-    return counts
 
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, slice]:
@@ -104,32 +87,11 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, slice]:
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-@cache
-def _gaussian_kernel(sigma_px: float) -> np.ndarray:
-    """The weights of `ndimage.gaussian_filter1d`, which reach over four SDs to either side."""
-    reach = int(4 * sigma_px + 0.5)
-    weights = np.exp(-0.5 / (sigma_px * sigma_px) * np.arange(-reach, reach + 1) ** 2)
-    return np.asarray(weights / weights.sum())
-
-
-@cache
-def _disk(radius_px: float) -> np.ndarray:
-    """A disk for morphology, uint8 (2 r + 1, 2 r + 1)."""
-    reach = np.arange(-int(radius_px), int(radius_px) + 1)
-    return np.asarray(np.hypot(reach[:, None], reach) <= radius_px, dtype=np.uint8)
-
-
-def _opened(pixels: np.ndarray, radius_px: float) -> np.ndarray:
-    """Pixels (H, W) without what a disk of this radius does not fit into."""
-    disk = _disk(radius_px)
-    # What lies outside the image is not in it.
-    eroded = cv2.erode(pixels.astype(np.uint8), disk, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    return np.asarray(cv2.dilate(eroded, disk), dtype=bool)
-
-
-def _dilated(pixels: np.ndarray, radius_px: float) -> np.ndarray:
-    """The pixels whose distance to one of `pixels` (H, W) is at most `radius_px`."""
-    return np.asarray(cv2.dilate(pixels.astype(np.uint8), _disk(radius_px)), dtype=bool)
+@lru_cache(maxsize=1024)
+def _gaussian_matrix(n: int, sigma_px: float) -> np.ndarray:
+    """`ndimage.gaussian_filter1d` over `n` pixels as a matrix float32 (n, n)."""
+    identity = np.eye(n, dtype=np.float32)
+    return np.asarray(ndimage.gaussian_filter1d(identity, sigma_px, axis=0))
 
 
 def _slice_mask(image: np.ndarray, pixel_mm: float) -> np.ndarray:
@@ -139,23 +101,27 @@ def _slice_mask(image: np.ndarray, pixel_mm: float) -> np.ndarray:
     if body is None:
         return mask
 
-    box = bounding_box(body)
-    image, body = image[box], body[box]
-    bone = (image > BONE_HU) & body
-    is_enclosed = enclosing_directions(bone) >= MIN_DIRECTIONS
-    low, high = SOFT_HU
-    soft = smoothed(image, pixel_mm)
-    inside = is_enclosed & (soft > low) & (soft < high)
-    inside &= ~_dilated(bone, 1)  # pixels beside bone take in some of it
+    radius_px = OPENING_MM / pixel_mm
+    height, width = image.shape
+    grid = BitGrid(height, width, margin=max(1, int(radius_px)))
+    bone = grid.pack((image > BONE_HU) & body)
+    enclosed = at_least(MIN_DIRECTIONS, grid.shadows(bone), grid)
+    beside_bone = grid.dilated(bone, 1)  # such pixels take in some bone
 
-    pieces, count = ndimage.label(_opened(inside, OPENING_MM / pixel_mm))
+    box = bounding_box(body)
+    low, high = SOFT_HU
+    soft = smoothed(image[box], pixel_mm)
+    mask[box] = (soft > low) & (soft < high)
+    inside = grid.pack(mask) & enclosed & ~beside_bone
+
+    opened = grid.unpack(grid.opened(inside, radius_px))
+    pieces, count = ndimage.label(opened)
     if count == 0:
-        return mask
+        return opened
     piece_cm2 = np.bincount(pieces.ravel()) * pixel_mm**2 / 100
     is_large = piece_cm2 >= MIN_PIECE_CM2
     is_large[0] = False  # the background
-    mask[box] = is_large[pieces]
-    return mask
+    return np.asarray(is_large[pieces])
 
 
 def _largest_body(image: np.ndarray, pixel_mm: float) -> np.ndarray | None:
@@ -165,13 +131,15 @@ def _largest_body(image: np.ndarray, pixel_mm: float) -> np.ndarray | None:
     """
     coarse = image[::_BODY_STEP, ::_BODY_STEP] > _TISSUE_HU
     opening_px = _BODY_OPENING_MM / (_BODY_STEP * pixel_mm)
-    pieces, count = ndimage.label(_opened(coarse, opening_px))
+    grid = BitGrid(len(coarse), len(coarse[0]), margin=int(2 * opening_px))
+    opened = grid.unpack(grid.opened(grid.pack(coarse), opening_px))
+    pieces, count = ndimage.label(opened)
     if count == 0:
         return None
     largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
 
     # The opening rounded the body off: take back what lies within twice its radius.
-    body = _dilated(pieces == largest, 2 * opening_px)
+    body = grid.unpack(grid.dilated(grid.pack(pieces == largest), 2 * opening_px))
     height, width = image.shape
     fine = body.repeat(_BODY_STEP, axis=0).repeat(_BODY_STEP, axis=1)
     return np.asarray(fine[:height, :width])

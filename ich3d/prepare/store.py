@@ -106,14 +106,7 @@ def write_series(
     folder: Path, series: PreparedSeries, fingerprint: SeriesFingerprint | None = None
 ) -> None:
     """Write one series to the store in `folder`, atomically, with its part of the fingerprint."""
-    blosc2 = _blosc2()
-    cparams = {
-        "codec": blosc2.Codec.ZSTD,
-        "clevel": 5,
-        "filters": [blosc2.Filter.BITSHUFFLE],
-        "nthreads": 1,
-    }
-    array = blosc2.asarray(series.hu, chunks=(1, *series.hu.shape[1:]), cparams=cparams)
+    array = compressed(series.hu)
     tree = metadata_to_json(series)
     text = json.dumps({**tree, _PIXELS: [_checksum(hu) for hu in series.hu]})
     array.schunk.vlmeta[_METADATA] = text
@@ -126,6 +119,22 @@ def write_series(
         partial.write_bytes(array.to_cframe())
 
     _open.cache_clear()  # this process may have an older file of this name open
+
+
+def compressed(hu: np.ndarray) -> Any:
+    """HU (Z, H, W) as a `blosc2.NDArray` with a chunk a slice.
+
+    Higher levels take three times as long for 2 % less; bits shuffled instead of bytes take 20 %
+    more room (measured on CT-ICH).
+    """
+    blosc2 = _blosc2()
+    cparams = {
+        "codec": blosc2.Codec.ZSTD,
+        "clevel": 1,
+        "filters": [blosc2.Filter.SHUFFLE],
+        "nthreads": 1,
+    }
+    return blosc2.asarray(hu, chunks=(1, *hu.shape[1:]), cparams=cparams, contiguous=True)
 
 
 def read_metadata(folder: Path, volume_id: str) -> SeriesMetadata | None:

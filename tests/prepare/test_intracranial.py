@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ich3d.prepare.intracranial import enclosing_directions, intracranial_mask, smoothed
+from ich3d.prepare.intracranial import intracranial_mask, smoothed
 from tests.helpers.drawn_head import AIR_HU, BONE_HU, SCALP_HU, drawn_slice, plane, with_noise
-from tests.helpers.slow_intracranial import slow_directions, slow_mask, slow_smoothed
+from tests.helpers.slow_intracranial import slow_mask, slow_smoothed
 
 PIXEL_MM = 1.2
 WHERE = plane(pixel_mm=PIXEL_MM)
@@ -113,16 +113,3 @@ def test_the_fast_way_finds_the_same_pixels(
     np.testing.assert_allclose(
         smoothed(hu, pixel_mm), slow_smoothed(hu, pixel_mm), rtol=1e-5, atol=1e-3
     )
-
-
-@given(
-    st.integers(1, 40),
-    st.integers(1, 40),
-    st.sampled_from([0.02, 0.1, 0.5]),
-    st.integers(0, 10_000),
-)
-def test_bone_comes_in_as_many_directions_as_a_walk_finds(
-    height: int, width: int, share: float, seed: int
-) -> None:
-    bone = np.random.default_rng(seed).random((height, width)) < share
-    np.testing.assert_array_equal(enclosing_directions(bone), slow_directions(bone))
