@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
 from ich3d.config.root import Config
 from ich3d.config.schema import (
@@ -34,6 +35,9 @@ __all__ = [
     "pytest_make_collect_report",
     "pytest_runtest_makereport",
 ]  # hooks that pytest finds here
+
+settings.register_profile("ich3d", deadline=None)  # a busy machine is no failure
+settings.load_profile("ich3d")
 
 CHANCES = {
     "epidural": 0.3,

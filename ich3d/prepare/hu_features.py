@@ -213,8 +213,9 @@ def _depth_px(mask: np.ndarray) -> np.ndarray:
 
 
 def _is_left(mask: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Which pixels (H, W) lie left of the midline of `mask`, whose rows `y` (H,) and columns `x` (W,)
-    are numbered from its centre.
+    """Which pixels (H, W) lie left of the midline of `mask`.
+
+    Its rows `y` (H,) and columns `x` (W,) are numbered from its centre.
 
     The midline goes through the centre, along the principal axis that is nearer to front-back: a
     head may be turned in the scanner.

@@ -24,9 +24,7 @@ from tests.helpers.scores import thirty_patients
 PROVENANCE = Provenance("truth", ("a", "b"), (None, "c"), ("d", "e"))
 
 
-@settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 99), order=st.sampled_from(["C", "F"]))
 def test_scores_are_read_as_they_were_written(tmp_path: Path, seed: int, order: str) -> None:
     """In both memory orders of an array."""

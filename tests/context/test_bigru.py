@@ -31,7 +31,7 @@ def model(request: pytest.FixtureRequest) -> ContextModel:
     return context_model(num_layers=num_layers, reads=reads)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(counts=st.lists(st.integers(1, 40), min_size=2, max_size=5))
 def test_padding_and_other_series_change_nothing(model: ContextModel, counts: list[int]) -> None:
     series = [random_embedded(count, seed) for seed, count in enumerate(counts)]

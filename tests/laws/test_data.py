@@ -48,7 +48,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 """Ways to damage a file, by name."""
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(damages=st.lists(st.sampled_from(sorted(DAMAGE)), min_size=6, max_size=6))
 def test_every_file_is_used_left_out_or_rejected(
     make_head: Callable[..., SeriesToWrite],
@@ -77,7 +77,7 @@ def test_every_file_of_a_run_is_used_or_left_out(finished_run: Config) -> None:
     assert rejected == 0
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32))
 def test_hu_are_the_same_after_writing_and_reading_dicom(
     tmp_path_factory: pytest.TempPathFactory, seed: int

@@ -15,7 +15,7 @@ from ich3d.phantom.scanner import Geometry, Scanner, acquire, add_noise, draw_ge
 HEAD = draw_head(stream(5, "test scanner"))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.sampled_from([1.0, 2.5, 5.0]), st.floats(0, 25))
 def test_a_tilted_stack_is_sheared_and_evenly_spaced(
     seed: int, thickness: float, tilt: float

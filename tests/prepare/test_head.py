@@ -86,7 +86,7 @@ def canonical(make_head: Callable[..., SeriesToWrite]) -> SeriesToWrite:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     flip_rows=st.booleans(),
     flip_columns=st.booleans(),
@@ -178,7 +178,7 @@ def disc_volume(
     return ReorientedVolume(np.stack([image] * n), 5.0 * np.arange(n), keys, (pixel_mm, pixel_mm))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     source_mm=st.sampled_from([0.45, 0.8, 1.2, 2.0]),
     pixel_mm=st.sampled_from([1.0, 1.2, 2.2, 3.0]),
@@ -201,7 +201,7 @@ def test_crop_keeps_hu_and_millimetres(source_mm: float, pixel_mm: float, hu: in
     assert area_mm2 == pytest.approx(np.pi * RADIUS_MM**2, rel=0.03)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(down=st.floats(-35, 35), right=st.floats(-35, 35))
 def test_the_centre_follows_the_head(down: float, right: float) -> None:
     center_mm = head_center_mm(disc_volume(shift_mm=(down, right)))

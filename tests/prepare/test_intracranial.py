@@ -91,7 +91,7 @@ def test_mirror_images_have_mirrored_insides(seed: int) -> None:
     assert (mask != mirrored[..., ::-1]).mean() < 1e-3
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     st.sampled_from([(64, 3.6), (97, 2.3), (160, 1.2), (190, 0.7)]),
     st.floats(15, 75),

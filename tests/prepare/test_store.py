@@ -52,7 +52,7 @@ def source_path(config: Config) -> Path:
     return Path(config.source.path)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(n=st.integers(1, 5), h=st.integers(1, 40), w=st.integers(1, 40), seed=st.integers(0, 99))
 def test_pixels_and_metadata_come_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, n: int, h: int, w: int, seed: int

@@ -22,7 +22,7 @@ def small() -> SliceEncoder:
     return SliceEncoder.from_config(PLAIN).eval()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(batch=st.integers(1, 9), other=st.integers(1, 9), count=st.integers(1, 9))
 def test_a_slice_scores_the_same_whatever_the_batch(
     small: SliceEncoder, batch: int, other: int, count: int

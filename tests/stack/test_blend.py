@@ -101,7 +101,7 @@ def test_the_regression_on_hu_is_that_of_scikit_learn() -> None:
     np.testing.assert_allclose(fit_hu(hu, y).logits(features), expected, atol=1e-6)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 200))
 def test_what_hu_say_of_a_slice_is_from_other_folds(seed: int) -> None:
     """With labels that are noise, held-out HU cannot do better than the rate."""

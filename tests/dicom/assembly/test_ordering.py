@@ -254,7 +254,7 @@ shifts = st.floats(-150, 150)
 jitters = st.floats(-5, 5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     names=st.permutations(range(5)),
     table_up=st.booleans(),

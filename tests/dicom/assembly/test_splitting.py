@@ -275,7 +275,7 @@ def positions(*z_mm: float) -> np.ndarray:
     return np.array([(-100.0, -120.0, z) for z in z_mm])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(names=st.permutations(range(8)))
 def test_an_index_does_not_depend_on_file_names(
     make_stack: Callable[..., SeriesToWrite], names: list[int]

@@ -99,7 +99,7 @@ def ordinary_files(tmp_path_factory: pytest.TempPathFactory) -> dict[UID, bytes]
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data(), syntax=st.sampled_from(FAST_SYNTAXES))
 def test_both_parsers_agree_on_damaged_headers(
     ordinary_files: dict[UID, bytes], data: st.DataObject, syntax: UID

@@ -195,7 +195,7 @@ def blank(
     return path
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(stored_images(), st.sampled_from(NATIVE))
 def test_every_rescale_and_bit_layout_follows_the_rule(
     blank: Path, image: StoredImage, syntax: UID
