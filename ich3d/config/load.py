@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ich3d.config.reference import keys
 from ich3d.config.renamed import renamed_keys, with_new_names
 from ich3d.config.root import Config
-from ich3d.core.errors import ConfigError
+from ich3d.core.errors import ConfigError, suggestion
 from ich3d.core.path_arguments import as_path
 from ich3d.core.path_kinds import require_config
 
@@ -100,7 +101,7 @@ def _merge(layers: Sequence[Any], origin: str) -> Config:
         ConfigError: another error.
     """
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
     for layer in layers:
         tree: Any = OmegaConf.to_container(layer, resolve=False)
@@ -113,6 +114,9 @@ def _merge(layers: Sequence[Any], origin: str) -> Config:
         raise _KeyError(
             str(error), str(error).split()[0].rstrip(":")
         ) from None  # it begins with the key
+    except ConfigKeyError as error:
+        unknown = error.full_key or ""
+        raise _KeyError(f"there is no key {unknown}{_nearest_key(unknown)}", unknown) from None
     except OmegaConfBaseException as error:
         key = f" ({error.full_key})" if error.full_key else ""
         raise _KeyError(f"{_first_line(error)}{key}", error.full_key or "") from None
@@ -120,6 +124,13 @@ def _merge(layers: Sequence[Any], origin: str) -> Config:
         raise ConfigError(f"{origin} holds a list where keys are expected: {error}") from None
     assert isinstance(config, Config)
     return config
+
+
+def _nearest_key(unknown: str) -> str:
+    """End of the message about an unknown key or section."""
+    names = [key.name for key in keys()]
+    sections = [name.partition(".")[0] for name in names]
+    return suggestion(unknown, [*names, *sections], "; `ich3d config` lists the keys")
 
 
 def _parse_overrides(overrides: Sequence[str]) -> Any:
