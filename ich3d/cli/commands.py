@@ -460,6 +460,10 @@ def evaluate(arguments: Namespace) -> int:
     predictions: Path = arguments.predictions
     require_predictions(predictions)
     require_table("label table", arguments.labels)
+    if predictions.samefile(arguments.labels):
+        raise DataError(
+            f"{predictions} is given as predictions and as labels: name the predictions"
+        )
     out = arguments.out or (predictions if predictions.is_dir() else predictions.parent)
     require_folder(out)
 

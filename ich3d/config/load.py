@@ -107,6 +107,14 @@ def _merge(layers: Sequence[Any], origin: str) -> Config:
         tree: Any = OmegaConf.to_container(layer, resolve=False)
         for old, new in renamed_keys(tree).items():
             raise _KeyError(f"{old} is now {new}", old)
+        for name, value in tree.items():
+            first_key = next((key.name for key in keys() if key.name.startswith(f"{name}.")), None)
+            if first_key is not None and not isinstance(value, dict):
+                raise _KeyError(
+                    f"{name} is a section with keys such as {first_key}, not a value; "
+                    f"`ich3d config {name}` lists them",
+                    name,
+                )
 
     try:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), *layers))
@@ -118,8 +126,8 @@ def _merge(layers: Sequence[Any], origin: str) -> Config:
         unknown = error.full_key or ""
         raise _KeyError(f"there is no key {unknown}{_nearest_key(unknown)}", unknown) from None
     except OmegaConfBaseException as error:
-        key = f" ({error.full_key})" if error.full_key else ""
-        raise _KeyError(f"{_first_line(error)}{key}", error.full_key or "") from None
+        key = error.full_key or ""
+        raise _KeyError(f"{key}: {_first_line(error)}".removeprefix(": "), key) from None
     except TypeError as error:  # OmegaConf raises it for a list in place of a section
         raise ConfigError(f"{origin} holds a list where keys are expected: {error}") from None
     assert isinstance(config, Config)

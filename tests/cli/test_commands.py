@@ -515,6 +515,9 @@ def test_evaluate_judges_predictions_against_labels(
     code, _, stderr = run("evaluate", tmp_path / "none", "--labels", tmp_path / "labels.csv")
     assert code == 2
     assert "no file or folder" in stderr
+    code, _, stderr = run("evaluate", tmp_path / "labels.csv", "--labels", tmp_path / "labels.csv")
+    assert code == 2
+    assert "is given as predictions and as labels" in sentence(stderr)
     labels_and_threshold = ("--labels", tmp_path / "labels.csv", "--threshold", "2")
     code, _, stderr = run("evaluate", out, *labels_and_threshold)
     assert code == 2

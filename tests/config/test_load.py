@@ -58,7 +58,9 @@ def test_an_unknown_key_is_named_with_its_file_and_the_nearest(
     ("text", "key"),
     [
         ("slices: {encoder: resnet19}", "slices.encoder"),
-        ("slices: {epochs: many}", "slices.epochs"),
+        ("slices: {epochs: many}", "slices.epochs: Value 'many'"),
+        ("slices: 3", "slices is a section with keys such as slices.encoder, not a value"),
+        ("slices:", "`ich3d config slices` lists them"),
         ("slices: {windows: brain}", "slices.windows"),
         ("slices: {windows: [brian]}", "no window is called 'brian'; did you mean 'brain'?"),
         ("phantom: {thickness_mm: []}", "phantom.thickness_mm"),
