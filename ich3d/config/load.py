@@ -7,6 +7,7 @@ known one. `${oc.env:NAME}` inserts an environment variable; nothing else is eva
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -107,14 +108,8 @@ def _merge(layers: Sequence[Any], origin: str) -> Config:
         tree: Any = OmegaConf.to_container(layer, resolve=False)
         for old, new in renamed_keys(tree).items():
             raise _KeyError(f"{old} is now {new}", old)
-        for name, value in tree.items():
-            first_key = next((key.name for key in keys() if key.name.startswith(f"{name}.")), None)
-            if first_key is not None and not isinstance(value, dict):
-                raise _KeyError(
-                    f"{name} is a section with keys such as {first_key}, not a value; "
-                    f"`ich3d config {name}` lists them",
-                    name,
-                )
+        for name in [name for name, value in tree.items() if not isinstance(value, dict)]:
+            _require_no_section(name)
 
     try:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), *layers))
@@ -127,11 +122,26 @@ def _merge(layers: Sequence[Any], origin: str) -> Config:
         raise _KeyError(f"there is no key {unknown}{_nearest_key(unknown)}", unknown) from None
     except OmegaConfBaseException as error:
         key = error.full_key or ""
+        variable = re.search(r"Environment variable '(\w+)' not found", str(error))
+        if variable:
+            problem = f"{key} needs the environment variable {variable[1]}, which is not set"
+            raise _KeyError(problem, key) from None
         raise _KeyError(f"{key}: {_first_line(error)}".removeprefix(": "), key) from None
     except TypeError as error:  # OmegaConf raises it for a list in place of a section
         raise ConfigError(f"{origin} holds a list where keys are expected: {error}") from None
     assert isinstance(config, Config)
     return config
+
+
+def _require_no_section(name: str) -> None:
+    """_KeyError where `name`, which was given a value, is a section."""
+    first_key = next((key.name for key in keys() if key.name.startswith(f"{name}.")), None)
+    if first_key is not None:
+        raise _KeyError(
+            f"{name} is a section with keys such as {first_key}, not a value; "
+            f"`ich3d config {name}` lists them",
+            name,
+        )
 
 
 def _nearest_key(unknown: str) -> str:

@@ -61,6 +61,10 @@ def test_an_unknown_key_is_named_with_its_file_and_the_nearest(
         ("slices: {epochs: many}", "slices.epochs: Value 'many'"),
         ("slices: 3", "slices is a section with keys such as slices.encoder, not a value"),
         ("slices:", "`ich3d config slices` lists them"),
+        (
+            "slices: {weights: '${oc.env:ICH3D_NOT_SET}'}",
+            "slices.weights needs the environment variable ICH3D_NOT_SET, which is not set",
+        ),
         ("slices: {windows: brain}", "slices.windows"),
         ("slices: {windows: [brian]}", "no window is called 'brian'; did you mean 'brain'?"),
         ("phantom: {thickness_mm: []}", "phantom.thickness_mm"),
