@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from ich3d.cli.parser import build_parser
+from ich3d.cli.parser import EXIT_CODES, build_parser
 from ich3d.config.reference import Key, keys
 
 
@@ -26,8 +26,7 @@ def commands_page() -> str:
     parser = build_parser()
     head = (
         "# Commands\n\nEvery command and its options, as `ich3d COMMAND --help` shows them. Exit "
-        "codes: 0 finished; 2 a wrong option, path, config or model; 3 finished, but something was "
-        "rejected or no volume was found; 130 interrupted; 1 anything else.\n"
+        f"codes: {EXIT_CODES}.\n"
     )
     return "\n".join([head, *(_command(sub) for sub in _subparsers(parser))])
 

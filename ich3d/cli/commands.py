@@ -28,6 +28,7 @@ from ich3d.core.path_kinds import (
     require_predictions,
     require_source,
     require_study,
+    require_table,
 )
 from ich3d.core.processes import torchrun_rank
 from ich3d.core.progress import Progress, progress_bar, quiet
@@ -93,6 +94,8 @@ def import_data(arguments: Namespace) -> int:
     from ich3d.sources import import_ct_ich
     from ich3d.sources.ct_ich.diagnosis import read_diagnosis
 
+    if not arguments.src.is_dir():
+        raise no_such("folder", arguments.src)
     require_folder(arguments.out)
     patients = sorted(set(read_diagnosis(arguments.src)["patient"]))
     outputs = ("dicom/*", "patients/*", "import.json")
@@ -454,11 +457,13 @@ def predict(arguments: Namespace) -> int:
 
 def evaluate(arguments: Namespace) -> int:
     """`ich3d evaluate`: judge predictions against labels."""
-    if not 0 < arguments.threshold <= 1:
-        raise UserError(f"--threshold must be above 0 and at most 1, got {arguments.threshold}")
     predictions: Path = arguments.predictions
     require_predictions(predictions)
-    _require_labels(arguments.labels)
+    require_table("label table", arguments.labels)
+    if predictions.samefile(arguments.labels):
+        raise DataError(
+            f"{predictions} is given as predictions and as labels: name the predictions"
+        )
     out = arguments.out or (predictions if predictions.is_dir() else predictions.parent)
     require_folder(out)
 
@@ -494,7 +499,7 @@ def model_diff(arguments: Namespace) -> int:
     for path in arguments.on:
         require_study(path)
     if arguments.labels is not None:
-        _require_labels(arguments.labels)
+        require_table("label table", arguments.labels)
     require_folder(arguments.out)
 
     from ich3d.report.model_diff import OUTPUTS, write_model_diff  # these take seconds
@@ -528,7 +533,7 @@ def recalibrate(arguments: Namespace) -> int:
     """`ich3d recalibrate`: adapt a model to labelled studies that are new to it."""
     require_model(arguments.model)
     require_predictions(arguments.predictions)
-    _require_labels(arguments.labels)
+    require_table("label table", arguments.labels)
     if not arguments.out.exists():
         require_folder(arguments.out)
 
@@ -667,12 +672,7 @@ def _require_paths(config: "Config") -> None:
     if source.kind not in ("phantom", SEQUENCES) and source.path is not None:
         require_source(source.kind, Path(source.path))
     if source.labels is not None:
-        _require_labels(Path(source.labels))
-
-
-def _require_labels(path: Path) -> None:
-    if not path.is_file():
-        raise no_such("label table", path)
+        require_table("label table", Path(source.labels))
 
 
 def _progress(arguments: Namespace) -> Progress:

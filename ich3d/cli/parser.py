@@ -1,22 +1,20 @@
-"""The `ich3d` command: its arguments, and what happens when a command fails.
-
-Exit codes: 0 finished; 1 failed; 2 a wrong option, path, config or model; 3 finished, but
-something was rejected or no CT volume was found; 130 interrupted.
-"""
+"""The `ich3d` command: its arguments, and what happens when a command fails."""
 
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
-from typing import Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 import ich3d
 from ich3d.cli import commands
 from ich3d.cli.commands import FAILED, INTERRUPTED, OK, USAGE
 from ich3d.cli.completion import SHELLS, completion_script
 from ich3d.cli.terminal import as_error, escape_unencodable, log_to_stderr, print_error
-from ich3d.core.errors import UserError, os_error_sentence
+from ich3d.core.errors import UserError, os_error_sentence, suggestion
 from ich3d.core.hardware import usable_cores
 
 Command = Callable[[argparse.Namespace], int]
@@ -27,7 +25,29 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 DEMO_CONFIG: Final = Path("configs/demo.yaml")
 
-REPAIR_HELP: Final = "mend labels whose any contradicts the subtypes, instead of refusing the table"
+EXIT_CODES: Final = (
+    "0 finished; 2 a wrong option, path, config or model; 3 finished, but something was rejected "
+    "or no CT volume was found; 130 interrupted; 1 anything else"
+)
+
+_FIRST_STEPS: Final = f"""\
+first steps, without data of your own:
+  ich3d phantom -o phantoms --studies 3     draw three head CT studies, as DICOM files
+  ich3d predict phantoms -o out --report    score them; then open out/report/index.html
+
+`ich3d COMMAND --help` shows the options of a command and an example.
+{textwrap.fill(f"Exit codes: {EXIT_CODES}.", 96)}
+"""
+
+OUT_HELP: Final = "folder to write to, made if missing"
+
+FOLLOW_LINKS_HELP: Final = "also follow symbolic links that lead out of the folder of DICOM files"
+
+MODEL_HELP: Final = "a model folder, such as runs/demo/model"
+
+REPAIR_HELP: Final = (
+    "mend labels of which `any` contradicts the subtypes, instead of refusing the table"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     A `UserError` or an error of the file system is printed as one sentence on stderr. Any other
     exception is a bug and keeps its traceback.
     """
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    words = sys.argv[1:] if argv is None else argv
+    if not words:
+        parser.print_help(sys.stderr)
+        return USAGE
+    arguments = parser.parse_args(words)
     log_to_stderr(arguments.verbose, arguments.quiet)
     escape_unencodable()
 
@@ -63,12 +88,37 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are red on a terminal and say what to do next."""
+    """A parser whose errors are red on a terminal, suggest the nearest name, and say what to do."""
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        error = f"{self.prog}: error: {message}; see `{self.prog} --help`"
+        error = f"{self.prog}: error: {message} (see `{self.prog} --help`)"
         self.exit(USAGE, as_error(error) + "\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Each command refuses by itself what it does not know, so that hints and usage are its
+        own. A misspelt option is told first: the one that was meant may be required.
+        """
+        words = takewhile(lambda word: word != "--", args)
+        if self._subparsers is not None:  # the other words are for the command's own parser
+            words = takewhile(lambda word: word.startswith("-"), words)
+        for word in words:
+            name = word.partition("=")[0]
+            is_known = any(option.startswith(name) for option in self._option_string_actions)
+            if name.startswith("--") and " " not in name and not is_known:
+                hint = suggestion(name, self._option_string_actions, otherwise="")
+                self.error(f"there is no option {name}{hint}")
+
+        namespace, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return namespace, rest
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """argparse calls it for commands and for arguments with `choices`."""
+        if action.choices is not None and value not in action.choices:
+            what = str(action.metavar or action.dest).lower()
+            self.error(f"no {what} is called {value!r}{suggestion(str(value), action.choices)}")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -79,31 +129,36 @@ def build_parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = _Parser(
         prog="ich3d",
         description="Hemorrhage labels for every slice of a head CT, from the whole study.",
-        epilog="`ich3d COMMAND --help` shows the options of a command and an example.",
+        epilog=_FIRST_STEPS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"ich3d {ich3d.__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
     for add in (
-        _add_phantom,
-        _add_import,
+        # Your own studies
         _add_inspect,
+        _add_predict,
+        _add_explain,
         _add_convert,
-        _add_config_reference,
+        _add_evaluate,
+        _add_recalibrate,
+        # Training
         _add_prepare,
         _add_train,
         _add_report,
         _add_ablate,
-        _add_demo,
-        _add_export,
-        _add_doctor,
+        _add_config_reference,
+        # Models
         _add_info,
         _add_card,
-        _add_predict,
-        _add_evaluate,
-        _add_recalibrate,
-        _add_explain,
         _add_model_commands,
+        _add_export,
+        # The rest
+        _add_demo,
+        _add_phantom,
+        _add_import,
+        _add_doctor,
         _add_completion,
     ):
         add(subparsers)
@@ -119,14 +174,22 @@ def _add_phantom(subparsers: Subparsers) -> None:
         example="phantom -o phantoms --studies 20",
     )
     _add_out(parser)
-    parser.add_argument("--studies", type=int, default=20, help="number of studies (default 20)")
+    parser.add_argument(
+        "--studies", type=_positive, default=20, metavar="N", help="number of studies (default: 20)"
+    )
     parser.add_argument(
         "--config",
         type=Path,
-        help="YAML file whose section `phantom` says what heads and scanners are like",
+        metavar="FILE",
+        help="YAML file whose section `phantom` says what heads and scanners are like (default: "
+        "what `ich3d config phantom` lists)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="the same seed writes the same files (default 0)"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="start of the random numbers: the same seed writes the same files (default: 0)",
     )
     _add_workers(parser, "draw and write studies")
 
@@ -136,12 +199,14 @@ def _add_import(subparsers: Subparsers) -> None:
         subparsers,
         "import",
         commands.import_data,
-        "write a public data set as DICOM, with labels",
-        example="import ct-ich $ICH3D_CT_ICH imported",
+        "write the images of a public data set as DICOM, with labels",
+        example="import ct-ich ct-ich imported",
     )
-    parser.add_argument("dataset", choices=["ct-ich"], help="the data set")
-    parser.add_argument("src", type=Path, help="folder that holds the data set, as downloaded")
-    parser.add_argument("out", type=Path, help="folder to write to")
+    parser.add_argument("dataset", choices=["ct-ich"], help="name of the data set")
+    parser.add_argument(
+        "src", type=Path, metavar="SRC", help="folder that holds the data set, unpacked"
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help=OUT_HELP)
     _add_overwrite(parser)
 
 
@@ -151,15 +216,15 @@ def _add_inspect(subparsers: Subparsers) -> None:
         "inspect",
         commands.inspect,
         "show the CT series below a path, and what is wrong with them",
-        example="inspect study/ --json",
+        example="inspect study/",
     )
     _add_path(parser)
     _add_follow_links(parser)
     _add_json(parser)
-    parser.add_argument("--identifiers", action="store_true", help="with --json: show PatientIDs")
+    parser.add_argument("--identifiers", action="store_true", help="show PatientIDs; needs --json")
     _add_lenient(parser)
     parser.add_argument(
-        "--headers-only", action="store_true", help="faster: do not check that pixels decode"
+        "--headers-only", action="store_true", help="faster: do not check that pixels can be read"
     )
 
 
@@ -175,12 +240,16 @@ def _add_convert(subparsers: Subparsers) -> None:
     _add_out(parser)
     _add_lenient(parser)
     _add_follow_links(parser)
-    parser.add_argument("--series", metavar="UID", help="only this SeriesInstanceUID or volume_id")
+    parser.add_argument(
+        "--series",
+        metavar="UID",
+        help="only this SeriesInstanceUID, or this volume of `ich3d inspect` (default: all series)",
+    )
     parser.add_argument(
         "--deskew",
         action="store_true",
-        help="resample tilted or irregular series to an orthogonal grid with equal steps; planes "
-        "between slices are interpolated",
+        help="resample tilted or irregular series to an orthogonal grid with equal steps, by "
+        "interpolation between slices",
     )
 
 
@@ -189,22 +258,23 @@ def _add_prepare(subparsers: Subparsers) -> None:
         subparsers,
         "prepare",
         commands.prepare,
-        "crop and resample all series of a source into a prepared store",
+        "read, crop and resample all series of a training set once, for `train`",
         example="prepare --config configs/ct_ich.yaml --set workspace=runs/mine",
     )
     _add_config(parser)
+    _add_source_options(parser)
     _add_workers(parser, "read and resample")
     parser.add_argument(
         "--shard",
         type=_shard,
         metavar="i/n",
-        help="prepare only share i of n, as other machines with the same folders prepare the "
-        "others; then `prepare` without --shard completes the store",
+        help="prepare only share i of n (1/8 to 8/8), while other machines that see the same "
+        "folders prepare the others; `prepare` without --shard then completes the work",
     )
     parser.add_argument(
         "--refold",
         action="store_true",
-        help="give all patients a fold anew; without it those of a finished store keep theirs",
+        help="assign all patients to folds anew (default: patients that have a fold keep it)",
     )
     _add_ray(parser)
     _add_overwrite(parser)
@@ -214,23 +284,34 @@ def _add_ray(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ray",
         metavar="ADDRESS",
-        help="work on the Ray cluster at ADDRESS, or `local` (needs ich3d[ray]); all machines see "
-        "the files under the same paths",
+        help="work on the Ray cluster at ADDRESS (HOST:PORT), or `local` for one on this machine; "
+        "needs ich3d[ray], and files under the same paths on all machines",
     )
 
 
 def _positive(text: str) -> int:
     """A whole number of at least 1."""
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
     return int(text)
+
+
+def _threshold(text: str) -> float:
+    """A probability above 0 and at most 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, got {text!r}")
+    return value
 
 
 def _shard(text: str) -> tuple[int, int]:
     """`i/n` as two numbers."""
     number, slash, count = text.partition("/")
     if not (slash and number.isdecimal() and count.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 2/8")
+        raise argparse.ArgumentTypeError(f"must have the form 2/8, got {text!r}")
     return int(number), int(count)
 
 
@@ -239,11 +320,11 @@ def _add_config_reference(subparsers: Subparsers) -> None:
         subparsers,
         "config",
         commands.config,
-        "list each key of a configuration, its default and what it means",
+        "list the keys of a configuration, with default and meaning",
         example="config slices",
     )
     parser.add_argument(
-        "section", nargs="?", metavar="SECTION", help="only the keys of this section"
+        "section", nargs="?", metavar="SECTION", help="only the keys of this section (default: all)"
     )
 
 
@@ -252,10 +333,11 @@ def _add_train(subparsers: Subparsers) -> None:
         subparsers,
         "train",
         commands.train,
-        "prepare, train all stages of all folds, save the model, write the report",
+        "train a model: prepare, train all stages of all folds, write the report",
         example="train --config configs/ct_ich.yaml --set workspace=runs/mine",
     )
     _add_config(parser)
+    _add_source_options(parser)
     _add_workers(parser, "read and resample")
     _add_ray(parser)
     _add_overwrite(parser)
@@ -270,6 +352,7 @@ def _add_report(subparsers: Subparsers) -> None:
         example="report --config configs/ct_ich.yaml --set workspace=runs/mine",
     )
     _add_config(parser)
+    _add_source_options(parser)
 
 
 def _add_ablate(subparsers: Subparsers) -> None:
@@ -277,17 +360,18 @@ def _add_ablate(subparsers: Subparsers) -> None:
         subparsers,
         "ablate",
         commands.ablate,
-        "compare stages and kinds of context; what is not trained yet is trained first",
+        "compare variants of a model on the same folds; trains what is missing",
         example="ablate --config configs/ablations/context.yaml",
     )
     _add_config(parser)
+    _add_source_options(parser)
     _add_ray(parser)
     _add_overwrite(parser)
     parser.add_argument(
         "--scores",
         type=Path,
         metavar="DIR",
-        help="train nothing: write table and page from the scores kept in DIR",
+        help="train nothing: write table and page from the scores that an ablation kept in DIR",
     )
 
 
@@ -296,8 +380,8 @@ def _add_demo(subparsers: Subparsers) -> None:
         subparsers,
         "demo",
         commands.demo,
-        "predict with the starter model, then all steps on synthetic studies, in minutes",
-        example="demo --set workspace=runs/demo",
+        "predict with the starter model, then train on synthetic studies, in minutes",
+        example="demo",
     )
     _add_config(parser, default=DEMO_CONFIG)
     _add_overwrite(parser)
@@ -311,10 +395,8 @@ def _add_export(subparsers: Subparsers) -> None:
         "write a model as a MONAI Bundle",
         example="export runs/demo/model --bundle ich3d_bundle",
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a model folder")
-    parser.add_argument(
-        "--bundle", type=Path, required=True, metavar="DIR", help="folder to write to"
-    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help=OUT_HELP)
     _add_overwrite(parser)
 
 
@@ -334,7 +416,7 @@ def _add_info(subparsers: Subparsers) -> None:
         subparsers,
         "info",
         commands.info,
-        "describe a model, and check that its files are complete and unchanged",
+        "describe a model, and check that its files are whole and unchanged",
         example="info runs/demo/model",
     )
     parser.add_argument(
@@ -342,7 +424,7 @@ def _add_info(subparsers: Subparsers) -> None:
         type=Path,
         nargs="?",
         metavar="MODEL",
-        help="a model folder (default: the starter model of this package)",
+        help=f"{MODEL_HELP} (default: the starter model that comes with ich3d)",
     )
     _add_json(parser)
 
@@ -352,15 +434,15 @@ def _add_card(subparsers: Subparsers) -> None:
         subparsers,
         "card",
         commands.card,
-        "write the card of a trained model: data, licence, out-of-fold figures, thresholds, limits",
+        "write the card of a trained model: its data, figures and limits",
         example="card runs/demo/model",
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a model folder")
+    parser.add_argument("model", type=Path, metavar="MODEL", help=MODEL_HELP)
     parser.add_argument(
         "--run",
         type=Path,
         metavar="DIR",
-        help="the run folder that trained it (default: the folder that holds MODEL)",
+        help="the run folder that MODEL was trained in (default: the folder that holds MODEL)",
     )
     parser.add_argument(
         "--evaluation",
@@ -368,7 +450,9 @@ def _add_card(subparsers: Subparsers) -> None:
         action="append",
         default=[],
         metavar="NAME=CSV",
-        help="also show evaluation.csv of an evaluated prediction by MODEL; may be repeated",
+        help="also show figures on other data, under the heading NAME: CSV is the evaluation.csv "
+        "that `ich3d evaluate` wrote into an output folder of `ich3d predict --model MODEL`; may "
+        "be repeated",
     )
     _add_overwrite(parser)
 
@@ -379,7 +463,7 @@ def _add_predict(subparsers: Subparsers) -> None:
         "predict",
         commands.predict,
         "score every slice of every head CT series below some paths",
-        example="predict study/ -o out",
+        example="predict study/ -o out --report",
     )
     parser.add_argument(
         "paths", type=Path, nargs="+", metavar="PATH", help="folders, zips or DICOM files"
@@ -389,24 +473,29 @@ def _add_predict(subparsers: Subparsers) -> None:
     _add_lenient(parser)
     _add_follow_links(parser)
     parser.add_argument(
-        "--fast", action="store_true", help="use the model's first fold only, not the mean of all"
+        "--fast",
+        action="store_true",
+        help="faster: score with the first fold of the model alone, not the mean of all",
     )
     parser.add_argument(
         "--dicom",
         action="store_true",
-        help="also write a DICOM SR and a Key Object Selection for each series, to OUT/dicom",
+        help="also write a DICOM SR and a Key Object Selection for each series, to OUT/dicom; "
+        "needs ich3d[dicom]",
     )
     parser.add_argument(
         "--dicom-heat",
         action="store_true",
-        help="as --dicom, and a Parametric Map of each flagged label: where the encoders saw it",
+        help="as --dicom, and a Parametric Map for each flagged label: where the encoder saw it",
     )
     parser.add_argument(
         "--report",
         action="store_true",
         help="also write an HTML page for each study, to OUT/report",
     )
-    parser.add_argument("--identifiers", action="store_true", help="with --report: show PatientIDs")
+    parser.add_argument(
+        "--identifiers", action="store_true", help="show PatientIDs; needs --report"
+    )
     parser.add_argument(
         "--preview",
         action="store_true",
@@ -418,13 +507,14 @@ def _add_predict(subparsers: Subparsers) -> None:
         "--ids",
         type=Path,
         metavar="CSV",
-        help="write to submission.csv the rows that the column ID of this table asks for, in its "
-        "order; slices that were not given get the base rate",
+        help="write to submission.csv exactly the rows of this table's column ID, in its order, "
+        "such as those of RSNA's sample submission; a slice without a score gets the base rate",
     )
     parser.add_argument(
         "--embeddings",
         action="store_true",
-        help="also write each series' embeddings by the model's frozen network, to OUT/embeddings",
+        help="also write the embeddings of each series, to OUT/embeddings, for `ich3d recalibrate "
+        "--retrain`; needs a model with a frozen network, as the starter model is",
     )
 
 
@@ -433,30 +523,32 @@ def _add_evaluate(subparsers: Subparsers) -> None:
         subparsers,
         "evaluate",
         commands.evaluate,
-        "judge predictions against labels: metrics with intervals, as a table and a page",
+        "compare predictions with labels: metrics with intervals, a table and a page",
         example="evaluate out --labels labels.csv",
     )
     parser.add_argument(
         "predictions",
         type=Path,
         metavar="PREDICTIONS",
-        help="an output folder of `ich3d predict`, or a submission file ID,Label",
+        help="an output folder of `ich3d predict`, or a submission (CSV with the columns ID,Label)",
     )
     _add_labels(parser)
     parser.add_argument(
         "--series",
         type=Path,
         metavar="CSV",
-        help="table SOPInstanceUID,series,patient: which slices belong together",
+        help="for a submission: CSV with the columns SOPInstanceUID,series,patient, which says "
+        "which slices belong together",
     )
     parser.add_argument(
         "--threshold",
-        type=float,
+        type=_threshold,
         default=0.5,
-        help="probability from which on a slice or series is flagged (default 0.5)",
+        metavar="P",
+        help="probability from which on a slice or series is flagged (default: 0.5)",
     )
     parser.add_argument(
-        "-o", "--out", type=Path, help="folder to write to (default: beside the predictions)"
+        "-o", "--out", type=Path, help=f"{OUT_HELP} (default: that of the predictions)"
     )
     _add_overwrite(parser)
 
@@ -466,25 +558,33 @@ def _add_recalibrate(subparsers: Subparsers) -> None:
         subparsers,
         "recalibrate",
         commands.recalibrate,
-        "adapt a model to a hospital by its own labelled studies, where held-out ones gain by it",
+        "adapt a model to a hospital, by labelled studies of its own",
         example="recalibrate runs/demo/model --predictions out --labels labels.csv -o new_model",
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a model folder")
+    parser.add_argument("model", type=Path, metavar="MODEL", help=MODEL_HELP)
     parser.add_argument(
         "--predictions",
         type=Path,
         required=True,
-        metavar="OUT",
-        help="an output folder of `ich3d predict` by MODEL; whom it was trained on is left out",
+        metavar="DIR",
+        help="output folder of `ich3d predict --model MODEL`; patients that MODEL was trained on "
+        "are left out",
     )
     _add_labels(parser)
     parser.add_argument(
-        "-o", "--out", type=Path, required=True, metavar="NEW_MODEL", help="folder to write to"
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        metavar="NEW_MODEL",
+        help="folder of the adapted model; not written if patients that it was not fitted on do "
+        "not gain by it",
     )
     parser.add_argument(
         "--retrain",
         action="store_true",
-        help="train context models and stackers anew; needs `ich3d predict --embeddings`",
+        help="train context models and stackers anew, instead of a scale and a shift of each "
+        "label's logits; needs predictions with --embeddings",
     )
     _add_overwrite(parser)
 
@@ -494,7 +594,7 @@ def _add_explain(subparsers: Subparsers) -> None:
         subparsers,
         "explain",
         commands.explain,
-        "show which neighbouring slices and which part of the image moved a label of one slice",
+        "show which slices and which part of the image moved a score of one slice",
         example="explain study/ --slice 12 --label subdural -o out",
     )
     _add_path(parser)
@@ -503,14 +603,18 @@ def _add_explain(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--series",
         metavar="UID",
-        help="SeriesInstanceUID or volume_id, needed if PATH holds several series",
+        help="this SeriesInstanceUID, or this volume of `ich3d inspect`; needed if PATH holds "
+        "several series",
     )
     parser.add_argument(
         "--slice",
         metavar="N|UID",
-        help="slice_index or SOPInstanceUID (default: the slice with the highest score of LABEL)",
+        help="which slice: its slice_index in slices.csv, from 0 at the inferior end, or its "
+        "SOPInstanceUID (default: the slice with the highest score of LABEL)",
     )
-    parser.add_argument("--label", default="any", help="which label (default any)")
+    parser.add_argument(
+        "--label", default="any", help="which label, such as subdural (default: any)"
+    )
     _add_out(parser)
 
 
@@ -548,7 +652,7 @@ def _add_completion(subparsers: Subparsers) -> None:
         subparsers,
         "completion",
         completion,
-        "print a script that completes commands, options, paths and config keys in a shell",
+        "print a script that lets Tab complete commands, options, paths and keys",
         example='completion bash > ~/.ich3d-completion; echo ". ~/.ich3d-completion" >> ~/.bashrc',
     )
     parser.add_argument("shell", choices=SHELLS, help="the shell that reads the script")
@@ -580,12 +684,12 @@ def _add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     chatter = parser.add_mutually_exclusive_group()
-    chatter.add_argument("-v", "--verbose", action="store_true", help="log more details")
+    chatter.add_argument("-v", "--verbose", action="store_true", help="show more details")
     chatter.add_argument(
         "-q",
         "--quiet",
         action="store_true",
-        help="print only warnings, errors and what is asked for",
+        help="show no progress and no list of written files; warnings and errors stay",
     )
     parser.set_defaults(command=command)
     return parser
@@ -596,7 +700,7 @@ def _add_path(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("-o", "--out", type=Path, required=True, help=OUT_HELP)
     _add_overwrite(parser)
 
 
@@ -606,7 +710,7 @@ def _add_workers(parser: argparse.ArgumentParser, work: str) -> None:
         type=_positive,
         default=usable_cores(),
         metavar="N",
-        help=f"processes that {work} (default: %(default)s, the usable cores)",
+        help=f"processes that {work} (default: one for each usable core)",
     )
 
 
@@ -614,13 +718,15 @@ def _add_overwrite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace what is there already and was made from something else",
+        help="replace existing outputs that were made from other inputs or settings",
     )
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", type=Path, help="a model folder (default: the starter model of this package)"
+        "--model",
+        type=Path,
+        help=f"{MODEL_HELP} (default: the starter model that comes with ich3d)",
     )
 
 
@@ -629,7 +735,9 @@ def _add_labels(parser: argparse.ArgumentParser, required: bool = True) -> None:
         "--labels",
         type=Path,
         required=required,
-        help="label table ID,Label with ID = <SOPInstanceUID>_<label>, or a column a label",
+        metavar="CSV",
+        help="table of the true labels, with the columns ID,Label where ID is "
+        "<SOPInstanceUID>_<label>, or SOPInstanceUID and a column for each label",
     )
     parser.add_argument("--repair-labels", action="store_true", help=REPAIR_HELP)
 
@@ -642,8 +750,8 @@ def _add_lenient(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lenient",
         action="store_true",
-        help="leave out slices that cannot be used instead of rejecting their series, join single "
-        "slices that fit one series, and score series whose values do not look like HU",
+        help="leave out slices that cannot be used, instead of rejecting their series; join single "
+        "slices that fit one series; accept series whose values do not look like HU",
     )
 
 
@@ -651,19 +759,20 @@ def _add_follow_links(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--follow-links",
         action="store_true",
-        help="also follow symbolic links that lead out of the given folder",
+        help=FOLLOW_LINKS_HELP,
     )
 
 
 def _add_config(parser: argparse.ArgumentParser, default: Path | None = None) -> None:
     """Add `--config` and `--set`; without a default the config file must be given."""
-    default_text = "" if default is None else f" (default {default})"
+    default_text = "" if default is None else f" (default: {default})"
     parser.add_argument(
         "--config",
         type=Path,
         required=default is None,
         default=default,
-        help=f"YAML file with the configuration{default_text}",
+        metavar="FILE",
+        help=f"YAML file with the configuration; `ich3d config` lists its keys{default_text}",
     )
     parser.add_argument(
         "--set",
@@ -671,8 +780,12 @@ def _add_config(parser: argparse.ArgumentParser, default: Path | None = None) ->
         action="append",
         default=[],
         metavar="SECTION.KEY=VALUE",
-        help="change one value of the configuration; may be repeated",
+        help="change one value of the configuration, such as slices.epochs=20; may be repeated",
     )
+
+
+def _add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Add options that stand for a `--set` of the section `source`; call it after `_add_config`."""
     parser.add_argument(
         "--repair-labels",
         dest="overrides",
@@ -685,7 +798,7 @@ def _add_config(parser: argparse.ArgumentParser, default: Path | None = None) ->
         dest="overrides",
         action="append_const",
         const="source.follow_links=true",
-        help="also follow symbolic links that lead out of the source's folder",
+        help=FOLLOW_LINKS_HELP,
     )
 
 

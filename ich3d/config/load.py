@@ -7,13 +7,15 @@ known one. `${oc.env:NAME}` inserts an environment variable; nothing else is eva
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ich3d.config.reference import keys
 from ich3d.config.renamed import renamed_keys, with_new_names
 from ich3d.config.root import Config
-from ich3d.core.errors import ConfigError
+from ich3d.core.errors import ConfigError, suggestion
 from ich3d.core.path_arguments import as_path
 from ich3d.core.path_kinds import require_config
 
@@ -100,12 +102,14 @@ def _merge(layers: Sequence[Any], origin: str) -> Config:
         ConfigError: another error.
     """
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
     for layer in layers:
         tree: Any = OmegaConf.to_container(layer, resolve=False)
         for old, new in renamed_keys(tree).items():
             raise _KeyError(f"{old} is now {new}", old)
+        for name in [name for name, value in tree.items() if not isinstance(value, dict)]:
+            _require_no_section(name)
 
     try:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), *layers))
@@ -113,13 +117,38 @@ def _merge(layers: Sequence[Any], origin: str) -> Config:
         raise _KeyError(
             str(error), str(error).split()[0].rstrip(":")
         ) from None  # it begins with the key
+    except ConfigKeyError as error:
+        unknown = error.full_key or ""
+        raise _KeyError(f"there is no key {unknown}{_nearest_key(unknown)}", unknown) from None
     except OmegaConfBaseException as error:
-        key = f" ({error.full_key})" if error.full_key else ""
-        raise _KeyError(f"{_first_line(error)}{key}", error.full_key or "") from None
+        key = error.full_key or ""
+        variable = re.search(r"Environment variable '(\w+)' not found", str(error))
+        if variable:
+            problem = f"{key} needs the environment variable {variable[1]}, which is not set"
+            raise _KeyError(problem, key) from None
+        raise _KeyError(f"{key}: {_first_line(error)}".removeprefix(": "), key) from None
     except TypeError as error:  # OmegaConf raises it for a list in place of a section
         raise ConfigError(f"{origin} holds a list where keys are expected: {error}") from None
     assert isinstance(config, Config)
     return config
+
+
+def _require_no_section(name: str) -> None:
+    """_KeyError where `name`, which was given a value, is a section."""
+    first_key = next((key.name for key in keys() if key.name.startswith(f"{name}.")), None)
+    if first_key is not None:
+        raise _KeyError(
+            f"{name} is a section with keys such as {first_key}, not a value; "
+            f"`ich3d config {name}` lists them",
+            name,
+        )
+
+
+def _nearest_key(unknown: str) -> str:
+    """End of the message about an unknown key or section."""
+    names = [key.name for key in keys()]
+    sections = [name.partition(".")[0] for name in names]
+    return suggestion(unknown, [*names, *sections], "; `ich3d config` lists the keys")
 
 
 def _parse_overrides(overrides: Sequence[str]) -> Any:

@@ -70,8 +70,13 @@ class LeakageError(Ich3dError):
     """A stage received scores or embeddings from a model that was trained on the same patients."""
 
 
-def suggestion(name: str, allowed: Iterable[str]) -> str:
+def suggestion(name: str, allowed: Iterable[str], otherwise: str | None = None) -> str:
     """End of an error message: the closest allowed name, or what is allowed where none is close.
+
+    Args:
+        name: what the user wrote.
+        allowed: the names that exist.
+        otherwise: what the message ends with where none is close; None lists what is allowed.
 
     >>> suggestion("brian", ["brain", "bone"])
     "; did you mean 'brain'?"
@@ -82,6 +87,8 @@ def suggestion(name: str, allowed: Iterable[str]) -> str:
     closest = get_close_matches(name, names, n=1)
     if closest:
         return f"; did you mean {closest[0]!r}?"
+    if otherwise is not None:
+        return otherwise
     if len(names) > MAX_LISTED:
         first, rest = sorted(names)[:MAX_LISTED], len(names) - MAX_LISTED
         return f"; known are {', '.join(first)} and {rest} more"

@@ -5,7 +5,6 @@ Only names and first bytes are looked at, so that an answer takes no time and no
 
 import os
 from collections.abc import Iterator
-from difflib import get_close_matches
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -50,7 +49,14 @@ _BY_SUFFIX: Final = (
 
 
 def kind_of(path: Path) -> PathKind:
-    """What lies at `path`; UNKNOWN where nothing does."""
+    """What lies at `path`; UNKNOWN where nothing does, or where it may not be read."""
+    try:
+        return _kind_of(path)
+    except PermissionError:  # whatever reads it next names what is closed
+        return PathKind.UNKNOWN
+
+
+def _kind_of(path: Path) -> PathKind:
     if (path / "hemorrhage_diagnosis.csv").is_file():
         return PathKind.CT_ICH
     kind = _kind_of_folder(path) if path.is_dir() else _kind_of_file(path)
@@ -69,9 +75,15 @@ def no_such(what: str, path: Path) -> DataError:
         names = [entry.name for entry in islice(folder.iterdir(), MAX_LOOKED_AT)]
     except OSError:  # it cannot be listed
         names = []
-    close = get_close_matches(path.name, names, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ": check the path"
-    return DataError(f"no {what} {path}{hint}")
+    return DataError(f"no {what} {path}{suggestion(path.name, names, ': check the path')}")
+
+
+def require_table(what: str, path: Path) -> None:
+    """Raise DataError unless `path` is a file; `what` says what it should hold."""
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, not a {what}: name a CSV file")
+    if not path.is_file():
+        raise no_such(what, path)
 
 
 def require_study(path: Path) -> None:
@@ -109,11 +121,12 @@ def require_model(path: Path) -> None:
         PathKind.BUNDLE: "give the model folder that it was exported from",
         PathKind.STORE: "`ich3d train` makes a model from it, in RUN/model",
         PathKind.PREDICTIONS: "give the model folder that it was predicted with",
-        PathKind.DICOM: "give the model after --model, and the study without an option",
+        PathKind.DICOM: "`ich3d predict STUDY --model MODEL -o OUT` takes a study and a model",
         PathKind.WEIGHTS: "give the whole folder with its manifest.json",
     }
-    remedy = remedies.get(kind, "a model folder has a manifest.json; a run keeps it in RUN/model")
-    raise ModelError(f"{path} is no model folder but {kind}: {remedy}")
+    what_it_is = "" if kind is PathKind.UNKNOWN else f" but {kind}"
+    remedy = remedies.get(kind, "a model folder holds manifest.json; a run keeps it in RUN/model")
+    raise ModelError(f"{path} is no model folder{what_it_is}: {remedy}")
 
 
 def require_predictions(path: Path) -> None:
@@ -158,6 +171,9 @@ def require_config(path: Path) -> None:
         names = [] if not path.parent.is_dir() else sorted(path.parent.glob("*.y*ml"))
         hint = suggestion(path.name, [name.name for name in names]) if names else ""
         raise ConfigError(f"there is no config file {path}{hint}")
+    kind = kind_of(path)
+    if kind not in (PathKind.CONFIG, PathKind.UNKNOWN):
+        raise ConfigError(f"{path} is {kind}, not a configuration: name a YAML file")
 
 
 def _not_trained(run: Path) -> ModelError:

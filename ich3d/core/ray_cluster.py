@@ -40,7 +40,7 @@ def connected_ray(address: str) -> Iterator[Any]:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except ConnectionError:
+    except (ConnectionError, ValueError):  # nobody answers; not the form of an address
         raise _no_cluster(address) from None
     try:
         yield ray

@@ -16,7 +16,7 @@ import pandas as pd
 from ich3d.core.errors import DataError
 from ich3d.core.ground_truth import GroundTruth
 from ich3d.core.labels import LABELS, STAGES
-from ich3d.core.path_kinds import no_such
+from ich3d.core.path_kinds import no_such, require_table
 from ich3d.core.workspace import read_csv, read_json
 
 BASE_RATE: Final = "base rate"
@@ -154,7 +154,10 @@ def _submission_scores(path: Path) -> pd.DataFrame:
     raw = read_csv(path, text=("ID",))
     for column in ("ID", "Label"):
         if column not in raw:
-            raise DataError(f"{path} has no column {column}; a submission has ID and Label")
+            raise DataError(
+                f"{path} has no column {column}: name an output folder of `ich3d predict`, or a "
+                "submission with the columns ID and Label"
+            )
     parts = raw["ID"].str.rpartition("_")
     unknown = ~parts[2].isin(LABELS)
     if unknown.any():
@@ -196,8 +199,7 @@ def _where(
 
 def _read_series(path: Path) -> pd.DataFrame:
     """The table of series and patients by SOPInstanceUID."""
-    if not path.is_file():
-        raise no_such("file", path)
+    require_table("table of series", path)
     table = read_csv(path, text=_SERIES_COLUMNS)
     missing = [name for name in _SERIES_COLUMNS if name not in table]
     if missing:

@@ -149,6 +149,11 @@ def write_card(
         if described != manifest.sha256:
             raise refusal(folder / CARD, "the card of another model")
     workspace = Workspace(model.absolute().parent if run is None else run)
+    if not workspace.run.is_file():
+        raise DataError(
+            f"{workspace.root} holds no finished run: name the run folder that {model} was trained "
+            "in after --run"
+        )
     scores = out_of_fold(workspace)
     if read_manifest(workspace.model).files != manifest.files:
         raise ModelError(f"{model} is not the model that was trained in {workspace.root}")

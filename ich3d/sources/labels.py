@@ -13,6 +13,7 @@ import pandas as pd
 
 from ich3d.core.errors import DataError, suggestion
 from ich3d.core.labels import ANY, LABELS, SUBTYPES
+from ich3d.core.path_kinds import require_table
 from ich3d.core.text import pluralize
 
 _COLUMN_OF_LABEL: Final = {label: column for column, label in enumerate(LABELS)}
@@ -148,8 +149,9 @@ def _parse_values(path: Path, cells: np.ndarray, what: str, origin: list[str]) -
 
 def _read_rows(path: Path) -> pd.DataFrame:
     """The columns that may matter of a CSV file, under lower-case names; slices as text."""
-    if not path.is_file():
-        raise DataError(f"label table {path} does not exist")
+    require_table("label table", path)
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty; {_FORMS}")
     try:
         with path.open(encoding="utf-8-sig") as file:
             first_line = file.readline()

@@ -515,10 +515,13 @@ def test_evaluate_judges_predictions_against_labels(
     code, _, stderr = run("evaluate", tmp_path / "none", "--labels", tmp_path / "labels.csv")
     assert code == 2
     assert "no file or folder" in stderr
+    code, _, stderr = run("evaluate", tmp_path / "labels.csv", "--labels", tmp_path / "labels.csv")
+    assert code == 2
+    assert "is given as predictions and as labels" in sentence(stderr)
     labels_and_threshold = ("--labels", tmp_path / "labels.csv", "--threshold", "2")
     code, _, stderr = run("evaluate", out, *labels_and_threshold)
     assert code == 2
-    assert "--threshold must be above 0" in stderr
+    assert "--threshold: must be above 0 and at most 1, got '2'" in stderr
 
 
 def test_recalibrate_prints_its_gains_and_the_new_model(run: Run, tmp_path: Path) -> None:

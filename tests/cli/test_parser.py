@@ -82,6 +82,41 @@ def test_wrong_arguments_print_the_usage(run: Run, words: list[str]) -> None:
     assert "usage: ich3d" in err
 
 
+def test_without_a_word_all_commands_are_shown(run: Run) -> None:
+    code, out, err = run()
+    assert (code, out) == (2, "")
+    assert "first steps" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["pedict"], "ich3d: error: no command is called 'pedict'; did you mean 'predict'?"),
+        (["model", "dif"], "ich3d model: error: no command is called 'dif'; did you mean 'diff'?"),
+        (["import", "ct_ich"], "no dataset is called 'ct_ich'; did you mean 'ct-ich'?"),
+        (["--vesion"], "ich3d: error: there is no option --vesion; did you mean '--version'?"),
+        (
+            ["predict", "study", "-o", "out", "--modle=a"],
+            "ich3d predict: error: there is no option --modle; did you mean '--model'?",
+        ),
+        (["train", "--confg", "a.yaml"], "there is no option --confg; did you mean '--config'?"),
+        (["info", "--frobnicate"], "there is no option --frobnicate (see `ich3d info --help`)"),
+        (["info", "a", "b"], "ich3d info: error: unrecognized arguments: b"),
+    ],
+)
+def test_a_misspelt_word_gets_the_nearest_name(run: Run, words: list[str], told: str) -> None:
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert told in err.splitlines()[-1]
+
+
+def test_an_option_may_be_shortened_and_a_path_may_look_like_one(run: Run) -> None:
+    assert run("doctor", "--qui", "--js")[0] in (0, 1)
+    code, _, err = run("inspect", "--", "--nowhere")
+    assert code == 2
+    assert sentence(err).startswith("ich3d: no file or folder --nowhere")
+
+
 def replace_doctor(monkeypatch: pytest.MonkeyPatch, raises: BaseException) -> None:
     """Let `ich3d doctor` raise an exception."""
 

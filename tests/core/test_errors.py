@@ -15,6 +15,7 @@ from ich3d.core.errors import (
 
 def test_the_closest_name_is_suggested() -> None:
     assert suggestion("brian", ["bone", "brain"]) == "; did you mean 'brain'?"
+    assert suggestion("liver", ["bone", "brain"], ": check it") == ": check it"
 
 
 def test_all_names_are_listed_where_none_is_close() -> None:

@@ -1,7 +1,9 @@
 """What lies at a path is told, and which command is meant."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -14,6 +16,7 @@ from ich3d.core.path_kinds import (
     require_predictions,
     require_source,
     require_study,
+    require_table,
 )
 
 PICTURE = b"\xff\xd8\xff\xe0" + bytes(200)
@@ -98,15 +101,35 @@ def test_a_study_may_hold_anything_else(lay_out: Callable[[PathKind], Path]) -> 
         (PathKind.STORE, "no model folder but a prepared store: `ich3d train` makes a model"),
         (PathKind.BUNDLE, "but a MONAI Bundle: give the model folder that it was exported from"),
         (PathKind.PREDICTIONS, "give the model folder that it was predicted with"),
-        (PathKind.DICOM, "but DICOM: give the model after --model"),
+        (PathKind.DICOM, "but DICOM: `ich3d predict STUDY --model MODEL -o OUT` takes a study"),
         (PathKind.WEIGHTS, "give the whole folder with its manifest.json"),
-        (PathKind.EMPTY, "but an empty folder: a model folder has a manifest.json"),
+        (PathKind.EMPTY, "but an empty folder: a model folder holds manifest.json"),
+        (PathKind.UNKNOWN, "PATH is no model folder: a model folder holds manifest.json"),
     ],
 )
 def test_what_is_no_model_is_told(
     lay_out: Callable[[PathKind], Path], kind: PathKind, part: str
 ) -> None:
     assert part in refusal(require_model, lay_out(kind))
+
+
+def test_a_folder_in_place_of_a_table_is_told(tmp_path: Path) -> None:
+    told = refusal(lambda path: require_table("label table", path), tmp_path)
+    assert told == "PATH is a folder, not a label table: name a CSV file"
+
+
+def test_a_folder_that_may_not_be_read_is_left_to_its_reader() -> None:
+    with TemporaryDirectory() as name:
+        closed = Path(name) / "closed"
+        closed.mkdir(mode=0o000)
+        Path(name).chmod(0o755)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)  # nobody
+        try:
+            assert kind_of(closed) is PathKind.UNKNOWN
+        finally:
+            os.seteuid(user)
 
 
 def test_the_model_of_a_run_is_named(lay_out: Callable[[PathKind], Path]) -> None:

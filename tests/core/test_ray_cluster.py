@@ -16,3 +16,11 @@ def test_nobody_at_the_address_is_one_sentence() -> None:
         connected_ray(address),
     ):
         pass
+
+
+def test_what_is_no_address_is_one_sentence() -> None:
+    with (
+        pytest.raises(DataError, match="there is no Ray cluster at nowhere: see `ray start"),
+        connected_ray("nowhere"),
+    ):
+        pass

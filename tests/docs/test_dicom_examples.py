@@ -1,4 +1,4 @@
-"""The examples of reading DICOM, in the README and in the package, run as they stand."""
+"""The examples of reading DICOM, in the documentation and in the package, run as they stand."""
 
 import inspect
 import re
@@ -11,7 +11,7 @@ import ich3d.dicom
 from ich3d.dicom.uids import uid
 from tests.helpers.series import edit
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "own_dicom.md"
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def study(
 
 
 @pytest.mark.usefixtures("study")
-def test_the_example_in_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = re.findall("```python\n(.*?)```", README.read_text(), re.DOTALL)
+def test_the_example_of_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall("```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (example,) = (block for block in blocks if "load_volume" in block)
     exec(example, {})
     assert capsys.readouterr().out.splitlines() == [

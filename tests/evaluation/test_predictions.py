@@ -177,7 +177,7 @@ def test_other_folders_and_tables_are_refused(folder: Path, tmp_path: Path) -> N
         label_scores(tmp_path / "empty", labels_of(), None)
     with pytest.raises(DataError, match="no file or folder"):
         label_scores(tmp_path / "none.csv", labels_of(), None)
-    with pytest.raises(DataError, match="no file"):
+    with pytest.raises(DataError, match="no table of series"):
         label_scores(folder, labels_of(), tmp_path / "none.csv")
     (tmp_path / "series.csv").write_text("SOPInstanceUID,series\n1,2\n")
     with pytest.raises(DataError, match="has no column patient"):

@@ -120,7 +120,7 @@ def test_the_model_must_be_that_of_the_run(workspace: Workspace, tmp_path: Path)
     elsewhere = Path(shutil.copytree(workspace.model, tmp_path / "elsewhere" / "model"))
     card = write_card(elsewhere, workspace.root)
     assert card == tmp_path / "elsewhere" / "MODEL_CARD.md"
-    with pytest.raises(DataError, match=r"run\.json is missing"):
+    with pytest.raises(DataError, match=r"holds no finished run: name the run folder"):
         write_card(elsewhere)
 
     def leave_out(manifest: dict[str, object]) -> None:
