@@ -73,6 +73,7 @@ CT_OF_HEAD: Final = Concept(
 PROBABILITY: Final = Concept("122157", "DCM", "Probability", "pydicom 3.0.2, no context group")
 NO_UNITS: Final = Concept("1", "UCUM", "no units", "pydicom 3.0.2, CID 7181")
 MAXIMUM: Final = Concept("56851009", "SCT", "Maximum", "pydicom 3.0.2, CID 7464")
+COMMENT: Final = Concept("121106", "DCM", "Comment", "pydicom 3.0.2, CID 12101")
 DEVICE: Final = Concept("121007", "DCM", "Device", "pydicom 3.0.2, CID 270")
 OF_INTEREST: Final = Concept("113000", "DCM", "Of Interest", "pydicom 3.0.2, CID 7010")
 
@@ -88,7 +89,7 @@ CODED_FINDINGS: Final = {
 
 CONCEPTS: Final = (
     HEMORRHAGE, INTRACRANIAL_HEMORRHAGE, INTRACRANIAL, BRAIN, BRAIN_VENTRICLE, SUBARACHNOID_SPACE,
-    EPIDURAL_SPACE, SUBDURAL_SPACE, CT_OF_HEAD, PROBABILITY, NO_UNITS, MAXIMUM, DEVICE, OF_INTEREST,
-    GRAD_CAM,
+    EPIDURAL_SPACE, SUBDURAL_SPACE, CT_OF_HEAD, PROBABILITY, NO_UNITS, MAXIMUM, COMMENT, DEVICE,
+    OF_INTEREST, GRAD_CAM,
 )  # fmt: skip
 """All concepts of this module; the tests check each against pydicom's dictionary."""

@@ -2,8 +2,9 @@
 
 The SR follows TID 1500 Measurement Report (PS3.16). It has one measurement group (TID 1501) for
 each of the six labels, with the finding, its site, the probability of the series, the algorithm
-(TID 4019) and the slices that show the finding. The Key Object Selection (TID 2010) lists the
-flagged slices.
+(TID 4019) and the slices that show the finding. The probability is inferred from the outline of
+the slice that has it: viewers such as OHIF show no measurement without coordinates. The Key Object
+Selection (TID 2010) lists the flagged slices.
 
 The UIDs of both objects are hashes of their content and of the model, so equal results have equal
 UIDs in every run. The Patient and Study modules are copied from the source images.
@@ -12,6 +13,8 @@ UIDs in every run. The Patient and Study modules are copied from the source imag
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 import ich3d
 from ich3d.core.errors import UserError
@@ -26,7 +29,11 @@ from ich3d.export.sr_content import ReportContent, report_content
 
 if TYPE_CHECKING:
     from highdicom import SOPClass
-    from highdicom.sr import MeasurementsAndQualitativeEvaluations, ObserverContext
+    from highdicom.sr import (
+        CoordinatesForMeasurement,
+        MeasurementsAndQualitativeEvaluations,
+        ObserverContext,
+    )
 
     from ich3d.inference.run import OutputWriter
     from ich3d.inference.scoring import SeriesPrediction
@@ -130,6 +137,7 @@ def _measurement_group(
         value=content.series_prob[label],
         unit=concepts.NO_UNITS.code,
         derivation=concepts.MAXIMUM.code,
+        referenced_coordinates=[_slice_outline(source, *content.strongest_slices[label])],
     )
     source_images = [
         sr.SourceImageForMeasurementGroup(
@@ -138,7 +146,7 @@ def _measurement_group(
         for sop_uid, frames in content.positive_slices[label].items()
     ]
 
-    return sr.MeasurementsAndQualitativeEvaluations(
+    group = sr.MeasurementsAndQualitativeEvaluations(
         # The same finding keeps its tracking UID when another model scores the series.
         tracking_identifier=sr.TrackingIdentifier(uid("finding", content.volume_id, label), label),
         finding_type=coded.finding.code,
@@ -148,6 +156,26 @@ def _measurement_group(
         ),
         measurements=[probability],
         source_images=source_images,
+    )
+    # TID 1501 can be extended. OHIF writes comments beside a measurement, but no findings.
+    group[0].ContentSequence.append(
+        sr.TextContentItem(concepts.COMMENT.code, f"{label} hemorrhage", "CONTAINS")
+    )
+    return group
+
+
+def _slice_outline(
+    source: SourceImages, sop_uid: str, frame: int | None
+) -> "CoordinatesForMeasurement":
+    """The edges of a whole slice, as spatial coordinates of it (PS3.3 C.18.6)."""
+    from highdicom import sr
+
+    image = source.instances[sop_uid]
+    right, bottom = image.Columns, image.Rows
+    return sr.CoordinatesForMeasurement(
+        sr.GraphicTypeValues.POLYLINE,
+        np.array([(0, 0), (right, 0), (right, bottom), (0, bottom), (0, 0)], np.float32),
+        sr.SourceImageForRegion(image.SOPClassUID, sop_uid, None if frame is None else [frame]),
     )
 
 

@@ -26,6 +26,8 @@ class ReportContent:
         volume_id: The scored volume.
         series_prob: Probability of the series by label, rounded to 7 decimals.
         positive_slices: For each label, the flagged slices that show it; see `positive_slices`.
+        strongest_slices: For each label, the slice whose probability is the series': its
+            SOPInstanceUID, and its frame number or None.
         algorithm_parameters: Texts for Algorithm Parameters of TID 4019; the first names the model.
         leads_study: Whether it is the series, of several, that speaks for the study.
     """
@@ -33,6 +35,7 @@ class ReportContent:
     volume_id: str
     series_prob: Mapping[str, float]
     positive_slices: Mapping[str, SliceReferences]
+    strongest_slices: Mapping[str, tuple[str, int | None]]
     algorithm_parameters: tuple[str, ...]
     leads_study: bool = False
 
@@ -49,7 +52,8 @@ class ReportContent:
         # The spelling of this text is part of the file format: another text gives other UIDs.
         content = (
             f"Told(volume_id={self.volume_id!r}, prob={self.series_prob!r}, "
-            f"shown={self.positive_slices!r}, algorithm={self.algorithm_parameters!r})"
+            f"shown={self.positive_slices!r}, strongest={self.strongest_slices!r}, "
+            f"algorithm={self.algorithm_parameters!r})"
         )
         return uid("ich3d result", *names, content, ich3d.__version__)
 
@@ -62,6 +66,7 @@ def report_content(prediction: "SeriesPrediction", model_sha256: str) -> ReportC
     series = prediction.series
     slice_prob = prediction.prob["stack"]
     prob = series_prob(slice_prob)  # (K,)
+    strongest = [series.keys[int(index)] for index in slice_prob.argmax(axis=0)]  # of K labels
 
     leads = f"Series that speaks for its study: {prediction.leads}" if prediction.leads else ""
 
@@ -69,6 +74,9 @@ def report_content(prediction: "SeriesPrediction", model_sha256: str) -> ReportC
         volume_id=series.volume_id,
         series_prob={label: round(float(prob[k]), 7) for k, label in enumerate(LABELS)},
         positive_slices=positive_slices(slice_prob, series.keys),
+        strongest_slices={
+            label: (key.sop_uid, key.frame) for label, key in zip(LABELS, strongest, strict=True)
+        },
         algorithm_parameters=(
             f"model_sha256={model_sha256}",
             f"flag_at={FLAG_AT:g}",

@@ -92,6 +92,28 @@ def test_each_label_has_its_finding_site_probability_and_slices(
         assert referenced_images(group) == expected
 
 
+def test_each_probability_is_inferred_from_the_slice_that_has_it(
+    written: tuple[Path, ...], bleeding: SeriesPrediction
+) -> None:
+    """OHIF shows a measurement only with coordinates, and jumps to their slice."""
+    sources = [pydicom.dcmread(path) for path in sorted({f.path for f in bleeding.files})]
+    sizes = {source.SOPInstanceUID: (source.Columns, source.Rows) for source in sources}
+    strongest = {"epidural": 3, "subdural": 3, "any": 3}
+
+    for label, group in measurement_groups(pydicom.dcmread(written[0])).items():
+        (probability,) = children_named(group, DCM.Probability)
+        (outline,) = children_named(probability, SCT.Source)
+        sop_uid = bleeding.series.keys[strongest.get(label, 0)].sop_uid
+        assert referenced_images(outline) == [(sop_uid, None)]
+
+        right, bottom = sizes[sop_uid]
+        assert outline.GraphicType == "POLYLINE"
+        assert outline.GraphicData == [0, 0, right, 0, right, bottom, 0, bottom, 0, 0]
+
+        (comment,) = children_named(group, DCM.Comment)
+        assert comment.TextValue == f"{label} hemorrhage"
+
+
 def test_highdicom_reads_the_report_back(written: tuple[Path, ...]) -> None:
     content: Any = highdicom.sr.srread(written[0]).content
     groups = content.get_image_measurement_groups()
@@ -337,6 +359,8 @@ def test_frames_of_a_multi_frame_file_are_referenced_by_number(
     sop_uid = prediction.series.keys[0].sop_uid
     assert referenced_images(groups["any"]) == [(sop_uid, [5, 2])]
     assert referenced_images(groups["subdural"]) == [(sop_uid, 5)]
+    (probability,) = children_named(groups["subdural"], DCM.Probability)
+    assert referenced_images(children_named(probability, SCT.Source)[0]) == [(sop_uid, 5)]
     assert referenced_images(pydicom.dcmread(ko_path)) == [(sop_uid, [5, 2])]
     assert dciodvfy_errors(sr_path) == dciodvfy_errors(ko_path) == []
 

@@ -46,6 +46,9 @@ def test_the_series_has_the_largest_probability_of_its_slices(bleeding: SeriesPr
     assert tuple(content.series_prob) == LABELS
     assert content.series_prob["subdural"] == 0.875
     assert content.series_prob["subarachnoid"] == 0.1
+    keys = bleeding.series.keys
+    assert content.strongest_slices["subdural"] == (keys[3].sop_uid, None)
+    assert content.strongest_slices["subarachnoid"] == (keys[0].sop_uid, None)
     assert content.algorithm_parameters[:2] == (f"model_sha256={MODEL_SHA256}", "flag_at=0.5")
 
 
@@ -62,15 +65,19 @@ CONTENT = ReportContent(
     volume_id="1.2.3",
     series_prob={"subdural": 0.75, "any": 0.875},
     positive_slices={"subdural": {"1.2.3.4": [2]}, "any": {"1.2.3.4": [2, 3], "1.2.3.5": []}},
+    strongest_slices={"subdural": ("1.2.3.4", 2), "any": ("1.2.3.5", None)},
     algorithm_parameters=("model_sha256=ab", "flag_at=0.5"),
 )
 
 
-def test_uids_stay_what_they_were_in_the_first_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An archive that holds an object must get the same UID for it after an update of the code."""
+def test_uids_stay_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive that holds an object must get the same UID for it after an update of the code.
+
+    They changed once, when the report began to name the strongest slice.
+    """
     monkeypatch.setattr(ich3d, "__version__", "0.1.0")
-    assert CONTENT.content_uid("SR") == "2.25.229706527270845163812216541079178995616"
-    assert CONTENT.content_uid("KO", "series") == "2.25.198988396634413223190150820039412049671"
+    assert CONTENT.content_uid("SR") == "2.25.329476016059549983343235683811994010182"
+    assert CONTENT.content_uid("KO", "series") == "2.25.74678100384259127431656283483859227661"
 
 
 @pytest.mark.parametrize(
@@ -79,9 +86,10 @@ def test_uids_stay_what_they_were_in_the_first_version(monkeypatch: pytest.Monke
         replace(CONTENT, volume_id="1.2.4"),
         replace(CONTENT, series_prob={"subdural": 0.75, "any": 0.876}),
         replace(CONTENT, positive_slices={"subdural": {}, "any": {"1.2.3.5": []}}),
+        replace(CONTENT, strongest_slices={"subdural": ("1.2.3.4", 2), "any": ("1.2.3.4", 3)}),
         replace(CONTENT, algorithm_parameters=("model_sha256=cd", "flag_at=0.5")),
     ],
-    ids=["volume", "probability", "slices", "model"],
+    ids=["volume", "probability", "slices", "strongest", "model"],
 )
 def test_another_content_has_another_uid(other: ReportContent) -> None:
     assert other.content_uid("SR") != CONTENT.content_uid("SR")

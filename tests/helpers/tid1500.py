@@ -43,7 +43,13 @@ SCT: Any = codes.SCT
 
 MEASUREMENT = Row(  # TID 300
     "CONTAINS", "NUM", DCM.Probability, 1, 1,
-    (Row("HAS CONCEPT MOD", "CODE", DCM.Derivation, 0, 1),),
+    (
+        Row("HAS CONCEPT MOD", "CODE", DCM.Derivation, 0, 1),
+        Row(  # TID 320
+            "INFERRED FROM", "SCOORD", SCT.Source, 0, MANY,
+            (Row("SELECTED FROM", "IMAGE", SCT.Source, 1, 1),),
+        ),
+    ),
 )  # fmt: skip
 GROUP = Row(  # TID 1501, its algorithm by TID 4019
     "CONTAINS", "CONTAINER", DCM.MeasurementGroup, 1, MANY,
@@ -57,6 +63,7 @@ GROUP = Row(  # TID 1501, its algorithm by TID 4019
         Row("HAS CONCEPT MOD", "TEXT", DCM.AlgorithmParameters, 0, MANY),
         MEASUREMENT,
         Row("CONTAINS", "IMAGE", DCM.SourceOfMeasurement, 0, MANY),
+        Row("CONTAINS", "TEXT", DCM.Comment, 0, 1),  # an extension
     ),
     "1501",
 )  # fmt: skip
