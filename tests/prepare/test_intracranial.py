@@ -110,6 +110,4 @@ def test_the_fast_way_finds_the_same_pixels(
     hu[where.disc(12, x_mm=95)] = SCALP_HU
     hu = with_noise(hu, sd_hu=seed, seed=seed)
     np.testing.assert_array_equal(intracranial_mask(hu[None], pixel_mm)[0], slow_mask(hu, pixel_mm))
-    np.testing.assert_allclose(
-        smoothed(hu, pixel_mm), slow_smoothed(hu, pixel_mm), rtol=1e-5, atol=1e-3
-    )
+    assert smoothed(hu, pixel_mm).tobytes() == slow_smoothed(hu, pixel_mm).tobytes()
