@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from ich3d.core.errors import DataError
+from ich3d.core.hardware import usable_cores
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -32,6 +33,18 @@ class Done(Generic[Task, Result]):
 def useful_workers(workers: int, n_tasks: int) -> int:
     """How many of `workers` processes are worth their start for so many tasks; 1 for few."""
     return max(1, min(workers, n_tasks // MIN_TASKS_PER_WORKER))
+
+
+def useful_threads() -> int:
+    """How many threads a step of this process may use for itself.
+
+    As many as `OMP_NUM_THREADS` allows, which Ray and torchrun set; else one in a process that
+    another started to share its work, and as many as there are cores in one that works alone.
+    """
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    if allowed.isdigit():
+        return max(1, int(allowed))
+    return usable_cores() if multiprocessing.parent_process() is None else 1
 
 
 def run_tasks(

@@ -5,12 +5,15 @@ trained on: how much brain a slice shows, and how much of what lies inside the s
 the rest, where, in how large a piece, and on which side.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Final
 
 import numpy as np
 from scipy import ndimage
 
+from ich3d.core.processes import useful_threads
 from ich3d.prepare.intracranial import (
     bounding_box,
     gaussian_sums,
@@ -106,8 +109,8 @@ def hu_features(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
     """
     step = coarsening(pixel_mm)
     hu, pixel_mm = _coarser(hu, step), pixel_mm * step
-    masks = intracranial_mask(hu, pixel_mm)
-    rows = [_slice_row(image, mask, pixel_mm) for image, mask in zip(hu, masks, strict=True)]
+    with ThreadPoolExecutor(useful_threads()) as threads:  # most of the time is spent in C
+        rows = list(threads.map(partial(_slice_row, pixel_mm=pixel_mm), hu))
     return np.array(rows, dtype=np.float32).reshape(len(hu), len(HU_FEATURES))
 
 
@@ -147,8 +150,9 @@ def silenced_logits(logits: np.ndarray, features: np.ndarray) -> np.ndarray:
     return np.where(shows_brain(features)[:, None], logits, no_brain_logit)
 
 
-def _slice_row(image: np.ndarray, mask: np.ndarray, pixel_mm: float) -> list[float]:
-    """The features of one slice (H, W) whose inside of the skull is `mask` (H, W)."""
+def _slice_row(image: np.ndarray, pixel_mm: float) -> list[float]:
+    """The features of one slice (H, W)."""
+    mask = intracranial_mask(image, pixel_mm)
     brain_cm2 = float(mask.sum() * pixel_mm**2 / 100)
     if brain_cm2 < MIN_BRAIN_CM2:
         return [brain_cm2] + [np.nan] * (len(HU_FEATURES) - 1)

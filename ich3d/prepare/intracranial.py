@@ -1,6 +1,6 @@
-"""Which pixels of a prepared series lie inside the skull: brain, its fluid, and blood.
+"""Which pixels of a prepared slice lie inside the skull: brain, its fluid, and blood.
 
-Each slice is judged alone, so that a single slice counts as it would in its series.
+No other slice is looked at, so that a single slice counts as it would in its series.
 """
 
 from functools import cache
@@ -44,15 +44,39 @@ _BODY_STEP: Final = 2
 _BODY_OPENING_MM: Final = 6.0
 
 
-def intracranial_mask(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
-    """The pixels inside the skull that are neither bone nor air, bool (Z, H, W).
+def intracranial_mask(image: np.ndarray, pixel_mm: float) -> np.ndarray:
+    """The pixels of a slice inside the skull that are neither bone nor air, bool (H, W).
 
     Args:
-        hu: Hounsfield units on the model's grid, int16 (Z, H, W).
+        image: Hounsfield units on the model's grid, int16 (H, W).
         pixel_mm: distance between its pixels in mm.
     """
-    masks = [_slice_mask(image, pixel_mm) for image in hu]
-    return np.array(masks, dtype=bool).reshape(hu.shape)
+    mask = np.zeros(image.shape, dtype=bool)
+    body = _largest_body(image, pixel_mm)
+    if body is None:
+        return mask
+
+    radius_px = OPENING_MM / pixel_mm
+    height, width = image.shape
+    grid = BitGrid(height, width, margin=max(1, int(radius_px)))
+    bone = grid.pack((image > BONE_HU) & body)
+    enclosed = at_least(MIN_DIRECTIONS, grid.shadows(bone), grid)
+    beside_bone = grid.dilated(bone, 1)  # such pixels take in some bone
+
+    box = bounding_box(body)
+    low, high = SOFT_HU
+    soft = smoothed(image[box], pixel_mm)
+    mask[box] = (soft > low) & (soft < high)
+    inside = grid.pack(mask) & enclosed & ~beside_bone
+
+    opened = grid.unpack(grid.opened(inside, radius_px))
+    pieces, count = ndimage.label(opened)
+    if count == 0:
+        return opened
+    piece_cm2 = np.bincount(pieces.ravel()) * pixel_mm**2 / 100
+    is_large = piece_cm2 >= MIN_PIECE_CM2
+    is_large[0] = False  # the background
+    return np.asarray(is_large[pieces])
 
 
 def smoothed(image: np.ndarray, pixel_mm: float) -> np.ndarray:
@@ -92,36 +116,6 @@ def _gaussian_kernel(sigma_px: float) -> np.ndarray:
     reach = int(4 * sigma_px + 0.5)
     weights = np.exp(-0.5 / (sigma_px * sigma_px) * np.arange(-reach, reach + 1) ** 2)
     return np.asarray(weights / weights.sum())
-
-
-def _slice_mask(image: np.ndarray, pixel_mm: float) -> np.ndarray:
-    """The mask (H, W) of one slice (H, W)."""
-    mask = np.zeros(image.shape, dtype=bool)
-    body = _largest_body(image, pixel_mm)
-    if body is None:
-        return mask
-
-    radius_px = OPENING_MM / pixel_mm
-    height, width = image.shape
-    grid = BitGrid(height, width, margin=max(1, int(radius_px)))
-    bone = grid.pack((image > BONE_HU) & body)
-    enclosed = at_least(MIN_DIRECTIONS, grid.shadows(bone), grid)
-    beside_bone = grid.dilated(bone, 1)  # such pixels take in some bone
-
-    box = bounding_box(body)
-    low, high = SOFT_HU
-    soft = smoothed(image[box], pixel_mm)
-    mask[box] = (soft > low) & (soft < high)
-    inside = grid.pack(mask) & enclosed & ~beside_bone
-
-    opened = grid.unpack(grid.opened(inside, radius_px))
-    pieces, count = ndimage.label(opened)
-    if count == 0:
-        return opened
-    piece_cm2 = np.bincount(pieces.ravel()) * pixel_mm**2 / 100
-    is_large = piece_cm2 >= MIN_PIECE_CM2
-    is_large[0] = False  # the background
-    return np.asarray(is_large[pieces])
 
 
 def _largest_body(image: np.ndarray, pixel_mm: float) -> np.ndarray | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ich3d.core.errors import DataError
-from ich3d.core.processes import call_apart, run_tasks, useful_workers
+from ich3d.core.hardware import usable_cores
+from ich3d.core.processes import call_apart, run_tasks, useful_threads, useful_workers
 
 
 def square_unless_thirteen(number: int) -> tuple[int, int]:
@@ -60,3 +61,15 @@ def test_a_killed_call_apart_is_told_with_its_file_and_what_to_do() -> None:
 
 def test_few_tasks_are_not_worth_a_process() -> None:
     assert [useful_workers(4, n_tasks) for n_tasks in (0, 3, 8, 100)] == [1, 1, 2, 4]
+
+
+def test_one_of_several_processes_uses_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert useful_threads() == usable_cores()
+    assert [done.result for done in run_tasks(threads_in_a_worker, range(8), workers=2)] == [1] * 8
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert useful_threads() == 3
+
+
+def threads_in_a_worker(_: int) -> int:
+    return useful_threads()

@@ -160,7 +160,7 @@ def test_the_fast_way_finds_the_same_inside_of_the_skull_in_phantoms(
     phantoms: tuple[list[PreparedSeries], pd.DataFrame],
 ) -> None:
     for series in phantoms[0][:4]:
-        masks = intracranial_mask(series.hu, 2.3)
+        masks = np.stack([intracranial_mask(hu, 2.3) for hu in series.hu])
         np.testing.assert_array_equal(masks, [slow_mask(hu, 2.3) for hu in series.hu])
         areas = masks.sum(axis=(1, 2)) * np.float32(2.3**2 / 100)
         np.testing.assert_allclose(series.hu_features[:, BRAIN_CM2], areas, rtol=1e-6)
@@ -197,3 +197,21 @@ def test_a_finer_grid_is_averaged_and_tells_the_same() -> None:
 @pytest.mark.parametrize(("pixel_mm", "step"), [(0.4, 3), (0.6, 2), (0.8, 1), (1.2, 1), (3.0, 1)])
 def test_pixels_are_averaged_up_to_1_2_mm(pixel_mm: float, step: int) -> None:
     assert coarsening(pixel_mm) == step
+
+
+@given(st.integers(1, 6), st.integers(0, 5))
+def test_a_slice_counts_alone_as_in_its_series(n: int, index: int) -> None:
+    where = plane(64, 3.6)
+    hu = np.stack([with_noise(drawn_slice(where, 40 + 5 * i), seed=i) for i in range(n)])
+    index = min(index, n - 1)
+    features = hu_features(hu, 3.6)
+    np.testing.assert_array_equal(hu_features(hu[index : index + 1], 3.6)[0], features[index])
+
+
+def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    hu = np.stack([with_noise(drawn_slice(plane(96, 2.4)), seed=seed) for seed in range(12)])
+    features = []
+    for threads in ("1", "4"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        features.append(hu_features(hu, 2.4))
+    np.testing.assert_array_equal(features[0], features[1])
