@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias
 
 import ich3d
-from ich3d.cli import commands
+from ich3d.cli import commands, options
 from ich3d.cli.commands import FAILED, INTERRUPTED, OK, USAGE
 from ich3d.cli.completion import SHELLS, completion_script
 from ich3d.cli.terminal import as_error, escape_unencodable, log_to_stderr, print_error
 from ich3d.core.errors import UserError, os_error_sentence, suggestion
-from ich3d.core.hardware import usable_cores
 
 Command = Callable[[argparse.Namespace], int]
 """Runs one command with its parsed arguments and returns the exit code."""
@@ -38,16 +37,6 @@ first steps, without data of your own:
 `ich3d COMMAND --help` shows the options of a command and an example.
 {textwrap.fill(f"Exit codes: {EXIT_CODES}.", 96)}
 """
-
-OUT_HELP: Final = "folder to write to, made if missing"
-
-FOLLOW_LINKS_HELP: Final = "also follow symbolic links that lead out of the folder of DICOM files"
-
-MODEL_HELP: Final = "a model folder, such as runs/demo/model"
-
-REPAIR_HELP: Final = (
-    "mend labels of which `any` contradicts the subtypes, instead of refusing the table"
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -173,9 +162,13 @@ def _add_phantom(subparsers: Subparsers) -> None:
         "write synthetic head CT studies as DICOM, with labels",
         example="phantom -o phantoms --studies 20",
     )
-    _add_out(parser)
+    options.add_out(parser)
     parser.add_argument(
-        "--studies", type=_positive, default=20, metavar="N", help="number of studies (default: 20)"
+        "--studies",
+        type=options.positive,
+        default=20,
+        metavar="N",
+        help="number of studies (default: 20)",
     )
     parser.add_argument(
         "--config",
@@ -191,7 +184,7 @@ def _add_phantom(subparsers: Subparsers) -> None:
         metavar="N",
         help="start of the random numbers: the same seed writes the same files (default: 0)",
     )
-    _add_workers(parser, "draw and write studies")
+    options.add_workers(parser, "draw and write studies")
 
 
 def _add_import(subparsers: Subparsers) -> None:
@@ -206,8 +199,8 @@ def _add_import(subparsers: Subparsers) -> None:
     parser.add_argument(
         "src", type=Path, metavar="SRC", help="folder that holds the data set, unpacked"
     )
-    parser.add_argument("out", type=Path, metavar="OUT", help=OUT_HELP)
-    _add_overwrite(parser)
+    parser.add_argument("out", type=Path, metavar="OUT", help=options.OUT_HELP)
+    options.add_overwrite(parser)
 
 
 def _add_inspect(subparsers: Subparsers) -> None:
@@ -218,11 +211,11 @@ def _add_inspect(subparsers: Subparsers) -> None:
         "show the CT series below a path, and what is wrong with them",
         example="inspect study/",
     )
-    _add_path(parser)
-    _add_follow_links(parser)
-    _add_json(parser)
+    options.add_path(parser)
+    options.add_follow_links(parser)
+    options.add_json(parser)
     parser.add_argument("--identifiers", action="store_true", help="show PatientIDs; needs --json")
-    _add_lenient(parser)
+    options.add_lenient(parser)
     parser.add_argument(
         "--headers-only", action="store_true", help="faster: do not check that pixels can be read"
     )
@@ -236,10 +229,10 @@ def _add_convert(subparsers: Subparsers) -> None:
         "write each CT series below a path as NIfTI, in Hounsfield units",
         example="convert study/ -o nifti --deskew",
     )
-    _add_path(parser)
-    _add_out(parser)
-    _add_lenient(parser)
-    _add_follow_links(parser)
+    options.add_path(parser)
+    options.add_out(parser)
+    options.add_lenient(parser)
+    options.add_follow_links(parser)
     parser.add_argument(
         "--series",
         metavar="UID",
@@ -261,12 +254,12 @@ def _add_prepare(subparsers: Subparsers) -> None:
         "read, crop and resample all series of a training set once, for `train`",
         example="prepare --config configs/ct_ich.yaml --set workspace=runs/mine",
     )
-    _add_config(parser)
-    _add_source_options(parser)
-    _add_workers(parser, "read and resample")
+    options.add_config(parser)
+    options.add_source_options(parser)
+    options.add_workers(parser, "read and resample")
     parser.add_argument(
         "--shard",
-        type=_shard,
+        type=options.shard,
         metavar="i/n",
         help="prepare only share i of n (1/8 to 8/8), while other machines that see the same "
         "folders prepare the others; `prepare` without --shard then completes the work",
@@ -276,43 +269,8 @@ def _add_prepare(subparsers: Subparsers) -> None:
         action="store_true",
         help="assign all patients to folds anew (default: patients that have a fold keep it)",
     )
-    _add_ray(parser)
-    _add_overwrite(parser)
-
-
-def _add_ray(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--ray",
-        metavar="ADDRESS",
-        help="work on the Ray cluster at ADDRESS (HOST:PORT), or `local` for one on this machine; "
-        "needs ich3d[ray], and files under the same paths on all machines",
-    )
-
-
-def _positive(text: str) -> int:
-    """A whole number of at least 1."""
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
-    return int(text)
-
-
-def _threshold(text: str) -> float:
-    """A probability above 0 and at most 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, got {text!r}")
-    return value
-
-
-def _shard(text: str) -> tuple[int, int]:
-    """`i/n` as two numbers."""
-    number, slash, count = text.partition("/")
-    if not (slash and number.isdecimal() and count.isdecimal()):
-        raise argparse.ArgumentTypeError(f"must have the form 2/8, got {text!r}")
-    return int(number), int(count)
+    options.add_ray(parser)
+    options.add_overwrite(parser)
 
 
 def _add_config_reference(subparsers: Subparsers) -> None:
@@ -336,11 +294,11 @@ def _add_train(subparsers: Subparsers) -> None:
         "train a model: prepare, train all stages of all folds, write the report",
         example="train --config configs/ct_ich.yaml --set workspace=runs/mine",
     )
-    _add_config(parser)
-    _add_source_options(parser)
-    _add_workers(parser, "read and resample")
-    _add_ray(parser)
-    _add_overwrite(parser)
+    options.add_config(parser)
+    options.add_source_options(parser)
+    options.add_workers(parser, "read and resample")
+    options.add_ray(parser)
+    options.add_overwrite(parser)
 
 
 def _add_report(subparsers: Subparsers) -> None:
@@ -351,8 +309,8 @@ def _add_report(subparsers: Subparsers) -> None:
         "write the HTML report of a trained run again",
         example="report --config configs/ct_ich.yaml --set workspace=runs/mine",
     )
-    _add_config(parser)
-    _add_source_options(parser)
+    options.add_config(parser)
+    options.add_source_options(parser)
 
 
 def _add_ablate(subparsers: Subparsers) -> None:
@@ -363,10 +321,10 @@ def _add_ablate(subparsers: Subparsers) -> None:
         "compare variants of a model on the same folds; trains what is missing",
         example="ablate --config configs/ablations/context.yaml",
     )
-    _add_config(parser)
-    _add_source_options(parser)
-    _add_ray(parser)
-    _add_overwrite(parser)
+    options.add_config(parser)
+    options.add_source_options(parser)
+    options.add_ray(parser)
+    options.add_overwrite(parser)
     parser.add_argument(
         "--scores",
         type=Path,
@@ -383,8 +341,8 @@ def _add_demo(subparsers: Subparsers) -> None:
         "predict with the starter model, then train on synthetic studies, in minutes",
         example="demo",
     )
-    _add_config(parser, default=DEMO_CONFIG)
-    _add_overwrite(parser)
+    options.add_config(parser, default=DEMO_CONFIG)
+    options.add_overwrite(parser)
 
 
 def _add_export(subparsers: Subparsers) -> None:
@@ -395,9 +353,9 @@ def _add_export(subparsers: Subparsers) -> None:
         "write a model as a MONAI Bundle",
         example="export runs/demo/model --bundle ich3d_bundle",
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help=OUT_HELP)
-    _add_overwrite(parser)
+    parser.add_argument("model", type=Path, metavar="MODEL", help=options.MODEL_HELP)
+    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help=options.OUT_HELP)
+    options.add_overwrite(parser)
 
 
 def _add_doctor(subparsers: Subparsers) -> None:
@@ -408,7 +366,7 @@ def _add_doctor(subparsers: Subparsers) -> None:
         "show installed and missing packages, and the device that is used",
         example="doctor",
     )
-    _add_json(parser)
+    options.add_json(parser)
 
 
 def _add_info(subparsers: Subparsers) -> None:
@@ -424,9 +382,9 @@ def _add_info(subparsers: Subparsers) -> None:
         type=Path,
         nargs="?",
         metavar="MODEL",
-        help=f"{MODEL_HELP} (default: the starter model that comes with ich3d)",
+        help=f"{options.MODEL_HELP} (default: the starter model that comes with ich3d)",
     )
-    _add_json(parser)
+    options.add_json(parser)
 
 
 def _add_card(subparsers: Subparsers) -> None:
@@ -437,7 +395,7 @@ def _add_card(subparsers: Subparsers) -> None:
         "write the card of a trained model: its data, figures and limits",
         example="card runs/demo/model",
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("model", type=Path, metavar="MODEL", help=options.MODEL_HELP)
     parser.add_argument(
         "--run",
         type=Path,
@@ -454,7 +412,7 @@ def _add_card(subparsers: Subparsers) -> None:
         "that `ich3d evaluate` wrote into an output folder of `ich3d predict --model MODEL`; may "
         "be repeated",
     )
-    _add_overwrite(parser)
+    options.add_overwrite(parser)
 
 
 def _add_predict(subparsers: Subparsers) -> None:
@@ -468,10 +426,10 @@ def _add_predict(subparsers: Subparsers) -> None:
     parser.add_argument(
         "paths", type=Path, nargs="+", metavar="PATH", help="folders, zips or DICOM files"
     )
-    _add_model(parser)
-    _add_out(parser)
-    _add_lenient(parser)
-    _add_follow_links(parser)
+    options.add_model(parser)
+    options.add_out(parser)
+    options.add_lenient(parser)
+    options.add_follow_links(parser)
     parser.add_argument(
         "--fast",
         action="store_true",
@@ -502,7 +460,7 @@ def _add_predict(subparsers: Subparsers) -> None:
         help="also write a picture of each series, with its slices and their probabilities, to "
         "OUT/preview",
     )
-    _add_ray(parser)
+    options.add_ray(parser)
     parser.add_argument(
         "--ids",
         type=Path,
@@ -532,7 +490,7 @@ def _add_evaluate(subparsers: Subparsers) -> None:
         metavar="PREDICTIONS",
         help="an output folder of `ich3d predict`, or a submission (CSV with the columns ID,Label)",
     )
-    _add_labels(parser)
+    options.add_labels(parser)
     parser.add_argument(
         "--series",
         type=Path,
@@ -542,15 +500,15 @@ def _add_evaluate(subparsers: Subparsers) -> None:
     )
     parser.add_argument(
         "--threshold",
-        type=_threshold,
+        type=options.threshold,
         default=0.5,
         metavar="P",
         help="probability from which on a slice or series is flagged (default: 0.5)",
     )
     parser.add_argument(
-        "-o", "--out", type=Path, help=f"{OUT_HELP} (default: that of the predictions)"
+        "-o", "--out", type=Path, help=f"{options.OUT_HELP} (default: that of the predictions)"
     )
-    _add_overwrite(parser)
+    options.add_overwrite(parser)
 
 
 def _add_recalibrate(subparsers: Subparsers) -> None:
@@ -561,7 +519,7 @@ def _add_recalibrate(subparsers: Subparsers) -> None:
         "adapt a model to a hospital, by labelled studies of its own",
         example="recalibrate runs/demo/model --predictions out --labels labels.csv -o new_model",
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("model", type=Path, metavar="MODEL", help=options.MODEL_HELP)
     parser.add_argument(
         "--predictions",
         type=Path,
@@ -570,7 +528,7 @@ def _add_recalibrate(subparsers: Subparsers) -> None:
         help="output folder of `ich3d predict --model MODEL`; patients that MODEL was trained on "
         "are left out",
     )
-    _add_labels(parser)
+    options.add_labels(parser)
     parser.add_argument(
         "-o",
         "--out",
@@ -586,7 +544,7 @@ def _add_recalibrate(subparsers: Subparsers) -> None:
         help="train context models and stackers anew, instead of a scale and a shift of each "
         "label's logits; needs predictions with --embeddings",
     )
-    _add_overwrite(parser)
+    options.add_overwrite(parser)
 
 
 def _add_explain(subparsers: Subparsers) -> None:
@@ -597,9 +555,9 @@ def _add_explain(subparsers: Subparsers) -> None:
         "show which slices and which part of the image moved a score of one slice",
         example="explain study/ --slice 12 --label subdural -o out",
     )
-    _add_path(parser)
-    _add_model(parser)
-    _add_follow_links(parser)
+    options.add_path(parser)
+    options.add_model(parser)
+    options.add_follow_links(parser)
     parser.add_argument(
         "--series",
         metavar="UID",
@@ -615,7 +573,7 @@ def _add_explain(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--label", default="any", help="which label, such as subdural (default: any)"
     )
-    _add_out(parser)
+    options.add_out(parser)
 
 
 def _add_model_commands(subparsers: Subparsers) -> None:
@@ -643,8 +601,8 @@ def _add_model_commands(subparsers: Subparsers) -> None:
         metavar="PATH",
         help="folders, zips or DICOM files that both models score",
     )
-    _add_labels(diff, required=False)
-    _add_out(diff)
+    options.add_labels(diff, required=False)
+    options.add_out(diff)
 
 
 def _add_completion(subparsers: Subparsers) -> None:
@@ -693,113 +651,6 @@ def _add_command(
     )
     parser.set_defaults(command=command)
     return parser
-
-
-def _add_path(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", type=Path, metavar="PATH", help="a folder, a zip or a DICOM file")
-
-
-def _add_out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--out", type=Path, required=True, help=OUT_HELP)
-    _add_overwrite(parser)
-
-
-def _add_workers(parser: argparse.ArgumentParser, work: str) -> None:
-    parser.add_argument(
-        "--workers",
-        type=_positive,
-        default=usable_cores(),
-        metavar="N",
-        help=f"processes that {work} (default: one for each usable core)",
-    )
-
-
-def _add_overwrite(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace existing outputs that were made from other inputs or settings",
-    )
-
-
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model",
-        type=Path,
-        help=f"{MODEL_HELP} (default: the starter model that comes with ich3d)",
-    )
-
-
-def _add_labels(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        required=required,
-        metavar="CSV",
-        help="table of the true labels, with the columns ID,Label where ID is "
-        "<SOPInstanceUID>_<label>, or SOPInstanceUID and a column for each label",
-    )
-    parser.add_argument("--repair-labels", action="store_true", help=REPAIR_HELP)
-
-
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-
-
-def _add_lenient(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--lenient",
-        action="store_true",
-        help="leave out slices that cannot be used, instead of rejecting their series; join single "
-        "slices that fit one series; accept series whose values do not look like HU",
-    )
-
-
-def _add_follow_links(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--follow-links",
-        action="store_true",
-        help=FOLLOW_LINKS_HELP,
-    )
-
-
-def _add_config(parser: argparse.ArgumentParser, default: Path | None = None) -> None:
-    """Add `--config` and `--set`; without a default the config file must be given."""
-    default_text = "" if default is None else f" (default: {default})"
-    parser.add_argument(
-        "--config",
-        type=Path,
-        required=default is None,
-        default=default,
-        metavar="FILE",
-        help=f"YAML file with the configuration; `ich3d config` lists its keys{default_text}",
-    )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="change one value of the configuration, such as slices.epochs=20; may be repeated",
-    )
-
-
-def _add_source_options(parser: argparse.ArgumentParser) -> None:
-    """Add options that stand for a `--set` of the section `source`; call it after `_add_config`."""
-    parser.add_argument(
-        "--repair-labels",
-        dest="overrides",
-        action="append_const",
-        const="source.repair_labels=true",
-        help=REPAIR_HELP,
-    )
-    parser.add_argument(
-        "--follow-links",
-        dest="overrides",
-        action="append_const",
-        const="source.follow_links=true",
-        help=FOLLOW_LINKS_HELP,
-    )
 
 
 def _discard_stdout() -> None:
