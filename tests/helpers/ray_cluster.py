@@ -8,6 +8,7 @@ from contextlib import contextmanager
 CLUSTER = """
 import os, sys
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_worker_niceness"] = "0"  # else other programs of this machine starve its workers
 from ray.cluster_utils import Cluster
 memory = 80 * 1024 * 1024
 cluster = Cluster(
