@@ -61,6 +61,8 @@ class PatientBootstrap:
     ) -> "PatientBootstrap":
         """Draw patient groups, stratified by whether a group has a bleeding slice.
 
+        There are no draws, and so no intervals, where no stratum has two groups.
+
         Args:
             groups: the patient group of each slice (N,).
             bleeds: the label `any` of each slice (N,), NaN where unlabelled.
@@ -71,9 +73,11 @@ class PatientBootstrap:
         has_bleed = np.zeros(len(names), dtype=bool)
         np.logical_or.at(has_bleed, row_group, np.nan_to_num(bleeds) > 0.5)
 
+        strata = [np.flatnonzero(has_bleed == stratum) for stratum in (False, True)]
+        if max(map(len, strata)) < 2:  # all draws would be equal, and say nothing of others
+            draws = 0
         counts = np.zeros((draws, len(names)))
-        for stratum in (False, True):
-            members = np.flatnonzero(has_bleed == stratum)
+        for members in strata:
             if len(members):
                 share = np.full(len(members), 1 / len(members))
                 counts[:, members] = rng.multinomial(len(members), share, size=draws)

@@ -93,3 +93,15 @@ def test_an_interval_as_text() -> None:
     result = Interval(-0.1, -0.2, 0.05)
     assert f"{result}" == str(result) == "-0.1000 (-0.2000 to 0.0500)"
     assert f"{result:+}" == "-0.1000 (-0.2000 to +0.0500)"
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b"]])
+def test_one_patient_has_no_interval(example: Example, names: list[str]) -> None:
+    """Nor one who bleeds beside one who does not: every draw would hold the same patients."""
+    prob, target, _ = example
+    groups = np.array([names[index % len(names)] for index in range(60)])
+    bleeds = (groups == "a").astype(float)
+    bootstrap = PatientBootstrap.of(groups, bleeds, 50, stream(0, "test"))
+    losses = interval(weighted_log_loss(prob, target), bootstrap.weighted_log_loss(prob, target))
+    assert str(losses) == f"{weighted_log_loss(prob, target):.4f}"
+    assert np.isnan(interval(0.7, bootstrap.auc(prob[:, 5], target[:, 5])).low)
