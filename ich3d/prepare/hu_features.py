@@ -36,7 +36,7 @@ but also the part of bone that a pixel takes in, and what beam hardening adds.
 BLOB_MM: Final = (3.0, 6.0)
 """SDs of the Gaussians under which the densest spot of a slice is sought."""
 
-COARSEST_MM: Final = 1.2
+COARSEST_MM: Final = 1.3
 """Finer grids are averaged to pixels of at most this size."""
 
 MIN_BRAIN_CM2: Final = 2.0

@@ -194,8 +194,10 @@ def test_a_finer_grid_is_averaged_and_tells_the_same() -> None:
     assert hu_features(fine, PIXEL_MM / 2) == pytest.approx(hu_features(coarse, PIXEL_MM))
 
 
-@pytest.mark.parametrize(("pixel_mm", "step"), [(0.4, 3), (0.6, 2), (0.8, 1), (1.2, 1), (3.0, 1)])
-def test_pixels_are_averaged_up_to_1_2_mm(pixel_mm: float, step: int) -> None:
+@pytest.mark.parametrize(
+    ("pixel_mm", "step"), [(0.4, 3), (0.6, 2), (0.65, 2), (0.8, 1), (1.2, 1), (3.0, 1)]
+)
+def test_pixels_are_averaged_up_to_1_3_mm(pixel_mm: float, step: int) -> None:
     assert coarsening(pixel_mm) == step
 
 
