@@ -32,6 +32,11 @@ MIN_GROUPS_TO_CALIBRATE: Final = 8
 nor a gain can be told from noise.
 """
 
+ROWS_WORTH_THREADS: Final = 50_000
+"""Fewer rows are trained on in one thread. Threads gain nothing on a few thousand, and wait for
+each other in a busy loop, which beside another program takes many times as long.
+"""
+
 TEMPERATURES: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Factors of a logit's distance from the base rate, the most cautious first."""
 
@@ -276,7 +281,8 @@ def _fit_label(
         data = lgb.Dataset(
             x[is_training], y[is_training], init_score=start_logit[is_training], free_raw_data=False
         )
-        return lgb.train(_parameters(config, seed), data, num_boost_round=trees)
+        parameters = _parameters(config, seed, n_rows=int(is_training.sum()))
+        return lgb.train(parameters, data, num_boost_round=trees)
 
     # Each fold is scored by trees of the other folds, at several numbers of trees at once.
     tree_counts = _tree_counts(config.num_trees)
@@ -318,9 +324,10 @@ def _fit_label(
     )
 
 
-def _parameters(config: StackConfig, seed: int) -> dict[str, object]:
-    """LightGBM's parameters."""
+def _parameters(config: StackConfig, seed: int, n_rows: int) -> dict[str, object]:
+    """LightGBM's parameters for so many rows; the trees do not depend on the number of threads."""
     return {
+        "num_threads": 1 if n_rows < ROWS_WORTH_THREADS else 0,  # 0: as many as OpenMP has
         "objective": "binary",
         "learning_rate": config.learning_rate,
         "num_leaves": config.num_leaves,
