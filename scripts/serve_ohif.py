@@ -108,5 +108,10 @@ def server(dist: Path, folders: Iterable[Path], port: int = PORT) -> ThreadingHT
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     dist, *folders = map(Path, sys.argv[1:])
-    server(dist, folders).serve_forever()
+    with server(dist, folders) as running:
+        sys.stdout.write(f"open http://localhost:{PORT} in a browser; Ctrl+C ends\n")
+        sys.stdout.flush()
+        running.serve_forever()

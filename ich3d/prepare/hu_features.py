@@ -173,7 +173,7 @@ def _brain_features(hu: np.ndarray, mask: np.ndarray, pixel_mm: float) -> SliceH
     rim = depth_mm < RIM_MM
     behind, beside = _from_the_middle(mask)
     is_left = _is_left(mask, behind, beside)
-    sides = is_left[mask], ~is_left[mask]
+    of_left = is_left[mask]  # (N,)
     small_blob, large_blob = (_densest_spot(hu - median, mask, mm / pixel_mm) for mm in BLOB_MM)
 
     def cm2(pixels: np.ndarray) -> float:
@@ -196,7 +196,7 @@ def _brain_features(hu: np.ndarray, mask: np.ndarray, pixel_mm: float) -> SliceH
         largest_deep_cm2=_largest_piece(dense & ~rim) * pixel_mm**2 / 100,
         largest_rim_cm2=_largest_piece(dense & rim) * pixel_mm**2 / 100,
         dense_side_cm2=abs(cm2(dense & is_left) - cm2(dense & ~is_left)),
-        mean_side_hu=abs(float(inside[sides[0]].mean() - inside[sides[1]].mean())),
+        mean_side_hu=abs(float(inside[of_left].mean() - inside[~of_left].mean())),
         small_blob_hu=small_blob,
         large_blob_hu=large_blob,
         dense_posterior_mm=_mean(behind[np.nonzero(dense)[0]]) * pixel_mm,
@@ -205,7 +205,7 @@ def _brain_features(hu: np.ndarray, mask: np.ndarray, pixel_mm: float) -> SliceH
 
 
 def _percentiles(values: np.ndarray, percents: list[float]) -> np.ndarray:
-    """Those of `numpy.percentile` of `values` (N,), in a sixth of the time."""
+    """Those of `numpy.percentile` of `values` (N,), which takes longer on values in no order."""
     ordered = np.sort(values)
     places = np.array(percents) / 100 * (len(ordered) - 1)
     return np.asarray(np.interp(places, np.arange(len(ordered)), ordered))

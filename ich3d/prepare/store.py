@@ -124,8 +124,8 @@ def write_series(
 def compressed(hu: np.ndarray) -> Any:
     """HU (Z, H, W) as a `blosc2.NDArray` with a chunk a slice.
 
-    Higher levels take three times as long for 2 % less; bits shuffled instead of bytes take 20 %
-    more room (measured on CT-ICH).
+    Higher levels take much longer and save little; with bits shuffled instead of bytes, CT-ICH
+    takes more room.
     """
     blosc2 = _blosc2()
     cparams = {
