@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from functools import cached_property
+from functools import cache, cached_property
 from types import ModuleType
 from typing import Any, Final, Protocol, cast
 
@@ -59,10 +59,9 @@ class FoldEncoders:
         if self._config.precision == "fp32":
             return "torch fp32"
 
-        openvino = _import_openvino() if self._device.type == "cpu" else None
-        if openvino is None:
+        if self._device.type != "cpu" or _import_openvino() is None:
             return f"torch {'bf16' if bf16_is_native(self._device) else 'fp32'}"
-        has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        has_bf16 = "BF16" in _openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return f"openvino {'bf16' if has_bf16 else 'fp32'}"
 
     def embed(self, hu: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -148,7 +147,7 @@ class _OpenVinoBackend:
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
         }
-        compiled = openvino.Core().compile_model(model, "CPU", hints)
+        compiled = _openvino_core().compile_model(model, "CPU", hints)
         self._requests = openvino.AsyncInferQueue(compiled)
 
     def run(self, batches: Batches) -> list[Outputs]:
@@ -225,3 +224,15 @@ def _import_openvino() -> Any:
     except ImportError:
         return None
     return openvino
+
+
+@cache
+def _openvino_core() -> Any:
+    """OpenVINO's `Core`: one for this process, kept to its end.
+
+    Each core loads a CPU plugin, which gives its thread another stack for signal handlers and puts
+    the former back when it ends. A core that ends in another thread, or before a younger one,
+    leaves its thread a stack that is no longer there: the next signal kills the process, and no
+    handler can tell.
+    """
+    return _import_openvino().Core()

@@ -1,5 +1,6 @@
 """Every backend gives the scores of plain fp32 torch, whatever else is in a slice's batch."""
 
+import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
@@ -24,6 +25,25 @@ from ich3d.slices.encoder import EncoderEnsemble
 
 AGREEMENT = {"encoder": (0.99, 0.005), "context": (0.99, 0.005), "stack": (0.95, 0.02)}
 """By stage: the share of scores that must agree, and the largest difference of these."""
+
+SIGNALLED = """
+import gc, os, signal, sys
+from dataclasses import replace
+import numpy as np
+from ich3d.model.folder import load_model
+
+signal.signal(signal.SIGUSR1, lambda number, frame: print("handled"))
+model = load_model(sys.argv[1])
+side, auto = model.config.prepare.matrix, replace(model.config, precision="auto")
+models = [replace(model, config=auto) for _ in range(2)]
+for number in range(2):
+    models[number].encoders.embed(np.zeros((1, side, side), np.int16))
+while models:
+    del models[0]
+    gc.collect()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+"""A process frees two models, the older one first, and handles a signal."""
 
 CONFIG = Config(
     precision="fp32",
@@ -106,6 +126,12 @@ def test_openvino_is_used_where_it_is_installed_and_reports_nothing(
     openvino: Any = sys.modules["openvino"]
     telemetry = openvino.tools.ovc.telemetry_utils.tm
     assert telemetry.__name__ == "openvino.tools.ovc.telemetry_stub"
+
+
+def test_a_process_that_has_freed_its_models_handles_signals(model_folder: Path) -> None:
+    command = [sys.executable, "-c", SIGNALLED, str(model_folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 @pytest.mark.usefixtures("without_openvino")
