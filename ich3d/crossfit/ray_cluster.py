@@ -6,6 +6,7 @@ workspace, as a run in one process does. A task whose machine is lost is repeate
 its last checkpoint. Afterwards the same command finds every stage finished.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,11 @@ SERIES_PER_TASK: Final = 50
 """Series that one task sends through a frozen network."""
 
 Key = tuple[str, str, int, int]
-"""Stage, hash of its inputs, fold and member of a part: two rows of an ablation may share it."""
+"""Stage, hash of its inputs, fold and member of a part: two rows of an ablation may share it.
+
+Of a frozen network: `frozen`, its identity, a chunk of the series, and the number of augmented
+copies.
+"""
 
 
 @dataclass(frozen=True)
@@ -82,29 +87,37 @@ class _Plan:
         """Submit what is missing, in an order in which every part comes after what it reads."""
         stages = _stages(wanted.config, self._run, self._store)
         folds = sorted(set(self._store.folds.values()))
-        chunks = range(0, len(self._store.volume_ids), SERIES_PER_TASK)
-        frozen = [
-            self._task(wanted, stages, "frozen", number)
-            for number in (range(len(chunks)) if stages.has_frozen_parts else ())
-        ]
+        frozen = self._frozen(wanted, stages) if stages.has_frozen_parts else ()
         n_members = wanted.config.slices.ensemble_size
         for fold in folds:
             stages.start("encoder", fold)
             members = [
-                self._task(wanted, stages, "member", fold, member)
+                self._task(wanted, ("member", stages.inputs_sha256("encoder"), fold, member))
                 for member in (range(n_members) if n_members > 1 else ())
             ]
-            self._task(wanted, stages, "encoder", fold, before=[*frozen, *members])
+            self._task(wanted, _key(stages, "encoder", fold), [*frozen, *members])
         encoders = self._of("encoder", stages)
         for stage in wanted.stages:
             before = encoders
             if stage == "stack":
                 before = [
-                    self._task(wanted, stages, "context", fold, before=encoders) for fold in folds
+                    self._task(wanted, _key(stages, "context", fold), encoders) for fold in folds
                 ]
             if stage != "encoder":
                 for fold in folds:
-                    self._task(wanted, stages, stage, fold, before=before)
+                    self._task(wanted, _key(stages, stage, fold), before)
+
+    def _frozen(self, wanted: Wanted, stages: Stages) -> list[Any]:
+        """The tasks that run what is frozen over all series. Where another configuration has the
+        same network with other copies, one chunk comes after the other: series are embedded once.
+        """
+        tasks = []
+        for chunk in range(math.ceil(len(self._store.volume_ids) / SERIES_PER_TASK)):
+            same = ("frozen", stages.frozen_identity, chunk)
+            before = [task for key, task in self.tasks.items() if key[:3] == same]
+            key = (*same, wanted.config.slices.augmented)
+            tasks.append(self._task(wanted, key, before))
+        return tasks
 
     def finished(self) -> Iterator[None]:
         """Yield as parts are finished; an error of a part ends the run."""
@@ -114,19 +127,10 @@ class _Plan:
             self._ray.get(ready)
             yield from (None for _ in ready)
 
-    def _task(
-        self,
-        wanted: Wanted,
-        stages: Stages,
-        stage: str,
-        fold: int,
-        member: int = 0,
-        before: Sequence[Any] = (),
-    ) -> Any:
+    def _task(self, wanted: Wanted, key: Key, before: Sequence[Any] = ()) -> Any:
         """The task of a part, submitted where no other configuration did."""
-        inputs = stages.inputs_sha256("encoder" if stage in ("frozen", "member") else stage)
-        key = (stage, inputs, fold, member)
         if key not in self.tasks:
+            stage, _, fold, member = key
             remote = self._on_cpu if stage.endswith("stack") else self._on_device
             part = (stage, fold, member)
             self.tasks[key] = remote.remote(wanted.config, self._run, part, *before)
@@ -136,6 +140,10 @@ class _Plan:
         """The tasks of all folds of a stage."""
         inputs = stages.inputs_sha256(stage)
         return [task for key, task in self.tasks.items() if key[:2] == (stage, inputs)]
+
+
+def _key(stages: Stages, stage: str, fold: int) -> Key:
+    return stage, stages.inputs_sha256(stage), fold, 0
 
 
 def _stages(config: Config, run: Config | None, store: Store) -> Stages:

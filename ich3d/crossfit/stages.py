@@ -59,6 +59,7 @@ from ich3d.training.ranks import ALONE, Ranks
 from ich3d.training.weights import load_weights, save_weights
 
 _WEIGHTS: Final = "weights.safetensors"
+_EMBEDDINGS: Final = "embeddings.safetensors"
 _PAIRED_CONTEXT: Final = "context.safetensors"
 """Files of a stage's folder: its weights; beside an encoder those of the context model that was
 trained end to end with it.
@@ -112,17 +113,24 @@ class Stages:
         return {one_series.volume_id: one_series for one_series in series}
 
     def assist(self) -> None:
-        """Train the encoders with the first rank, which calls `embedded` and keeps them."""
+        """Train the encoders with the first rank, which calls `embedded` and keeps them, and embed
+        with them.
+        """
         for fold in self._folds if self._ranks.count > 1 else ():
-            self._ranks.wait()  # for the folder
-            folder = self._folder("encoder", fold)
-            if not status.is_finished(folder):
-                train_encoder(self.store, self.config, fold, folder, ranks=self._ranks)
+            self._train_and_embed(self._folder("encoder", fold), fold, quiet)
 
     @property
     def has_frozen_parts(self) -> bool:
         """Whether a network, or its first parts, is run once for all folds."""
         return self._frozen is not None or self._maps is not None
+
+    @property
+    def frozen_identity(self) -> str:
+        """The network, or its first parts, with their input, if these are run once for all folds:
+        equal in configurations that share the result. Else empty.
+        """
+        frozen = self._frozen or self._maps
+        return "" if frozen is None else frozen.identity
 
     def start(self, stage: str, fold: int) -> Path:
         """The stage's folder, ready for training."""
@@ -243,14 +251,25 @@ class Stages:
     def _embed_fold(self, fold: int, progress: Progress) -> list[SliceEmbeddings]:
         """The fold's series, embedded by its encoder, which is trained where it is missing."""
         folder = self.start("encoder", fold)
+        self._train_and_embed(folder, fold, progress)
+        with status.reading(folder):
+            return list(load_embeddings(folder / _EMBEDDINGS))
+
+    def _train_and_embed(self, folder: Path, fold: int, progress: Progress) -> None:
+        """Train the fold's encoder and embed the fold's series, where that is missing. Ranks do it
+        together, with what a later stage would embed by the first one alone.
+        """
         self._ranks.wait()
-        path = folder / "embeddings.safetensors"
         if not status.is_finished(folder):
             encoder, groups = self._train_encoder(fold, folder, progress)
-            self._save_embeddings(path, fold, encoder, groups, self._volumes(fold))
-            status.finish(folder, groups, upstream_models=[])
-        with status.reading(folder):
-            return list(load_embeddings(path))
+            path = folder / _EMBEDDINGS
+            names = self._volumes(fold)
+            self._save_embeddings(path, fold, encoder, groups, names, self._ranks)
+            if self._ranks.is_first:
+                status.finish(folder, groups, upstream_models=[])
+        self._ranks.wait()
+        if self._ranks.count > 1 and self._aligns:
+            self._embed_in_sample(fold, self._ranks)
 
     def _train_encoder(
         self, fold: int, folder: Path, progress: Progress
@@ -259,7 +278,8 @@ class Stages:
         path = folder / _WEIGHTS
         if self._frozen is None:
             encoder, groups = self._train_network(fold, folder, progress)
-            save_weights(path, encoder)
+            if self._ranks.is_first:
+                save_weights(path, encoder)
             return encoder, groups
 
         self.compute_frozen(self.store.volume_ids, progress)
@@ -476,15 +496,19 @@ class Stages:
 
     def _in_sample(self, fold: int) -> Embedded:
         """The fold's encoder's embeddings of the patients that it was trained on, by volume_id."""
-        folder = self._folder("encoder", fold)
-        path = folder / "in_sample.safetensors"
+        path = self._embed_in_sample(fold)
+        with status.reading(path.parent):
+            return StoredEmbeddings(path)
+
+    def _embed_in_sample(self, fold: int, ranks: Ranks = ALONE) -> Path:
+        """The file of `_in_sample`, which is written where it is missing."""
+        path = self._folder("encoder", fold) / "in_sample.safetensors"
         if not path.exists():
             encoder = self._load_encoder(fold).to(device())
             names = training_volumes(self.store, self.config, fold)
             groups = self._training_groups("encoder", fold)
-            self._save_embeddings(path, fold, encoder, groups, names)
-        with status.reading(folder):
-            return StoredEmbeddings(path)
+            self._save_embeddings(path, fold, encoder, groups, names, ranks)
+        return path
 
     def _save_embeddings(
         self,
@@ -493,15 +517,22 @@ class Stages:
         encoder: EncoderEnsemble,
         groups: TrainingGroups,
         names: list[str],
+        ranks: Ranks = ALONE,
     ) -> None:
-        """Embed some series with the fold's encoder and keep the result in `path`."""
+        """Embed some series with the fold's encoder, each rank a part of them, and keep the result
+        in `path`.
+        """
         encoder_id = f"encoder fold {fold}"
+        part = names[ranks.part]
         series = (
-            embed_volumes(encoder, encoder_id, groups, self.store, names, self.config)
+            embed_volumes(encoder, encoder_id, groups, self.store, part, self.config)
             if self._frozen is None
-            else embed_frozen(encoder, encoder_id, groups, self.store, names, self._frozen)
+            else embed_frozen(encoder, encoder_id, groups, self.store, part, self._frozen)
         )
-        save_embeddings(path, series)
+        parts = ranks.gather(series)
+        if ranks.is_first:
+            by_name = {one.volume_id: one for part in parts for one in part}
+            save_embeddings(path, (by_name[name] for name in names))
 
     def _volumes(self, fold: int) -> list[str]:
         """The volume_ids of the fold."""

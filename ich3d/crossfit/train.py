@@ -49,7 +49,8 @@ def train(
     """Prepare the source, train every stage of every fold, and save scores and model.
 
     A run that was interrupted continues where it stopped when it is started again. Processes that
-    `torchrun` started train the encoders together; the first of them does all the rest.
+    `torchrun` started train the encoders together and embed with them; the first of them does all
+    the rest.
 
     Args:
         config: the whole configuration.

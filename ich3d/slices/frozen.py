@@ -58,14 +58,15 @@ class FrozenEmbeddings:
         """Embeddings of `store` by the network of `config.slices`, kept below `folder`; those of
         augmented copies depend on `config.seed` too.
 
-        Each network, input and grid has a folder of its own there.
+        Each network, input and grid has an `identity`, and a folder of that name.
         """
         self._store, self._config = store, config
         used = ("encoder", "neighbours", "windows", "symmetry", "tta_flip")
         settings = {name: asdict(config.slices)[name] for name in used}
         weights = named_file_sha256(config.slices.weights)
         depends_on = [store.identity, config.precision, settings, weights]
-        self._folder = folder / hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:12]
+        self.identity = hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:12]
+        self._folder = folder / self.identity
 
     @cached_property
     def encoder(self) -> SliceEncoder:

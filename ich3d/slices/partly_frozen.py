@@ -72,7 +72,10 @@ class FrozenMaps:
     """`SliceMaps` of a store's series, computed once and kept in a folder in half precision."""
 
     def __init__(self, store: Store, config: Config, folder: Path) -> None:
-        """Maps of `store` by the first parts of the network of `config.slices`, below `folder`."""
+        """Maps of `store` by the first parts of the network of `config.slices`, below `folder`.
+
+        These parts, their input and grid have an `identity`, and a folder of that name.
+        """
         self._store, self._config = store, config
         used = ("encoder", "neighbours", "windows", "symmetry", "frozen_parts")
         settings = {name: asdict(config.slices)[name] for name in used}
@@ -83,8 +86,8 @@ class FrozenMaps:
             settings,
             named_file_sha256(config.slices.weights),
         ]
-        name = hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:12]
-        self._folder = folder / f"maps_{name}"
+        self.identity = f"maps_{hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:12]}"
+        self._folder = folder / self.identity
 
     @cached_property
     def start(self) -> SliceEncoder:

@@ -21,7 +21,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 T = TypeVar("T")
 
 PATIENCE: Final = timedelta(days=7)
-"""How long ranks wait for one another: the first one embeds a fold while the others wait."""
+"""How long ranks wait for one another: the first one prepares the data while the others wait."""
 
 
 @dataclass(frozen=True)

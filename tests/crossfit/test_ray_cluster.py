@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -19,7 +21,13 @@ from ich3d.config.schema import (
     SlicesConfig,
     StackConfig,
 )
+from ich3d.core.ray_cluster import LOCAL
+from ich3d.crossfit.ray_cluster import Wanted, train_on_ray
+from ich3d.crossfit.stages import Stages
 from tests.helpers.ray_cluster import running_cluster
+from tests.helpers.runs import copy_run, store_of, workspace_of
+
+T = TypeVar("T")
 
 CONFIG = Config(
     precision="fp32",
@@ -71,3 +79,25 @@ def test_a_lost_node_and_a_killed_driver_cost_only_what_they_had_in_hand(tmp_pat
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     assert results(workspace) == results(serial)
     assert len(results(serial)) == 3 + 9
+
+
+@pytest.mark.slow
+def test_rows_with_one_frozen_network_run_it_once(finished_run: Config, tmp_path: Path) -> None:
+    """Two rows differ in the last layer, a third has augmented copies."""
+    frozen = SlicesConfig(encoder="efficientnet-lite0", weights="imagenet", frozen=True)
+    run = replace(copy_run(finished_run, tmp_path / "run"), slices=frozen)
+    rows = [frozen, replace(frozen, regression_c=0.5), replace(frozen, augmented=1)]
+    wanted = [Wanted(replace(run, slices=row), ("encoder",)) for row in rows]
+    n_parts = 0
+
+    def count(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+        nonlocal n_parts
+        for item in items:
+            n_parts += 1
+            yield item
+
+    train_on_ray(wanted, run, store_of(run), LOCAL, count)
+    assert n_parts == 3 * 3 + 2  # encoders of three folds each; the network, and its copies
+    for one in wanted:
+        stages = Stages(one.config, workspace_of(run), store_of(run), run)
+        assert len(stages.embedded()) == len(store_of(run).volume_ids)

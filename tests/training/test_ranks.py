@@ -16,6 +16,7 @@ from ich3d.config.schema import SlicesConfig
 from ich3d.slices.dataset import SliceDataset
 from ich3d.training.ranks import ALONE
 from tests.helpers.runs import store_of
+from tests.helpers.torchrun import torchrun
 
 # What every rank runs: the gradients of each batch of an epoch, in evaluation mode, so that batch
 # normalisation does not depend on who shares the batch.
@@ -82,20 +83,6 @@ def config(finished_run: Config) -> Config:
     n_training = len(SliceDataset(store_of(config)))
     sizes = [size for size in range(5, 12) if n_training % size]
     return replace(config, slices=replace(slices, batch_size=sizes[0]))
-
-
-def torchrun(script: str, folder: Path, config: Config, *arguments: str, restarts: int = 0) -> None:
-    """Run a script in two ranks."""
-    (folder / "script.py").write_text(script)
-    (folder / "config.json").write_text(json.dumps(as_dict(config)))  # JSON is YAML
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "--max-restarts", str(restarts), str(folder / "script.py"), str(folder / "config.json"),
-    ]  # fmt: skip
-    done = subprocess.run(
-        [*command, *arguments], capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def gradients(config: Config, folder: Path) -> np.ndarray:
