@@ -8,9 +8,10 @@ known one. `${oc.env:NAME}` inserts an environment variable; nothing else is eva
 import dataclasses
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ich3d.config.reference import keys
 from ich3d.config.renamed import renamed_keys, with_new_names
@@ -18,6 +19,8 @@ from ich3d.config.root import Config
 from ich3d.core.errors import ConfigError, suggestion
 from ich3d.core.path_arguments import as_path
 from ich3d.core.path_kinds import require_config
+
+_ROWS: Final = "ablation.rows"
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
@@ -35,7 +38,7 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     files = _file_and_bases(path)
     layers = [*(layer for _, layer in files), _parse_overrides(overrides)]
     try:
-        return _merge(layers, str(path))
+        return _merge(layers)
     except _KeyError as error:
         where = _where(error.key, [file for file, _ in files], overrides) or str(path)
         raise ConfigError(f"{where}: {error}") from None
@@ -89,12 +92,12 @@ class _KeyError(Exception):
 def _merged(layers: Sequence[Any], origin: str) -> Config:
     """As `_merge`, for layers of one `origin`. ConfigError where a key is wrong."""
     try:
-        return _merge(layers, origin)
+        return _merge(layers)
     except _KeyError as error:
         raise ConfigError(f"{origin}: {error}") from None
 
 
-def _merge(layers: Sequence[Any], origin: str) -> Config:
+def _merge(layers: Sequence[Any]) -> Config:
     """The defaults under `layers` (OmegaConf containers), of which the later wins.
 
     Raises:
@@ -110,6 +113,7 @@ def _merge(layers: Sequence[Any], origin: str) -> Config:
             raise _KeyError(f"{old} is now {new}", old)
         for name in [name for name, value in tree.items() if not isinstance(value, dict)]:
             _require_no_section(name)
+        _require_forms(tree)
 
     try:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), *layers))
@@ -127,8 +131,6 @@ def _merge(layers: Sequence[Any], origin: str) -> Config:
             problem = f"{key} needs the environment variable {variable[1]}, which is not set"
             raise _KeyError(problem, key) from None
         raise _KeyError(f"{key}: {_first_line(error)}".removeprefix(": "), key) from None
-    except TypeError as error:  # OmegaConf raises it for a list in place of a section
-        raise ConfigError(f"{origin} holds a list where keys are expected: {error}") from None
     assert isinstance(config, Config)
     return config
 
@@ -142,6 +144,52 @@ def _require_no_section(name: str) -> None:
             f"`ich3d config {name}` lists them",
             name,
         )
+
+
+def _require_forms(tree: Mapping[str, Any], section: str = "", shown: str = "") -> None:
+    """_KeyError where a list, keys or a single value stand in place of another of these.
+
+    Args:
+        tree: what was given for a section, or for all of them.
+        section: how the names of its keys begin in the list of keys.
+        shown: how they begin in the configuration, where a row of an ablation has its own name.
+    """
+    for name, value in tree.items():
+        key, default = f"{shown}{name}", _defaults().get(f"{section}{name}")
+        if isinstance(value, str) and value.startswith("${"):
+            continue
+        if default is None:  # a section, or unknown
+            if isinstance(value, dict):
+                _require_forms(value, f"{section}{name}.", f"{key}.")
+        elif default.startswith("["):
+            holds_numbers = default[1].isdigit()
+            if not isinstance(value, list) or (holds_numbers and not _are_numbers(value)):
+                example = default if holds_numbers else "[a, b]"
+                raise _KeyError(f"{key} is a list such as {example}, got {value!r}", key)
+        elif default.startswith("{"):
+            _require_names(key, value)
+        elif isinstance(value, list | dict):
+            raise _KeyError(f"{key} is a single value, got {value!r}", key)
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int | float) for value in values)
+
+
+@cache
+def _defaults() -> dict[str, str]:
+    return {key.name: key.default for key in keys()}
+
+
+def _require_names(key: str, value: Any) -> None:
+    """As `_require_forms`, for a key that holds names of the user's own."""
+    if not isinstance(value, dict):
+        raise _KeyError(f"{key} holds names with what each means, got {value!r}", key)
+    for name, entry in value.items() if key == _ROWS else ():
+        if not isinstance(entry, dict):
+            rule = "a row holds keys such as predictor, or {}"
+            raise _KeyError(f"{key}.{name}: {rule}, got {entry!r}", f"{key}.{name}")
+        _require_forms(entry, f"{_ROWS}.NAME.", f"{key}.{name}.")
 
 
 def _nearest_key(unknown: str) -> str:

@@ -73,6 +73,13 @@ def test_an_unknown_key_is_named_with_its_file_and_the_nearest(
         ("ablation: {rows: {a: {predictor: base rate, stacker: both}}}", "stacker"),
         ("ablation: {rows: {a: {set: [prepare.matrix=256]}}}", "set"),
         ("ablation: {question: encoder}", "ablation.question"),
+        ("slices: {windows: {brain: 1}}", "slices.windows is a list such as [a, b], got {'brain'"),
+        ("phantom: {noise_hu: [a, 6]}", "phantom.noise_hu is a list such as [2.5, 6.0], got ['a'"),
+        ("context: {hidden_size: [3]}", "context.hidden_size is a single value, got [3]"),
+        ("phantom: {prevalence: 3}", "phantom.prevalence holds names with what each means, got 3"),
+        ("ablation: {rows: [encoder]}", "ablation.rows holds names with what each means"),
+        ("ablation: {rows: {a: 3}}", "ablation.rows.a: a row holds keys such as predictor, or {}"),
+        ("ablation: {rows: {a b: {set: x}}}", "ablation.rows.a b.set is a list such as [a, b]"),
         ("seed: null", "seed"),
     ],
 )
