@@ -58,11 +58,14 @@ from ich3d.training.device import device
 from ich3d.training.ranks import ALONE, Ranks
 from ich3d.training.weights import load_weights, save_weights
 
+SERIES_AT_ONCE: Final = 200
+"""Embedded series that each rank sends at once; GPUs need memory for what all of them send."""
+
 _WEIGHTS: Final = "weights.safetensors"
 _EMBEDDINGS: Final = "embeddings.safetensors"
 _PAIRED_CONTEXT: Final = "context.safetensors"
-"""Files of a stage's folder: its weights; beside an encoder those of the context model that was
-trained end to end with it.
+"""Files of a stage's folder: its weights; beside an encoder's, the held-out embeddings, and the
+weights of the context model that was trained end to end with it.
 """
 
 Embedded = Mapping[str, SliceEmbeddings]
@@ -529,9 +532,12 @@ class Stages:
             if self._frozen is None
             else embed_frozen(encoder, encoder_id, groups, self.store, part, self._frozen)
         )
-        parts = ranks.gather(series)
+        by_name: dict[str, SliceEmbeddings] = {}
+        for start in range(0, len(names[:: ranks.count]), SERIES_AT_ONCE):
+            parts = ranks.gather(series[start : start + SERIES_AT_ONCE])
+            if ranks.is_first:
+                by_name |= {one.volume_id: one for part in parts for one in part}
         if ranks.is_first:
-            by_name = {one.volume_id: one for part in parts for one in part}
             save_embeddings(path, (by_name[name] for name in names))
 
     def _volumes(self, fold: int) -> list[str]:
