@@ -462,7 +462,7 @@ def test_convert_joins_single_slices_and_drops_damaged_ones_if_lenient(
         edit_file(path, SeriesInstanceUID=f"2.25.{i + 1}", FrameOfReferenceUID="2.25.9")
     code, out, _ = run(tmp_path / "in", "-o", tmp_path / "out")
     assert (code, out.count("1 slice of")) == (0, 4)
-    assert "--lenient joins them" in out
+    assert "join them with --lenient" in out
     code, out, _ = run(tmp_path / "in", "-o", tmp_path / "out", "--lenient")
     assert (code, out.count("4 slices of")) == (0, 1)
 

@@ -237,8 +237,8 @@ def _count_lost(valid: Sequence[SliceHeader]) -> str:
     """How many valid slices are rejected too, and what keeps them; empty for none."""
     if not valid:
         return ""
-    lost = pluralize(len(valid), "other slice")
-    return f"; {lost} of the series cannot be used because of it: --lenient keeps them"
+    lost = f"{pluralize(len(valid), 'other slice')} of the series cannot be used because of it"
+    return f"; {lost}: predict and convert keep them with --lenient"
 
 
 def _count_more(invalid: Sequence[InvalidSlice]) -> str:

@@ -50,7 +50,7 @@ def test_strict_says_that_the_slices_fit_and_lenient_joins_them(
         single, fits = series.issues
         assert (single.code, fits.code) == (IssueCode.SINGLE_SLICE, IssueCode.UID_PER_SLICE)
         assert "8 single slices, from a000.dcm to a007.dcm" in fits.detail
-        assert "--lenient joins them" in fits.detail
+        assert "join them with --lenient" in fits.detail
 
     (series,) = index(tmp_path, policy=LENIENT).series
     assert [header.file.path for header in series.headers] == paths
