@@ -641,7 +641,7 @@ def explain(arguments: Namespace) -> int:
 
     model = load_model(_model_folder(arguments.model))
 
-    policy = Policy(follow_links=arguments.follow_links)
+    policy = Policy(lenient=arguments.lenient, follow_links=arguments.follow_links)
     prediction = predict_one(model, arguments.path, arguments.series, _progress(arguments), policy)
     print_rejected(prediction.rejected)
     if not prediction.series:

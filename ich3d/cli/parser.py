@@ -557,6 +557,7 @@ def _add_explain(subparsers: Subparsers) -> None:
     )
     options.add_path(parser)
     options.add_model(parser)
+    options.add_lenient(parser)
     options.add_follow_links(parser)
     parser.add_argument(
         "--series",

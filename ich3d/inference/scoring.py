@@ -195,7 +195,7 @@ def predict_one(
     )
     if uid is not None and names and not chosen and not rejected:
         raise DataError(f"no series {uid} in {path}{suggestion(uid, names)}")
-    return _predict(model, replace(index, rejected=rejected), chosen, progress, STRICT)
+    return _predict(model, replace(index, rejected=rejected), chosen, progress, policy)
 
 
 def find(paths: Sequence[Path | str], progress: Progress = quiet, policy: Policy = STRICT) -> Index:

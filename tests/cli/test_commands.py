@@ -29,6 +29,7 @@ from tests.helpers.command import Run, sentence, write_config
 from tests.helpers.hospital import random_cases, write_frozen_model, write_hospital
 from tests.helpers.networks import random_context, random_encoder
 from tests.helpers.runs import copy_run, workspace_of
+from tests.helpers.undecodable import truncate
 from tests.helpers.zips import mark_last_member_encrypted, set_method
 
 
@@ -636,6 +637,21 @@ def test_explain_refuses_a_wrong_option(
     assert (code, out) == (2, "")
     assert message in sentence(err)
     assert not Path("out").exists()
+
+
+def test_explain_leaves_out_a_damaged_slice_where_it_is_asked_to(
+    run: Run, make_head: Callable[..., SeriesToWrite], model_folder: Path, tmp_path: Path
+) -> None:
+    paths = write_series(make_head("a", n=4), tmp_path / "in")
+    uid = pydicom.dcmread(paths[2]).SOPInstanceUID
+    truncate(paths[1])
+    options = ("--model", model_folder, "--slice", "1", "-o", tmp_path / "out")
+    code, _, err = run("explain", tmp_path / "in", *options)
+    assert code == 3
+    assert "keep them with --lenient" in err
+    code, out, _ = run("explain", tmp_path / "in", "--lenient", *options)
+    assert code == 0
+    assert f"Slice 1 ({uid})" in out
 
 
 def test_explain_says_why_nothing_was_scored(

@@ -76,5 +76,5 @@ def _issue(stack: Stack, join: bool) -> Issue:
     slices = f"{len(stack.slices)} single slices, from {first} to {last}"
     same = "share study, geometry and frame of reference and fit one series"
     own = f"each has a {tag_text('SeriesInstanceUID')} of its own"
-    action = "they were joined" if join else "predict and convert join them with --lenient"
+    action = "they were joined" if join else "predict, explain and convert join them with --lenient"
     return Issue(IssueCode.UID_PER_SLICE, f"{slices}, {same}, but {own}: {action}")
