@@ -136,7 +136,7 @@ class SlicesConfig:
         frozen: leave the network as `weights` give it and train the last layer alone, by logistic
             regression. What is needed for few patients, and for training on a CPU: every slice
             goes through the network once, in all folds together. The keys from `mixup` to
-            `validation_fraction`, but for `batch_size` and `tta_flip`, are then not used.
+            `validation_fraction`, but for `tta_flip`, are then not used.
         augmented: copies of each training series, as other scanners might have given it
             (`ich3d.slices.augment.augment_series`), whose embeddings by a frozen network are
             trained on beside its own. Each costs as much as embedding the series.
@@ -154,7 +154,7 @@ class SlicesConfig:
         mixup: parameter of the Beta distribution that mixes pairs of training slices and their
             targets (mixup); 0 for none.
         epochs: number of training epochs.
-        batch_size: slices in a batch.
+        batch_size: slices in a batch of training.
         lr: largest learning rate of AdamW.
         weight_decay: weight decay of AdamW.
         dropout: dropout probability before the last layer.

@@ -20,14 +20,10 @@ from torch.fx import GraphModule, Node, symbolic_trace
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ich3d.config.root import Config
-from ich3d.slices.dataset import fixed_batches
+from ich3d.slices.dataset import fixed_batches, scoring_batch
 from ich3d.slices.encoder import EncoderEnsemble, FoldBatchEncoder
 from ich3d.training.device import autocast, bf16_is_native
 
-CPU_BATCH: Final = 2
-"""Slices scored at once on a CPU: few, so that feature maps stay in its caches."""
-
-GPU_BATCH: Final = 16
 OPENVINO_BATCH: Final = 1
 """OpenVINO keeps every core busy by several requests at a time instead."""
 
@@ -105,7 +101,7 @@ class _TorchBackend:
     """PyTorch on any device, in the precision that `training.device.autocast` chooses."""
 
     def __init__(self, network: nn.Module, device: torch.device, precision: str) -> None:
-        self.batch_size = CPU_BATCH if device.type == "cpu" else GPU_BATCH
+        self.batch_size = scoring_batch(device)
         self._network, self._device, self._precision = network, device, precision
 
     def run(self, batches: Batches) -> list[Outputs]:

@@ -15,6 +15,12 @@ from ich3d.prepare.store import OPEN_STORE, Store
 MAX_READERS: Final = 16
 """Processes that read slices ahead for a GPU; each holds two batches in shared memory."""
 
+CPU_BATCH: Final = 2
+"""Slices that a CPU scores at once: few, so that feature maps stay in its caches."""
+
+GPU_BATCH: Final = 16
+"""Slices that a GPU scores at once: few, so that a series' last batch is filled up with few."""
+
 
 class SliceSample(NamedTuple):
     """One slice between its neighbours, or a batch of B of them.
@@ -152,6 +158,11 @@ def neighbour_stack(hu: np.ndarray, index: int, neighbours: int) -> tuple[np.nda
     wanted = np.arange(index - neighbours, index + neighbours + 1)
     inside = wanted.clip(0, len(hu) - 1)
     return hu[inside], wanted != inside
+
+
+def scoring_batch(where: torch.device) -> int:
+    """How many slices a network scores at once on `where`; no score depends on it."""
+    return CPU_BATCH if where.type == "cpu" else GPU_BATCH
 
 
 def fixed_batches(

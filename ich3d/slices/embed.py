@@ -14,7 +14,7 @@ from ich3d.config.root import Config
 from ich3d.core.errors import DataError
 from ich3d.core.types import SliceEmbeddings, TrainingGroups
 from ich3d.core.workspace import replacing
-from ich3d.slices.dataset import fixed_batches
+from ich3d.slices.dataset import fixed_batches, scoring_batch
 from ich3d.slices.encoder import EncoderEnsemble, FoldBatchEncoder, SliceEncoder
 from ich3d.training.device import autocast
 
@@ -28,7 +28,7 @@ def embed(
     Args:
         encoder: the encoder, in evaluation mode.
         hu: int16 (Z, H, W) on the encoder's grid, slices inferior to superior.
-        config: `precision`, `slices.batch_size` and `slices.tta_flip` are used.
+        config: `precision` and `slices.tta_flip` are used.
 
     Returns:
         Embeddings float32 (Z, D) and logits float32 (Z, K).
@@ -37,7 +37,7 @@ def embed(
     network = FoldBatchEncoder([encoder], config.slices.tta_flip).eval()
     embeddings, logits = [], []
     with autocast(where, config.precision):
-        for stacks, is_copy in fixed_batches(hu, encoder.neighbours, config.slices.batch_size):
+        for stacks, is_copy in fixed_batches(hu, encoder.neighbours, scoring_batch(where)):
             batch = torch.from_numpy(stacks).to(where), torch.from_numpy(is_copy).to(where)
             batch_embeddings, batch_logits = network(*batch)
             embeddings.append(batch_embeddings.cpu().numpy())

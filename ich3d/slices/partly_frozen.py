@@ -27,7 +27,7 @@ from ich3d.core.types import TrainingGroups
 from ich3d.core.workspace import named_file_sha256, read_arrays, replacing
 from ich3d.prepare.folds import split_validation
 from ich3d.prepare.store import Store, plain_name, training_volumes
-from ich3d.slices.dataset import fixed_batches
+from ich3d.slices.dataset import fixed_batches, scoring_batch
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder, load_start_weights
 from ich3d.slices.frozen import fit_regressions
 from ich3d.slices.lite0 import N_PARTS, EfficientNetLite0
@@ -119,7 +119,7 @@ class FrozenMaps:
         hu, slices, where = self._store.hu(volume_id), self._config.slices, device()
         features, maps = [], []
         with autocast(where, self._config.precision):
-            for stacks, is_copy in fixed_batches(hu, slices.neighbours, slices.batch_size):
+            for stacks, is_copy in fixed_batches(hu, slices.neighbours, scoring_batch(where)):
                 batch = torch.from_numpy(stacks).to(where)
                 flags = torch.from_numpy(is_copy).to(where)
                 for version in (batch, batch.flip(-1)):

@@ -26,9 +26,9 @@ from ich3d.inference.scoring import (
     predict_one,
     stream,
 )
-from ich3d.model import backends
 from ich3d.model.folder import Model
 from ich3d.prepare.store import Store
+from ich3d.slices import dataset
 from tests.helpers.undecodable import garble, truncate, two_kernels
 
 
@@ -105,7 +105,7 @@ def test_each_slice_has_its_file(
     assert len(headers) == 6
 
 
-@pytest.mark.parametrize("batch", [backends.CPU_BATCH, 1, 5])
+@pytest.mark.parametrize("batch", [dataset.CPU_BATCH, 1, 5])
 def test_file_order_table_direction_other_series_and_batches_change_no_score(
     batch: int,
     amplified: Model,
@@ -128,7 +128,7 @@ def test_file_order_table_direction_other_series_and_batches_change_no_score(
     write_series(make_head("c", n=20), tmp_path / "several" / "z")
 
     alone = predict(amplified, tmp_path / "plain")
-    monkeypatch.setattr(backends, "CPU_BATCH", batch)
+    monkeypatch.setattr(dataset, "CPU_BATCH", batch)
     several = predict(replace(amplified), tmp_path / "several")
     assert len(several.series) == 3
     for stage in STAGES:

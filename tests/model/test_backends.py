@@ -16,10 +16,10 @@ from ich3d.config.root import Config
 from ich3d.config.schema import ENCODERS, PrepareConfig, SlicesConfig
 from ich3d.core.metrics import sigmoid, weighted_log_loss
 from ich3d.core.workspace import Workspace
-from ich3d.model import backends
 from ich3d.model.backends import FoldEncoders
 from ich3d.model.folder import Model
 from ich3d.prepare.store import Store
+from ich3d.slices import dataset
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble
 
@@ -106,8 +106,8 @@ def test_the_batch_size_changes_no_score(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     usual = probabilities(encoders, CONFIG, hu)
-    monkeypatch.setattr(backends, "CPU_BATCH", batch_size)
-    monkeypatch.setattr(backends, "GPU_BATCH", batch_size)
+    monkeypatch.setattr(dataset, "CPU_BATCH", batch_size)
+    monkeypatch.setattr(dataset, "GPU_BATCH", batch_size)
     np.testing.assert_allclose(probabilities(encoders, CONFIG, hu), usual, rtol=0, atol=1e-5)
 
 
