@@ -655,6 +655,7 @@ def explain(arguments: Namespace) -> int:
         "model": model.sha256,
         "slice": f"{key.sop_uid} {key.frame or ''}".strip(),
         "label": arguments.label,
+        "lenient": policy.lenient,
     }
     claim(arguments.out, "ich3d explain", work, OUTPUTS, arguments.overwrite)
     explanation = explain(model, series, slice_index, arguments.label)

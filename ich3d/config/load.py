@@ -7,6 +7,7 @@ known one. `${oc.env:NAME}` inserts an environment variable; nothing else is eva
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -156,24 +157,17 @@ def _require_forms(tree: Mapping[str, Any], section: str = "", shown: str = "") 
     """
     for name, value in tree.items():
         key, default = f"{shown}{name}", _defaults().get(f"{section}{name}")
-        if isinstance(value, str) and value.startswith("${"):
+        if _is_inserted(value):
             continue
         if default is None:  # a section, or unknown
             if isinstance(value, dict):
                 _require_forms(value, f"{section}{name}.", f"{key}.")
         elif default.startswith("["):
-            holds_numbers = default[1].isdigit()
-            if not isinstance(value, list) or (holds_numbers and not _are_numbers(value)):
-                example = default if holds_numbers else "[a, b]"
-                raise _KeyError(f"{key} is a list such as {example}, got {value!r}", key)
+            _require_list(key, value, default)
         elif default.startswith("{"):
             _require_names(key, value)
-        elif isinstance(value, list | dict):
-            raise _KeyError(f"{key} is a single value, got {value!r}", key)
-
-
-def _are_numbers(values: Sequence[Any]) -> bool:
-    return all(isinstance(value, int | float) for value in values)
+        else:
+            _require_single(key, value)
 
 
 @cache
@@ -181,15 +175,48 @@ def _defaults() -> dict[str, str]:
     return {key.name: key.default for key in keys()}
 
 
+def _is_inserted(value: Any) -> bool:
+    """Whether a value is the one of an environment variable or another key, which is read later."""
+    return isinstance(value, str) and value.startswith("${")
+
+
+def _require_single(key: str, value: Any) -> None:
+    """_KeyError where `value` is a list or holds keys."""
+    if isinstance(value, list | dict):
+        raise _KeyError(f"{key} is a single value, got {value!r}", key)
+
+
+def _require_list(key: str, value: Any, default: str) -> None:
+    """_KeyError where `value` is no list of single values, or not of numbers as `default` is."""
+    holds_numbers = default[1].isdigit()
+    is_list = isinstance(value, list) and not any(isinstance(one, list | dict) for one in value)
+    if not is_list or (holds_numbers and not all(_may_be_number(one) for one in value)):
+        example = default if holds_numbers else "[a, b]"
+        raise _KeyError(f"{key} is a list such as {example}, got {value!r}", key)
+
+
+def _may_be_number(value: Any) -> bool:
+    """Whether a value is a number, or a text that says one or will."""
+    if isinstance(value, bool):
+        return False
+    try:
+        return _is_inserted(value) or math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
+
+
 def _require_names(key: str, value: Any) -> None:
     """As `_require_forms`, for a key that holds names of the user's own."""
     if not isinstance(value, dict):
         raise _KeyError(f"{key} holds names with what each means, got {value!r}", key)
-    for name, entry in value.items() if key == _ROWS else ():
-        if not isinstance(entry, dict):
+    for name, entry in value.items():
+        if key != _ROWS:
+            _require_single(f"{key}.{name}", entry)
+        elif isinstance(entry, dict):
+            _require_forms(entry, f"{_ROWS}.NAME.", f"{key}.{name}.")
+        elif not _is_inserted(entry):
             rule = "a row holds keys such as predictor, or {}"
             raise _KeyError(f"{key}.{name}: {rule}, got {entry!r}", f"{key}.{name}")
-        _require_forms(entry, f"{_ROWS}.NAME.", f"{key}.{name}.")
 
 
 def _nearest_key(unknown: str) -> str:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ich3d.config.root import Config
 from ich3d.core.progress import Progress, quiet
@@ -22,12 +22,23 @@ from ich3d.prepare.store import Store
 SERIES_PER_TASK: Final = 50
 """Series that one task sends through a frozen network."""
 
-Key = tuple[str, str, int, int]
-"""Stage, hash of its inputs, fold and member of a part: two rows of an ablation may share it.
 
-Of a frozen network: `frozen`, its identity, a chunk of the series, and the number of augmented
-copies.
-"""
+class Key(NamedTuple):
+    """What a part is made of, so that two rows of an ablation may share it.
+
+    Attributes:
+        stage: its stage; `member` for one network of an encoder, `frozen` for what is frozen of it.
+        inputs: hash of what the stage depends on; of a frozen network, its identity.
+        number: the fold; of a frozen network, the chunk of the series.
+        member: which network of an encoder; of a frozen network, how many augmented copies.
+        seed: of a frozen network with augmented copies, their seed.
+    """
+
+    stage: str
+    inputs: str
+    number: int
+    member: int = 0
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,7 @@ class _Plan:
         for fold in folds:
             stages.start("encoder", fold)
             members = [
-                self._task(wanted, ("member", stages.inputs_sha256("encoder"), fold, member))
+                self._task(wanted, Key("member", stages.inputs_sha256("encoder"), fold, member))
                 for member in (range(n_members) if n_members > 1 else ())
             ]
             self._task(wanted, _key(stages, "encoder", fold), [*frozen, *members])
@@ -113,9 +124,11 @@ class _Plan:
         """
         tasks = []
         for chunk in range(math.ceil(len(self._store.volume_ids) / SERIES_PER_TASK)):
-            same = ("frozen", stages.frozen_identity, chunk)
-            before = [task for key, task in self.tasks.items() if key[:3] == same]
-            key = (*same, wanted.config.slices.augmented)
+            key = Key("frozen", stages.frozen_identity, chunk)
+            before = [task for other, task in self.tasks.items() if other[:3] == key[:3]]
+            copies = wanted.config.slices.augmented
+            if copies:
+                key = key._replace(member=copies, seed=wanted.config.seed)
             tasks.append(self._task(wanted, key, before))
         return tasks
 
@@ -130,37 +143,34 @@ class _Plan:
     def _task(self, wanted: Wanted, key: Key, before: Sequence[Any] = ()) -> Any:
         """The task of a part, submitted where no other configuration did."""
         if key not in self.tasks:
-            stage, _, fold, member = key
-            remote = self._on_cpu if stage.endswith("stack") else self._on_device
-            part = (stage, fold, member)
-            self.tasks[key] = remote.remote(wanted.config, self._run, part, *before)
+            remote = self._on_cpu if key.stage.endswith("stack") else self._on_device
+            self.tasks[key] = remote.remote(wanted.config, self._run, key, *before)
         return self.tasks[key]
 
     def _of(self, stage: str, stages: Stages) -> list[Any]:
         """The tasks of all folds of a stage."""
         inputs = stages.inputs_sha256(stage)
-        return [task for key, task in self.tasks.items() if key[:2] == (stage, inputs)]
+        return [
+            task for key, task in self.tasks.items() if (key.stage, key.inputs) == (stage, inputs)
+        ]
 
 
 def _key(stages: Stages, stage: str, fold: int) -> Key:
-    return stage, stages.inputs_sha256(stage), fold, 0
+    return Key(stage, stages.inputs_sha256(stage), fold)
 
 
 def _stages(config: Config, run: Config | None, store: Store) -> Stages:
     return Stages(config, Workspace(Path(config.workspace)), store, run)
 
 
-def _train_part(
-    config: Config, run: Config | None, part: tuple[str, int, int], *finished: None
-) -> None:
+def _train_part(config: Config, run: Config | None, part: Key, *finished: None) -> None:
     """Train a part where it is missing; `finished` are the results that Ray waited for."""
-    stage, fold, member = part
     store = Store(Workspace(Path(config.workspace)).store)
     stages = _stages(config, run, store)
-    if stage == "frozen":
-        start = fold * SERIES_PER_TASK
+    if part.stage == "frozen":
+        start = part.number * SERIES_PER_TASK
         stages.compute_frozen(store.volume_ids[start : start + SERIES_PER_TASK])
-    elif stage == "member":
-        stages.train_member(fold, member)
+    elif part.stage == "member":
+        stages.train_member(part.number, part.member)
     else:
-        stages.train_fold(stage, fold)
+        stages.train_fold(part.stage, part.number)

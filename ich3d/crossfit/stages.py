@@ -116,8 +116,8 @@ class Stages:
         return {one_series.volume_id: one_series for one_series in series}
 
     def assist(self) -> None:
-        """Train the encoders with the first rank, which calls `embedded` and keeps them, and embed
-        with them.
+        """Train the encoders together with the first rank, which calls `embedded`, and embed this
+        rank's part of the series. The first one writes the files.
         """
         for fold in self._folds if self._ranks.count > 1 else ():
             self._train_and_embed(self._folder("encoder", fold), fold, quiet)
@@ -259,8 +259,10 @@ class Stages:
             return list(load_embeddings(folder / _EMBEDDINGS))
 
     def _train_and_embed(self, folder: Path, fold: int, progress: Progress) -> None:
-        """Train the fold's encoder and embed the fold's series, where that is missing. Ranks do it
-        together, with what a later stage would embed by the first one alone.
+        """Train the fold's encoder and embed the fold's series, where that is missing.
+
+        Ranks do it together. They also embed the series that the encoder was trained on, which a
+        later stage would leave to the first rank.
         """
         self._ranks.wait()
         if not status.is_finished(folder):

@@ -147,7 +147,7 @@ def _reject_group(group: SeriesGroup, rejected: Rejected) -> Rejected:
     others = sum(map(len, group)) - 1
     advice = (
         f"; {pluralize(others, 'other slice')} of the series cannot be used because of it: "
-        "predict, explain and convert keep with --lenient what can be decoded"
+        "with --lenient, predict, explain and convert keep what can be decoded"
     )
     paths = dict.fromkeys(path for series in group for path in series.paths)
     sop_uids = dict.fromkeys(sop_uid for series in group for sop_uid in series.sop_uids)

@@ -23,6 +23,7 @@ from ich3d.core.labels import LABELS
 from ich3d.model.fold_model import FoldModel
 from ich3d.model.folder import Model
 from ich3d.prepare.hu_features import MIN_BRAIN_CM2, NO_BRAIN_PROB
+from ich3d.slices.dataset import GPU_BATCH
 from ich3d.slices.encoder import FoldBatchEncoder
 
 _jit: Any = torch.jit  # most of it has no types
@@ -94,14 +95,12 @@ class _SeriesNetwork(nn.Module):
 
 
 class _FoldNetwork(nn.Module):
-    """One fold's encoder over batches of one shape, as `slices.embed` runs it, then its context
-    models.
-    """
+    """One fold's encoder over batches of one shape, on either device, then its context models."""
 
     def __init__(self, encoder: nn.Module, context: nn.Module, config: Config) -> None:
         super().__init__()
         self.encoder, self.context = encoder, context
-        self.neighbours, self.batch_size = config.slices.neighbours, config.slices.batch_size
+        self.neighbours, self.batch_size = config.slices.neighbours, GPU_BATCH
         self.min_brain_cm2, self.no_brain_prob = MIN_BRAIN_CM2, NO_BRAIN_PROB
 
     def forward(

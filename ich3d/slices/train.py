@@ -19,13 +19,7 @@ from ich3d.prepare.folds import split_validation
 from ich3d.prepare.hu_features import silenced_logits
 from ich3d.prepare.store import Store, training_volumes
 from ich3d.slices.augment import augment, mix
-from ich3d.slices.dataset import (
-    SliceDataset,
-    SliceSample,
-    in_batches,
-    scoring_batch,
-    series_hu,
-)
+from ich3d.slices.dataset import CPU_BATCH, SliceDataset, SliceSample, in_batches, series_hu
 from ich3d.slices.embed import embed
 from ich3d.slices.encoder import EncoderEnsemble, SliceEncoder, load_start_weights
 from ich3d.training.device import autocast, device
@@ -231,7 +225,8 @@ def _logits(
     """Logits and targets (N, K) of all slices, without augmentation; each rank scores a part."""
     where, target = device(), torch.from_numpy(slices.targets())
     logits = torch.zeros(target.shape, device=where)
-    own = in_batches(np.arange(len(slices)), scoring_batch(where))[ranks.part]
+    size = CPU_BATCH if where.type == "cpu" else config.slices.batch_size
+    own = in_batches(np.arange(len(slices)), size)[ranks.part]
     for index, batch in zip(own, slices.batches(own, where), strict=True):
         batch = batch.to(where)
         with autocast(where, config.precision):

@@ -648,7 +648,7 @@ def test_explain_leaves_out_a_damaged_slice_where_it_is_asked_to(
     options = ("--model", model_folder, "--slice", "1", "-o", tmp_path / "out")
     code, _, err = run("explain", tmp_path / "in", *options)
     assert code == 3
-    assert "keep them with --lenient" in err
+    assert "keep the others with --lenient" in err
     code, out, _ = run("explain", tmp_path / "in", "--lenient", *options)
     assert code == 0
     assert f"Slice 1 ({uid})" in out

@@ -80,6 +80,8 @@ def test_an_unknown_key_is_named_with_its_file_and_the_nearest(
         ("ablation: {rows: [encoder]}", "ablation.rows holds names with what each means"),
         ("ablation: {rows: {a: 3}}", "ablation.rows.a: a row holds keys such as predictor, or {}"),
         ("ablation: {rows: {a b: {set: x}}}", "ablation.rows.a b.set is a list such as [a, b]"),
+        ("ablation: {rows: {a: {set: [{seed: 3}]}}}", "ablation.rows.a.set is a list such as"),
+        ("phantom: {prevalence: {any: [1]}}", "phantom.prevalence.any is a single value, got [1]"),
         ("seed: null", "seed"),
     ],
 )
@@ -172,6 +174,10 @@ def test_an_environment_variable_is_inserted_by_name(
     message = error(path)
     assert "SOME_DATA" in message
     assert "source.path" in message
+
+    path = write(tmp_path, "phantom: {thickness_mm: ['${oc.env:SOME_MM}', '2.5']}")
+    monkeypatch.setenv("SOME_MM", "5")
+    assert load_config(path).phantom.thickness_mm == (5.0, 2.5)
 
 
 @pytest.mark.parametrize(

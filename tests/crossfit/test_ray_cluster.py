@@ -83,11 +83,12 @@ def test_a_lost_node_and_a_killed_driver_cost_only_what_they_had_in_hand(tmp_pat
 
 @pytest.mark.slow
 def test_rows_with_one_frozen_network_run_it_once(finished_run: Config, tmp_path: Path) -> None:
-    """Two rows differ in the last layer, a third has augmented copies."""
+    """Two rows differ in the last layer, two others in the seed of their augmented copies."""
     frozen = SlicesConfig(encoder="efficientnet-lite0", weights="imagenet", frozen=True)
     run = replace(copy_run(finished_run, tmp_path / "run"), slices=frozen)
     rows = [frozen, replace(frozen, regression_c=0.5), replace(frozen, augmented=1)]
     wanted = [Wanted(replace(run, slices=row), ("encoder",)) for row in rows]
+    wanted.append(replace(wanted[-1], config=replace(wanted[-1].config, seed=run.seed + 1)))
     n_parts = 0
 
     def count(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
@@ -97,7 +98,7 @@ def test_rows_with_one_frozen_network_run_it_once(finished_run: Config, tmp_path
             yield item
 
     train_on_ray(wanted, run, store_of(run), LOCAL, count)
-    assert n_parts == 3 * 3 + 2  # encoders of three folds each; the network, and its copies
+    assert n_parts == 4 * 3 + 3  # encoders of three folds each; the network, and copies twice
     for one in wanted:
         stages = Stages(one.config, workspace_of(run), store_of(run), run)
         assert len(stages.embedded()) == len(store_of(run).volume_ids)

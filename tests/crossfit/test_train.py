@@ -55,9 +55,22 @@ sys.addaudithook(watch)
 main(["train", "--config", config])
 """
 
+# Each rank notes what it embeds, and sends one series at a time.
 TRAINING_IN_RANKS = """
-import sys
+import json, os, sys
+from pathlib import Path
+import ich3d.crossfit.stages as stages
 from ich3d.cli.parser import main
+
+stages.SERIES_AT_ONCE = 1
+original = stages.embed_volumes
+
+def embed_volumes(encoder, encoder_id, groups, store, names, config):
+    with (Path(sys.argv[1]).parent / f"rank{os.environ['RANK']}").open("a") as file:
+        file.write(json.dumps(names) + chr(10))
+    return original(encoder, encoder_id, groups, store, names, config)
+
+stages.embed_volumes = embed_volumes
 if __name__ == "__main__":
     sys.exit(main(["train", "--config", sys.argv[1]]))
 """
@@ -192,20 +205,28 @@ def test_a_missing_package_of_weights_is_told_before_data_are_prepared(
 
 @pytest.mark.slow
 def test_ranks_embed_together_what_each_encoder_embeds_alone(
-    small_run: Config, tmp_path: Path
+    finished_run: Config, tmp_path: Path
 ) -> None:
-    config = copy_source(small_run, tmp_path / "run")
+    config = copy_source(finished_run, tmp_path / "run")
     torchrun(TRAINING_IN_RANKS, tmp_path, config)
-    stages = Stages(config, workspace_of(config), store_of(config))
-    assert len(read_oof(workspace_of(config), "stack")) == len(store_of(config).table)
+    store, workspace = store_of(config), workspace_of(config)
+    stages = Stages(config, workspace, store)
+    assert len(read_oof(workspace, "stack")) == len(store.table)
+
+    expected = []
     for fold in range(N_FOLDS):
         encoder = stages.fold_model(fold).encoder
-        folder = workspace_of(config).stage("encoder", fold)
-        own = [name for name, of_series in store_of(config).folds.items() if of_series == fold]
-        others = training_volumes(store_of(config), config, fold)
-        for name, expected in (("embeddings", own), ("in_sample", others)):
-            embedded = list(load_embeddings(folder / f"{name}.safetensors"))
-            assert [one.volume_id for one in embedded] == expected
+        own = [name for name, of_series in store.folds.items() if of_series == fold]
+        others = training_volumes(store, config, fold)
+        expected += [own, others]
+        for name, names in (("embeddings", own), ("in_sample", others)):
+            path = workspace.stage("encoder", fold) / f"{name}.safetensors"
+            embedded = list(load_embeddings(path))
+            assert [one.volume_id for one in embedded] == names
             for one in embedded:
-                alone, _ = embed(encoder, store_of(config).hu(one.volume_id), config)
+                alone, _ = embed(encoder, store.hu(one.volume_id), config)
                 np.testing.assert_allclose(one.embeddings, alone, rtol=0, atol=1e-5)
+
+    for rank in range(2):
+        parts = (tmp_path / f"rank{rank}").read_text().splitlines()
+        assert [json.loads(part) for part in parts] == [names[rank::2] for names in expected]

@@ -32,8 +32,8 @@ def test_the_example_of_the_documentation_runs(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out.splitlines() == [
         f"{uid('series', 'a')} (4, 16, 16) []",
         f"{uid('series', 'bad')} bad/bad000.dcm: RescaleSlope (0028,1053) is missing; 3 other "
-        "slices of the series cannot be used because of it: predict, explain and convert keep them "
-        "with --lenient",
+        "slices of the series cannot be used because of it: predict, explain and convert keep the "
+        "others with --lenient",
     ]
 
 

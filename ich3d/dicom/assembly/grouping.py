@@ -238,7 +238,7 @@ def _count_lost(valid: Sequence[SliceHeader]) -> str:
     if not valid:
         return ""
     lost = f"{pluralize(len(valid), 'other slice')} of the series cannot be used because of it"
-    return f"; {lost}: predict, explain and convert keep them with --lenient"
+    return f"; {lost}: predict, explain and convert keep the others with --lenient"
 
 
 def _count_more(invalid: Sequence[InvalidSlice]) -> str:
