@@ -176,7 +176,7 @@ def _defaults() -> dict[str, str]:
 
 
 def _is_inserted(value: Any) -> bool:
-    """Whether a value is the one of an environment variable or another key, which is read later."""
+    """Whether a value names an environment variable or another key, whose value is read later."""
     return isinstance(value, str) and value.startswith("${")
 
 
@@ -196,7 +196,7 @@ def _require_list(key: str, value: Any, default: str) -> None:
 
 
 def _may_be_number(value: Any) -> bool:
-    """Whether a value is a number, or a text that says one or will."""
+    """Whether a value is a finite number, a text of one, or is inserted later."""
     if isinstance(value, bool):
         return False
     try:
@@ -206,9 +206,9 @@ def _may_be_number(value: Any) -> bool:
 
 
 def _require_names(key: str, value: Any) -> None:
-    """As `_require_forms`, for a key that holds names of the user's own."""
+    """As `_require_forms`, for a key whose values have names: labels, or rows of an ablation."""
     if not isinstance(value, dict):
-        raise _KeyError(f"{key} holds names with what each means, got {value!r}", key)
+        raise _KeyError(f"{key} holds named values, got {value!r}", key)
     for name, entry in value.items():
         if key != _ROWS:
             _require_single(f"{key}.{name}", entry)
